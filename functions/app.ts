@@ -1,0 +1,27 @@
+import { join } from 'node:path'
+import { app } from '@azure/functions'
+import { describeFault } from '@tollgate/middleware'
+import { createGateway, type Gateway } from './gateway.ts'
+import { registerGenerate } from './generate.ts'
+import { readSettings } from './settings.ts'
+
+/** The app's folder: this file is bundled to dist/index.js. */
+const ROOT = join(__dirname, '..')
+
+let opened: Gateway | undefined
+function gateway(): Gateway {
+  opened ??= createGateway(readSettings(process.env, ROOT))
+  return opened
+}
+
+app.hook.appStart(() => {
+  try {
+    gateway()
+  } catch (fault) {
+    console.error(JSON.stringify({ event: 'not configured', ...describeFault(fault) }))
+    // A developer wants to hear of it at once; in the cloud each request is answered with a 500 until it is mended.
+    if (process.env.AZURE_FUNCTIONS_ENVIRONMENT === 'Development') throw fault
+  }
+})
+
+registerGenerate(gateway)

@@ -1,0 +1,118 @@
+import {
+  authenticate,
+  azureToken,
+  type CacheStore,
+  type Codec,
+  type Consumer,
+  type ConsumerStore,
+  type CounterStore,
+  completionCache,
+  connect,
+  digestWith,
+  type Handler,
+  limiter,
+  localLimiter,
+  memoryCacheStore,
+  memoryConsumerStore,
+  memoryCounterStore,
+  openTables,
+  type Policy,
+  parse,
+  pipeline,
+  type Refusal,
+  rateLimit,
+  route,
+  type StorageLocation,
+  type Subject,
+  tableCacheStore,
+  tableConsumerStore,
+  tableCounterStore,
+  tieredCacheStore,
+  upstream,
+} from '@tollgate/middleware'
+import { generateCodec } from './generate-surface.ts'
+import type { Settings } from './settings.ts'
+
+const now = () => performance.now()
+const wallClock = () => Date.now()
+
+/** How long a revoked key may still work. */
+const KEY_MAX_AGE_MS = 30_000
+const NEAR_CACHE = { maxBytes: 64 * 1024 * 1024, maxAgeMs: 60_000 }
+
+/** Lookups of made-up keys: one a second for each address beyond a first 60, twenty a second for the instance. */
+const UNKNOWN_KEYS = {
+  each: { capacity: 60, refill: 1, periodMs: 1_000 },
+  total: { capacity: 600, refill: 20, periodMs: 1_000 },
+}
+
+interface Stores {
+  readonly consumers: ConsumerStore
+  readonly counters: CounterStore
+  readonly completions: CacheStore
+}
+
+/** The gateway of one app: the rooms are built once, and every route goes through the same ones. */
+export interface Gateway {
+  readonly generate: Handler
+}
+
+export function createGateway(settings: Settings): Gateway {
+  const { policy, maxBodyBytes } = settings
+  const stores = openStores(settings.storage)
+  const digest = digestWith(settings.cacheSecret)
+  const requestLimiter = limiter({ store: stores.counters, deadlineMs: settings.storeDeadlineMs, now })
+
+  const authentication = authenticate({
+    store: stores.consumers,
+    guard: localLimiter({ ...UNKNOWN_KEYS, now }),
+    maxAgeMs: KEY_MAX_AGE_MS,
+    deadlineMs: settings.storeDeadlineMs,
+    now,
+    wallClock,
+  })
+  const cache = completionCache({ store: stores.completions, digest, deadlineMs: settings.cacheDeadlineMs, wallClock })
+  const model = upstream({
+    connect: connect({ token: azureToken(settings.clientId) }),
+    firstByteMs: settings.firstByteMs,
+    totalMs: settings.totalMs,
+  })
+
+  const planOf = ({ consumer }: { readonly consumer: Consumer }): Subject | Refusal => {
+    const plan = policy.plans.get(consumer.plan)
+    return plan === undefined ? missingPlan(consumer.plan) : { id: `consumer:${consumer.id}`, limits: plan.requests }
+  }
+
+  // The order of the rooms is written here and nowhere else: who, how often, what, where to, seen before, ask.
+  const through = (name: keyof Policy['routes'], codec: Codec): Handler =>
+    pipeline()
+      .use(authentication)
+      .use(rateLimit({ limiter: requestLimiter, subject: planOf }))
+      .use(parse({ codec, maxBodyBytes, digest }))
+      .use(route({ name, policy: () => policy }))
+      .use(cache)
+      .handle(model)
+
+  return { generate: through('generate', generateCodec(settings.maxOutputTokens)) }
+}
+
+function missingPlan(plan: string): Refusal {
+  const message = `This consumer's plan '${plan}' is not in the policy. The operator must add it or move the consumer.`
+  return { code: 'plan_unavailable', status: 403, message }
+}
+
+function openStores(location: StorageLocation): Stores {
+  if (location.kind === 'memory') {
+    return {
+      consumers: memoryConsumerStore(),
+      counters: memoryCounterStore({ wallClock, now }),
+      completions: memoryCacheStore(NEAR_CACHE),
+    }
+  }
+  const open = openTables(location)
+  return {
+    consumers: tableConsumerStore(open),
+    counters: tableCounterStore({ open, now }),
+    completions: tieredCacheStore(memoryCacheStore(NEAR_CACHE), tableCacheStore(open)),
+  }
+}

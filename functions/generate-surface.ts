@@ -1,0 +1,97 @@
+import type { ChatAnswer, Codec, CompletionRequest, Refusal, RefusalCode, UpstreamFailure } from '@tollgate/middleware'
+
+/*
+ * POST /api/generate: a prompt in, a completion out, errors as {"error": …}. docs/generate.md is the contract.
+ */
+
+const DEFAULT_SYSTEM = 'You are a helpful assistant.'
+const DEFAULT_TEMPERATURE = 0.7
+const DEFAULT_MAX_TOKENS = 800
+
+/** @param maxOutputTokens what `max_tokens` is capped at */
+export function generateCodec(maxOutputTokens: number): Codec {
+  return { decode: (body) => decode(body, maxOutputTokens), encode }
+}
+
+/** Fields beside the prompt: each optional, and none of another type than this. */
+const OPTIONAL_FIELDS: Readonly<Record<string, { readonly is: (value: unknown) => boolean; readonly what: string }>> = {
+  system: { is: (value) => typeof value === 'string', what: 'a string' },
+  model: { is: (value) => typeof value === 'string', what: 'a string' },
+  temperature: { is: (value) => typeof value === 'number' && value >= 0 && value <= 2, what: 'a number from 0 to 2' },
+  max_tokens: { is: (value) => Number.isSafeInteger(value) && Number(value) >= 1, what: 'a positive integer' },
+}
+
+interface GenerateBody {
+  readonly prompt?: unknown
+  readonly system?: string
+  readonly model?: string
+  readonly temperature?: number
+  readonly max_tokens?: number
+}
+
+function decode(json: unknown, maxOutputTokens: number): CompletionRequest | Refusal {
+  const isObject = typeof json === 'object' && json !== null && !Array.isArray(json)
+  const fields: Record<string, unknown> = isObject ? { ...json } : {}
+  const { prompt, system, model, temperature, max_tokens } = fields as GenerateBody
+  if (typeof prompt !== 'string' || prompt === '') return invalid('prompt', 'a non-empty string')
+  for (const [field, { is, what }] of Object.entries(OPTIONAL_FIELDS)) {
+    if (fields[field] !== undefined && !is(fields[field])) return invalid(field, what)
+  }
+  return {
+    model,
+    prompt,
+    body: {
+      messages: [
+        { role: 'system', content: system ?? DEFAULT_SYSTEM },
+        { role: 'user', content: prompt },
+      ],
+      temperature: temperature ?? DEFAULT_TEMPERATURE,
+      max_tokens: Math.min(max_tokens ?? DEFAULT_MAX_TOKENS, maxOutputTokens),
+    },
+  }
+}
+
+function invalid(field: string, what: string): Refusal {
+  return { code: 'invalid_request', status: 400, param: field, message: `'${field}' must be ${what}` }
+}
+
+function encode({ choices, model, usage }: ChatAnswer): object {
+  return {
+    data: {
+      completion: choices[0]?.message.content ?? null,
+      model: model ?? null,
+      usage: {
+        prompt_tokens: usage?.prompt_tokens ?? null,
+        completion_tokens: usage?.completion_tokens ?? null,
+        total_tokens: usage?.total_tokens ?? null,
+      },
+    },
+    status: 'success',
+  }
+}
+
+/** Texts that the contract fixes; all other refusals speak for themselves. */
+const FIXED_MESSAGES: Partial<Record<RefusalCode, string>> = {
+  invalid_json: 'Invalid JSON format',
+  rate_limit_exceeded: 'Too many requests. Please try again later.',
+  not_configured: 'Internal Server Error: LLM service is not configured.',
+  upstream_failed: 'The LLM service failed to process the request.',
+  internal_error: 'An internal server error occurred.',
+}
+
+export function refuseGenerate({ code, status, message, headers, upstream }: Refusal): Response {
+  const error = FIXED_MESSAGES[code] ?? message
+  return Response.json(upstream === undefined ? { error } : { error, details: details(upstream) }, {
+    status,
+    ...(headers === undefined ? {} : { headers }),
+  })
+}
+
+function details({ status, code, requestId }: UpstreamFailure): string {
+  const parts = [
+    status === undefined ? undefined : `status ${status}`,
+    code === undefined ? undefined : `code ${code}`,
+    requestId === undefined ? undefined : `request id ${requestId}`,
+  ]
+  return parts.filter((part) => part !== undefined).join(', ') || 'no answer'
+}

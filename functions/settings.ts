@@ -1,0 +1,125 @@
+import {
+  type Policy,
+  type PolicyBounds,
+  type StorageLocation,
+  type TargetSettings,
+  isLoopback,
+  loadPolicy,
+  storageLocation,
+} from '@tollgate/middleware'
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** The app's settings, checked. All durations are milliseconds. */
+export interface Settings {
+  readonly storage: StorageLocation
+  readonly policy: Policy
+  /** HMAC secret for cache keys and prompt hashes. */
+  readonly cacheSecret: string | undefined
+  readonly maxBodyBytes: number
+  /** The most output tokens that a request to `/generate` may ask for. */
+  readonly maxOutputTokens: number
+  readonly storeDeadlineMs: number
+  readonly cacheDeadlineMs: number
+  readonly firstByteMs: number
+  readonly totalMs: number
+  /** Of a user-assigned managed identity. */
+  readonly clientId: string | undefined
+}
+
+/** Settings that can't be used. The message names the setting and the fix, and never a secret's value. */
+export class SettingsError extends Error {
+  override readonly name = 'SettingsError'
+  readonly operatorMessage: string
+  constructor(message: string) {
+    super(message)
+    this.operatorMessage = message
+  }
+}
+
+/**
+ * Reads the environment, once, at first use: in a placeholder start it is replaced after the process began.
+ *
+ * @param root the app's folder, where the policy document lies.
+ * @throws SettingsError, StorageSettingError or PolicyError, each with what to correct.
+ */
+export function readSettings(env: Environment, root: string): Settings {
+  const storage = storageLocation(env)
+  if (storage === undefined) {
+    throw new SettingsError(
+      'No storage is configured: set TOLLGATE_STORAGE to a connection string, to https://<account>.table.core.windows.net ' +
+        'or to memory: (or give the Function app its own account by AzureWebJobsStorage).',
+    )
+  }
+  return {
+    storage,
+    policy: loadPolicy({
+      root,
+      path: env.TOLLGATE_POLICY || undefined,
+      bounds: policyBounds(env),
+      defaultTarget: defaultTarget(env),
+    }),
+    cacheSecret: env.TOLLGATE_CACHE_SECRET || undefined,
+    maxBodyBytes: wholeNumber(env, 'TOLLGATE_MAX_BODY_BYTES', { fallback: 1024 * 1024, min: 1, max: 100 * 1024 * 1024 }),
+    maxOutputTokens: wholeNumber(env, 'TOLLGATE_MAX_OUTPUT_TOKENS', { fallback: 4_096, min: 1, max: 1_000_000 }),
+    storeDeadlineMs: wholeNumber(env, 'TOLLGATE_STORE_DEADLINE_MS', { fallback: 2_000, min: 10, max: 60_000 }),
+    cacheDeadlineMs: wholeNumber(env, 'TOLLGATE_CACHE_DEADLINE_MS', { fallback: 50, min: 1, max: 60_000 }),
+    firstByteMs: wholeNumber(env, 'TOLLGATE_FIRST_BYTE_MS', { fallback: 120_000, min: 100, max: 220_000 }),
+    // The platform cuts a response that has not begun after 230 s.
+    totalMs: wholeNumber(env, 'TOLLGATE_TOTAL_MS', { fallback: 200_000, min: 100, max: 220_000 }),
+    clientId: env.AZURE_CLIENT_ID || undefined,
+  }
+}
+
+/** The target of the `OPENAI_*` settings; `undefined` where no model is configured. */
+function defaultTarget(env: Environment): TargetSettings | undefined {
+  const { OPENAI_API_KEY: key, OPENAI_ENDPOINT: endpoint, OPENAI_BASE_URL: baseUrl } = env
+  const model = env.OPENAI_MODEL_NAME || 'gpt-4'
+  if (endpoint && baseUrl) {
+    throw new SettingsError(
+      'OPENAI_ENDPOINT (Azure) and OPENAI_BASE_URL (any other server) are both set. Unset the one that is not meant.',
+    )
+  }
+  if (endpoint) {
+    const url = modelUrl('OPENAI_ENDPOINT', endpoint)
+    return { kind: 'azure', endpoint: url, model, apiVersion: env.OPENAI_API_VERSION || undefined, key: key || undefined }
+  }
+  if (baseUrl) return { kind: 'openai', baseUrl: modelUrl('OPENAI_BASE_URL', baseUrl), model, key: key || undefined }
+  return key ? { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model, key } : undefined
+}
+
+function modelUrl(setting: string, text: string): string {
+  const url = URL.parse(text)
+  if (url === null) throw new SettingsError(`${setting} is not a URL.`)
+  if (url.username !== '' || url.password !== '') throw new SettingsError(`${setting} must not hold a password.`)
+  if (url.protocol !== 'https:' && !isLoopback(url)) throw new SettingsError(`${setting} must begin with https://.`)
+  return url.href.replace(/\/+$/, '')
+}
+
+/** A policy may reach and read what the OPENAI_* settings name, and what the operator lists. */
+function policyBounds(env: Environment): PolicyBounds {
+  const named = [env.OPENAI_ENDPOINT, env.OPENAI_BASE_URL].map((text) => URL.parse(text ?? '')?.hostname)
+  return {
+    env,
+    hosts: [...named.filter((host) => host !== undefined), ...list(env.TOLLGATE_TARGET_HOSTS)],
+    readable: ['OPENAI_*', ...list(env.TOLLGATE_POLICY_ENV)],
+  }
+}
+
+function list(text: string | undefined): string[] {
+  return (text ?? '').split(',').map((part) => part.trim()).filter((part) => part !== '')
+}
+
+interface WholeNumber {
+  readonly fallback: number
+  readonly min: number
+  readonly max: number
+}
+
+function wholeNumber(env: Environment, setting: string, { fallback, min, max }: WholeNumber): number {
+  const text = env[setting]
+  if (text === undefined || text === '') return fallback
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
+  if (!(value >= min && value <= max)) throw new SettingsError(`${setting} must be a whole number from ${min} to ${max}.`)
+  return value
+}

@@ -1,0 +1,32 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { LogLevel } from '../worker/core-types.ts'
+
+/** As much of host.json as this host acts on. */
+export interface HostJson {
+  /** Without slashes; empty for none. */
+  readonly routePrefix: string
+  readonly logLevel: LogLevel
+}
+
+const LEVELS: readonly LogLevel[] = ['trace', 'debug', 'information', 'warning', 'error', 'critical', 'none']
+
+/** @throws when host.json is missing, is no JSON, or is not of version 2.0. */
+export function readHostJson(root: string): HostJson {
+  const host = JSON.parse(readFileSync(join(root, 'host.json'), 'utf8')) as {
+    version?: string
+    extensions?: { http?: { routePrefix?: string } }
+    logging?: { logLevel?: { default?: string } }
+  }
+  if (host.version !== '2.0') throw new Error(`host.json: version must be "2.0", not ${JSON.stringify(host.version)}`)
+  const level = host.logging?.logLevel?.default?.toLowerCase() ?? 'information'
+  return {
+    routePrefix: (host.extensions?.http?.routePrefix ?? 'api').replace(/^\/+|\/+$/g, ''),
+    logLevel: LEVELS.find((known) => known === level) ?? 'information',
+  }
+}
+
+/** Whether a line of this level is written where `least` is configured. */
+export function isLogged(level: LogLevel, least: LogLevel): boolean {
+  return least !== 'none' && LEVELS.indexOf(level) >= LEVELS.indexOf(least)
+}

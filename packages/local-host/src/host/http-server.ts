@@ -1,0 +1,160 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { RpcBody, RpcHttp } from '../worker/core-types.ts'
+import type { WorkerLog } from '../worker/functions-core.ts'
+import { invokeHttp } from '../worker/invoke.ts'
+import type { FunctionApp } from '../worker/load-app.ts'
+import { isOwnHost } from './host-header.ts'
+import type { HttpTrigger } from './http-triggers.ts'
+
+/** What the server serves, once there is something. */
+export interface Served {
+  readonly app: FunctionApp
+  readonly triggers: readonly HttpTrigger[]
+}
+
+export interface HostServer {
+  readonly url: string
+  serve(served: Served): void
+  /** Takes no more connections, and ends when the requests under way are answered. */
+  close(): Promise<void>
+}
+
+export interface HostServerOptions {
+  readonly host: string
+  /** 0 for any free one. */
+  readonly port: number
+  readonly log: WorkerLog
+}
+
+/** The Functions host's bound on a request's body. */
+const MAX_BODY_BYTES = 100 * 1024 * 1024
+
+/** A refusal by the host itself, in plain words. */
+class Refused extends Error {
+  readonly status: number
+  constructor(status: number, message: string) {
+    super(message)
+    this.status = status
+  }
+}
+
+/** Listens at once, so that a taken port is known before anything else is started; answers 503 until there is an app. */
+export async function openHostServer({ host, port, log }: HostServerOptions): Promise<HostServer> {
+  let served: Served | undefined
+  const server = createServer((request, response) => {
+    answer(request, response, host, served, log).catch((error: unknown) => {
+      if (!(error instanceof Refused)) {
+        log('error', 'Host', `${request.method} ${request.url?.split('?')[0]}: ${(error as Error)?.stack ?? error}`)
+      }
+      refuse(response, error)
+    })
+  })
+  await listen(server, host, port)
+  const { address, family, port: bound } = server.address() as AddressInfo
+  return {
+    url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
+    serve: (next) => {
+      served = next
+    },
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeIdleConnections()
+      }),
+  }
+}
+
+function refuse(response: ServerResponse, error: unknown): void {
+  if (response.headersSent) {
+    response.destroy()
+    return
+  }
+  // The real host answers a function that threw with an empty 500.
+  const { status, message } = error instanceof Refused ? error : { status: 500, message: '' }
+  const close = status === 413 ? { connection: 'close' } : {}
+  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', ...close })
+  response.end(message === '' ? '' : `${message}\n`)
+}
+
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  boundTo: string,
+  served: Served | undefined,
+  log: WorkerLog,
+): Promise<void> {
+  if (!isOwnHost(request.headers.host, boundTo)) {
+    throw new Refused(421, "The Host header does not name this machine. The local host answers 'localhost' and addresses only.")
+  }
+  if (served === undefined) throw new Refused(503, 'The Function app is still starting.')
+
+  const url = new URL(request.url ?? '/', `http://${request.headers.host}`)
+  const found = findTrigger(served.triggers, request.method ?? '', url.pathname)
+  // As in the cloud: a known route with another method is a 404 too.
+  if (found === undefined) throw new Refused(404, `No function answers ${request.method} ${url.pathname}.`)
+  const { trigger, params } = found
+  if (trigger.authLevel !== 'anonymous') {
+    throw new Refused(501, `'${trigger.name}' has authLevel '${trigger.authLevel}'. The local host serves 'anonymous' only, so far.`)
+  }
+  const result = await invokeHttp(served.app, trigger.registered, await toRpc(request, url, params), log)
+  writeResult(response, result)
+}
+
+function findTrigger(triggers: readonly HttpTrigger[], method: string, pathname: string) {
+  for (const trigger of triggers) {
+    const params = trigger.methods.has(method) ? trigger.template.match(pathname.slice(1)) : undefined
+    if (params !== undefined) return { trigger, params }
+  }
+  return undefined
+}
+
+async function toRpc(request: IncomingMessage, url: URL, params: Readonly<Record<string, string>>): Promise<RpcHttp> {
+  const headers: Record<string, string> = {}
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value
+  }
+  // The platform's front end appends the address that it saw.
+  const seen = request.socket.remoteAddress ?? ''
+  headers['x-forwarded-for'] = headers['x-forwarded-for'] ? `${headers['x-forwarded-for']}, ${seen}` : seen
+  return {
+    url: url.href,
+    method: request.method ?? 'GET',
+    headers,
+    query: Object.fromEntries(url.searchParams),
+    params,
+    body: { bytes: await readBody(request) },
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<Uint8Array> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.byteLength
+    if (length > MAX_BODY_BYTES) throw new Refused(413, `The host takes bodies up to ${MAX_BODY_BYTES} bytes.`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+function writeResult(response: ServerResponse, { statusCode = '200', headers = {}, body, cookies = [] }: RpcHttp): void {
+  if (cookies.length > 0) throw new Refused(501, 'The function set cookies. The local host does not send them, so far.')
+  const bytes = bodyBytes(body)
+  response.writeHead(Number(statusCode), { ...headers, 'content-length': bytes.byteLength })
+  response.end(bytes)
+}
+
+function bodyBytes(body: RpcBody | null | undefined): Uint8Array {
+  return body?.bytes ?? Buffer.from(body?.string ?? body?.json ?? '')
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}

@@ -1,0 +1,55 @@
+import type { FunctionMetadata } from '../worker/core-types.ts'
+import type { RegisteredFunction } from '../worker/functions-core.ts'
+import { type RouteTemplate, routeTemplate } from './route-template.ts'
+
+/** A function that HTTP reaches, and where. */
+export interface HttpTrigger {
+  readonly name: string
+  readonly registered: RegisteredFunction
+  /** The full path's template, with the prefix, without a leading slash. */
+  readonly path: string
+  readonly template: RouteTemplate
+  /** Upper case. */
+  readonly methods: ReadonlySet<string>
+  readonly authLevel: string
+}
+
+export interface Triggers {
+  /** The most specific route first. */
+  readonly http: readonly HttpTrigger[]
+  /** Functions that this host doesn't run, and by what they are triggered. */
+  readonly other: readonly { readonly name: string; readonly type: string }[]
+}
+
+/** @throws for a route that the real host would refuse, or whose form is not supported here. */
+export function triggersOf(functions: Iterable<RegisteredFunction>, routePrefix: string): Triggers {
+  const http: HttpTrigger[] = []
+  const other: { name: string; type: string }[] = []
+  for (const registered of functions) {
+    const { metadata } = registered
+    const trigger = triggerOf(metadata)
+    if (trigger?.type !== 'httpTrigger') {
+      other.push({ name: metadata.name, type: trigger?.type ?? 'nothing' })
+      continue
+    }
+    const route = String(trigger.route ?? metadata.name)
+    if (/^\/?(?:admin|runtime)(?:\/|$)/i.test(route)) {
+      throw new Error(`${metadata.name}: the host refuses routes that begin with 'admin' or 'runtime'`)
+    }
+    const path = [routePrefix, route.replace(/^\/+/, '')].filter((part) => part !== '').join('/')
+    http.push({
+      name: metadata.name,
+      registered,
+      path,
+      template: routeTemplate(path),
+      methods: new Set((trigger.methods as string[]).map((method) => method.toUpperCase())),
+      authLevel: String(trigger.authLevel ?? 'anonymous').toLowerCase(),
+    })
+  }
+  http.sort((a, b) => (a.template.rank < b.template.rank ? -1 : 1))
+  return { http, other }
+}
+
+function triggerOf({ bindings }: FunctionMetadata) {
+  return Object.values(bindings).find(({ type }) => type.endsWith('Trigger'))
+}

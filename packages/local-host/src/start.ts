@@ -1,0 +1,118 @@
+/*
+ * `npm start`: the Function app on embedded defaults. What the environment or local.settings.json configures is used;
+ * what they leave out is supplied: tables by Azurite, a model by simulation.
+ */
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { loadPlans } from '@tollgate/middleware'
+import { demoKey } from './demo-key.ts'
+import { isLogged, readHostJson } from './host/host-json.ts'
+import { type HostServer, openHostServer } from './host/http-server.ts'
+import { triggersOf } from './host/http-triggers.ts'
+import { applyLocalSettings, type LocalSettings } from './host/local-settings.ts'
+import { SIMULATED_MODEL, startSimulatedModel } from './simulated-model.ts'
+import { type OpenedStorage, openStorage } from './storage.ts'
+import { welcome } from './welcome.ts'
+import type { WorkerLog } from './worker/functions-core.ts'
+import { loadApp } from './worker/load-app.ts'
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..')
+const DEFAULT_PORT = 7071
+const DRAIN_MS = 5_000
+
+try {
+  await start(process.env)
+} catch (error) {
+  const { operatorMessage } = error as { operatorMessage?: string }
+  console.error(`\n${operatorMessage ?? (error as Error).stack}\n`)
+  process.exit(1)
+}
+
+async function start(env: NodeJS.ProcessEnv): Promise<void> {
+  const local = applyLocalSettings(ROOT, env)
+  env.AZURE_FUNCTIONS_ENVIRONMENT ??= 'Development'
+  const { routePrefix, logLevel } = readHostJson(ROOT)
+  const log: WorkerLog = (level, category, message) => {
+    if (isLogged(level, logLevel)) console.log(`[${new Date().toISOString()}] ${level} ${category}: ${message}`)
+  }
+
+  const server = await listen(env, local, log)
+  const storage = await openStorage(ROOT, env)
+  stopWell(server, storage)
+  const model = await supplyModel(env)
+  const key = await supplyKey(storage, env)
+  const app = await loadApp(ROOT, log)
+  if (app.capabilities.HttpUri !== undefined) {
+    throw new Error('The app enables HTTP streaming (app.setup), which the local host does not serve, so far.')
+  }
+  const { http, other } = triggersOf(app.functions.values(), routePrefix)
+  server.serve({ app, triggers: http })
+
+  const functions = http.map(({ methods, path }) => `${[...methods].join(',')} ${server.url}/${path}`)
+  console.log(welcome({ url: server.url, tables: storage.text, model, functions, notes: notes(local, other), key }))
+}
+
+async function listen(env: NodeJS.ProcessEnv, local: LocalSettings, log: WorkerLog): Promise<HostServer> {
+  const host = env.HOST || '127.0.0.1'
+  const port = env.PORT ? Number(env.PORT) : (local.port ?? DEFAULT_PORT)
+  if (!(Number.isInteger(port) && port >= 0 && port <= 65_535)) return fail(`PORT must be a number from 0 to 65535.`)
+  try {
+    return await openHostServer({ host, port, log })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EADDRINUSE') {
+      return fail(`Port ${port} is taken. Stop what listens there, or choose another: PORT=${port + 1} npm start`)
+    }
+    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return fail(`HOST=${host} is no address of this machine.`)
+    if (code === 'EACCES') return fail(`Port ${port} needs privileges. Choose one above 1023: PORT=${DEFAULT_PORT} npm start`)
+    throw error
+  }
+}
+
+function fail(operatorMessage: string): never {
+  throw Object.assign(new Error(operatorMessage), { operatorMessage })
+}
+
+/** Where no model endpoint is configured, a simulated one; what a person is told of it. */
+async function supplyModel(env: NodeJS.ProcessEnv): Promise<string> {
+  if (env.OPENAI_ENDPOINT) return `Azure OpenAI, ${env.OPENAI_ENDPOINT}`
+  if (env.OPENAI_BASE_URL) return env.OPENAI_BASE_URL
+  if (env.OPENAI_API_KEY) return 'api.openai.com'
+  const { url } = await startSimulatedModel()
+  env.OPENAI_BASE_URL = url
+  env.OPENAI_MODEL_NAME ||= SIMULATED_MODEL
+  return 'SIMULATED, because none is configured: set OPENAI_ENDPOINT, OPENAI_BASE_URL or OPENAI_API_KEY'
+}
+
+async function supplyKey({ folder, location }: OpenedStorage, env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  if (folder === undefined || location.kind === 'memory') return undefined
+  const { plans, defaultPlan } = loadPlans({ root: ROOT, path: env.TOLLGATE_POLICY || undefined })
+  const plan = defaultPlan ?? plans.keys().next().value
+  return plan === undefined ? undefined : demoKey(folder, location, plan)
+}
+
+function notes(local: LocalSettings, other: readonly { readonly name: string; readonly type: string }[]): string[] {
+  return [
+    ...local.overridden.map((name) => `${name} of local.settings.json is overridden by the environment`),
+    ...(local.cors ? ['Host.CORS of local.settings.json is not served, so far'] : []),
+    ...other.map(({ name, type }) => `'${name}' (${type}) is not run: the local host runs HTTP triggers only, so far`),
+  ]
+}
+
+/** On a signal, or when npm has died: no new requests, those under way are answered, then Azurite is let go. */
+function stopWell(server: HostServer, storage: OpenedStorage): void {
+  let stopping = false
+  const stop = async () => {
+    if (stopping) return
+    stopping = true
+    setTimeout(() => process.exit(0), DRAIN_MS).unref()
+    await server.close()
+    storage.release()
+    process.exit(0)
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
+  if (process.env.npm_lifecycle_event === 'start') {
+    const npm = process.ppid
+    setInterval(() => process.ppid !== npm && stop(), 500).unref()
+  }
+}

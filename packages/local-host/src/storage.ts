@@ -1,0 +1,39 @@
+import { join } from 'node:path'
+import { type StorageLocation, storageLocation } from '@tollgate/middleware'
+import { attachAzurite } from './azurite/attach.ts'
+
+/** The tables that a command or the host works on. */
+export interface OpenedStorage {
+  readonly location: StorageLocation
+  /** What a person is told of them. */
+  readonly text: string
+  /** Where they are our own Azurite's: its folder. `undefined` for storage that the user configured. */
+  readonly folder: string | undefined
+  release(): void
+}
+
+/**
+ * The storage that the environment names; where it names none, our own Azurite in `.azurite/`, started if need be,
+ * which is then put into the environment for the app.
+ */
+export async function openStorage(root: string, env: NodeJS.ProcessEnv): Promise<OpenedStorage> {
+  const configured = storageLocation(env)
+  if (configured !== undefined) {
+    return { location: configured, text: describe(configured), folder: undefined, release: () => {} }
+  }
+  const folder = join(root, '.azurite')
+  const azurite = await attachAzurite(folder)
+  env.TOLLGATE_STORAGE = azurite.connectionString
+  return {
+    location: { kind: 'connection-string', connectionString: azurite.connectionString, loopback: true },
+    text: `Azurite on ${azurite.url}, kept in .azurite/ (saved every 5 s)`,
+    folder,
+    release: azurite.release,
+  }
+}
+
+function describe(location: StorageLocation): string {
+  if (location.kind === 'memory') return 'in memory, gone when this process ends'
+  if (location.kind === 'identity') return `${location.endpoint} (by identity)`
+  return 'the storage account of the configured connection string'
+}

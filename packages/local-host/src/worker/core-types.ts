@@ -1,0 +1,64 @@
+/*
+ * The part of the worker's protocol that this host speaks. `@azure/functions-core` has no package to take types from;
+ * these follow what `@azure/functions` 4 reads and returns.
+ */
+
+export type LogLevel = 'trace' | 'debug' | 'information' | 'warning' | 'error' | 'critical' | 'none'
+
+// biome-ignore lint/suspicious/noExplicitAny: contexts are the library's own classes, passed through untouched
+export type HookCallback = (context: any) => unknown
+
+export type UserHandler = (...args: never[]) => unknown
+
+export interface Binding {
+  readonly type: string
+  readonly direction: string
+  readonly [option: string]: unknown
+}
+
+export interface FunctionMetadata {
+  readonly name: string
+  readonly bindings: Readonly<Record<string, Binding>>
+}
+
+export interface RpcBody {
+  readonly bytes?: Uint8Array
+  readonly string?: string
+  readonly json?: string
+}
+
+/** An HTTP request or response between host and worker. */
+export interface RpcHttp {
+  readonly url?: string
+  readonly method?: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly query?: Readonly<Record<string, string>>
+  readonly params?: Readonly<Record<string, string>>
+  readonly body?: RpcBody | null
+  readonly statusCode?: string
+  readonly cookies?: readonly unknown[]
+}
+
+export interface CoreInvocationContext {
+  readonly invocationId: string
+  readonly metadata: FunctionMetadata
+  readonly request: {
+    readonly triggerMetadata: Readonly<Record<string, RpcBody>>
+    readonly inputData: readonly { readonly name: string; readonly data: { readonly http: RpcHttp } }[]
+    readonly traceContext?: { readonly traceParent?: string; readonly traceState?: string }
+  }
+  /** Read by the library, to warn of logs that come after the function has ended. */
+  state?: 'preInvocationHooks' | 'postInvocationHooks' | 'invocation'
+  log(level: LogLevel, category: string, message: string): void
+}
+
+export interface CoreModel {
+  getInvocationModel(context: CoreInvocationContext): InvocationModel
+  getCapabilities(capabilities: Record<string, string>): Promise<Record<string, string>>
+}
+
+export interface InvocationModel {
+  getArguments(): Promise<{ context: object; inputs: unknown[] }>
+  invokeFunction(context: object, inputs: unknown[], handler: UserHandler): Promise<unknown>
+  getResponse(context: object, result: unknown): Promise<{ returnValue?: { http?: RpcHttp } | null }>
+}

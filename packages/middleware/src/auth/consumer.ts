@@ -1,0 +1,27 @@
+/** Who calls. Limits, budgets and the cache hang on the id, never on a key. */
+export interface Consumer {
+  /** 1 to 128 characters of `A-Z a-z 0-9 . _ @ : -`, beginning with a letter or digit. */
+  readonly id: string
+  /** The policy's name of the consumer's plan. */
+  readonly plan: string
+  readonly disabled: boolean
+}
+
+/** One of a consumer's keys. The secret itself is never stored. */
+export interface KeyRecord {
+  readonly publicId: string
+  readonly consumer: string
+  /** SHA-256 of the whole key, base64url. */
+  readonly digest: string
+  readonly disabled: boolean
+  /** Milliseconds since 1970, UTC. */
+  readonly createdAt: number
+  /** Milliseconds since 1970, UTC; the key is refused from then on. */
+  readonly expiresAt?: number
+}
+
+const CONSUMER_ID = /^[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}$/
+
+export function isConsumerId(text: string): boolean {
+  return CONSUMER_ID.test(text)
+}

@@ -1,0 +1,62 @@
+import { generateKey, parseKey } from './key.ts'
+import type { ConsumerStore } from './store.ts'
+
+/** A new key in clear. It is shown once and can't be had again. */
+export interface IssuedKey {
+  readonly key: string
+  /** The key's public id. */
+  readonly id: string
+  readonly consumer: string
+  readonly plan: string
+}
+
+export interface IssueKeyOptions {
+  readonly consumer: string
+  /** The consumer's plan: needed for a new consumer; for a known one it must be the plan it has. */
+  readonly plan: string | undefined
+  /** The plan of a new consumer where none is named. */
+  readonly defaultPlan: string | undefined
+  /** Milliseconds since 1970. */
+  readonly now: number
+}
+
+/** A request for a key that can't be met; the message names the fix. */
+export class IssueKeyError extends Error {
+  override readonly name = 'IssueKeyError'
+}
+
+/**
+ * Makes a key for a consumer, and the consumer if it is new.
+ *
+ * @throws IssueKeyError when the consumer is on another plan, or new and without one.
+ */
+export async function issueKey(store: ConsumerStore, options: IssueKeyOptions): Promise<IssuedKey> {
+  const plan = await planOf(store, options)
+  const key = generateKey()
+  const parsed = parseKey(key)
+  if (parsed === undefined) throw new Error('A generated key did not parse')
+  const added = await store.addKey({
+    publicId: parsed.publicId,
+    consumer: options.consumer,
+    digest: parsed.digest,
+    disabled: false,
+    createdAt: options.now,
+  })
+  if (!added) throw new IssueKeyError('The new key met an id in use. Nothing was changed; run the command again.')
+  return { key, id: parsed.publicId, consumer: options.consumer, plan }
+}
+
+async function planOf(store: ConsumerStore, { consumer, plan, defaultPlan }: IssueKeyOptions): Promise<string> {
+  const wanted = plan ?? defaultPlan
+  const existing = await store.findConsumer(consumer)
+  if (existing === undefined) {
+    if (wanted === undefined) throw new IssueKeyError(`Consumer '${consumer}' is new: name its plan with --plan.`)
+    if (await store.addConsumer({ id: consumer, plan: wanted, disabled: false })) return wanted
+  }
+  const current = existing ?? (await store.findConsumer(consumer))
+  if (current === undefined) throw new IssueKeyError(`Consumer '${consumer}' was removed meanwhile.`)
+  if (plan !== undefined && plan !== current.plan) {
+    throw new IssueKeyError(`Consumer '${consumer}' is on plan '${current.plan}', not '${plan}'. Leave --plan out.`)
+  }
+  return current.plan
+}

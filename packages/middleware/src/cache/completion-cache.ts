@@ -1,0 +1,122 @@
+import { type ChatAnswer, type ChatBody, type Digest, parseAnswer } from '../completion/index.ts'
+import type { BaseContext, Middleware } from '../pipeline/index.ts'
+import type { CacheRule } from '../policy/index.ts'
+import { cacheKey } from './cache-key.ts'
+import { bypassStatus, hitStatus, missStatus } from './cache-status.ts'
+import type { CacheEntry, CacheStore } from './store.ts'
+
+export interface CompletionCacheOptions {
+  readonly store: CacheStore
+  readonly digest: Digest
+  /** A store that takes longer is a miss, in milliseconds. */
+  readonly deadlineMs: number
+  /** Milliseconds since 1970. */
+  readonly wallClock: () => number
+}
+
+/** What the rooms before must have settled. */
+export interface Cacheable {
+  readonly consumer: { readonly id: string }
+  readonly routed: {
+    readonly route: string
+    readonly cache: CacheRule | undefined
+    readonly body: ChatBody
+    readonly target: { readonly identity: string }
+  }
+}
+
+/**
+ * Answers from the cache, or goes on and stores the answer if it is complete. Scope: the consumer, so that nobody can
+ * get, or learn of, another's completions. A store that is slow, down or damaged is a miss, never an error.
+ */
+export function completionCache(options: CompletionCacheOptions): Middleware<Cacheable> {
+  const { store, digest, deadlineMs, wallClock } = options
+
+  return async function completionCache(_request, context, next) {
+    const { routed, consumer, record } = context
+    const { cache } = routed
+    const off = cache === undefined ? 'off' : !cache.sampled && routed.body.temperature !== 0 ? 'sampled' : undefined
+    const key = off === undefined ? keyOf(routed, consumer.id) : undefined
+    if (cache === undefined || key === undefined) {
+      record.cache = 'bypass'
+      return withStatus(await next(), bypassStatus(off ?? 'no-key'))
+    }
+
+    const entry = await lookUp(key, context)
+    const now = wallClock()
+    if (entry !== undefined && now < entry.expiresAt) {
+      record.cache = 'hit'
+      return replay(entry, now)
+    }
+    record.cache = 'miss'
+    const response = await next()
+    if (response.status !== 200) return withStatus(response, missStatus(false))
+
+    const body = new Uint8Array(await response.arrayBuffer())
+    const stored = isStorable(body) && (await keep(key, { body, storedAt: now, expiresAt: now + cache.ttlMs }, context))
+    return withStatus(new Response(body, { status: 200, headers: response.headers }), missStatus(stored))
+  }
+
+  function keyOf({ route, target, body }: Cacheable['routed'], scope: string): string | undefined {
+    try {
+      return cacheKey({ scope, route, target: target.identity, body }, digest)
+    } catch {
+      return undefined
+    }
+  }
+
+  async function lookUp(key: string, { log }: BaseContext): Promise<CacheEntry | undefined> {
+    try {
+      return await withDeadline(store.get(key, AbortSignal.timeout(deadlineMs)), deadlineMs)
+    } catch (error) {
+      log('warn', 'cache lookup failed', { error: (error as Error).name })
+      return undefined
+    }
+  }
+
+  /** Waits for the write only up to the deadline; a slower one may still succeed after the caller was answered. */
+  async function keep(key: string, entry: CacheEntry, { log }: BaseContext): Promise<boolean> {
+    try {
+      return await withDeadline(store.set(key, entry, AbortSignal.timeout(WRITE_TIMEOUT_MS)), deadlineMs)
+    } catch (error) {
+      log('warn', 'cache write failed', { error: (error as Error).name })
+      return false
+    }
+  }
+}
+
+const WRITE_TIMEOUT_MS = 5_000
+
+async function withDeadline<T>(work: Promise<T>, deadlineMs: number): Promise<T> {
+  // Whoever loses the race still settles: without this, a late failure would be an unhandled rejection.
+  work.catch(() => {})
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new DOMException('The cache was too slow', 'TimeoutError')), deadlineMs)
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Whole answers only: every choice has ended by itself or at its length, and none was filtered or calls a tool. */
+function isStorable(body: Uint8Array): boolean {
+  const answer: ChatAnswer | undefined = parseAnswer(Buffer.from(body).toString('utf8'))
+  return answer?.choices.every(({ finish_reason }) => finish_reason === 'stop' || finish_reason === 'length') ?? false
+}
+
+function replay(entry: CacheEntry, now: number): Response {
+  const age = Math.max(0, Math.floor((now - entry.storedAt) / 1000))
+  const ttl = Math.floor((entry.expiresAt - now) / 1000)
+  return new Response(Buffer.from(entry.body), {
+    status: 200,
+    headers: { 'content-type': 'application/json', age: String(age), 'cache-status': hitStatus(ttl) },
+  })
+}
+
+function withStatus(response: Response, status: string): Response {
+  response.headers.set('cache-status', status)
+  return response
+}

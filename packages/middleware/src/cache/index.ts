@@ -1,0 +1,6 @@
+export { cacheKey, type KeyParts } from './cache-key.ts'
+export { type Cacheable, type CompletionCacheOptions, completionCache } from './completion-cache.ts'
+export type { CacheEntry, CacheStore } from './store.ts'
+export { memoryCacheStore } from './stores/memory.ts'
+export { tableCacheStore } from './stores/table.ts'
+export { tieredCacheStore } from './tiered.ts'

@@ -1,0 +1,5 @@
+export { type ChatAnswer, type ChatChoice, parseAnswer } from './answer.ts'
+export type { Codec } from './codec.ts'
+export { type Digest, digestWith } from './digest.ts'
+export { type ParseOptions, parse } from './parse.ts'
+export type { ChatBody, ChatMessage, CompletionRequest } from './request.ts'

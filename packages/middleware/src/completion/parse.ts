@@ -1,0 +1,58 @@
+import type { Middleware, Refusal } from '../pipeline/index.ts'
+import { parseAnswer } from './answer.ts'
+import { BodyTooLarge, parseJson, readBody } from './body.ts'
+import type { Codec } from './codec.ts'
+import type { Digest } from './digest.ts'
+import type { CompletionRequest } from './request.ts'
+
+
+export interface ParseOptions {
+  readonly codec: Codec
+  readonly maxBodyBytes: number
+  readonly digest: Digest
+}
+
+/**
+ * Reads the body, once, and adds the completion request that it holds; on the way back, gives a 200 the route's shape.
+ * Refuses with 413 (`request_too_large`) and 400 (`invalid_json`, `invalid_request`).
+ */
+export function parse(options: ParseOptions): Middleware<{}, { readonly completion: CompletionRequest }> {
+  const { codec, maxBodyBytes, digest } = options
+
+  return async function parse(request, context, next) {
+    let body: unknown
+    try {
+      body = parseJson(await readBody(request, maxBodyBytes))
+    } catch (error) {
+      if (error instanceof BodyTooLarge) return context.refuse(tooLarge(maxBodyBytes))
+      if (error instanceof SyntaxError || error instanceof TypeError) return context.refuse(INVALID_JSON)
+      throw error
+    }
+    const completion = codec.decode(body)
+    if ('code' in completion) return context.refuse(completion)
+
+    context.record.promptHash = digest(completion.prompt)
+    const response = await next({ completion })
+    return response.status === 200 ? encode(response, codec) : response
+  }
+}
+
+const INVALID_JSON: Refusal = { code: 'invalid_json', status: 400, message: 'Invalid JSON format' }
+
+function tooLarge(maxBodyBytes: number): Refusal {
+  return {
+    code: 'request_too_large',
+    status: 413,
+    message: `The request body is larger than ${maxBodyBytes} bytes.`,
+    // What is left of the body is not read, so the connection can't be used again.
+    headers: { connection: 'close' },
+  }
+}
+
+async function encode(response: Response, codec: Codec): Promise<Response> {
+  const answer = parseAnswer(await response.text())
+  if (answer === undefined) throw new Error('A 200 without a completion came from inside')
+  const headers = new Headers(response.headers)
+  headers.set('content-type', 'application/json')
+  return new Response(JSON.stringify(codec.encode(answer)), { status: 200, headers })
+}

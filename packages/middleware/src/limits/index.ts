@@ -1,0 +1,8 @@
+export { type Decision, type Limiter, type LimiterOptions, limiter } from './limiter.ts'
+export { type LocalLimiter, type LocalLimiterOptions, localLimiter } from './local-limiter.ts'
+export { type RateLimitOptions, rateLimit, type Subject } from './rate-limit.ts'
+export type { Standing } from './standing.ts'
+export type { CounterRead, CounterStore, StoreTime } from './store.ts'
+export { memoryCounterStore } from './stores/memory.ts'
+export { tableCounterStore } from './stores/table.ts'
+export { LimiterUnavailable } from './withdraw.ts'

@@ -1,0 +1,116 @@
+import { LRUCache } from 'lru-cache'
+import type { RequestLimit } from '../policy/index.ts'
+import { storeClock } from './clock.ts'
+import { type Standing, standingOf, waitForRoom } from './standing.ts'
+import type { CounterStore } from './store.ts'
+import { LimiterUnavailable, withdraw } from './withdraw.ts'
+
+export interface Decision {
+  readonly admitted: boolean
+  readonly standings: readonly Standing[]
+}
+
+export interface LimiterOptions {
+  readonly store: CounterStore
+  /** Longest time that one flight may take, in milliseconds. */
+  readonly deadlineMs: number
+  /** Milliseconds on a monotonic clock. */
+  readonly now: () => number
+  /** A number in [0, 1), for jitter. */
+  readonly random?: () => number
+}
+
+export interface Limiter {
+  /**
+   * Takes one request from every limit of the subject, or from none.
+   *
+   * @throws LimiterUnavailable when that can't be settled before the deadline.
+   */
+  admit(subject: string, limits: readonly RequestLimit[]): Promise<Decision>
+}
+
+interface Waiter {
+  readonly limits: readonly RequestLimit[]
+  resolve(decision: Decision): void
+  reject(reason: LimiterUnavailable): void
+}
+
+interface SubjectState {
+  waiting: Waiter[]
+  flying: boolean
+  /** Where the subject was found empty: refusing costs no call until it has refilled. */
+  empty?: Emptiness
+}
+
+interface Emptiness {
+  readonly limits: readonly RequestLimit[]
+  readonly standings: readonly Standing[]
+  /** Monotonic milliseconds. */
+  readonly since: number
+  readonly until: number
+}
+
+const MAX_SUBJECTS = 10_000
+
+/**
+ * Exact limits over any number of processes, by compare-and-swap on one row a subject.
+ *
+ * A process has at most one flight a subject: requests that arrive meanwhile wait and share the next, so a burst of N
+ * costs two storage calls and not 2 N. Since a bucket is refilled by time alone, one that was found empty stays empty
+ * until its refill, and refuses without a call.
+ */
+export function limiter(options: LimiterOptions): Limiter {
+  const { now, random = Math.random } = options
+  const withdrawal = { ...options, clock: storeClock(now), random }
+  const subjects = new LRUCache<string, SubjectState>({ max: MAX_SUBJECTS })
+
+  async function fly(subject: string, state: SubjectState): Promise<void> {
+    state.flying = true
+    for (let first = state.waiting[0]; first !== undefined; first = state.waiting[0]) {
+      const { limits } = first
+      // Those that came with other limits (the policy has changed) take a flight of their own.
+      const batch = state.waiting.filter((waiter) => waiter.limits === limits)
+      state.waiting = state.waiting.filter((waiter) => waiter.limits !== limits)
+      try {
+        await land(subject, state, limits, batch)
+      } catch (error) {
+        const reason = error instanceof LimiterUnavailable ? error : new LimiterUnavailable('store_failed')
+        for (const waiter of batch) waiter.reject(reason)
+      }
+    }
+    state.flying = false
+  }
+
+  async function land(subject: string, state: SubjectState, limits: readonly RequestLimit[], batch: readonly Waiter[]) {
+    const { taken, balances, at, seen } = await withdraw(subject, limits, batch.length, withdrawal)
+    const standings = balances.map((balance) => standingOf(balance, at))
+    batch.forEach((waiter, index) => {
+      const later = Math.max(0, taken - 1 - index)
+      const own = standings.map((standing) => ({ ...standing, remaining: standing.remaining + later }))
+      waiter.resolve({ admitted: index < taken, standings: own })
+    })
+    const wait = waitForRoom(standings)
+    if (wait > 0) state.empty = { limits, standings, since: seen, until: seen + wait }
+    else delete state.empty
+  }
+
+  return {
+    async admit(subject, limits) {
+      const state = subjects.get(subject) ?? { waiting: [], flying: false }
+      subjects.set(subject, state)
+      const { empty } = state
+      if (empty?.limits === limits && now() < empty.until) {
+        const age = now() - empty.since
+        return { admitted: false, standings: empty.standings.map((standing) => aged(standing, age)) }
+      }
+      return new Promise((resolve, reject) => {
+        state.waiting.push({ limits, resolve, reject })
+        if (!state.flying) void fly(subject, state)
+      })
+    },
+  }
+}
+
+function aged(standing: Standing, ms: number): Standing {
+  return { ...standing, nextMs: Math.max(0, Math.ceil(standing.nextMs - ms)) }
+}

@@ -1,0 +1,72 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { RequestLimit } from '../policy/index.ts'
+import { available, take } from './bucket.ts'
+import type { StoreClock } from './clock.ts'
+import { type Balance, readRow, writeRow } from './row.ts'
+import type { CounterStore } from './store.ts'
+
+/** The store could not be reached, or others kept changing the row, until the deadline. Not a limit: try again. */
+export class LimiterUnavailable extends Error {
+  override readonly name = 'LimiterUnavailable'
+  readonly code: 'contention' | 'store_failed'
+  constructor(code: 'contention' | 'store_failed') {
+    super(code)
+    this.code = code
+  }
+}
+
+export interface Withdrawal {
+  /** How many requests were taken: as many as were wanted and there. */
+  readonly taken: number
+  readonly balances: readonly Balance[]
+  /** The store's time at which the balances hold, and our monotonic clock at that moment; milliseconds. */
+  readonly at: number
+  readonly seen: number
+}
+
+export interface WithdrawOptions {
+  readonly store: CounterStore
+  readonly clock: StoreClock
+  readonly deadlineMs: number
+  readonly now: () => number
+  readonly random: () => number
+}
+
+const BACKOFF_MS = 12
+const MAX_BACKOFF_MS = 400
+
+/**
+ * Takes as many of `wanted` requests as there are from all of a subject's limits, in one compare-and-swap that is
+ * repeated with full jitter until it succeeds. A write whose fate is unknown is not counted on: what it may have taken
+ * is lost, which can only admit too few.
+ *
+ * @throws LimiterUnavailable at the deadline.
+ */
+export async function withdraw(
+  subject: string,
+  limits: readonly RequestLimit[],
+  wanted: number,
+  { store, clock, deadlineMs, now, random }: WithdrawOptions,
+): Promise<Withdrawal> {
+  const deadline = now() + deadlineMs
+  const signal = AbortSignal.timeout(deadlineMs)
+  let failure: LimiterUnavailable['code'] = 'store_failed'
+  for (let tries = 0; now() < deadline; tries += 1) {
+    if (tries > 0) await sleep(random() * Math.min(BACKOFF_MS * 2 ** tries, MAX_BACKOFF_MS))
+    const read = await store.read(subject, signal).catch(() => undefined)
+    if (read === undefined) continue
+    if (read.time !== undefined) clock.observe(read.time)
+
+    const at = clock.earliest()
+    const seen = now()
+    const found = readRow(read.row?.text, limits, at)
+    const taken = Math.min(wanted, ...found.map(({ limit, bucket }) => available(bucket, limit)))
+    if (taken === 0) return { taken, balances: found, at, seen }
+
+    const left = found.map(({ limit, bucket }) => ({ limit, bucket: take(bucket, limit, taken) }))
+    const written = await store.writeIfMatch(subject, writeRow(left), read.row?.etag, signal).catch(() => undefined)
+    if (written) return { taken, balances: left, at, seen }
+    failure = written === false ? 'contention' : 'store_failed'
+  }
+  throw new LimiterUnavailable(failure)
+}

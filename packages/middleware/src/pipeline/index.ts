@@ -1,0 +1,6 @@
+export type { BaseContext } from './context.ts'
+export type { Log, LogLevel } from './log.ts'
+export { type Handler, type Middleware, type Next, type Pipeline, pipeline } from './pipeline.ts'
+export type { CacheOutcome, RequestRecord } from './record.ts'
+export type { Refusal, RefusalCode, Refuse, UpstreamFailure } from './refusal.ts'
+export type { GatewayRequest } from './request.ts'

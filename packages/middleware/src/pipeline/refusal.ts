@@ -1,0 +1,38 @@
+/**
+ * Why a request was turned away. The codes are stable: logs, metrics and the surfaces' error shapes hang on them.
+ */
+export type RefusalCode =
+  | 'invalid_api_key'
+  | 'plan_unavailable'
+  | 'rate_limit_exceeded'
+  | 'store_unavailable'
+  | 'request_too_large'
+  | 'invalid_json'
+  | 'invalid_request'
+  | 'not_configured'
+  | 'upstream_failed'
+  | 'internal_error'
+
+/** What may be told of a failed upstream call: never its text, which can repeat the prompt or a key. */
+export interface UpstreamFailure {
+  /** HTTP status, if there was an answer. */
+  readonly status?: number
+  /** The model's error code, e.g. `rate_limit_exceeded`, or ours: `timeout`, `connection_failed`, `invalid_response`. */
+  readonly code?: string
+  readonly requestId?: string
+}
+
+/** A decision not to go on. A room returns it rendered; only faults are thrown. */
+export interface Refusal {
+  readonly code: RefusalCode
+  readonly status: number
+  /** For the caller: names the field or header and the fix. */
+  readonly message: string
+  /** The field at fault, if one is. */
+  readonly param?: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly upstream?: UpstreamFailure
+}
+
+/** Renders a refusal in the shape that the route's callers expect. */
+export type Refuse = (refusal: Refusal) => Response

@@ -1,0 +1,11 @@
+const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+
+/** A whole number of seconds, minutes, hours or days: `30s`, `1m`, `2h`, `1d`. */
+export const DURATION = /^([1-9]\d{0,5})([smhd])$/
+
+/** Milliseconds of a duration that matches `DURATION`. */
+export function durationMs(text: string): number {
+  const [, count, unit] = DURATION.exec(text) ?? []
+  if (count === undefined || unit === undefined) throw new RangeError(`'${text}' is not a duration such as 30s, 1m or 2h`)
+  return Number(count) * UNITS[unit as keyof typeof UNITS]
+}

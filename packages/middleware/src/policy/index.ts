@@ -1,0 +1,13 @@
+export { type LoadOptions, loadPlans, loadPolicy, POLICY_FILE, type PolicyLocation } from './load.ts'
+export {
+  type CacheRule,
+  type Plan,
+  type Policy,
+  PolicyError,
+  type RequestLimit,
+  type RoutePolicy,
+  type TargetSettings,
+} from './policy.ts'
+export { type ResolveOptions, resolvePolicy } from './resolve.ts'
+export { policyJsonSchema } from './schema.ts'
+export { isAzureAiHost, isLoopback, type PolicyBounds } from './target.ts'

@@ -1,0 +1,41 @@
+import { DURATION } from './duration.ts'
+import type { LimitDocument, PolicyDocument } from './schema.ts'
+
+/** Faults that a schema can't express, and what this version would not enforce: refused, never ignored. */
+export function unsupported(document: PolicyDocument): string[] {
+  const faults: string[] = []
+  for (const [name, plan] of Object.entries(document.plans ?? {})) {
+    const periods = new Set<string>()
+    plan.limits.forEach((limit, index) => {
+      const path = `plans.${name}.limits[${index}]`
+      const fault = limitFault(limit)
+      if (fault !== undefined) faults.push(`${path}: ${fault}`)
+      else if ('requests' in limit) {
+        if (periods.has(limit.per)) faults.push(`${path}: a second limit on requests per ${limit.per}. Keep the smaller.`)
+        periods.add(limit.per)
+      }
+    })
+  }
+  if (document.global !== undefined) {
+    faults.push('global: limits on all consumers together are not enforced by this version yet. Remove it.')
+  }
+  for (const [name, model] of Object.entries(document.models ?? {})) {
+    if (model.targets.length > 1) {
+      faults.push(`models.${name}.targets: several targets are not used by this version yet. Keep one.`)
+    }
+  }
+  return faults
+}
+
+function limitFault(limit: LimitDocument): string | undefined {
+  if (!('requests' in limit)) {
+    const kind = Object.keys(limit)[0]
+    return `limits on '${kind}' are not enforced by this version yet. Remove it.`
+  }
+  if (!DURATION.test(limit.per)) {
+    return `quotas per ${limit.per} are not enforced by this version yet. Use a duration such as 1h or 1d.`
+  }
+  if (limit.strict && limit.burst) return "'strict' and 'burst' contradict each other. Remove one."
+  if (limit.strict && limit.requests < 2) return "'strict' needs at least 2 requests."
+  return undefined
+}

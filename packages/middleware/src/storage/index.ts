@@ -1,0 +1,2 @@
+export { type StorageLocation, StorageSettingError, storageLocation } from './location.ts'
+export { type OpenTable, openTables, readEntity, statusOf, type TableName, writeEntity } from './tables.ts'

@@ -1,0 +1,52 @@
+/** Where the tables live. */
+export type StorageLocation =
+  | { readonly kind: 'memory' }
+  | { readonly kind: 'connection-string'; readonly connectionString: string; readonly loopback: boolean }
+  | { readonly kind: 'identity'; readonly endpoint: string; readonly clientId?: string }
+
+/** A storage setting that can't be used. The message names the setting and the fix, and never its value. */
+export class StorageSettingError extends Error {
+  override readonly name = 'StorageSettingError'
+  readonly operatorMessage: string
+  constructor(message: string) {
+    super(message)
+    this.operatorMessage = message
+  }
+}
+
+const LOOPBACK = /(?:^|;)\s*(?:TableEndpoint=http:\/\/(?:127\.0\.0\.1|localhost|\[::1\])[:/]|UseDevelopmentStorage=true)/i
+const INSECURE = /(?:TableEndpoint=http:|DefaultEndpointsProtocol=http(?:;|$)|UseDevelopmentStorage=true)/i
+const TABLE_HOST = /^https:\/\/[a-z0-9-]+\.table\.(?:core|cosmos)\.[a-z0-9.-]+\/?$/i
+
+/**
+ * Reads `TOLLGATE_STORAGE`, else the Function app's own account (`AzureWebJobsStorage`, or with identity
+ * `AzureWebJobsStorage__tableServiceUri` or `__accountName`). `undefined` where none is set.
+ *
+ * @throws StorageSettingError for a value of no known form.
+ */
+export function storageLocation(env: Readonly<Record<string, string | undefined>>): StorageLocation | undefined {
+  const own = env.TOLLGATE_STORAGE
+  if (own) return parse('TOLLGATE_STORAGE', own, env.AZURE_CLIENT_ID)
+  if (env.AzureWebJobsStorage) return parse('AzureWebJobsStorage', env.AzureWebJobsStorage, env.AZURE_CLIENT_ID)
+  const account = env.AzureWebJobsStorage__accountName
+  const uri =
+    env.AzureWebJobsStorage__tableServiceUri ?? (account ? `https://${account}.table.core.windows.net` : undefined)
+  if (!uri) return undefined
+  return parse('AzureWebJobsStorage__tableServiceUri', uri, env.AzureWebJobsStorage__clientId ?? env.AZURE_CLIENT_ID)
+}
+
+function parse(setting: string, value: string, clientId: string | undefined): StorageLocation {
+  if (value === 'memory:') return { kind: 'memory' }
+  if (TABLE_HOST.test(value)) return { kind: 'identity', endpoint: value, ...(clientId ? { clientId } : {}) }
+  if (/(?:^|;)\s*(?:AccountName|TableEndpoint|UseDevelopmentStorage)=/i.test(value)) {
+    const loopback = LOOPBACK.test(value)
+    if (!loopback && INSECURE.test(value)) {
+      throw new StorageSettingError(`${setting} points to plain http outside this machine. Use https.`)
+    }
+    return { kind: 'connection-string', connectionString: value, loopback }
+  }
+  throw new StorageSettingError(
+    `${setting} is neither a storage connection string, nor https://<account>.table.core.windows.net ` +
+      '(or .table.cosmos.azure.com), nor memory:',
+  )
+}

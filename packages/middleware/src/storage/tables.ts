@@ -1,0 +1,105 @@
+import type { GetTableEntityOptions, TableClient, TableServiceClientOptions } from '@azure/data-tables'
+import type { StorageLocation } from './location.ts'
+
+/** Opens tables by name. The SDK (about 0.15 s to load) is loaded when the first one is used. */
+export type OpenTable = (name: TableName) => () => Promise<TableClient>
+
+export type TableName = 'tollgateconsumers' | 'tollgatekeys' | 'tollgatecounters' | 'tollgatecache'
+
+/**
+ * The tables of one storage account. A table is made when it is first missed, so a warm start pays nothing for it.
+ * The client's own retries are off: a repeated write can't tell its own success from another's.
+ */
+export function openTables(location: Exclude<StorageLocation, { kind: 'memory' }>): OpenTable {
+  return (name) => once(() => connect(location, name))
+}
+
+async function connect(location: Exclude<StorageLocation, { kind: 'memory' }>, name: TableName): Promise<TableClient> {
+  const { TableClient } = await import('@azure/data-tables')
+  const options: TableServiceClientOptions = { retryOptions: { maxRetries: 0 } }
+  if (location.kind === 'connection-string') {
+    return TableClient.fromConnectionString(location.connectionString, name, {
+      ...options,
+      allowInsecureConnection: location.loopback,
+    })
+  }
+  const { DefaultAzureCredential } = await import('@azure/identity')
+  const credential = new DefaultAzureCredential(
+    location.clientId === undefined ? {} : { managedIdentityClientId: location.clientId },
+  )
+  return new TableClient(location.endpoint, name, credential, options)
+}
+
+/**
+ * Reads one entity; `undefined` where it, or its table, does not exist.
+ * A read that got no answer or a 5xx is sent once more: reading twice changes nothing.
+ */
+export async function readEntity<T extends object>(
+  table: () => Promise<TableClient>,
+  key: { readonly partition: string; readonly row: string },
+  options: ReadOptions = {},
+): Promise<Entity<T> | undefined> {
+  const client = await table()
+  const request: GetTableEntityOptions = {
+    ...(options.signal ? { abortSignal: options.signal } : {}),
+    ...(options.onResponse ? { onResponse: options.onResponse } : {}),
+  }
+  const read = async () => client.getEntity<T>(key.partition, key.row, request) as Promise<Entity<T>>
+  try {
+    return await read().catch((error) => {
+      if (options.signal?.aborted || !isPassing(error)) throw error
+      return read()
+    })
+  } catch (error) {
+    if (statusOf(error) === 404) return undefined
+    throw error
+  }
+}
+
+export interface ReadOptions {
+  readonly signal?: AbortSignal | undefined
+  readonly onResponse?: GetTableEntityOptions['onResponse']
+}
+
+export type Entity<T> = T & { readonly etag: string }
+
+/** Runs a write; if the table does not exist yet, makes it and runs the write again. */
+export async function writeEntity<T>(
+  table: () => Promise<TableClient>,
+  write: (client: TableClient) => Promise<T>,
+): Promise<T> {
+  const client = await table()
+  try {
+    return await write(client)
+  } catch (error) {
+    if (errorCode(error) !== 'TableNotFound') throw error
+    await client.createTable()
+    return write(client)
+  }
+}
+
+function isPassing(error: unknown): boolean {
+  const status = statusOf(error)
+  return status === undefined || status >= 500
+}
+
+/** HTTP status of a failed table operation, if it got an answer. */
+export function statusOf(error: unknown): number | undefined {
+  return (error as { statusCode?: number } | undefined)?.statusCode
+}
+
+function errorCode(error: unknown): string | undefined {
+  return (error as { details?: { odataError?: { code?: string } } } | undefined)?.details?.odataError?.code
+}
+
+/** Remembers a success; a failure is tried again by the next caller. */
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined
+  return () => {
+    made ??= make().catch((error) => {
+      made = undefined
+      throw error
+    })
+    return made
+  }
+}

@@ -1,0 +1,70 @@
+import type { GatewayRequest, Handler, Log, LogLevel, RequestRecord, Refuse } from '../pipeline/index.ts'
+import { requestIdFrom } from './request-id.ts'
+
+export interface TraceOptions {
+  /** Renders the 500 when a room throws. */
+  readonly refuse: Refuse
+  /** Found for each request inside the trace, so that a configuration fault is answered and logged like any other. */
+  readonly handler: () => Handler
+}
+
+/** Where finished log lines go; the host adds its own level and time. */
+export type LogSink = (level: LogLevel, line: Readonly<Record<string, unknown>>) => void
+
+/** A request's way in from a host. Never throws. */
+export type Entry = (request: GatewayRequest, sink: LogSink) => Promise<Response>
+
+/**
+ * The outermost room: gives the request its id and its record, echoes the id as `X-Request-ID`,
+ * turns whatever is thrown inside into a 500, and writes one line at the end.
+ */
+export function trace(options: TraceOptions): Entry {
+  return async function traced(request, sink) {
+    const started = performance.now()
+    const record: RequestRecord = { requestId: requestIdFrom(request.headers) }
+    const log: Log = (level, event, fields) => {
+      const { requestId, promptHash } = record
+      sink(level, { event, requestId, ...(promptHash === undefined ? {} : { promptHash }), ...fields })
+    }
+    const refuse: Refuse = (refusal) => {
+      record.refusal = refusal.code
+      return options.refuse(refusal)
+    }
+    let response: Response
+    try {
+      response = await options.handler()(request, { refuse, record, log })
+    } catch (fault) {
+      log('error', 'fault', describeFault(fault))
+      response = refuse({ code: 'internal_error', status: 500, message: 'An internal server error occurred.' })
+    }
+    response.headers.set('x-request-id', record.requestId)
+    const { requestId: _, promptHash: __, ...outcome } = record
+    log('info', 'request', { ...outcome, status: response.status, ms: Math.round(performance.now() - started) })
+    return response
+  }
+}
+
+/** An error that was written for the operator and is known to hold neither a secret nor a prompt. */
+export interface OperatorError extends Error {
+  readonly operatorMessage: string
+}
+
+/**
+ * A fault's kind and place. Its message is left out unless it was written for the operator,
+ * because libraries quote what they were given: keys, prompts, connection strings.
+ */
+export function describeFault(fault: unknown): Record<string, unknown> {
+  if (!(fault instanceof Error)) return { fault: typeof fault }
+  const { code } = fault as { code?: unknown }
+  const operatorMessage = (fault as Partial<OperatorError>).operatorMessage
+  return {
+    fault: fault.name,
+    ...(typeof code === 'string' && /^[\w.-]{1,64}$/.test(code) ? { code } : {}),
+    ...(typeof operatorMessage === 'string' ? { message: operatorMessage } : {}),
+    at: fault.stack
+      ?.split('\n')
+      .filter((line) => /^\s+at .+:\d+:\d+\)?$/.test(line))
+      .slice(0, 6)
+      .map((line) => line.trim()),
+  }
+}

@@ -1,0 +1,30 @@
+import type { UpstreamFailure } from '../pipeline/index.ts'
+
+const CODE = /^[A-Za-z0-9_.-]{1,64}$/
+const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
+
+/** As much of the SDK's errors as is read here. Their texts are not: they repeat what was sent. */
+interface SdkError {
+  readonly status?: unknown
+  readonly code?: unknown
+  readonly type?: unknown
+  readonly requestID?: unknown
+}
+
+/** What may be told of an error that the SDK threw. */
+export function failureOf(error: unknown, sdk: typeof import('openai'), aborted: 'timeout' | 'client_left' | undefined): UpstreamFailure {
+  if (error instanceof sdk.APIConnectionTimeoutError) return { code: 'timeout' }
+  if (aborted !== undefined) return { code: aborted }
+  if (error instanceof sdk.APIConnectionError) return { code: 'connection_failed' }
+  if (!(error instanceof sdk.APIError)) return { code: 'request_failed' }
+  const { status, code, type, requestID } = error as SdkError
+  return {
+    ...(typeof status === 'number' ? { status } : {}),
+    ...codeField(code ?? type),
+    ...(typeof requestID === 'string' && REQUEST_ID.test(requestID) ? { requestId: requestID } : {}),
+  }
+}
+
+function codeField(code: unknown): { code: string } | Record<string, never> {
+  return typeof code === 'string' && CODE.test(code) ? { code } : {}
+}
