@@ -1,3 +1,7 @@
+export { type HostJson, readHostJson } from './host/host-json.ts'
+export { type HostServer, type HostServerOptions, openHostServer, type Served } from './host/http-server.ts'
+export { type HttpTrigger, type Triggers, triggersOf } from './host/http-triggers.ts'
 export { applyLocalSettings } from './host/local-settings.ts'
 export { SIMULATED_MODEL, type SimulatedModel, startSimulatedModel } from './simulated-model.ts'
 export { type OpenedStorage, openStorage } from './storage.ts'
+export { type FunctionApp, loadApp } from './worker/load-app.ts'

@@ -12,7 +12,7 @@ import { triggersOf } from './host/http-triggers.ts'
 import { applyLocalSettings, type LocalSettings } from './host/local-settings.ts'
 import { SIMULATED_MODEL, startSimulatedModel } from './simulated-model.ts'
 import { type OpenedStorage, openStorage } from './storage.ts'
-import { welcome } from './welcome.ts'
+import { type Demo, welcome } from './welcome.ts'
 import type { WorkerLog } from './worker/functions-core.ts'
 import { loadApp } from './worker/load-app.ts'
 
@@ -40,7 +40,7 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
   const storage = await openStorage(ROOT, env)
   stopWell(server, storage)
   const model = await supplyModel(env)
-  const key = await supplyKey(storage, env)
+  const demo = await supplyDemo(storage, env)
   const app = await loadApp(ROOT, log)
   if (app.capabilities.HttpUri !== undefined) {
     throw new Error('The app enables HTTP streaming (app.setup), which the local host does not serve, so far.')
@@ -49,7 +49,7 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
   server.serve({ app, triggers: http })
 
   const functions = http.map(({ methods, path }) => `${[...methods].join(',')} ${server.url}/${path}`)
-  console.log(welcome({ url: server.url, tables: storage.text, model, functions, notes: notes(local, other), key }))
+  console.log(welcome({ url: server.url, tables: storage.text, model, functions, notes: notes(local, other), demo }))
 }
 
 async function listen(env: NodeJS.ProcessEnv, local: LocalSettings, log: WorkerLog): Promise<HostServer> {
@@ -84,11 +84,13 @@ async function supplyModel(env: NodeJS.ProcessEnv): Promise<string> {
   return 'SIMULATED, because none is configured: set OPENAI_ENDPOINT, OPENAI_BASE_URL or OPENAI_API_KEY'
 }
 
-async function supplyKey({ folder, location }: OpenedStorage, env: NodeJS.ProcessEnv): Promise<string | undefined> {
+async function supplyDemo({ folder, location }: OpenedStorage, env: NodeJS.ProcessEnv): Promise<Demo | undefined> {
   if (folder === undefined || location.kind === 'memory') return undefined
   const { plans, defaultPlan } = loadPlans({ root: ROOT, path: env.TOLLGATE_POLICY || undefined })
-  const plan = defaultPlan ?? plans.keys().next().value
-  return plan === undefined ? undefined : demoKey(folder, location, plan)
+  const plan = defaultPlan === undefined ? [...plans.values()][0] : plans.get(defaultPlan)
+  if (plan === undefined) return undefined
+  const limit = plan.requests.toSorted((a, b) => a.capacity - b.capacity)[0]
+  return { key: await demoKey(folder, location, plan.name), limit }
 }
 
 function notes(local: LocalSettings, other: readonly { readonly name: string; readonly type: string }[]): string[] {

@@ -5,11 +5,17 @@ export interface Welcome {
   readonly functions: readonly string[]
   readonly notes: readonly string[]
   /** `undefined` where none was made, because the storage is the user's own. */
-  readonly key: string | undefined
+  readonly demo: Demo | undefined
+}
+
+export interface Demo {
+  readonly key: string
+  /** The tightest limit of its plan; `undefined` where the plan has none. */
+  readonly limit: { readonly quota: number; readonly periodMs: number; readonly capacity: number } | undefined
 }
 
 /** What `npm start` prints when all is up: what runs, and commands to try. */
-export function welcome({ url, tables, model, functions, notes, key }: Welcome): string {
+export function welcome({ url, tables, model, functions, notes, demo }: Welcome): string {
   const lines = [
     '',
     `Tollgate runs on ${url} (a development host: not for production)`,
@@ -19,7 +25,7 @@ export function welcome({ url, tables, model, functions, notes, key }: Welcome):
     ...functions.map((text, index) => `  ${index === 0 ? 'functions ' : '          '} ${text}`),
     ...notes.map((text) => `  note       ${text}`),
     '',
-    ...(key === undefined ? ownKey(url) : demo(url, key)),
+    ...(demo === undefined ? ownKey(url) : tryOut(url, demo)),
     '',
     'Ctrl-C stops it.',
     '',
@@ -27,7 +33,7 @@ export function welcome({ url, tables, model, functions, notes, key }: Welcome):
   return lines.join('\n')
 }
 
-function demo(url: string, key: string): string[] {
+function tryOut(url: string, { key, limit }: Demo): string[] {
   const ask = `curl -i ${url}/api/generate -H 'X-API-KEY: ${key}' -d '{"prompt":"What is a tollgate?"}'`
   return [
     'Try, in another terminal:',
@@ -41,11 +47,18 @@ function demo(url: string, key: string): string[] {
     '  # without a key: 401',
     `  curl -i ${url}/api/generate -d '{"prompt":"What is a tollgate?"}'`,
     '',
-    '  # 16 in a row: the plan has 10 a minute and a burst of 5, so this ends in 429',
-    `  for i in $(seq 16); do curl -s -o /dev/null -w '%{http_code}\\n' ${url}/api/generate -H 'X-API-KEY: ${key}' -d '{"prompt":"What is a tollgate?"}'; done`,
-    '',
+    ...(limit === undefined ? [] : exceed(limit, `${url}/api/generate`, key)),
     '  # a key of your own',
     '  npm run tollgate -- keys create --consumer alice',
+  ]
+}
+
+function exceed({ quota, periodMs, capacity }: NonNullable<Demo['limit']>, url: string, key: string): string[] {
+  const ask = `curl -s -o /dev/null -w '%{http_code}\\n' ${url} -H 'X-API-KEY: ${key}' -d '{"prompt":"What is a tollgate?"}'`
+  return [
+    `  # ${capacity + 1} in a row: the plan has ${quota} in ${periodMs / 1000} s and takes ${capacity} at once, so this ends in 429`,
+    `  for i in $(seq ${capacity + 1}); do ${ask}; done`,
+    '',
   ]
 }
 

@@ -21,7 +21,7 @@ export async function attachAzurite(folder: string): Promise<AttachedAzurite> {
   const running = await hold(readEndpoint(folder))
   if (running !== undefined) return running
 
-  mkdirSync(folder, { recursive: true })
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
   const child = start(folder)
   const deadline = Date.now() + START_TIMEOUT_MS
   while (Date.now() < deadline) {

@@ -19,7 +19,7 @@ const LOCK_WAIT_MS = 30_000
 
 const folder = process.argv[2]
 if (folder === undefined) throw new Error('usage: server.ts <folder>')
-mkdirSync(folder, { recursive: true })
+mkdirSync(folder, { recursive: true, mode: 0o700 })
 lock(folder)
 
 // An account of its own with a key of its own: whoever knows Azurite's published key can't open these tables.

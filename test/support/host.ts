@@ -1,0 +1,68 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const START = join(ROOT, 'packages/local-host/src/start.ts')
+export const BARE_HOST = join(ROOT, 'test/support/bare-host.ts')
+const STARTED = /Tollgate runs on (\S+)/
+const START_TIMEOUT_MS = 30_000
+
+/** A local host as a process of its own, serving dist/index.js. */
+export interface RunningHost {
+  readonly url: string
+  readonly process: ChildProcess
+  /** All that it has printed so far. */
+  output(): string
+  /** Ends it and waits until it is gone. */
+  stop(signal?: NodeJS.Signals): Promise<void>
+}
+
+/** Settings that would let a developer's own environment into the tests are taken out. */
+export function cleanEnv(settings: Record<string, string>): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(
+    ([name]) => !/^(?:TOLLGATE_|OPENAI_|AZURE|AzureWebJobs|APPLICATIONINSIGHTS|npm_|PORT$|HOST$)/.test(name),
+  )
+  return { ...Object.fromEntries(kept), PORT: '0', ...settings }
+}
+
+/** @throws with the host's own words if it ends, or doesn't come up in time. */
+export async function startHost(settings: Record<string, string>, script: string = START): Promise<RunningHost> {
+  const child = spawn(process.execPath, [script], { cwd: ROOT, env: cleanEnv(settings), stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text
+    })
+  }
+  const stop = async (signal: NodeJS.Signals = 'SIGTERM') => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const gone = once(child, 'exit')
+    child.kill(signal)
+    await gone
+  }
+  const deadline = Date.now() + START_TIMEOUT_MS
+  while (!STARTED.test(output) && child.exitCode === null && Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+  const url = STARTED.exec(output)?.[1]
+  if (url === undefined) {
+    await stop('SIGKILL')
+    throw new Error(`The host did not start:\n${output}`)
+  }
+  return { url, process: child, output: () => output, stop }
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  readonly body: Record<string, unknown>
+}
+
+/** POST /api/generate with a raw body. */
+export async function generate(host: Pick<RunningHost, 'url'>, body: BodyInit, headers: Record<string, string> = {}): Promise<Answer> {
+  const response = await fetch(`${host.url}/api/generate`, { method: 'POST', body, headers })
+  const text = await response.text()
+  return { status: response.status, headers: response.headers, body: text === '' ? {} : JSON.parse(text) }
+}
