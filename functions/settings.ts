@@ -1,11 +1,12 @@
 import {
+  isAzureAiHost,
+  isLoopback,
+  loadPolicy,
   type Policy,
   type PolicyBounds,
   type StorageLocation,
-  type TargetSettings,
-  isLoopback,
-  loadPolicy,
   storageLocation,
+  type TargetSettings,
 } from '@tollgate/middleware'
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -60,7 +61,11 @@ export function readSettings(env: Environment, root: string): Settings {
       defaultTarget: defaultTarget(env),
     }),
     cacheSecret: env.TOLLGATE_CACHE_SECRET || undefined,
-    maxBodyBytes: wholeNumber(env, 'TOLLGATE_MAX_BODY_BYTES', { fallback: 1024 * 1024, min: 1, max: 100 * 1024 * 1024 }),
+    maxBodyBytes: wholeNumber(env, 'TOLLGATE_MAX_BODY_BYTES', {
+      fallback: 1024 * 1024,
+      min: 1,
+      max: 100 * 1024 * 1024,
+    }),
     maxOutputTokens: wholeNumber(env, 'TOLLGATE_MAX_OUTPUT_TOKENS', { fallback: 4_096, min: 1, max: 1_000_000 }),
     storeDeadlineMs: wholeNumber(env, 'TOLLGATE_STORE_DEADLINE_MS', { fallback: 2_000, min: 10, max: 60_000 }),
     cacheDeadlineMs: wholeNumber(env, 'TOLLGATE_CACHE_DEADLINE_MS', { fallback: 50, min: 1, max: 60_000 }),
@@ -82,7 +87,16 @@ function defaultTarget(env: Environment): TargetSettings | undefined {
   }
   if (endpoint) {
     const url = modelUrl('OPENAI_ENDPOINT', endpoint)
-    return { kind: 'azure', endpoint: url, model, apiVersion: env.OPENAI_API_VERSION || undefined, key: key || undefined }
+    if (!key && !isAzureAiHost(new URL(url))) {
+      throw new SettingsError('OPENAI_ENDPOINT is no Azure AI host, so no Entra token is sent to it. Set OPENAI_API_KEY.')
+    }
+    return {
+      kind: 'azure',
+      endpoint: url,
+      model,
+      apiVersion: env.OPENAI_API_VERSION || undefined,
+      key: key || undefined,
+    }
   }
   if (baseUrl) return { kind: 'openai', baseUrl: modelUrl('OPENAI_BASE_URL', baseUrl), model, key: key || undefined }
   return key ? { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model, key } : undefined
@@ -107,7 +121,10 @@ function policyBounds(env: Environment): PolicyBounds {
 }
 
 function list(text: string | undefined): string[] {
-  return (text ?? '').split(',').map((part) => part.trim()).filter((part) => part !== '')
+  return (text ?? '')
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
 }
 
 interface WholeNumber {
@@ -120,6 +137,7 @@ function wholeNumber(env: Environment, setting: string, { fallback, min, max }: 
   const text = env[setting]
   if (text === undefined || text === '') return fallback
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
-  if (!(value >= min && value <= max)) throw new SettingsError(`${setting} must be a whole number from ${min} to ${max}.`)
+  if (!(value >= min && value <= max))
+    throw new SettingsError(`${setting} must be a whole number from ${min} to ${max}.`)
   return value
 }

@@ -1,5 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { type CacheEntry, type CacheStore, memoryCacheStore, tableCacheStore, tieredCacheStore } from '@tollgate/middleware'
+import {
+  type CacheEntry,
+  type CacheStore,
+  memoryCacheStore,
+  tableCacheStore,
+  tieredCacheStore,
+} from '@tollgate/middleware'
 import { describe, expect, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
 import { tableAccounts } from '../support/tables.ts'
@@ -15,7 +21,11 @@ for (const { name, open } of tableAccounts()) {
 
 function conforms(name: string, create: () => CacheStore): void {
   describe(`cache store: ${name}`, () => {
-    const entry = (body: Uint8Array): CacheEntry => ({ body, storedAt: 1_790_000_000_001, expiresAt: 1_790_003_600_001 })
+    const entry = (body: Uint8Array): CacheEntry => ({
+      body,
+      storedAt: 1_790_000_000_001,
+      expiresAt: 1_790_003_600_001,
+    })
 
     test('has nothing under a new key', async () => {
       expect(await create().get(unique('key'), signal)).toBeUndefined()

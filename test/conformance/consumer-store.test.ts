@@ -1,4 +1,10 @@
-import { type Consumer, type ConsumerStore, type KeyRecord, memoryConsumerStore, tableConsumerStore } from '@tollgate/middleware'
+import {
+  type Consumer,
+  type ConsumerStore,
+  type KeyRecord,
+  memoryConsumerStore,
+  tableConsumerStore,
+} from '@tollgate/middleware'
 import { describe, expect, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
 import { tableAccounts } from '../support/tables.ts'

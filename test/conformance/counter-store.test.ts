@@ -42,10 +42,14 @@ function conforms(name: string, create: () => CounterStore): void {
     test('of many writers over one row, exactly one succeeds', async () => {
       const store = create()
       const subject = unique('subject')
-      const first = await Promise.all(Array.from({ length: 8 }, (_, i) => store.writeIfMatch(subject, `${i}`, undefined, signal)))
+      const first = await Promise.all(
+        Array.from({ length: 8 }, (_, i) => store.writeIfMatch(subject, `${i}`, undefined, signal)),
+      )
       expect(first.filter(Boolean)).toHaveLength(1)
       const { row } = await store.read(subject, signal)
-      const next = await Promise.all(Array.from({ length: 8 }, (_, i) => store.writeIfMatch(subject, `${i}`, row?.etag, signal)))
+      const next = await Promise.all(
+        Array.from({ length: 8 }, (_, i) => store.writeIfMatch(subject, `${i}`, row?.etag, signal)),
+      )
       expect(next.filter(Boolean)).toHaveLength(1)
     })
 

@@ -79,7 +79,14 @@ describe('a completion', () => {
   })
 
   test('forwards what the request sets, and caps max_tokens', async () => {
-    await post({ prompt: 'Why?', system: 'Be brief.', temperature: 0, max_tokens: 99_999, model: 'second', unknown: [1] })
+    await post({
+      prompt: 'Why?',
+      system: 'Be brief.',
+      temperature: 0,
+      max_tokens: 99_999,
+      model: 'second',
+      unknown: [1],
+    })
     expect(upstream.calls[0]?.body).toEqual({
       model: 'second-model',
       messages: [
@@ -93,17 +100,27 @@ describe('a completion', () => {
 
   test.each([
     ['no usage', answering(({ usage: _, ...answer }) => answer), { usage: { prompt_tokens: null } }],
-    ['no text', answering((answer) => ({ ...answer, choices: [{ index: 0, message: { content: null }, finish_reason: 'stop' }] })), { completion: null }],
+    [
+      'no text',
+      answering((answer) => ({
+        ...answer,
+        choices: [{ index: 0, message: { content: null }, finish_reason: 'stop' }],
+      })),
+      { completion: null },
+    ],
   ])('with %s from upstream is null there', async (_what, reply, expected) => {
     upstream.reply = reply
     expect((await post({ prompt: 'Why?' })).body.data).toMatchObject(expected)
   })
 
-  test.each([{ 'x-api-key': '' }, { 'api-key': '' }, { authorization: 'Bearer ' }])('takes the key as %o', async (header) => {
-    const [[name, prefix]] = Object.entries(header) as [[string, string]]
-    const { status } = await generate(host, '{"prompt":"Why?"}', { [name]: prefix + key })
-    expect(status).toBe(200)
-  })
+  test.each([{ 'x-api-key': '' }, { 'api-key': '' }, { authorization: 'Bearer ' }])(
+    'takes the key as %o',
+    async (header) => {
+      const [[name, prefix]] = Object.entries(header) as [[string, string]]
+      const { status } = await generate(host, '{"prompt":"Why?"}', { [name]: prefix + key })
+      expect(status).toBe(200)
+    },
+  )
 })
 
 describe('a request that is refused', () => {
@@ -122,13 +139,22 @@ describe('a request that is refused', () => {
     ['a system that is null', { prompt: 'a', system: null }, invalid("'system' must be a string")],
     ['a model that is a number', { prompt: 'a', model: 1 }, invalid("'model' must be a string")],
     ['an unknown model', { prompt: 'a', model: 'gpt-9' }, invalid("'model' must be the name of a configured model")],
-    ['a temperature that is text', { prompt: 'a', temperature: '1' }, invalid("'temperature' must be a number from 0 to 2")],
+    [
+      'a temperature that is text',
+      { prompt: 'a', temperature: '1' },
+      invalid("'temperature' must be a number from 0 to 2"),
+    ],
     ['a temperature above 2', { prompt: 'a', temperature: 2.1 }, invalid("'temperature' must be a number from 0 to 2")],
     ['max_tokens of 0', { prompt: 'a', max_tokens: 0 }, invalid("'max_tokens' must be a positive integer")],
     ['max_tokens of 1.5', { prompt: 'a', max_tokens: 1.5 }, invalid("'max_tokens' must be a positive integer")],
-    ['a body over the bound', { prompt: 'a'.repeat(MAX_BODY) }, { status: 413, error: `The request body is larger than ${MAX_BODY} bytes.` }],
+    [
+      'a body over the bound',
+      { prompt: 'a'.repeat(MAX_BODY) },
+      { status: 413, error: `The request body is larger than ${MAX_BODY} bytes.` },
+    ],
   ])('for %s', async (_what, body, { status, error }) => {
-    const sent = body === 'ÿ-bytes' ? Buffer.from([0x22, 0xff, 0x22]) : typeof body === 'string' ? body : JSON.stringify(body)
+    const sent =
+      body === 'ÿ-bytes' ? Buffer.from([0x22, 0xff, 0x22]) : typeof body === 'string' ? body : JSON.stringify(body)
     const answer = await generate(host, sent, { 'x-api-key': key })
     expect(answer).toMatchObject({ status, body: { error } })
     expect(answer.headers.get('content-type')).toBe('application/json')
@@ -137,10 +163,14 @@ describe('a request that is refused', () => {
 
   test('for a body over the bound that declares no length', async () => {
     const status = await new Promise((resolve, reject) => {
-      const request = httpRequest(`${host.url}/api/generate`, { method: 'POST', headers: { 'x-api-key': key } }, (response) => {
-        response.resume()
-        resolve(response.statusCode)
-      })
+      const request = httpRequest(
+        `${host.url}/api/generate`,
+        { method: 'POST', headers: { 'x-api-key': key } },
+        (response) => {
+          response.resume()
+          resolve(response.statusCode)
+        },
+      )
       request.on('error', reject)
       request.write('x'.repeat(MAX_BODY))
       request.end('x')
@@ -180,7 +210,11 @@ describe('a key', () => {
     ['an empty one', () => ({ 'x-api-key': '' }), CHALLENGE],
     ['another scheme', () => ({ authorization: 'Basic YTpi' }), CHALLENGE],
     ['something that is no key', () => ({ 'x-api-key': 'sk-123' }), `${CHALLENGE}, error="invalid_token"`],
-    ['a typo', () => ({ 'x-api-key': key.replace(/.$/, (last) => (last === 'a' ? 'b' : 'a')) }), `${CHALLENGE}, error="invalid_token"`],
+    [
+      'a typo',
+      () => ({ 'x-api-key': key.replace(/.$/, (last) => (last === 'a' ? 'b' : 'a')) }),
+      `${CHALLENGE}, error="invalid_token"`,
+    ],
   ])('%s: 401', async (_what, headers: () => Record<string, string>, challenge) => {
     const answer = await generate(host, '{"prompt":"a"}', headers())
     expect(answer.status).toBe(401)
@@ -211,19 +245,47 @@ describe('a key', () => {
 describe('an upstream that fails', () => {
   const failed = 'The LLM service failed to process the request.'
   test.each([
-    ['refuses', failing(429, { code: 'rate_limit_exceeded', message: 'SECRET' }, { 'x-request-id': 'req_7' }), 'status 429, code rate_limit_exceeded, request id req_7'],
+    [
+      'refuses',
+      failing(429, { code: 'rate_limit_exceeded', message: 'SECRET' }, { 'x-request-id': 'req_7' }),
+      'status 429, code rate_limit_exceeded, request id req_7',
+    ],
     ['breaks', failing(500), 'status 500'],
-    ['rejects our key', failing(401, { code: 'invalid_api_key', message: 'SECRET sk-upstream' }), 'status 401, code invalid_api_key'],
+    [
+      'rejects our key',
+      failing(401, { code: 'invalid_api_key', message: 'SECRET sk-upstream' }),
+      'status 401, code invalid_api_key',
+    ],
     ['filters', failing(400, { code: 'content_filter', message: 'SECRET' }), 'status 400, code content_filter'],
     ['answers HTML', sending(502, '<html>SECRET</html>', { 'content-type': 'text/html' }), 'status 502'],
     ['hides text in the code', failing(400, { code: 'SECRET: the prompt was …' }), 'status 400'],
     ['redirects', sending(307, '', { location: 'http://127.0.0.1:1/' }), 'code connection_failed'],
-    ['answers 200 without JSON', sending(200, 'SECRET', { 'content-type': 'application/json' }), 'status 200, code invalid_response'],
-    ['answers 200 with an error', sending(200, '{"error":{"message":"SECRET"}}', { 'content-type': 'application/json' }), 'status 200, code invalid_response'],
-    ['answers 200 without choices', answering((answer) => ({ ...answer, choices: [] })), 'status 200, code invalid_response'],
-    ['cuts the connection', (_: unknown, response: { destroy(): void }) => response.destroy(), 'code connection_failed'],
+    [
+      'answers 200 without JSON',
+      sending(200, 'SECRET', { 'content-type': 'application/json' }),
+      'status 200, code invalid_response',
+    ],
+    [
+      'answers 200 with an error',
+      sending(200, '{"error":{"message":"SECRET"}}', { 'content-type': 'application/json' }),
+      'status 200, code invalid_response',
+    ],
+    [
+      'answers 200 without choices',
+      answering((answer) => ({ ...answer, choices: [] })),
+      'status 200, code invalid_response',
+    ],
+    [
+      'cuts the connection',
+      (_: unknown, response: { destroy(): void }) => response.destroy(),
+      'code connection_failed',
+    ],
     ['never answers', () => {}, 'code timeout'],
-    ['stalls half-way', (_: unknown, response: { write(text: string): void }) => response.write('{"choices":'), 'code timeout'],
+    [
+      'stalls half-way',
+      (_: unknown, response: { write(text: string): void }) => response.write('{"choices":'),
+      'code timeout',
+    ],
   ] as const)('%s: 502 that tells no text', async (_what, reply, details) => {
     upstream.reply = reply as Upstream['reply']
     const answer = await post({ prompt: 'Why?' })
@@ -263,7 +325,11 @@ describe('the request id', () => {
     upstream.reply = failing(500, { message: secret })
     await post({ prompt: secret }, { 'x-request-id': id })
     await expect.poll(() => host.output()).toContain(id)
-    const line = host.output().split('\n').find((text) => text.includes(id)) ?? ''
+    const line =
+      host
+        .output()
+        .split('\n')
+        .find((text) => text.includes(id)) ?? ''
     expect(JSON.parse(line.slice(line.indexOf('{')))).toMatchObject({
       event: 'request',
       requestId: id,
@@ -283,7 +349,9 @@ describe('the rate limit', () => {
     const first = await generate(host, '{"prompt":"a"}', { 'x-api-key': own })
     expect(first.headers.get('ratelimit-policy')).toBe('"requests";q=10;w=60;burst=5')
     expect(first.headers.get('ratelimit')).toMatch(/^"requests";r=14;t=[1-6]$/)
-    const rest = await Promise.all(Array.from({ length: 20 }, () => generate(host, '{"prompt":"a"}', { 'x-api-key': own })))
+    const rest = await Promise.all(
+      Array.from({ length: 20 }, () => generate(host, '{"prompt":"a"}', { 'x-api-key': own })),
+    )
     const refused = rest.filter(({ status }) => status === 429)
     expect(refused.length).toBeGreaterThanOrEqual(5)
     expect(rest.length - refused.length).toBeGreaterThanOrEqual(14)
@@ -369,7 +437,10 @@ describe('the completion cache', () => {
     ['calls a tool', 'tool_calls'],
     ['has no end', null],
   ])('does not store an answer that %s', async (_what, reason) => {
-    upstream.reply = answering((answer) => ({ ...answer, choices: answer.choices.map((choice) => ({ ...choice, finish_reason: reason })) }))
+    upstream.reply = answering((answer) => ({
+      ...answer,
+      choices: answer.choices.map((choice) => ({ ...choice, finish_reason: reason })),
+    }))
     expect((await post({ prompt: 'Why?' })).headers.get('cache-status')).toBe('tollgate; fwd=miss')
     expect((await post({ prompt: 'Why?' })).headers.get('cache-status')).toBe('tollgate; fwd=miss')
   })

@@ -29,7 +29,11 @@ export function cleanEnv(settings: Record<string, string>): NodeJS.ProcessEnv {
 
 /** @throws with the host's own words if it ends, or doesn't come up in time. */
 export async function startHost(settings: Record<string, string>, script: string = START): Promise<RunningHost> {
-  const child = spawn(process.execPath, [script], { cwd: ROOT, env: cleanEnv(settings), stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [script], {
+    cwd: ROOT,
+    env: cleanEnv(settings),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', (text: string) => {
@@ -61,7 +65,11 @@ export interface Answer {
 }
 
 /** POST /api/generate with a raw body. */
-export async function generate(host: Pick<RunningHost, 'url'>, body: BodyInit, headers: Record<string, string> = {}): Promise<Answer> {
+export async function generate(
+  host: Pick<RunningHost, 'url'>,
+  body: string | Uint8Array,
+  headers: Record<string, string> = {},
+): Promise<Answer> {
   const response = await fetch(`${host.url}/api/generate`, { method: 'POST', body, headers })
   const text = await response.text()
   return { status: response.status, headers: response.headers, body: text === '' ? {} : JSON.parse(text) }

@@ -47,7 +47,11 @@ export function answering(change: (answer: CompletionBody) => unknown = (answer)
 }
 
 /** An error in OpenAI's shape. */
-export function failing(status: number, error: Record<string, unknown> = {}, headers: Record<string, string> = {}): Reply {
+export function failing(
+  status: number,
+  error: Record<string, unknown> = {},
+  headers: Record<string, string> = {},
+): Reply {
   return (_call, response) => sendJson(response, status, { error: { message: 'no', ...error } }, headers)
 }
 
@@ -70,7 +74,9 @@ function completionOf({ body }: ReceivedCall): CompletionBody {
     id: 'chatcmpl-test',
     object: 'chat.completion',
     model: `${body.model}-2026`,
-    choices: [{ index: 0, message: { role: 'assistant', content: `echo: ${messages.at(-1)?.content}` }, finish_reason: 'stop' }],
+    choices: [
+      { index: 0, message: { role: 'assistant', content: `echo: ${messages.at(-1)?.content}` }, finish_reason: 'stop' },
+    ],
     usage: { prompt_tokens: 11, completion_tokens: 7, total_tokens: 18 },
   }
 }

@@ -1,5 +1,5 @@
-import { issueKey, isConsumerId, loadPlans, openTables, tableConsumerStore } from '@tollgate/middleware'
 import { openStorage } from '@tollgate/local-host'
+import { isConsumerId, issueKey, loadPlans, openTables, tableConsumerStore } from '@tollgate/middleware'
 import { CommandFault } from './command-fault.ts'
 
 export interface KeysCreateOptions {

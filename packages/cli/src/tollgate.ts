@@ -26,6 +26,9 @@ try {
   const { operatorMessage, statusCode } = error as { operatorMessage?: string; statusCode?: number }
   if (operatorMessage !== undefined) console.error(operatorMessage)
   else if (error instanceof IssueKeyError) console.error(error.message)
-  else console.error(`The storage could not be used${statusCode === undefined ? '' : ` (HTTP ${statusCode})`}: ${(error as Error).message}`)
+  else
+    console.error(
+      `The storage could not be used${statusCode === undefined ? '' : ` (HTTP ${statusCode})`}: ${(error as Error).message}`,
+    )
   process.exitCode = 1
 }

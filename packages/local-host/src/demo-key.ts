@@ -15,7 +15,11 @@ import {
  *
  * @param plan that the key's consumer is on; each plan has a demo consumer of its own
  */
-export async function demoKey(folder: string, location: Exclude<StorageLocation, { kind: 'memory' }>, plan: string): Promise<string> {
+export async function demoKey(
+  folder: string,
+  location: Exclude<StorageLocation, { kind: 'memory' }>,
+  plan: string,
+): Promise<string> {
   const file = join(folder, 'demo-key')
   const store = tableConsumerStore(openTables(location))
   const kept = read(file)

@@ -10,6 +10,7 @@ import { isLogged, readHostJson } from './host/host-json.ts'
 import { type HostServer, openHostServer } from './host/http-server.ts'
 import { triggersOf } from './host/http-triggers.ts'
 import { applyLocalSettings, type LocalSettings } from './host/local-settings.ts'
+import { whenNpmIsGone } from './npm-watch.ts'
 import { SIMULATED_MODEL, startSimulatedModel } from './simulated-model.ts'
 import { type OpenedStorage, openStorage } from './storage.ts'
 import { type Demo, welcome } from './welcome.ts'
@@ -64,7 +65,8 @@ async function listen(env: NodeJS.ProcessEnv, local: LocalSettings, log: WorkerL
       return fail(`Port ${port} is taken. Stop what listens there, or choose another: PORT=${port + 1} npm start`)
     }
     if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return fail(`HOST=${host} is no address of this machine.`)
-    if (code === 'EACCES') return fail(`Port ${port} needs privileges. Choose one above 1023: PORT=${DEFAULT_PORT} npm start`)
+    if (code === 'EACCES')
+      return fail(`Port ${port} needs privileges. Choose one above 1023: PORT=${DEFAULT_PORT} npm start`)
     throw error
   }
 }
@@ -113,8 +115,5 @@ function stopWell(server: HostServer, storage: OpenedStorage): void {
     process.exit(0)
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
-  if (process.env.npm_lifecycle_event === 'start') {
-    const npm = process.ppid
-    setInterval(() => process.ppid !== npm && stop(), 500).unref()
-  }
+  whenNpmIsGone(stop)
 }

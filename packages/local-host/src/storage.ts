@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { resolve } from 'node:path'
 import { type StorageLocation, storageLocation } from '@tollgate/middleware'
 import { attachAzurite } from './azurite/attach.ts'
 
@@ -13,20 +13,21 @@ export interface OpenedStorage {
 }
 
 /**
- * The storage that the environment names; where it names none, our own Azurite in `.azurite/`, started if need be,
- * which is then put into the environment for the app.
+ * The storage that the environment names; where it names none, our own Azurite, started if need be, which is then put
+ * into the environment for the app. Its folder is `.azurite/`, or what `TOLLGATE_LOCAL_DATA` says.
  */
 export async function openStorage(root: string, env: NodeJS.ProcessEnv): Promise<OpenedStorage> {
   const configured = storageLocation(env)
   if (configured !== undefined) {
     return { location: configured, text: describe(configured), folder: undefined, release: () => {} }
   }
-  const folder = join(root, '.azurite')
+  const name = env.TOLLGATE_LOCAL_DATA || '.azurite'
+  const folder = resolve(root, name)
   const azurite = await attachAzurite(folder)
   env.TOLLGATE_STORAGE = azurite.connectionString
   return {
     location: { kind: 'connection-string', connectionString: azurite.connectionString, loopback: true },
-    text: `Azurite on ${azurite.url}, kept in .azurite/ (saved every 5 s)`,
+    text: `Azurite on ${azurite.url}, kept in ${name} (saved every 5 s)`,
     folder,
     release: azurite.release,
   }

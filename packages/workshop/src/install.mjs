@@ -8,7 +8,9 @@ import { fileURLToPath } from 'node:url'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../../..')
 const stamp = join(root, 'node_modules/.tollgate-installed')
-const wanted = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex')
+const wanted = createHash('sha256')
+  .update(readFileSync(join(root, 'package-lock.json')))
+  .digest('hex')
 
 if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
   console.log('Installing dependencies (once; about half a minute with a warm package cache) …')
@@ -23,8 +25,13 @@ if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
 }
 
 // npm puts node_modules/.bin first, so this is the Node that the scripts will run on.
-const { stdout } = spawnSync('node', ['-p', 'process.versions.node'], { encoding: 'utf8', shell: process.platform === 'win32' })
+const { stdout } = spawnSync('node', ['-p', 'process.versions.node'], {
+  encoding: 'utf8',
+  shell: process.platform === 'win32',
+})
 if (Number.parseInt(stdout, 10) < 24) {
-  console.error(`Tollgate's scripts need Node 24 and found ${stdout.trim()}. For this platform npm has none: install it yourself.`)
+  console.error(
+    `Tollgate's scripts need Node 24 and found ${stdout.trim()}. For this platform npm has none: install it yourself.`,
+  )
   process.exit(1)
 }

@@ -48,8 +48,7 @@ const hold = createServer((socket) => {
 hold.listen(0, '127.0.0.1', () => {
   publish({
     pid: process.pid,
-    connectionString:
-      `DefaultEndpointsProtocol=http;AccountName=${ACCOUNT};AccountKey=${key};TableEndpoint=${url}/${ACCOUNT};`,
+    connectionString: `DefaultEndpointsProtocol=http;AccountName=${ACCOUNT};AccountKey=${key};TableEndpoint=${url}/${ACCOUNT};`,
     url,
     holdPort: (hold.address() as AddressInfo).port,
     token,
@@ -96,5 +95,7 @@ function openTables(file: string): TableServer {
   const { default: Server } = require('azurite/dist/src/table/TableServer')
   const noLog = [false, false, undefined, undefined]
   const anyApiVersion = [false, true]
-  return new Server(new Configuration('127.0.0.1', 0, 5, file, ...noLog, ...anyApiVersion, '', '', '', undefined, false, false))
+  return new Server(
+    new Configuration('127.0.0.1', 0, 5, file, ...noLog, ...anyApiVersion, '', '', '', undefined, false, false),
+  )
 }

@@ -85,7 +85,10 @@ async function answer(
   log: WorkerLog,
 ): Promise<void> {
   if (!isOwnHost(request.headers.host, boundTo)) {
-    throw new Refused(421, "The Host header does not name this machine. The local host answers 'localhost' and addresses only.")
+    throw new Refused(
+      421,
+      "The Host header does not name this machine. The local host answers 'localhost' and addresses only.",
+    )
   }
   if (served === undefined) throw new Refused(503, 'The Function app is still starting.')
 
@@ -95,7 +98,10 @@ async function answer(
   if (found === undefined) throw new Refused(404, `No function answers ${request.method} ${url.pathname}.`)
   const { trigger, params } = found
   if (trigger.authLevel !== 'anonymous') {
-    throw new Refused(501, `'${trigger.name}' has authLevel '${trigger.authLevel}'. The local host serves 'anonymous' only, so far.`)
+    throw new Refused(
+      501,
+      `'${trigger.name}' has authLevel '${trigger.authLevel}'. The local host serves 'anonymous' only, so far.`,
+    )
   }
   const result = await invokeHttp(served.app, trigger.registered, await toRpc(request, url, params), log)
   writeResult(response, result)
@@ -138,7 +144,10 @@ async function readBody(request: IncomingMessage): Promise<Uint8Array> {
   return Buffer.concat(chunks)
 }
 
-function writeResult(response: ServerResponse, { statusCode = '200', headers = {}, body, cookies = [] }: RpcHttp): void {
+function writeResult(
+  response: ServerResponse,
+  { statusCode = '200', headers = {}, body, cookies = [] }: RpcHttp,
+): void {
   if (cookies.length > 0) throw new Refused(501, 'The function set cookies. The local host does not send them, so far.')
   const bytes = bodyBytes(body)
   response.writeHead(Number(statusCode), { ...headers, 'content-length': bytes.byteLength })

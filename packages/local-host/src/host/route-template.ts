@@ -8,7 +8,12 @@ export interface RouteTemplate {
 
 type Segment =
   | { readonly kind: 'literal'; readonly text: string }
-  | { readonly kind: 'parameter'; readonly name: string; readonly pattern: RegExp | undefined; readonly optional: boolean }
+  | {
+      readonly kind: 'parameter'
+      readonly name: string
+      readonly pattern: RegExp | undefined
+      readonly optional: boolean
+    }
   | { readonly kind: 'rest'; readonly name: string }
 
 const CONSTRAINTS: Readonly<Record<string, RegExp>> = {
@@ -21,7 +26,10 @@ const CONSTRAINTS: Readonly<Record<string, RegExp>> = {
 
 /** @throws for a form that this host doesn't support, naming it: a route that silently never matched would be worse. */
 export function routeTemplate(template: string): RouteTemplate {
-  const segments = template.split('/').filter((part) => part !== '').map((part) => parseSegment(part, template))
+  const segments = template
+    .split('/')
+    .filter((part) => part !== '')
+    .map((part) => parseSegment(part, template))
   return { match: (path) => matchSegments(segments, path), rank: segments.map(rankOf).join('') }
 }
 
@@ -37,7 +45,10 @@ function parseSegment(part: string, template: string): Segment {
 }
 
 function matchSegments(segments: readonly Segment[], path: string): Record<string, string> | undefined {
-  const parts = path.split('/').filter((part) => part !== '').map(decode)
+  const parts = path
+    .split('/')
+    .filter((part) => part !== '')
+    .map(decode)
   if (parts.includes(undefined)) return undefined
   const params: Record<string, string> = {}
   for (const [index, segment] of segments.entries()) {

@@ -48,7 +48,12 @@ export function provideFunctionsCore(log: WorkerLog): FunctionsCore {
     registerHook: (name: string, callback: HookCallback) => {
       const callbacks = hooks.get(name) ?? []
       hooks.set(name, [...callbacks, callback])
-      return new Disposable(() => hooks.set(name, (hooks.get(name) ?? []).filter((other) => other !== callback)))
+      return new Disposable(() =>
+        hooks.set(
+          name,
+          (hooks.get(name) ?? []).filter((other) => other !== callback),
+        ),
+      )
     },
   }
 

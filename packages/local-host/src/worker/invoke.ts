@@ -23,7 +23,8 @@ export async function invokeHttp(
     invocationId: randomUUID(),
     metadata,
     request: { triggerMetadata: {}, inputData: [{ name: trigger, data: { http } }], traceContext: traceContext(http) },
-    log: (level, category, message) => log(level, category === 'user' ? `Function.${metadata.name}` : category, message),
+    log: (level, category, message) =>
+      log(level, category === 'user' ? `Function.${metadata.name}` : category, message),
   }
   const invocation = model.getInvocationModel(context)
   const { context: invocationContext, inputs } = await invocation.getArguments()
@@ -33,7 +34,14 @@ export async function invokeHttp(
   context.state = 'preInvocationHooks'
   for (const hook of app.core.hooks('preInvocation')) await hook(before)
 
-  const after = { hookData, appHookData: {}, invocationContext, inputs, result: undefined as unknown, error: undefined as unknown }
+  const after = {
+    hookData,
+    appHookData: {},
+    invocationContext,
+    inputs,
+    result: undefined as unknown,
+    error: undefined as unknown,
+  }
   context.state = 'invocation'
   try {
     after.result = await invocation.invokeFunction(invocationContext, before.inputs, before.functionCallback)

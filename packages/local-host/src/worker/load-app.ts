@@ -26,7 +26,9 @@ export async function loadApp(root: string, log: WorkerLog): Promise<FunctionApp
   const manifest = join(root, 'package.json')
   const { main } = JSON.parse(readFileSync(manifest, 'utf8')) as { main?: string }
   if (main === undefined || !existsSync(join(root, main))) {
-    throw new AppLoadError(`${manifest} names ${main ?? 'nothing'} as its main file, which does not exist. Run npm run build.`)
+    throw new AppLoadError(
+      `${manifest} names ${main ?? 'nothing'} as its main file, which does not exist. Run npm run build.`,
+    )
   }
   createRequire(manifest)(join(root, main))
 

@@ -23,7 +23,9 @@ export function authenticate(options: AuthenticateOptions): Middleware<{}, { rea
   return async function authenticate(request, context, next) {
     const credential = credentialFrom(request.headers)
     if (credential === undefined) {
-      return context.refuse(unauthorized("Missing API key. Send it as 'X-API-KEY', 'api-key' or 'Authorization: Bearer'."))
+      return context.refuse(
+        unauthorized("Missing API key. Send it as 'X-API-KEY', 'api-key' or 'Authorization: Bearer'."),
+      )
     }
     const presented = parseKey(credential)
     if (presented === undefined) return context.refuse(unauthorized('Invalid API key.', 'invalid_token'))

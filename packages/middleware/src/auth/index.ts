@@ -1,6 +1,6 @@
 export { type AuthenticateOptions, authenticate } from './authenticate.ts'
 export { type Consumer, isConsumerId, type KeyRecord } from './consumer.ts'
-export { IssueKeyError, type IssuedKey, issueKey } from './issue-key.ts'
+export { type IssuedKey, IssueKeyError, issueKey } from './issue-key.ts'
 export { generateKey, type ParsedKey, parseKey, sameDigest } from './key.ts'
 export type { LookupGuard } from './key-directory.ts'
 export type { ConsumerStore } from './store.ts'

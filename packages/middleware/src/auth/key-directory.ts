@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { withDeadline } from '../pipeline/index.ts'
 import type { Consumer, KeyRecord } from './consumer.ts'
 import type { ConsumerStore } from './store.ts'
 
@@ -44,10 +45,11 @@ export function keyDirectory(options: KeyDirectoryOptions): (publicId: string, a
 
   async function fetchKey(publicId: string): Promise<KnownKey | undefined> {
     const asked = now()
-    const signal = AbortSignal.timeout(deadlineMs)
-    const key = await store.findKey(publicId, signal)
-    const consumer = key && (await store.findConsumer(key.consumer, signal))
-    const known = key && consumer && { key, consumer }
+    const known = await withDeadline(deadlineMs, async (signal) => {
+      const key = await store.findKey(publicId, signal)
+      const consumer = key && (await store.findConsumer(key.consumer, signal))
+      return key && consumer && { key, consumer }
+    })
     // Aged from before the read, so that a slow reply doesn't stretch how long a revoked key works.
     answers.set(publicId, { known, until: asked + maxAgeMs })
     return known

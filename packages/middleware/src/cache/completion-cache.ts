@@ -1,9 +1,12 @@
 import { type ChatAnswer, type ChatBody, type Digest, parseAnswer } from '../completion/index.ts'
-import type { BaseContext, Middleware } from '../pipeline/index.ts'
+import { type BaseContext, type Middleware, withDeadline } from '../pipeline/index.ts'
 import type { CacheRule } from '../policy/index.ts'
 import { cacheKey } from './cache-key.ts'
 import { bypassStatus, hitStatus, missStatus } from './cache-status.ts'
 import type { CacheEntry, CacheStore } from './store.ts'
+
+/** How long a write may go on after the caller was answered, in milliseconds. */
+const WRITE_TIMEOUT_MS = 5_000
 
 export interface CompletionCacheOptions {
   readonly store: CacheStore
@@ -67,37 +70,21 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
 
   async function lookUp(key: string, { log }: BaseContext): Promise<CacheEntry | undefined> {
     try {
-      return await withDeadline(store.get(key, AbortSignal.timeout(deadlineMs)), deadlineMs)
+      return await withDeadline(deadlineMs, (signal) => store.get(key, signal))
     } catch (error) {
       log('warn', 'cache lookup failed', { error: (error as Error).name })
       return undefined
     }
   }
 
-  /** Waits for the write only up to the deadline; a slower one may still succeed after the caller was answered. */
+  /** Waits for the write only up to the deadline; a slower one goes on after the caller was answered. */
   async function keep(key: string, entry: CacheEntry, { log }: BaseContext): Promise<boolean> {
     try {
-      return await withDeadline(store.set(key, entry, AbortSignal.timeout(WRITE_TIMEOUT_MS)), deadlineMs)
+      return await withDeadline(deadlineMs, () => store.set(key, entry, AbortSignal.timeout(WRITE_TIMEOUT_MS)))
     } catch (error) {
       log('warn', 'cache write failed', { error: (error as Error).name })
       return false
     }
-  }
-}
-
-const WRITE_TIMEOUT_MS = 5_000
-
-async function withDeadline<T>(work: Promise<T>, deadlineMs: number): Promise<T> {
-  // Whoever loses the race still settles: without this, a late failure would be an unhandled rejection.
-  work.catch(() => {})
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new DOMException('The cache was too slow', 'TimeoutError')), deadlineMs)
-  })
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    clearTimeout(timer)
   }
 }
 

@@ -2,7 +2,11 @@
 export interface ChatAnswer {
   readonly model?: unknown
   readonly choices: readonly ChatChoice[]
-  readonly usage?: { readonly prompt_tokens?: number; readonly completion_tokens?: number; readonly total_tokens?: number }
+  readonly usage?: {
+    readonly prompt_tokens?: number
+    readonly completion_tokens?: number
+    readonly total_tokens?: number
+  }
 }
 
 export interface ChatChoice {
@@ -19,6 +23,8 @@ export function parseAnswer(text: string): ChatAnswer | undefined {
     return undefined
   }
   if (typeof answer !== 'object' || answer === null || !Array.isArray(answer.choices)) return undefined
-  const complete = answer.choices.length > 0 && answer.choices.every((choice) => typeof choice?.message === 'object' && choice.message !== null)
+  const complete =
+    answer.choices.length > 0 &&
+    answer.choices.every((choice) => typeof choice?.message === 'object' && choice.message !== null)
   return complete ? (answer as ChatAnswer) : undefined
 }

@@ -5,7 +5,6 @@ import type { Codec } from './codec.ts'
 import type { Digest } from './digest.ts'
 import type { CompletionRequest } from './request.ts'
 
-
 export interface ParseOptions {
   readonly codec: Codec
   readonly maxBodyBytes: number

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { type Bucket, type BucketSize, available, fullBucket, giveBack, roll, take, waitFor } from './bucket.ts'
+import { available, type Bucket, type BucketSize, fullBucket, giveBack, roll, take, waitFor } from './bucket.ts'
 
 export interface LocalLimiterOptions {
   readonly each: BucketSize

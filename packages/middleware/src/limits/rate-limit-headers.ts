@@ -11,7 +11,9 @@ export function rateLimitHeaders(standings: readonly Standing[]): [string, strin
     const burst = limit.burst > 0 ? `;burst=${limit.burst}` : ''
     return `"${limit.name}";q=${limit.quota};w=${limit.periodMs / 1000}${burst}`
   })
-  const state = standings.map(({ limit, remaining, nextMs }) => `"${limit.name}";r=${remaining};t=${Math.ceil(nextMs / 1000)}`)
+  const state = standings.map(
+    ({ limit, remaining, nextMs }) => `"${limit.name}";r=${remaining};t=${Math.ceil(nextMs / 1000)}`,
+  )
   return [
     ['ratelimit-policy', policy.join(', ')],
     ['ratelimit', state.join(', ')],

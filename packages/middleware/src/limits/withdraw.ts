@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { withDeadline } from '../pipeline/index.ts'
 import type { RequestLimit } from '../policy/index.ts'
 import { available, take } from './bucket.ts'
 import type { StoreClock } from './clock.ts'
@@ -49,11 +50,12 @@ export async function withdraw(
   { store, clock, deadlineMs, now, random }: WithdrawOptions,
 ): Promise<Withdrawal> {
   const deadline = now() + deadlineMs
-  const signal = AbortSignal.timeout(deadlineMs)
+  const call = <T>(work: (signal: AbortSignal) => Promise<T>) =>
+    withDeadline(Math.max(1, deadline - now()), work).catch(() => undefined)
   let failure: LimiterUnavailable['code'] = 'store_failed'
   for (let tries = 0; now() < deadline; tries += 1) {
     if (tries > 0) await sleep(random() * Math.min(BACKOFF_MS * 2 ** tries, MAX_BACKOFF_MS))
-    const read = await store.read(subject, signal).catch(() => undefined)
+    const read = await call((signal) => store.read(subject, signal))
     if (read === undefined) continue
     if (read.time !== undefined) clock.observe(read.time)
 
@@ -64,7 +66,7 @@ export async function withdraw(
     if (taken === 0) return { taken, balances: found, at, seen }
 
     const left = found.map(({ limit, bucket }) => ({ limit, bucket: take(bucket, limit, taken) }))
-    const written = await store.writeIfMatch(subject, writeRow(left), read.row?.etag, signal).catch(() => undefined)
+    const written = await call((signal) => store.writeIfMatch(subject, writeRow(left), read.row?.etag, signal))
     if (written) return { taken, balances: left, at, seen }
     failure = written === false ? 'contention' : 'store_failed'
   }

@@ -1,4 +1,5 @@
 export type { BaseContext } from './context.ts'
+export { withDeadline } from './deadline.ts'
 export type { Log, LogLevel } from './log.ts'
 export { type Handler, type Middleware, type Next, type Pipeline, pipeline } from './pipeline.ts'
 export type { CacheOutcome, RequestRecord } from './record.ts'

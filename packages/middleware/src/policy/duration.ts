@@ -6,6 +6,7 @@ export const DURATION = /^([1-9]\d{0,5})([smhd])$/
 /** Milliseconds of a duration that matches `DURATION`. */
 export function durationMs(text: string): number {
   const [, count, unit] = DURATION.exec(text) ?? []
-  if (count === undefined || unit === undefined) throw new RangeError(`'${text}' is not a duration such as 30s, 1m or 2h`)
+  if (count === undefined || unit === undefined)
+    throw new RangeError(`'${text}' is not a duration such as 30s, 1m or 2h`)
   return Number(count) * UNITS[unit as keyof typeof UNITS]
 }

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import type { z } from 'zod'
 import { durationMs } from './duration.ts'
 import { type Plan, type Policy, PolicyError, type RoutePolicy, type TargetSettings } from './policy.ts'
 import { requestLimit } from './request-limit.ts'
@@ -52,7 +52,9 @@ function checkDocument(document: unknown, source: string): PolicyDocument {
 }
 
 function plansOf(document: PolicyDocument): Pick<Policy, 'plans' | 'defaultPlan'> {
-  const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(([name, plan]) => [name, planOf(name, plan)] as const)
+  const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(
+    ([name, plan]) => [name, planOf(name, plan)] as const,
+  )
   return { plans: new Map(plans), defaultPlan: defaultPlan(plans.map(([name]) => name)) }
 }
 
@@ -97,7 +99,10 @@ function routeOf(route: NonNullable<NonNullable<PolicyDocument['routes']>['gener
 }
 
 function dropUndefined(cache: { ttl?: string | undefined; sampled?: boolean | undefined } = {}) {
-  return { ...(cache.ttl === undefined ? {} : { ttl: cache.ttl }), ...(cache.sampled === undefined ? {} : { sampled: cache.sampled }) }
+  return {
+    ...(cache.ttl === undefined ? {} : { ttl: cache.ttl }),
+    ...(cache.sampled === undefined ? {} : { sampled: cache.sampled }),
+  }
 }
 
 /** A union's faults are told for the branch that the author most likely meant: the one with the fewest. */
@@ -111,7 +116,8 @@ function schemaFaults(issue: z.core.$ZodIssue): string[] {
 
 function pathOf(path: readonly PropertyKey[]): string {
   return path.reduce<string>(
-    (text, part) => (typeof part === 'number' ? `${text}[${part}]` : text === '' ? String(part) : `${text}.${String(part)}`),
+    (text, part) =>
+      typeof part === 'number' ? `${text}[${part}]` : text === '' ? String(part) : `${text}.${String(part)}`,
     '',
   )
 }

@@ -34,7 +34,9 @@ const concurrencyLimit = z.strictObject({ concurrent: z.int().min(1).max(100_000
 const limit = z.union([requestLimit, tokenLimit, moneyLimit, concurrencyLimit])
 
 /** A value of an environment variable; a secret is never written into a policy. */
-const fromEnv = z.strictObject({ env: z.string().regex(/^[A-Z][A-Z0-9_]*$/, 'must be the name of an environment variable') })
+const fromEnv = z.strictObject({
+  env: z.string().regex(/^[A-Z][A-Z0-9_]*$/, 'must be the name of an environment variable'),
+})
 
 const endpoint = z.union([z.url(), fromEnv])
 

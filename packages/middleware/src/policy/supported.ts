@@ -11,7 +11,8 @@ export function unsupported(document: PolicyDocument): string[] {
       const fault = limitFault(limit)
       if (fault !== undefined) faults.push(`${path}: ${fault}`)
       else if ('requests' in limit) {
-        if (periods.has(limit.per)) faults.push(`${path}: a second limit on requests per ${limit.per}. Keep the smaller.`)
+        if (periods.has(limit.per))
+          faults.push(`${path}: a second limit on requests per ${limit.per}. Keep the smaller.`)
         periods.add(limit.per)
       }
     })

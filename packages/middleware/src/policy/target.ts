@@ -21,14 +21,17 @@ export class TargetFault extends Error {}
 export function resolveTarget(document: TargetDocument, bounds: PolicyBounds): TargetSettings {
   if ('azure' in document) {
     const { endpoint, deployment, apiVersion, key } = document.azure
-    const url = checkedUrl(valueOf(endpoint, bounds, 'endpoint'), bounds.hosts)
-    const secret = key && valueOf(key, bounds, 'key')
+    const url = checkedUrl(settingOf(endpoint, bounds, 'endpoint'), bounds.hosts)
+    const secret = key && settingOf(key, bounds, 'key')
     if (secret === undefined) refuseForeignIdentity(url)
     return { kind: 'azure', endpoint: url.href, model: deployment, apiVersion, key: secret }
   }
   const { baseUrl, model, key } = document.openai
-  const url = checkedUrl(baseUrl === undefined ? `https://${OPENAI_HOST}/v1` : valueOf(baseUrl, bounds, 'baseUrl'), bounds.hosts)
-  return { kind: 'openai', baseUrl: url.href, model, key: key && valueOf(key, bounds, 'key') }
+  const url = checkedUrl(
+    baseUrl === undefined ? `https://${OPENAI_HOST}/v1` : settingOf(baseUrl, bounds, 'baseUrl'),
+    bounds.hosts,
+  )
+  return { kind: 'openai', baseUrl: url.href, model, key: key && settingOf(key, bounds, 'key') }
 }
 
 /** Whether managed identity may be used for a URL: only Azure AI's own hosts are ever sent a token. */
@@ -38,14 +41,18 @@ export function isAzureAiHost(url: URL): boolean {
 
 function refuseForeignIdentity(url: URL): void {
   if (isAzureAiHost(url)) return
-  throw new TargetFault(`managed identity is sent to Azure AI hosts only, and '${url.hostname}' is none. Give it a key.`)
+  throw new TargetFault(
+    `managed identity is sent to Azure AI hosts only, and '${url.hostname}' is none. Give it a key.`,
+  )
 }
 
-function valueOf(value: string | { readonly env: string }, bounds: PolicyBounds, field: string): string {
+function settingOf(value: string | { readonly env: string }, bounds: PolicyBounds, field: string): string {
   if (typeof value === 'string') return value
   const readable = bounds.readable.some((pattern) => matches(pattern, value.env))
   if (!readable) {
-    throw new TargetFault(`${field}: a policy may not read ${value.env}. The app setting TOLLGATE_POLICY_ENV lists more.`)
+    throw new TargetFault(
+      `${field}: a policy may not read ${value.env}. The app setting TOLLGATE_POLICY_ENV lists more.`,
+    )
   }
   const set = bounds.env[value.env]
   if (!set) throw new TargetFault(`${field}: the environment variable ${value.env} is not set.`)
@@ -59,7 +66,8 @@ function matches(pattern: string, name: string): boolean {
 function checkedUrl(text: string, hosts: readonly string[]): URL {
   const url = URL.parse(text)
   if (url === null) throw new TargetFault('the endpoint is not a URL.')
-  if (url.username !== '' || url.password !== '') throw new TargetFault('the endpoint holds a user name or password. Use a key.')
+  if (url.username !== '' || url.password !== '')
+    throw new TargetFault('the endpoint holds a user name or password. Use a key.')
   const listed = hosts.some((host) => sameHost(host, url.hostname))
   const known = isAzureAiHost(url) || url.hostname === OPENAI_HOST
   if (!listed && !known) {

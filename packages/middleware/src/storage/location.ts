@@ -14,7 +14,8 @@ export class StorageSettingError extends Error {
   }
 }
 
-const LOOPBACK = /(?:^|;)\s*(?:TableEndpoint=http:\/\/(?:127\.0\.0\.1|localhost|\[::1\])[:/]|UseDevelopmentStorage=true)/i
+const LOOPBACK =
+  /(?:^|;)\s*(?:TableEndpoint=http:\/\/(?:127\.0\.0\.1|localhost|\[::1\])[:/]|UseDevelopmentStorage=true)/i
 const INSECURE = /(?:TableEndpoint=http:|DefaultEndpointsProtocol=http(?:;|$)|UseDevelopmentStorage=true)/i
 const TABLE_HOST = /^https:\/\/[a-z0-9-]+\.table\.(?:core|cosmos)\.[a-z0-9.-]+\/?$/i
 

@@ -1,4 +1,4 @@
-import type { GatewayRequest, Handler, Log, LogLevel, RequestRecord, Refuse } from '../pipeline/index.ts'
+import type { GatewayRequest, Handler, Log, LogLevel, Refuse, RequestRecord } from '../pipeline/index.ts'
 import { requestIdFrom } from './request-id.ts'
 
 export interface TraceOptions {

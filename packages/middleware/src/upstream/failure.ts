@@ -12,7 +12,11 @@ interface SdkError {
 }
 
 /** What may be told of an error that the SDK threw. */
-export function failureOf(error: unknown, sdk: typeof import('openai'), aborted: 'timeout' | 'client_left' | undefined): UpstreamFailure {
+export function failureOf(
+  error: unknown,
+  sdk: typeof import('openai'),
+  aborted: 'timeout' | 'client_left' | undefined,
+): UpstreamFailure {
   if (error instanceof sdk.APIConnectionTimeoutError) return { code: 'timeout' }
   if (aborted !== undefined) return { code: aborted }
   if (error instanceof sdk.APIConnectionError) return { code: 'connection_failed' }

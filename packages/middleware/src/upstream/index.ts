@@ -1,5 +1,5 @@
 export { azureToken } from './azure-token.ts'
 export { type Connect, type ConnectOptions, connect, type TokenSource } from './client.ts'
-export { type RouteOptions, type Routed, route } from './route.ts'
+export { type Routed, type RouteOptions, route } from './route.ts'
 export { type Target, targetOf } from './target.ts'
 export { type UpstreamOptions, upstream } from './upstream.ts'

@@ -30,7 +30,14 @@ export function route(options: RouteOptions): Middleware<{ readonly completion: 
     const settings = policy.models.get(model)
     if (settings === undefined) return context.refuse(model === defaultModel ? NOT_CONFIGURED : unknownModel())
     context.record.model = model
-    return next({ routed: { route: options.name, target: targetOf(settings), body: { ...body, model: settings.model } as ChatBody, cache } })
+    return next({
+      routed: {
+        route: options.name,
+        target: targetOf(settings),
+        body: { ...body, model: settings.model } as ChatBody,
+        cache,
+      },
+    })
   }
 }
 
@@ -41,5 +48,10 @@ const NOT_CONFIGURED: Refusal = {
 }
 
 function unknownModel(): Refusal {
-  return { code: 'invalid_request', status: 400, param: 'model', message: "'model' must be the name of a configured model" }
+  return {
+    code: 'invalid_request',
+    status: 400,
+    param: 'model',
+    message: "'model' must be the name of a configured model",
+  }
 }

@@ -12,7 +12,10 @@ export function targetOf(settings: TargetSettings): Target {
   const url = new URL(kind === 'azure' ? settings.endpoint : settings.baseUrl)
   // A local server's port changes from run to run, and what it serves doesn't.
   const place = isLocal(url) ? url.hostname : url.host + url.pathname
-  return { settings, identity: JSON.stringify([kind, place, model, kind === 'azure' ? (settings.apiVersion ?? 'v1') : '']) }
+  return {
+    settings,
+    identity: JSON.stringify([kind, place, model, kind === 'azure' ? (settings.apiVersion ?? 'v1') : '']),
+  }
 }
 
 function isLocal({ hostname }: URL): boolean {

@@ -45,7 +45,12 @@ async function send(
   try {
     const client = await connect(target.settings)
     const response = await client
-      .post('/chat/completions', { body, signal, timeout: Math.min(firstByteMs, totalMs), headers: { 'x-request-id': requestId } })
+      .post('/chat/completions', {
+        body,
+        signal,
+        timeout: Math.min(firstByteMs, totalMs),
+        headers: { 'x-request-id': requestId },
+      })
       .asResponse()
     const text = await response.text()
     return parseAnswer(text) === undefined ? { status: response.status, code: 'invalid_response' } : text

@@ -1,0 +1,181 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { localLimiter } from '../limits/index.ts'
+import { type BaseContext, type GatewayRequest, pipeline, type Refusal } from '../pipeline/index.ts'
+import { authenticate, type ConsumerStore, generateKey, issueKey, memoryConsumerStore } from './index.ts'
+
+let time: number
+let lookups: number
+let store: ConsumerStore
+let fail: boolean
+let hold: Promise<void>
+beforeEach(() => {
+  time = 1_000
+  lookups = 0
+  fail = false
+  hold = Promise.resolve()
+  const inner = memoryConsumerStore()
+  store = {
+    ...inner,
+    async findKey(id) {
+      lookups += 1
+      await hold
+      if (fail) throw new Error('down')
+      return inner.findKey(id)
+    },
+  }
+})
+
+function door() {
+  const refusals: Refusal[] = []
+  const base: BaseContext = {
+    refuse: (refusal) => {
+      refusals.push(refusal)
+      return new Response(null, { status: refusal.status, headers: refusal.headers ?? {} })
+    },
+    record: { requestId: 'r' },
+    log: () => {},
+  }
+  const guard = localLimiter({
+    each: { capacity: 3, refill: 1, periodMs: 1_000 },
+    total: { capacity: 5, refill: 1, periodMs: 1_000 },
+    now: () => time,
+  })
+  const handler = pipeline()
+    .use(authenticate({ store, guard, maxAgeMs: 30_000, deadlineMs: 200, now: () => time, wallClock: () => time }))
+    .handle((_request, { consumer }) => new Response(consumer.id))
+  const knock = async (key: string, clientAddress = '203.0.113.1') => {
+    const request: GatewayRequest = {
+      method: 'POST',
+      url: new URL('http://127.0.0.1/'),
+      headers: new Headers({ 'x-api-key': key }),
+      body: null,
+      clientAddress,
+      signal: new AbortController().signal,
+    }
+    return handler(request, base)
+  }
+  return { knock, base, refusals }
+}
+
+const newKey = async (consumer = 'alice') =>
+  (await issueKey(store, { consumer, plan: undefined, defaultPlan: 'free', now: 0 })).key
+
+describe('authentication', () => {
+  test('adds the consumer and notes it', async () => {
+    const { knock, base } = door()
+    expect(await (await knock(await newKey())).text()).toBe('alice')
+    expect(base.record).toMatchObject({ consumer: 'alice', plan: 'free' })
+  })
+
+  test('looks a key up once in 30 seconds, and again after: so long may a revoked key work', async () => {
+    const { knock } = door()
+    const key = await newKey()
+    for (const _ of [1, 2, 3]) await knock(key)
+    expect(lookups).toBe(1)
+    time += 29_999
+    await knock(key)
+    expect(lookups).toBe(1)
+    time += 1
+    await knock(key)
+    expect(lookups).toBe(2)
+  })
+
+  test('shares one lookup among concurrent requests', async () => {
+    const { knock } = door()
+    const key = await newKey()
+    await Promise.all(Array.from({ length: 20 }, () => knock(key)))
+    expect(lookups).toBe(1)
+  })
+
+  test('is not let in by another key of the same public id', async () => {
+    const { knock } = door()
+    const key = await newKey()
+    const other = generateKey()
+    // A secret of one key behind the id of another, with a checksum that fits.
+    const { crc32 } = await import('node:zlib')
+    const body = `${key.slice(0, 16)}${other.slice(16, -6)}`
+    let rest = crc32(body)
+    let checksum = ''
+    const alphabet = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+    for (let digit = 0; digit < 6; digit += 1) {
+      checksum = alphabet[rest % 62] + checksum
+      rest = Math.floor(rest / 62)
+    }
+    expect((await knock(body + checksum)).status).toBe(401)
+    expect(lookups).toBe(1)
+    expect((await knock(key)).status).toBe(200)
+  })
+
+  test('answers 503 when the store is down, and lets nobody in', async () => {
+    const { knock, refusals } = door()
+    const key = await newKey()
+    fail = true
+    expect((await knock(key)).status).toBe(503)
+    expect(refusals[0]).toMatchObject({ code: 'store_unavailable', headers: { 'retry-after': '1' } })
+    fail = false
+    expect((await knock(key)).status).toBe(200)
+  })
+
+  test('answers 503 when the store hangs', async () => {
+    const { knock } = door()
+    const key = await newKey()
+    hold = new Promise(() => {})
+    expect((await knock(key)).status).toBe(503)
+  })
+
+  test('does not use an answer that is too old just because the store is down', async () => {
+    const { knock } = door()
+    const key = await newKey()
+    await knock(key)
+    time += 30_000
+    fail = true
+    expect((await knock(key)).status).toBe(503)
+  })
+})
+
+describe('a flood of made-up keys', () => {
+  test('costs as many lookups as the guard grants, for each address and in all', async () => {
+    const { knock } = door()
+    const from = async (address: string, count: number) =>
+      Promise.all(Array.from({ length: count }, async () => (await knock(generateKey(), address)).status))
+    const first = await from('203.0.113.1', 50)
+    expect(first.filter((status) => status === 401)).toHaveLength(3)
+    expect(first.filter((status) => status === 429)).toHaveLength(47)
+    expect(lookups).toBe(3)
+    await from('203.0.113.2', 50)
+    await from('203.0.113.3', 50)
+    expect(lookups).toBe(5)
+  })
+
+  test('is told when to come back', async () => {
+    const { knock } = door()
+    for (const _ of [1, 2, 3]) await knock(generateKey())
+    const response = await knock(generateKey())
+    expect(response.headers.get('retry-after')).toBe('1')
+    time += 1_000
+    expect((await knock(generateKey())).status).toBe(401)
+  })
+
+  test('does not shut out a key that this instance has seen valid, even past its 30 seconds', async () => {
+    const { knock } = door()
+    const key = await newKey()
+    await knock(key)
+    for (let i = 0; i < 10; i += 1) await knock(generateKey())
+    expect((await knock(key)).status).toBe(200)
+    time += 30_000
+    for (let i = 0; i < 10; i += 1) await knock(generateKey())
+    expect((await knock(key)).status).toBe(200)
+  })
+
+  test('is not what many valid keys from one address are', async () => {
+    const { knock } = door()
+    for (let i = 0; i < 20; i += 1) expect((await knock(await newKey(`c${i}`))).status).toBe(200)
+  })
+
+  test('of one made-up key over and over costs one lookup', async () => {
+    const { knock } = door()
+    const key = generateKey()
+    for (let i = 0; i < 20; i += 1) expect((await knock(key)).status).toBe(401)
+    expect(lookups).toBe(1)
+  })
+})

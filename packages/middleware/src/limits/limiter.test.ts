@@ -1,0 +1,219 @@
+import fc from 'fast-check'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { RequestLimit } from '../policy/index.ts'
+import { type CounterStore, type Decision, LimiterUnavailable, limiter, memoryCounterStore } from './index.ts'
+
+const START = Date.UTC(2026, 0, 1)
+const TEN_A_MINUTE: RequestLimit = { name: 'requests', quota: 10, periodMs: 60_000, burst: 5, capacity: 15, refill: 10 }
+const LIMITS = [TEN_A_MINUTE]
+
+let time: number
+const now = () => time
+const advance = (ms: number) => {
+  time += ms
+}
+beforeEach(() => {
+  time = 5_000
+})
+
+/** The tables that all instances share, with their own clock, and a count of the calls. */
+function sharedStore(): CounterStore & { calls: number } {
+  const store = memoryCounterStore({ wallClock: () => START + time, now })
+  return {
+    calls: 0,
+    read(...args) {
+      this.calls += 1
+      return store.read(...args)
+    },
+    writeIfMatch(...args) {
+      this.calls += 1
+      return store.writeIfMatch(...args)
+    },
+  }
+}
+
+const instance = (store: CounterStore) => limiter({ store, now, deadlineMs: 2_000, random: Math.random })
+const admitted = (decisions: Decision[]) => decisions.filter((decision) => decision.admitted).length
+const ask = (gate: ReturnType<typeof instance>, count: number, subject = 'alice', limits = LIMITS) =>
+  Promise.all(Array.from({ length: count }, () => gate.admit(subject, limits)))
+
+describe('a limiter', () => {
+  test('admits what the bucket holds and refuses the rest', async () => {
+    const decisions = await ask(instance(sharedStore()), 40)
+    expect(admitted(decisions)).toBe(15)
+    expect(decisions.filter((decision) => decision.admitted).map(({ standings }) => standings[0]?.remaining)).toEqual(
+      Array.from({ length: 15 }, (_, index) => 14 - index),
+    )
+  })
+
+  test('is exact over instances that share a store', async () => {
+    const store = sharedStore()
+    const instances = Array.from({ length: 8 }, () => instance(store))
+    const decisions = await Promise.all(instances.map((gate) => ask(gate, 15)))
+    expect(admitted(decisions.flat())).toBe(15)
+  })
+
+  test('shares one flight among all that wait: a burst costs two calls, not two each', async () => {
+    const store = sharedStore()
+    await ask(instance(store), 15)
+    // The first flies alone; the 14 that came meanwhile fly together.
+    expect(store.calls).toBe(4)
+  })
+
+  test('refuses without a call while the bucket is known to be empty, and asks again when it has refilled', async () => {
+    const store = sharedStore()
+    const gate = instance(store)
+    await ask(gate, 16)
+    const before = store.calls
+    advance(5_999)
+    const [refused] = await ask(gate, 1)
+    expect(refused).toMatchObject({ admitted: false, standings: [{ remaining: 0, nextMs: 1 }] })
+    expect(store.calls).toBe(before)
+    advance(10)
+    expect(admitted(await ask(gate, 1))).toBe(1)
+  })
+
+  test('tells a refused caller the truth: after nextMs there is room', async () => {
+    const gate = instance(sharedStore())
+    await ask(gate, 15)
+    advance(1_234)
+    const [refused] = await ask(gate, 1)
+    // A monotonic clock may run 200 ppm fast; the wait that was told is the store's.
+    advance(Math.ceil((refused?.standings[0]?.nextMs ?? 0) * 1.0003))
+    expect(admitted(await ask(gate, 2))).toBe(1)
+  })
+
+  test('takes from all limits or from none', async () => {
+    const hourly: RequestLimit = { name: 'requests-1h', quota: 3, periodMs: 3_600_000, burst: 0, capacity: 3, refill: 3 }
+    const both = [TEN_A_MINUTE, hourly]
+    const store = sharedStore()
+    const decisions = await ask(instance(store), 10, 'alice', both)
+    expect(admitted(decisions)).toBe(3)
+    expect(decisions.at(-1)?.standings.map(({ remaining }) => remaining)).toEqual([12, 0])
+  })
+
+  test('keeps subjects apart', async () => {
+    const gate = instance(sharedStore())
+    expect(admitted(await ask(gate, 20, 'alice'))).toBe(15)
+    expect(admitted(await ask(gate, 20, 'bob'))).toBe(15)
+  })
+
+  test('keeps the level when the limit changes size', async () => {
+    const store = sharedStore()
+    const gate = instance(store)
+    await ask(gate, 10)
+    const wider: RequestLimit = { ...TEN_A_MINUTE, quota: 100, burst: 0, capacity: 100, refill: 100 }
+    expect(admitted(await ask(gate, 50, 'alice', [wider]))).toBe(5)
+  })
+
+  test('trusts the store’s clock alone: an instance whose own clock is an hour ahead refills nothing early', async () => {
+    const store = sharedStore()
+    await ask(instance(store), 15)
+    const ahead = () => time + 3_600_000
+    const seenFromAhead: CounterStore = {
+      read: async (...args) => {
+        const { row, time: told } = await store.read(...args)
+        return { row, time: told && { ...told, received: ahead() } }
+      },
+      writeIfMatch: (...args) => store.writeIfMatch(...args),
+    }
+    const fast = limiter({ store: seenFromAhead, now: ahead, deadlineMs: 2_000 })
+    expect((await fast.admit('alice', LIMITS)).admitted).toBe(false)
+  })
+})
+
+describe('a limiter whose store fails', () => {
+  type Fault = 'none' | 'conflict' | 'lost before' | 'lost after' | 'read fails'
+  const faults = fc.array(fc.constantFrom<Fault>('none', 'conflict', 'lost before', 'lost after', 'read fails'), {
+    maxLength: 30,
+  })
+
+  function faulty(store: CounterStore, schedule: Fault[]): CounterStore {
+    let step = 0
+    const next = () => schedule[step++] ?? 'none'
+    return {
+      async read(...args) {
+        if (next() === 'read fails') throw new Error('no answer')
+        return store.read(...args)
+      },
+      async writeIfMatch(...args) {
+        const fault = next()
+        if (fault === 'conflict') return false
+        if (fault === 'lost before') throw new Error('no answer')
+        const written = await store.writeIfMatch(...args)
+        if (fault === 'lost after') throw new Error('no answer')
+        return written
+      },
+    }
+  }
+
+  test('never admits more than the bucket, whatever is lost on the way', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(faults, { minLength: 1, maxLength: 4 }), async (schedules) => {
+        const store = sharedStore()
+        const instances = schedules.map((schedule) =>
+          limiter({ store: faulty(store, schedule), now, deadlineMs: 2_000, random: () => 0 }),
+        )
+        const decisions = await Promise.all(instances.map((gate) => ask(gate, 8)))
+        expect(admitted(decisions.flat())).toBeLessThanOrEqual(15)
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  test('admits all that there is when no write was lost, conflicts or not', async () => {
+    await fc.assert(
+      fc.asyncProperty(faults, async (schedule) => {
+        const harmless = schedule.map((fault) => (fault === 'lost after' ? 'conflict' : fault))
+        const gate = limiter({ store: faulty(sharedStore(), harmless), now, deadlineMs: 2_000, random: () => 0 })
+        expect(admitted(await ask(gate, 20))).toBe(15)
+      }),
+      { numRuns: 100 },
+    )
+  })
+
+  test('is unavailable at the deadline, which is no refusal: contention and a dead store are told apart', async () => {
+    const store = sharedStore()
+    const tick = <T>(result: () => Promise<T>) => {
+      advance(300)
+      return result()
+    }
+    const contended: CounterStore = { read: (...args) => tick(() => store.read(...args)), writeIfMatch: async () => false }
+    const dead: CounterStore = {
+      read: () => tick(() => Promise.reject(new Error('down'))),
+      writeIfMatch: () => Promise.reject(new Error('down')),
+    }
+    const failure = (code: string) => expect.objectContaining({ name: 'LimiterUnavailable', code })
+    await expect(instance(contended).admit('alice', LIMITS)).rejects.toEqual(failure('contention'))
+    await expect(instance(dead).admit('alice', LIMITS)).rejects.toEqual(failure('store_failed'))
+  })
+
+  test('does not wait for a store that hangs and ignores its signal', async () => {
+    const hanging: CounterStore = { read: () => new Promise(() => {}), writeIfMatch: () => new Promise(() => {}) }
+    const gate = limiter({ store: hanging, now: () => performance.now(), deadlineMs: 50 })
+    await expect(gate.admit('alice', LIMITS)).rejects.toBeInstanceOf(LimiterUnavailable)
+  })
+
+  test('recovers for the next caller', async () => {
+    const store = sharedStore()
+    let down = true
+    const flaky: CounterStore = {
+      read: async (...args) => {
+        advance(500)
+        if (down) throw new Error('down')
+        return store.read(...args)
+      },
+      writeIfMatch: (...args) => store.writeIfMatch(...args),
+    }
+    const gate = instance(flaky)
+    await expect(gate.admit('alice', LIMITS)).rejects.toBeInstanceOf(LimiterUnavailable)
+    down = false
+    expect((await gate.admit('alice', LIMITS)).admitted).toBe(true)
+  })
+
+  test('refuses to guess from a row that a newer version wrote', async () => {
+    const store = sharedStore()
+    await store.writeIfMatch('alice', '{"v":2}', undefined, new AbortController().signal)
+    await expect(instance(store).admit('alice', LIMITS)).rejects.toBeInstanceOf(LimiterUnavailable)
+  })
+})

@@ -1,0 +1,25 @@
+/**
+ * Waits for work no longer than a deadline, and tells the work by its signal when the time is up. The caller goes on
+ * even if the work ignores the signal: a store that hangs must not hang a request.
+ *
+ * @param deadlineMs milliseconds
+ * @throws DOMException `TimeoutError` at the deadline; whatever the work throws before.
+ */
+export async function withDeadline<T>(deadlineMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController()
+  const { promise: late, reject } = Promise.withResolvers<never>()
+  const timer = setTimeout(() => {
+    const reason = new DOMException(`Not done within ${deadlineMs} ms`, 'TimeoutError')
+    reject(reason)
+    controller.abort(reason)
+  }, deadlineMs)
+  const working = work(controller.signal)
+  // Whoever loses the race still settles; nobody listens to it any more.
+  working.catch(() => {})
+  late.catch(() => {})
+  try {
+    return await Promise.race([working, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,176 @@
+import { describe, expect, test } from 'vitest'
+import { type BaseContext, type GatewayRequest, type Middleware, pipeline } from './index.ts'
+
+const request: GatewayRequest = {
+  method: 'POST',
+  url: new URL('http://127.0.0.1/'),
+  headers: new Headers(),
+  body: null,
+  clientAddress: 'test',
+  signal: new AbortController().signal,
+}
+const base: BaseContext = { refuse: () => new Response(null, { status: 400 }), record: { requestId: 'r' }, log: () => {} }
+const ok = () => new Response('ok')
+
+/** Notes when it is entered and left. */
+function room(name: string, notes: string[]): Middleware {
+  return async (_request, _context, next) => {
+    notes.push(`${name} in`)
+    const response = await next()
+    notes.push(`${name} out`)
+    return response
+  }
+}
+
+describe('a pipeline', () => {
+  test('enters its rooms in order and leaves them in the reverse order', async () => {
+    const notes: string[] = []
+    const handler = pipeline().use(room('a', notes)).use(room('b', notes)).handle(() => {
+      notes.push('handler')
+      return ok()
+    })
+    await handler(request, base)
+    expect(notes).toEqual(['a in', 'b in', 'handler', 'b out', 'a out'])
+  })
+
+  test('without rooms is its handler', async () => {
+    expect(await (await pipeline().handle(ok)(request, base)).text()).toBe('ok')
+  })
+
+  test('gives every room the same request', async () => {
+    const seen: unknown[] = []
+    const look: Middleware = (given, _context, next) => {
+      seen.push(given)
+      return next()
+    }
+    await pipeline().use(look).use(look).handle(ok)(request, base)
+    expect(seen).toEqual([request, request])
+    expect(seen[0]).toBe(request)
+  })
+
+  test('stops where a room answers', async () => {
+    const notes: string[] = []
+    const handler = pipeline()
+      .use(room('a', notes))
+      .use(() => new Response('no', { status: 401 }))
+      .use(room('never', notes))
+      .handle(ok)
+    expect((await handler(request, base)).status).toBe(401)
+    expect(notes).toEqual(['a in', 'a out'])
+  })
+
+  test('lets a room replace the answer on its way back', async () => {
+    const handler = pipeline()
+      .use(async (_request, _context, next) => new Response(`<${await (await next()).text()}>`))
+      .handle(ok)
+    expect(await (await handler(request, base)).text()).toBe('<ok>')
+  })
+
+  test('adds to the context for the rooms within, and not for those around', async () => {
+    const seen: object[] = []
+    const handler = pipeline()
+      .use<{ a: number }>(async (_request, context, next) => {
+        const response = await next({ a: 1 })
+        seen.push({ ...context })
+        return response
+      })
+      .use<{ b: number }>((_request, { a }, next) => next({ b: a + 1 }))
+      .handle((_request, { a, b }) => {
+        seen.push({ a, b })
+        return ok()
+      })
+    await handler(request, base)
+    expect(seen).toEqual([{ a: 1, b: 2 }, { ...base }])
+  })
+
+  test('does not mix the contexts of requests under way together', async () => {
+    const { promise: both, resolve } = Promise.withResolvers<void>()
+    let entered = 0
+    const handler = pipeline<{ given: number }>()
+      .use<{ mine: number }>((_request, { given }, next) => next({ mine: given }))
+      .handle(async (_request, { mine }) => {
+        entered += 1
+        if (entered === 2) resolve()
+        await both
+        return new Response(String(mine))
+      })
+    const [one, two] = await Promise.all([handler(request, { ...base, given: 1 }), handler(request, { ...base, given: 2 })])
+    expect([await one.text(), await two.text()]).toEqual(['1', '2'])
+  })
+
+  test('passes a fault out through every room, which may catch it', async () => {
+    const notes: string[] = []
+    const fault = new Error('boom')
+    const failing = pipeline()
+      .use(room('a', notes))
+      .handle(() => {
+        throw fault
+      })
+    await expect(failing(request, base)).rejects.toBe(fault)
+    expect(notes).toEqual(['a in'])
+
+    const caught = pipeline()
+      .use(async (_request, _context, next) => next().catch(() => new Response('caught')))
+      .handle(() => {
+        throw fault
+      })
+    expect(await (await caught(request, base)).text()).toBe('caught')
+  })
+
+  test('turns a synchronous throw in a room into a rejection', async () => {
+    const handler = pipeline()
+      .use(() => {
+        throw new Error('at once')
+      })
+      .handle(ok)
+    await expect(handler(request, base)).rejects.toThrow('at once')
+  })
+
+  test('refuses a second next(), whether the first has ended or not', async () => {
+    const twice = pipeline()
+      .use(async (_request, _context, next) => {
+        await next()
+        return next()
+      })
+      .handle(ok)
+    const together = pipeline()
+      .use(async (_request, _context, next) => {
+        const [first] = await Promise.all([next(), next()])
+        return first
+      })
+      .handle(ok)
+    await expect(twice(request, base)).rejects.toThrow('next() was called more than once')
+    await expect(together(request, base)).rejects.toThrow('next() was called more than once')
+  })
+
+  test('can be run again and again', async () => {
+    let runs = 0
+    const handler = pipeline()
+      .use((_request, _context, next) => next())
+      .handle(() => {
+        runs += 1
+        return ok()
+      })
+    await handler(request, base)
+    await handler(request, base)
+    expect(runs).toBe(2)
+  })
+
+  test('forks: what is added to one branch is not in the other', async () => {
+    const notes: string[] = []
+    const trunk = pipeline().use(room('trunk', notes))
+    const left = trunk.use(room('left', notes)).handle(ok)
+    const right = trunk.handle(ok)
+    await right(request, base)
+    expect(notes).toEqual(['trunk in', 'trunk out'])
+    await left(request, base)
+    expect(notes.slice(2)).toEqual(['trunk in', 'left in', 'left out', 'trunk out'])
+  })
+
+  test('nests: a finished pipeline can be another’s handler', async () => {
+    const notes: string[] = []
+    const inner = pipeline().use(room('inner', notes)).handle(ok)
+    await pipeline().use(room('outer', notes)).handle(inner)(request, base)
+    expect(notes).toEqual(['outer in', 'inner in', 'inner out', 'outer out'])
+  })
+})

@@ -1,0 +1,40 @@
+/*
+ * What must not compile. Checked by the type check alone: an error that is expected and does not come is an error.
+ */
+import { type Middleware, pipeline } from './index.ts'
+
+interface WithConsumer {
+  readonly consumer: { readonly id: string }
+}
+
+declare const authenticate: Middleware<{}, WithConsumer>
+declare const limit: Middleware<WithConsumer>
+declare const limitBy: <Needs extends object>(key: (context: Needs) => string) => Middleware<Needs>
+
+// In order, it compiles.
+pipeline().use(authenticate).use(limit).handle((_request, { consumer }) => new Response(consumer.id))
+pipeline().use(authenticate).use(limitBy(({ consumer }: WithConsumer) => consumer.id))
+
+// @ts-expect-error: a limiter before the room that finds out whom to limit
+pipeline().use(limit)
+
+// @ts-expect-error: the same, by a key that the context doesn't hold yet
+pipeline().use(limitBy(({ consumer }: WithConsumer) => consumer.id))
+
+// @ts-expect-error: a handler that needs what no room adds
+pipeline().handle((_request, { consumer }) => new Response(consumer))
+
+// @ts-expect-error: a room that forgets to pass on what it promised
+pipeline().use<WithConsumer>((_request, _context, next) => next())
+
+// @ts-expect-error: a room that passes on something else
+pipeline().use<WithConsumer>((_request, _context, next) => next({ consumer: 7 }))
+
+// @ts-expect-error: the context is read-only
+pipeline<WithConsumer>().use((_request, context, next) => next(Object.assign(context, { consumer: (context.consumer = { id: 'x' }) })))
+
+// @ts-expect-error: a room must answer
+pipeline().use(() => undefined)
+
+// @ts-expect-error: a fork does not have what the other branch added
+pipeline().use((_request, context, next) => next(context.consumer))

@@ -1,0 +1,202 @@
+import { execFile, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
+
+/* `npm start` on embedded defaults: its own Azurite, a simulated model, a demo key. */
+
+let data: string
+let hosts: RunningHost[]
+const start = async (settings: Record<string, string> = {}) => {
+  const host = await startHost({ TOLLGATE_LOCAL_DATA: data, ...settings })
+  hosts.push(host)
+  return host
+}
+beforeEach(() => {
+  data = mkdtempSync(join(tmpdir(), 'tollgate-start-'))
+  hosts = []
+})
+afterEach(async () => {
+  await Promise.all(hosts.map((host) => host.stop('SIGKILL')))
+  await expect.poll(azuritePid, { timeout: 10_000 }).toBeUndefined()
+  rmSync(data, { recursive: true, force: true })
+})
+
+/** The running Azurite's process; `undefined` once it has ended, or where none has been started. */
+function azuritePid(): number | undefined {
+  try {
+    const { pid } = JSON.parse(readFileSync(join(data, 'endpoint.json'), 'utf8'))
+    process.kill(pid, 0)
+    return pid
+  } catch {
+    return undefined
+  }
+}
+
+const demoKey = () => readFileSync(join(data, 'demo-key'), 'utf8').trim()
+const ask = (host: Pick<RunningHost, 'url'>, prompt: string, key = demoKey()) =>
+  generate(host, JSON.stringify({ prompt }), { 'x-api-key': key })
+
+async function tollgate(...args: string[]): Promise<{ stdout: string; stderr: string; code: number }> {
+  const run = promisify(execFile)(process.execPath, [join(ROOT, 'packages/cli/src/tollgate.ts'), ...args], {
+    env: cleanEnv({ TOLLGATE_LOCAL_DATA: data }),
+  })
+  return run.then(
+    ({ stdout, stderr }) => ({ stdout, stderr, code: 0 }),
+    ({ stdout, stderr, code }) => ({ stdout, stderr, code }),
+  )
+}
+
+describe('npm start', () => {
+  test('says what runs, and that the model is simulated', async () => {
+    const host = await start()
+    expect(host.output()).toContain('a development host: not for production')
+    expect(host.output()).toContain('SIMULATED')
+    const answer = await ask(host, 'What is a tollgate?')
+    expect(answer.body).toMatchObject({ data: { completion: 'This is a simulated answer to: What is a tollgate?', model: 'simulated' } })
+  })
+
+  test('keeps the demo key to its owner, and the same over restarts', async () => {
+    const first = await start()
+    const key = demoKey()
+    expect(statSync(join(data, 'demo-key')).mode & 0o777).toBe(0o600)
+    expect(statSync(join(data, 'endpoint.json')).mode & 0o777).toBe(0o600)
+    await first.stop()
+    const second = await start()
+    expect(demoKey()).toBe(key)
+    expect((await ask(second, 'a')).status).toBe(200)
+  })
+
+  const curl = spawnSync('curl', ['--version']).status === 0
+  // Without curl on the machine there is nothing that could run the printed commands.
+  test.skipIf(!curl)('prints commands that do what they say', async () => {
+    const host = await start()
+    const commands = host.output().split('\n').map((line) => line.trim()).filter((line) => /^(?:curl|for) /.test(line))
+    expect(commands).toHaveLength(4)
+    const outputs: string[] = []
+    for (const command of commands) outputs.push((await promisify(execFile)('sh', ['-c', command])).stdout)
+    expect(outputs[0]).toMatch(/^HTTP\/1.1 200[^]*cache-status: tollgate; fwd=miss; stored/)
+    expect(outputs[1]).toMatch(/^HTTP\/1.1 200[^]*cache-status: tollgate; hit/)
+    expect(outputs[2]).toMatch(/^HTTP\/1.1 401/)
+    const statuses = outputs[3]?.trim().split('\n') ?? []
+    expect(statuses).toHaveLength(16)
+    expect(statuses[0]).toBe('200')
+    expect(statuses.at(-1)).toBe('429')
+  })
+
+  test('says what to do when its port is taken', async () => {
+    const other = createServer().listen(0, '127.0.0.1')
+    await once(other, 'listening')
+    const { port } = other.address() as { port: number }
+    await expect(start({ PORT: String(port) })).rejects.toThrow(`Port ${port} is taken. Stop what listens there, or choose another`)
+    other.close()
+  })
+
+  test.each([
+    [{ OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_BASE_URL: 'https://y.example' }, 'are both set'],
+    [{ TOLLGATE_POLICY: 'none.yaml' }, 'none.yaml was refused'],
+    [{ TOLLGATE_STORAGE: 'nonsense' }, 'TOLLGATE_STORAGE is neither'],
+    [{ TOLLGATE_MAX_BODY_BYTES: 'big' }, 'TOLLGATE_MAX_BODY_BYTES must be a whole number'],
+    [{ PORT: 'seven' }, 'PORT must be a number'],
+  ])('refuses %o, and says why', async (settings, message) => {
+    await expect(start(settings)).rejects.toThrow(message)
+  })
+
+  test('makes no key in storage that is not its own', async () => {
+    const host = await start({ TOLLGATE_STORAGE: 'memory:' })
+    expect(host.output()).toContain('No demo key is made in storage of your own')
+    expect(host.output()).not.toContain('tg_')
+    expect(azuritePid()).toBeUndefined()
+  })
+
+  test('started twice at once shares one Azurite, which stays while either runs', async () => {
+    const [one, two] = await Promise.all([start(), start()])
+    const pid = azuritePid()
+    const { stdout } = await tollgate('keys', 'create', '--consumer', 'alice', '--json')
+    const { key } = JSON.parse(stdout)
+    expect((await ask(one, 'Shared?', key)).headers.get('cache-status')).toContain('fwd=miss')
+    await one.stop()
+    expect((await ask(two, 'Shared?', key)).headers.get('cache-status')).toContain('hit')
+    expect(azuritePid()).toBe(pid)
+  })
+
+  test('by npm leaves nothing behind, even when npm is killed', async () => {
+    const npm = spawn('npm', ['start'], { cwd: ROOT, env: cleanEnv({ TOLLGATE_LOCAL_DATA: data }), stdio: ['ignore', 'pipe', 'ignore'] })
+    let output = ''
+    npm.stdout.setEncoding('utf8').on('data', (text: string) => {
+      output += text
+    })
+    await expect.poll(() => output, { timeout: 60_000 }).toContain('Ctrl-C')
+    const url = /Tollgate runs on (\S+)/.exec(output)?.[1] ?? ''
+    expect((await ask({ url }, 'a')).status).toBe(200)
+    npm.kill('SIGKILL')
+    await expect.poll(() => fetch(url).then(() => 'up', () => 'down'), { timeout: 10_000 }).toBe('down')
+    await expect.poll(azuritePid, { timeout: 10_000 }).toBeUndefined()
+  }, 90_000)
+})
+
+describe('what is kept', () => {
+  test('survives SIGKILL of the host alone, at once', async () => {
+    const first = await start()
+    const { key } = JSON.parse((await tollgate('keys', 'create', '--consumer', 'alice', '--json')).stdout)
+    for (let i = 0; i < 15; i += 1) expect((await ask(first, 'Kept?', key)).status).toBe(200)
+    await first.stop('SIGKILL')
+
+    const second = await start()
+    expect((await ask(second, 'Kept?', key)).status).toBe(429)
+    expect((await ask(second, 'demo')).headers.get('cache-status')).toContain('fwd=miss')
+    await second.stop('SIGKILL')
+    await expect.poll(azuritePid, { timeout: 10_000 }).toBeUndefined()
+
+    // Azurite has ended meanwhile, and has saved first.
+    const third = await start()
+    expect((await ask(third, 'demo')).headers.get('cache-status')).toContain('hit')
+    expect((await ask(third, 'Kept?', key)).status).toBeOneOf([200, 429])
+  })
+
+  test('survives SIGKILL of everything when it was acknowledged more than 6 s before', async () => {
+    const first = await start()
+    const { key } = JSON.parse((await tollgate('keys', 'create', '--consumer', 'alice', '--json')).stdout)
+    expect((await ask(first, 'Kept?', key)).status).toBe(200)
+    // The promise is about time, so the test must let it pass.
+    await new Promise((resolve) => setTimeout(resolve, 6_000))
+    process.kill(azuritePid() ?? 0, 'SIGKILL')
+    await first.stop('SIGKILL')
+
+    const second = await start()
+    expect((await ask(second, 'Kept?', key)).headers.get('cache-status')).toContain('hit')
+  })
+})
+
+describe('tollgate keys create', () => {
+  test('makes a consumer on the default plan, and prints the key once', async () => {
+    const { stdout } = await tollgate('keys', 'create', '--consumer', 'alice', '--json')
+    expect(JSON.parse(stdout)).toEqual({
+      key: expect.stringMatching(/^tg_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}$/),
+      id: expect.stringMatching(/^[0-9A-Za-z]{12}$/),
+      consumer: 'alice',
+      plan: 'default',
+    })
+    expect(stdout.trim().split('\n')).toHaveLength(1)
+    const second = await tollgate('keys', 'create', '--consumer', 'alice')
+    expect(second.stdout).toContain("Key for consumer 'alice' on plan 'default'")
+  })
+
+  test.each([
+    [['--consumer', 'alice', '--plan', 'gold'], "--plan: the policy has no plan 'gold'. It has: default."],
+    [['--consumer', 'a/b'], '--consumer: 1 to 128 letters'],
+    [['--consumer', ''], '--consumer: 1 to 128 letters'],
+    [[], "required option '--consumer <id>' not specified"],
+    [['--consumer', 'alice', '--paln', 'x'], "unknown option '--paln'"],
+  ])('%j is refused with what to correct', async (args, message) => {
+    const { code, stderr, stdout } = await tollgate('keys', 'create', ...args)
+    expect(code).toBe(1)
+    expect(stderr).toContain(message)
+    expect(stdout).toBe('')
+  })
+})
