@@ -6,33 +6,71 @@ const defaultModel = (env: Record<string, string>) => read(env).policy.models.ge
 
 describe('settings', () => {
   test('have defaults for all but storage', () => {
-    expect(read({})).toMatchObject({ maxBodyBytes: 1_048_576, maxOutputTokens: 4_096, storeDeadlineMs: 2_000, cacheDeadlineMs: 50 })
+    expect(read({})).toMatchObject({
+      maxBodyBytes: 1_048_576,
+      maxOutputTokens: 4_096,
+      storeDeadlineMs: 2_000,
+      cacheDeadlineMs: 50,
+    })
     expect(() => readSettings({}, '/nowhere')).toThrow('No storage is configured: set TOLLGATE_STORAGE')
   })
 
-  test.each(['0', '-1', '1.5', '1e3', 'many', '999999999999'])('refuse TOLLGATE_MAX_BODY_BYTES=%s, by its name', (value) => {
-    expect(() => read({ TOLLGATE_MAX_BODY_BYTES: value })).toThrow('TOLLGATE_MAX_BODY_BYTES must be a whole number from 1 to')
-  })
+  test.each(['0', '-1', '1.5', '1e3', 'many', '999999999999'])(
+    'refuse TOLLGATE_MAX_BODY_BYTES=%s, by its name',
+    (value) => {
+      expect(() => read({ TOLLGATE_MAX_BODY_BYTES: value })).toThrow(
+        'TOLLGATE_MAX_BODY_BYTES must be a whole number from 1 to',
+      )
+    },
+  )
 })
 
 describe('the default model', () => {
   test.each<[string, Record<string, string>, object | undefined]>([
     ['is none where nothing is set', {}, undefined],
     ['is none for a name alone', { OPENAI_MODEL_NAME: 'gpt-5' }, undefined],
-    ['is OpenAI’s gpt-4 for a key alone', { OPENAI_API_KEY: 'k' }, { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'k' }],
-    ['is Azure’s, by key', { OPENAI_ENDPOINT: 'https://x.openai.azure.com/', OPENAI_API_KEY: 'k', OPENAI_MODEL_NAME: 'd' }, { kind: 'azure', endpoint: 'https://x.openai.azure.com', model: 'd', key: 'k', apiVersion: undefined }],
-    ['is Azure’s, by identity and a dated API', { OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_API_VERSION: '2024-10-21' }, { kind: 'azure', key: undefined, apiVersion: '2024-10-21' }],
-    ['is any other server’s', { OPENAI_BASE_URL: 'http://127.0.0.1:11434/v1', OPENAI_MODEL_NAME: 'llama3' }, { kind: 'openai', baseUrl: 'http://127.0.0.1:11434/v1', model: 'llama3', key: undefined }],
+    [
+      'is OpenAI’s gpt-4 for a key alone',
+      { OPENAI_API_KEY: 'k' },
+      { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'k' },
+    ],
+    [
+      'is Azure’s, by key',
+      { OPENAI_ENDPOINT: 'https://x.openai.azure.com/', OPENAI_API_KEY: 'k', OPENAI_MODEL_NAME: 'd' },
+      { kind: 'azure', endpoint: 'https://x.openai.azure.com', model: 'd', key: 'k', apiVersion: undefined },
+    ],
+    [
+      'is Azure’s, by identity and a dated API',
+      { OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_API_VERSION: '2024-10-21' },
+      { kind: 'azure', key: undefined, apiVersion: '2024-10-21' },
+    ],
+    [
+      'is any other server’s',
+      { OPENAI_BASE_URL: 'http://127.0.0.1:11434/v1', OPENAI_MODEL_NAME: 'llama3' },
+      { kind: 'openai', baseUrl: 'http://127.0.0.1:11434/v1', model: 'llama3', key: undefined },
+    ],
   ])('%s', (_what, env, expected) => {
     if (expected === undefined) expect(defaultModel(env)).toBeUndefined()
     else expect(defaultModel(env)).toMatchObject(expected)
   })
 
   test.each([
-    ['two places at once', { OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_BASE_URL: 'https://y.example/v1' }, 'OPENAI_ENDPOINT (Azure) and OPENAI_BASE_URL'],
+    [
+      'two places at once',
+      { OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_BASE_URL: 'https://y.example/v1' },
+      'OPENAI_ENDPOINT (Azure) and OPENAI_BASE_URL',
+    ],
     ['no URL', { OPENAI_BASE_URL: 'localhost' }, 'OPENAI_BASE_URL is not a URL'],
-    ['plain http to another machine', { OPENAI_BASE_URL: 'http://llm.example/v1' }, 'OPENAI_BASE_URL must begin with https'],
-    ['a password', { OPENAI_ENDPOINT: 'https://u:SECRET@x.openai.azure.com' }, 'OPENAI_ENDPOINT must not hold a password'],
+    [
+      'plain http to another machine',
+      { OPENAI_BASE_URL: 'http://llm.example/v1' },
+      'OPENAI_BASE_URL must begin with https',
+    ],
+    [
+      'a password',
+      { OPENAI_ENDPOINT: 'https://u:SECRET@x.openai.azure.com' },
+      'OPENAI_ENDPOINT must not hold a password',
+    ],
     ['identity to a host that is not Azure’s', { OPENAI_ENDPOINT: 'https://llm.example' }, 'OPENAI_ENDPOINT'],
   ])('is refused with %s', (_what, env, message) => {
     expect(() => read(env)).toThrow(message)

@@ -88,7 +88,9 @@ function defaultTarget(env: Environment): TargetSettings | undefined {
   if (endpoint) {
     const url = modelUrl('OPENAI_ENDPOINT', endpoint)
     if (!key && !isAzureAiHost(new URL(url))) {
-      throw new SettingsError('OPENAI_ENDPOINT is no Azure AI host, so no Entra token is sent to it. Set OPENAI_API_KEY.')
+      throw new SettingsError(
+        'OPENAI_ENDPOINT is no Azure AI host, so no Entra token is sent to it. Set OPENAI_API_KEY.',
+      )
     }
     return {
       kind: 'azure',

@@ -14,7 +14,11 @@ const get = (path: string, init: RequestInit = {}) => fetch(`${host.url}${path}`
 describe('the local host', () => {
   test('gives a function its request as the worker does', async () => {
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
-    const response = await get('/v1/echo/caf%C3%A9/7?a=1&b=%26', { method: 'POST', body: 'text', headers: { 'x-test': 'x', traceparent } })
+    const response = await get('/v1/echo/caf%C3%A9/7?a=1&b=%26', {
+      method: 'POST',
+      body: 'text',
+      headers: { 'x-test': 'x', traceparent },
+    })
     expect(response.headers.get('x-answer')).toBe('yes')
     expect(await response.json()).toEqual({
       method: 'POST',
@@ -72,7 +76,9 @@ describe('the local host', () => {
 
   test('runs the hooks around the function', async () => {
     await get('/v1/nothing')
-    await expect.poll(() => host.output()).toMatch(/Function.nothing: before nothing[^]*Function.nothing: after nothing/)
+    await expect
+      .poll(() => host.output())
+      .toMatch(/Function.nothing: before nothing[\s\S]*Function.nothing: after nothing/)
     expect(host.output()).toContain('started in a worker')
   })
 
@@ -85,10 +91,13 @@ describe('the local host', () => {
   ])('answers Host: %s with %i, so that no page can reach it by another name', async (name, status) => {
     const { port } = new URL(host.url)
     const got = await new Promise((resolve, reject) => {
-      const request = httpRequest({ port, host: '127.0.0.1', path: '/v1/unrouted', headers: { host: name } }, (response) => {
-        response.resume()
-        resolve(response.statusCode)
-      })
+      const request = httpRequest(
+        { port, host: '127.0.0.1', path: '/v1/unrouted', headers: { host: name } },
+        (response) => {
+          response.resume()
+          resolve(response.statusCode)
+        },
+      )
       request.on('error', reject)
       request.end()
     })

@@ -29,7 +29,11 @@ describe('the simulated model', () => {
     const plain = await client.chat.completions.create(ask('Why?'))
     let text = ''
     let usage: unknown
-    for await (const chunk of await client.chat.completions.create({ ...ask('Why?'), stream: true, stream_options: { include_usage: true } })) {
+    for await (const chunk of await client.chat.completions.create({
+      ...ask('Why?'),
+      stream: true,
+      stream_options: { include_usage: true },
+    })) {
       text += chunk.choices[0]?.delta.content ?? ''
       usage = chunk.usage ?? usage
     }

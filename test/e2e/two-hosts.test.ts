@@ -10,7 +10,11 @@ let hosts: [RunningHost, RunningHost]
 beforeAll(async () => {
   upstream = await startUpstream()
   // The default deadline would make a slow moment of a busy test machine look like a miss.
-  const settings = { TOLLGATE_STORAGE: inject('azurite'), OPENAI_BASE_URL: upstream.baseUrl, TOLLGATE_CACHE_DEADLINE_MS: '5000' }
+  const settings = {
+    TOLLGATE_STORAGE: inject('azurite'),
+    OPENAI_BASE_URL: upstream.baseUrl,
+    TOLLGATE_CACHE_DEADLINE_MS: '5000',
+  }
   hosts = await Promise.all([startHost(settings), startHost(settings)])
 })
 afterAll(async () => {
@@ -23,7 +27,9 @@ describe('two hosts over the same tables', () => {
     const key = await newKey(open, unique('crowd'))
     const started = performance.now()
     const answers = await Promise.all(
-      Array.from({ length: 120 }, (_, i) => generate(hosts[i % 2] ?? hosts[0], JSON.stringify({ prompt: `${i}` }), { 'x-api-key': key })),
+      Array.from({ length: 120 }, (_, i) =>
+        generate(hosts[i % 2] ?? hosts[0], JSON.stringify({ prompt: `${i}` }), { 'x-api-key': key }),
+      ),
     )
     const seconds = (performance.now() - started) / 1000
     const count = (status: number) => answers.filter((answer) => answer.status === status).length
@@ -36,7 +42,8 @@ describe('two hosts over the same tables', () => {
     const key = await newKey(open, unique('steady'))
     const started = performance.now()
     const answers: Answer[] = []
-    for (let i = 0; i < 24; i += 1) answers.push(await generate(hosts[i % 2] ?? hosts[0], '{"prompt":"a"}', { 'x-api-key': key }))
+    for (let i = 0; i < 24; i += 1)
+      answers.push(await generate(hosts[i % 2] ?? hosts[0], '{"prompt":"a"}', { 'x-api-key': key }))
     const admitted = answers.filter(({ status }) => status === 200).length
     const seconds = (performance.now() - started) / 1000
     expect(admitted).toBeGreaterThanOrEqual(15)

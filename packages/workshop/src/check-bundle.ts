@@ -22,9 +22,13 @@ const copies = new Set(
 )
 if (copies.size !== 1) faults.push(`${copies.size} copies of @azure/functions: ${[...copies].join(', ')}`)
 
-const development = Object.keys(inputs).filter((input) => /node_modules\/(?:azurite|vitest|fast-check|esbuild)\//.test(input))
+const development = Object.keys(inputs).filter((input) =>
+  /node_modules\/(?:azurite|vitest|fast-check|esbuild)\//.test(input),
+)
 if (development.length > 0) faults.push(`tools for development are in the bundle: ${development[0]}`)
 
 for (const fault of faults) console.error(fault)
-console.log(`bundle: ${files.join(', ')}, ${((outputs[main]?.bytes ?? 0) / 1e6).toFixed(2)} MB, ${faults.length} faults`)
+console.log(
+  `bundle: ${files.join(', ')}, ${((outputs[main]?.bytes ?? 0) / 1e6).toFixed(2)} MB, ${faults.length} faults`,
+)
 process.exitCode = faults.length > 0 ? 1 : 0

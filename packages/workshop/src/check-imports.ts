@@ -24,7 +24,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@azure/identity': /^packages\/middleware\/src\/(?:storage|upstream)\//,
   openai: /^packages\/middleware\/src\/upstream\//,
   azurite: /^(?:packages\/local-host\/src\/azurite|test\/support)\//,
-  '@tollgate/middleware': /^(?:functions|packages\/(?:local-host|cli)\/src|test)\//,
+  '@tollgate/middleware': /^(?:functions|packages\/(?:local-host|cli|workshop)\/src|test)\//,
   '@tollgate/local-host': /^(?:packages\/cli\/src|test)\//,
 }
 
@@ -32,7 +32,9 @@ const MIDDLEWARE = 'packages/middleware/src'
 
 function faultsOf(file: string): string[] {
   const text = readFileSync(join(ROOT, file), 'utf8')
-  const specifiers = [...text.matchAll(/(?:\bfrom|\bimport\(|^import|\brequire\()\s*'([^']+)'/gm)].map(([, specifier]) => specifier ?? '')
+  const specifiers = [...text.matchAll(/(?:\bfrom|\bimport\(|^import|\brequire\()\s*'([^']+)'/gm)].map(
+    ([, specifier]) => specifier ?? '',
+  )
   return specifiers.map((specifier) => faultOf(file, specifier)).filter((fault) => fault !== undefined)
 }
 
@@ -42,9 +44,13 @@ function faultOf(file: string, specifier: string): string | undefined {
     const allowed = name === undefined || PACKAGES[name]?.test(file)
     return allowed ? undefined : `${file} may not import ${specifier}`
   }
-  const target = relative(ROOT, join(ROOT, dirname(file), specifier)).split(sep).join('/')
+  const target = relative(ROOT, join(ROOT, dirname(file), specifier))
+    .split(sep)
+    .join('/')
   if (!file.startsWith(`${MIDDLEWARE}/`)) {
-    return target.startsWith(`${MIDDLEWARE}/`) ? `${file} reaches into the middleware; import @tollgate/middleware` : undefined
+    return target.startsWith(`${MIDDLEWARE}/`)
+      ? `${file} reaches into the middleware; import @tollgate/middleware`
+      : undefined
   }
   if (!target.startsWith(`${MIDDLEWARE}/`)) return `${file} reaches outside its package: ${specifier}`
   const [from, to] = [roomOf(file), roomOf(target)]
@@ -60,7 +66,9 @@ function roomOf(file: string): string | undefined {
 }
 
 const files = ['functions', 'packages', 'test']
-  .flatMap((folder) => readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)))
+  .flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)),
+  )
   .map((file) => file.split(sep).join('/'))
   .filter((file) => file.endsWith('.ts') && !file.includes('node_modules'))
 const rooms = new Set(files.filter((file) => file.startsWith(`${MIDDLEWARE}/`)).map(roomOf))

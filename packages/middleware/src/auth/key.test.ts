@@ -29,7 +29,12 @@ describe('a key', () => {
       fc.property(position, character, (at, other) => {
         const index = at % key.length
         const [head, tail] = [key.slice(0, index), key.slice(index + 1)]
-        const typos = [head + other + tail, head + tail, head + other + key.slice(index), head + (tail[0] ?? '') + key[index] + tail.slice(1)]
+        const typos = [
+          head + other + tail,
+          head + tail,
+          head + other + key.slice(index),
+          head + (tail[0] ?? '') + key[index] + tail.slice(1),
+        ]
         for (const typo of typos.filter((text) => text !== key)) expect(parseKey(typo)).toBeUndefined()
       }),
       { numRuns: 500 },

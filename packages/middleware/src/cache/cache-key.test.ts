@@ -34,7 +34,11 @@ const WITHOUT_EFFECT = {
 function shuffled(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(shuffled)
   if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).reverse().map(([name, inner]) => [name, shuffled(inner)]))
+  return Object.fromEntries(
+    Object.entries(value)
+      .reverse()
+      .map(([name, inner]) => [name, shuffled(inner)]),
+  )
 }
 
 describe('a cache key', () => {
@@ -74,7 +78,9 @@ describe('a cache key', () => {
 
   test('has no seam: what ends one part can’t begin the next', () => {
     const bodyOf = { model: 'm', messages: [] }
-    expect(key({ scope: 'a', route: 'bc', target: '', body: bodyOf })).not.toBe(key({ scope: 'ab', route: 'c', target: '', body: bodyOf }))
+    expect(key({ scope: 'a', route: 'bc', target: '', body: bodyOf })).not.toBe(
+      key({ scope: 'ab', route: 'c', target: '', body: bodyOf }),
+    )
   })
 
   test('can’t be had without the secret', () => {

@@ -46,7 +46,12 @@ function gate(store: CacheStore, respond: () => Response = () => new Response(an
       ...change,
     }
     const response = await handler(request, { ...base, consumer: { id: consumer }, routed })
-    return { text: await response.text(), status: response.headers.get('cache-status'), age: response.headers.get('age'), record: base.record }
+    return {
+      text: await response.text(),
+      status: response.headers.get('cache-status'),
+      age: response.headers.get('age'),
+      record: base.record,
+    }
   }
 }
 const memory = () => memoryCacheStore({ maxBytes: 1_000_000 })
@@ -56,7 +61,12 @@ describe('the completion cache', () => {
     const ask = gate(memory())
     const first = await ask()
     time += 61_500
-    expect(await ask()).toMatchObject({ text: first.text, status: 'tollgate; hit; ttl=3538', age: '61', record: { cache: 'hit' } })
+    expect(await ask()).toMatchObject({
+      text: first.text,
+      status: 'tollgate; hit; ttl=3538',
+      age: '61',
+      record: { cache: 'hit' },
+    })
     time = START + TTL - 1
     expect((await ask()).status).toBe('tollgate; hit; ttl=0')
     time = START + TTL

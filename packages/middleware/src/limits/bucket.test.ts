@@ -7,7 +7,10 @@ const size = fc.record({
   refill: fc.integer({ min: 1, max: 1_000 }),
   periodMs: fc.constantFrom(1_000, 60_000, 3_600_000, 86_400_000),
 })
-const steps = fc.array(fc.record({ after: fc.integer({ min: 0, max: 5_000 }), wanted: fc.integer({ min: 0, max: 50 }) }), { maxLength: 40 })
+const steps = fc.array(
+  fc.record({ after: fc.integer({ min: 0, max: 5_000 }), wanted: fc.integer({ min: 0, max: 50 }) }),
+  { maxLength: 40 },
+)
 
 /** Takes as much as is wanted and there, step by step; the admissions with their times. */
 function run(limit: BucketSize, sequence: { after: number; wanted: number }[]): { at: number; taken: number }[] {

@@ -84,7 +84,14 @@ describe('a limiter', () => {
   })
 
   test('takes from all limits or from none', async () => {
-    const hourly: RequestLimit = { name: 'requests-1h', quota: 3, periodMs: 3_600_000, burst: 0, capacity: 3, refill: 3 }
+    const hourly: RequestLimit = {
+      name: 'requests-1h',
+      quota: 3,
+      periodMs: 3_600_000,
+      burst: 0,
+      capacity: 3,
+      refill: 3,
+    }
     const both = [TEN_A_MINUTE, hourly]
     const store = sharedStore()
     const decisions = await ask(instance(store), 10, 'alice', both)
@@ -178,7 +185,10 @@ describe('a limiter whose store fails', () => {
       advance(300)
       return result()
     }
-    const contended: CounterStore = { read: (...args) => tick(() => store.read(...args)), writeIfMatch: async () => false }
+    const contended: CounterStore = {
+      read: (...args) => tick(() => store.read(...args)),
+      writeIfMatch: async () => false,
+    }
     const dead: CounterStore = {
       read: () => tick(() => Promise.reject(new Error('down'))),
       writeIfMatch: () => Promise.reject(new Error('down')),

@@ -9,7 +9,11 @@ const request: GatewayRequest = {
   clientAddress: 'test',
   signal: new AbortController().signal,
 }
-const base: BaseContext = { refuse: () => new Response(null, { status: 400 }), record: { requestId: 'r' }, log: () => {} }
+const base: BaseContext = {
+  refuse: () => new Response(null, { status: 400 }),
+  record: { requestId: 'r' },
+  log: () => {},
+}
 const ok = () => new Response('ok')
 
 /** Notes when it is entered and left. */
@@ -25,10 +29,13 @@ function room(name: string, notes: string[]): Middleware {
 describe('a pipeline', () => {
   test('enters its rooms in order and leaves them in the reverse order', async () => {
     const notes: string[] = []
-    const handler = pipeline().use(room('a', notes)).use(room('b', notes)).handle(() => {
-      notes.push('handler')
-      return ok()
-    })
+    const handler = pipeline()
+      .use(room('a', notes))
+      .use(room('b', notes))
+      .handle(() => {
+        notes.push('handler')
+        return ok()
+      })
     await handler(request, base)
     expect(notes).toEqual(['a in', 'b in', 'handler', 'b out', 'a out'])
   })
@@ -94,7 +101,10 @@ describe('a pipeline', () => {
         await both
         return new Response(String(mine))
       })
-    const [one, two] = await Promise.all([handler(request, { ...base, given: 1 }), handler(request, { ...base, given: 2 })])
+    const [one, two] = await Promise.all([
+      handler(request, { ...base, given: 1 }),
+      handler(request, { ...base, given: 2 }),
+    ])
     expect([await one.text(), await two.text()]).toEqual(['1', '2'])
   })
 

@@ -12,8 +12,13 @@ declare const limit: Middleware<WithConsumer>
 declare const limitBy: <Needs extends object>(key: (context: Needs) => string) => Middleware<Needs>
 
 // In order, it compiles.
-pipeline().use(authenticate).use(limit).handle((_request, { consumer }) => new Response(consumer.id))
-pipeline().use(authenticate).use(limitBy(({ consumer }: WithConsumer) => consumer.id))
+pipeline()
+  .use(authenticate)
+  .use(limit)
+  .handle((_request, { consumer }) => new Response(consumer.id))
+pipeline()
+  .use(authenticate)
+  .use(limitBy(({ consumer }: WithConsumer) => consumer.id))
 
 // @ts-expect-error: a limiter before the room that finds out whom to limit
 pipeline().use(limit)
@@ -30,8 +35,11 @@ pipeline().use<WithConsumer>((_request, _context, next) => next())
 // @ts-expect-error: a room that passes on something else
 pipeline().use<WithConsumer>((_request, _context, next) => next({ consumer: 7 }))
 
-// @ts-expect-error: the context is read-only
-pipeline<WithConsumer>().use((_request, context, next) => next(Object.assign(context, { consumer: (context.consumer = { id: 'x' }) })))
+pipeline<WithConsumer>().use((_request, context, next) => {
+  // @ts-expect-error: the context is read-only
+  context.consumer = { id: 'x' }
+  return next()
+})
 
 // @ts-expect-error: a room must answer
 pipeline().use(() => undefined)

@@ -6,9 +6,15 @@ const DEFAULT: TargetSettings = { kind: 'openai', baseUrl: 'https://api.openai.c
 const options = (change: Partial<ResolveOptions['bounds']> = {}): ResolveOptions => ({
   source: 'test.yaml',
   defaultTarget: DEFAULT,
-  bounds: { env: { OPENAI_API_KEY: 'sk-1', OTHER_KEY: 'sk-2' }, readable: ['OPENAI_*'], hosts: ['127.0.0.1'], ...change },
+  bounds: {
+    env: { OPENAI_API_KEY: 'sk-1', OTHER_KEY: 'sk-2' },
+    readable: ['OPENAI_*'],
+    hosts: ['127.0.0.1'],
+    ...change,
+  },
 })
-const resolve = (document: unknown, change?: Partial<ResolveOptions['bounds']>) => resolvePolicy(document, options(change))
+const resolve = (document: unknown, change?: Partial<ResolveOptions['bounds']>) =>
+  resolvePolicy(document, options(change))
 const faultOf = (document: unknown, change?: Partial<ResolveOptions['bounds']>): string => {
   try {
     resolve(document, change)
@@ -43,10 +49,22 @@ describe('a policy', () => {
   })
 
   test.each([
-    [{ requests: 10, per: '1m', burst: 5 }, { capacity: 15, refill: 10, periodMs: 60_000 }],
-    [{ requests: 10, per: '1m' }, { capacity: 10, refill: 10, periodMs: 60_000 }],
-    [{ requests: 1000, per: '1s', strict: true }, { capacity: 100, refill: 900, periodMs: 1_000 }],
-    [{ requests: 5, per: '2h', strict: true }, { capacity: 1, refill: 4, periodMs: 7_200_000 }],
+    [
+      { requests: 10, per: '1m', burst: 5 },
+      { capacity: 15, refill: 10, periodMs: 60_000 },
+    ],
+    [
+      { requests: 10, per: '1m' },
+      { capacity: 10, refill: 10, periodMs: 60_000 },
+    ],
+    [
+      { requests: 1000, per: '1s', strict: true },
+      { capacity: 100, refill: 900, periodMs: 1_000 },
+    ],
+    [
+      { requests: 5, per: '2h', strict: true },
+      { capacity: 1, refill: 4, periodMs: 7_200_000 },
+    ],
   ])('%o is a bucket of %o', (limit, bucket) => {
     expect(resolve(plan(limit)).plans.get('free')?.requests[0]).toMatchObject({ quota: limit.requests, ...bucket })
   })
@@ -81,7 +99,11 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
     ['a concurrency limit', plan({ concurrent: 2 }), "'concurrent' are not enforced"],
     ['a global limit', { global: { limits: [{ requests: 1000, per: '1s', strict: true }] } }, 'global'],
     ['a name with a slash', { plans: { 'a/b': { limits: [] } } }, 'plans'],
-    ['a route to a missing model', { routes: { generate: { model: 'none' } } }, "routes.generate.model: there is no model 'none'"],
+    [
+      'a route to a missing model',
+      { routes: { generate: { model: 'none' } } },
+      "routes.generate.model: there is no model 'none'",
+    ],
     ['no list of plans', { plans: [] }, 'plans'],
     ['text', 'plans', 'the document'],
   ])('%s', (_what, document, expected) => {
@@ -89,7 +111,9 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
   })
 
   test('all faults at once', () => {
-    const message = faultOf({ plans: { a: { limits: [{ requests: 0, per: '1m' }] }, b: { limits: [{ concurrent: 0 }] } } })
+    const message = faultOf({
+      plans: { a: { limits: [{ requests: 0, per: '1m' }] }, b: { limits: [{ concurrent: 0 }] } },
+    })
     expect(message).toContain('plans.a.limits[0]')
     expect(message).toContain('plans.b.limits[0]')
   })
@@ -97,7 +121,8 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
 
 describe('a target', () => {
   const openai = (change: object) => target({ openai: { model: 'm', ...change } })
-  const azure = (change: object) => target({ azure: { endpoint: 'https://x.openai.azure.com', deployment: 'd', ...change } })
+  const azure = (change: object) =>
+    target({ azure: { endpoint: 'https://x.openai.azure.com', deployment: 'd', ...change } })
 
   test('is resolved: environment names become values', () => {
     expect(resolve(openai({ key: { env: 'OPENAI_API_KEY' } })).models.get('m')).toEqual({
@@ -119,15 +144,31 @@ describe('a target', () => {
     ['to an unlisted host', openai({ baseUrl: 'https://evil.example/v1' }), 'TOLLGATE_TARGET_HOSTS'],
     ['to the cloud’s metadata address', openai({ baseUrl: 'http://169.254.169.254/' }), 'TOLLGATE_TARGET_HOSTS'],
     ['to a private address', openai({ baseUrl: 'https://10.0.0.7/' }), 'TOLLGATE_TARGET_HOSTS'],
-    ['to a host that only ends like Azure’s', azure({ endpoint: 'https://evilopenai.azure.com' }), 'TOLLGATE_TARGET_HOSTS'],
-    ['to a host that only begins like Azure’s', azure({ endpoint: 'https://x.openai.azure.com.evil.example' }), 'TOLLGATE_TARGET_HOSTS'],
-    ['without TLS', azure({ endpoint: 'http://x.openai.azure.com', key: { env: 'OPENAI_API_KEY' } }), 'TOLLGATE_TARGET_HOSTS'],
+    [
+      'to a host that only ends like Azure’s',
+      azure({ endpoint: 'https://evilopenai.azure.com' }),
+      'TOLLGATE_TARGET_HOSTS',
+    ],
+    [
+      'to a host that only begins like Azure’s',
+      azure({ endpoint: 'https://x.openai.azure.com.evil.example' }),
+      'TOLLGATE_TARGET_HOSTS',
+    ],
+    [
+      'without TLS',
+      azure({ endpoint: 'http://x.openai.azure.com', key: { env: 'OPENAI_API_KEY' } }),
+      'TOLLGATE_TARGET_HOSTS',
+    ],
     ['with a password in its URL', openai({ baseUrl: 'https://u:p@api.openai.com/v1' }), 'password'],
     ['with a key written out', openai({ key: 'sk-literal' }), 'models.m.targets[0]'],
     ['that reads a foreign variable', openai({ key: { env: 'AzureWebJobsStorage' } }), 'models.m.targets[0]'],
     ['that reads an unlisted variable', openai({ key: { env: 'OTHER_KEY' } }), 'may not read OTHER_KEY'],
     ['that reads an unset variable', openai({ key: { env: 'OPENAI_NONE' } }), 'OPENAI_NONE is not set'],
-    ['among several', { models: { m: { targets: [{ openai: { model: 'a' } }, { openai: { model: 'b' } }] } } }, 'Keep one'],
+    [
+      'among several',
+      { models: { m: { targets: [{ openai: { model: 'a' } }, { openai: { model: 'b' } }] } } },
+      'Keep one',
+    ],
   ])('%s is refused', (_what, document, expected) => {
     expect(faultOf(document)).toContain(expected)
   })
@@ -135,15 +176,22 @@ describe('a target', () => {
   test('of a listed host and a listed variable is taken', () => {
     const document = openai({ baseUrl: 'https://llm.corp.example/v1', key: { env: 'OTHER_KEY' } })
     const listed = { hosts: ['*.corp.example'], readable: ['OPENAI_*', 'OTHER_KEY'] }
-    expect(resolve(document, listed).models.get('m')).toMatchObject({ baseUrl: 'https://llm.corp.example/v1', key: 'sk-2' })
+    expect(resolve(document, listed).models.get('m')).toMatchObject({
+      baseUrl: 'https://llm.corp.example/v1',
+      key: 'sk-2',
+    })
   })
 
   test('of a listed host without TLS is refused, unless it is this machine', () => {
-    expect(faultOf(openai({ baseUrl: 'http://llm.corp.example/v1' }), { hosts: ['llm.corp.example'] })).toContain('needs https')
+    expect(faultOf(openai({ baseUrl: 'http://llm.corp.example/v1' }), { hosts: ['llm.corp.example'] })).toContain(
+      'needs https',
+    )
     expect(resolve(openai({ baseUrl: 'http://127.0.0.1:11434/v1' })).models.get('m')).toMatchObject({ key: undefined })
   })
 
   test('never sends an Entra token outside Azure AI', () => {
-    expect(faultOf(azure({ endpoint: 'https://llm.corp.example' }), { hosts: ['llm.corp.example'] })).toContain('managed identity')
+    expect(faultOf(azure({ endpoint: 'https://llm.corp.example' }), { hosts: ['llm.corp.example'] })).toContain(
+      'managed identity',
+    )
   })
 })

@@ -9,14 +9,34 @@ describe('where the tables live', () => {
     ['nothing set', {}, undefined],
     ['empty', { TOLLGATE_STORAGE: '' }, undefined],
     ['memory', { TOLLGATE_STORAGE: 'memory:' }, { kind: 'memory' }],
-    ['a connection string', { TOLLGATE_STORAGE: AZURE }, { kind: 'connection-string', connectionString: AZURE, loopback: false }],
+    [
+      'a connection string',
+      { TOLLGATE_STORAGE: AZURE },
+      { kind: 'connection-string', connectionString: AZURE, loopback: false },
+    ],
     ['Azurite', { TOLLGATE_STORAGE: LOCAL }, { kind: 'connection-string', loopback: true }],
     ['the development account', { AzureWebJobsStorage: 'UseDevelopmentStorage=true' }, { loopback: true }],
-    ['identity', { TOLLGATE_STORAGE: 'https://a.table.core.windows.net' }, { kind: 'identity', endpoint: 'https://a.table.core.windows.net' }],
-    ['Cosmos DB', { TOLLGATE_STORAGE: 'https://a.table.cosmos.azure.com', AZURE_CLIENT_ID: 'c' }, { kind: 'identity', clientId: 'c' }],
+    [
+      'identity',
+      { TOLLGATE_STORAGE: 'https://a.table.core.windows.net' },
+      { kind: 'identity', endpoint: 'https://a.table.core.windows.net' },
+    ],
+    [
+      'Cosmos DB',
+      { TOLLGATE_STORAGE: 'https://a.table.cosmos.azure.com', AZURE_CLIENT_ID: 'c' },
+      { kind: 'identity', clientId: 'c' },
+    ],
     ['the app’s own account', { AzureWebJobsStorage: AZURE }, { kind: 'connection-string' }],
-    ['the app’s own, by identity', { AzureWebJobsStorage__tableServiceUri: 'https://a.table.core.windows.net/', AzureWebJobsStorage__clientId: 'c' }, { kind: 'identity', clientId: 'c' }],
-    ['the app’s own, by name', { AzureWebJobsStorage__accountName: 'a' }, { kind: 'identity', endpoint: 'https://a.table.core.windows.net' }],
+    [
+      'the app’s own, by identity',
+      { AzureWebJobsStorage__tableServiceUri: 'https://a.table.core.windows.net/', AzureWebJobsStorage__clientId: 'c' },
+      { kind: 'identity', clientId: 'c' },
+    ],
+    [
+      'the app’s own, by name',
+      { AzureWebJobsStorage__accountName: 'a' },
+      { kind: 'identity', endpoint: 'https://a.table.core.windows.net' },
+    ],
     ['ours before the app’s', { TOLLGATE_STORAGE: 'memory:', AzureWebJobsStorage: AZURE }, { kind: 'memory' }],
   ])('%s', (_what, env, expected) => {
     if (expected === undefined) expect(storageLocation(env)).toBeUndefined()

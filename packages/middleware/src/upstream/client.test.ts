@@ -57,7 +57,10 @@ describe('a target is reached', () => {
 
   test('any other server, with a key and without one', async () => {
     const other = { kind: 'openai', baseUrl: 'http://127.0.0.1:11434/v1', model: 'm' } as const
-    expect(await sent({ ...other, key: 'k' })).toMatchObject({ url: 'http://127.0.0.1:11434/v1/chat/completions', authorization: 'Bearer k' })
+    expect(await sent({ ...other, key: 'k' })).toMatchObject({
+      url: 'http://127.0.0.1:11434/v1/chat/completions',
+      authorization: 'Bearer k',
+    })
     expect(await sent({ ...other, key: undefined })).toMatchObject({ authorization: null })
   })
 
@@ -88,7 +91,14 @@ describe('managed identity', () => {
     asked.push({ url: request.url ?? '', secret: request.headers['x-identity-header'] })
     const expires = Math.floor(Date.now() / 1000) + 3_600
     response.setHeader('content-type', 'application/json')
-    response.end(JSON.stringify({ access_token: 'from-the-platform', expires_on: String(expires), resource: 'r', token_type: 'Bearer' }))
+    response.end(
+      JSON.stringify({
+        access_token: 'from-the-platform',
+        expires_on: String(expires),
+        resource: 'r',
+        token_type: 'Bearer',
+      }),
+    )
   })
   const asked: { url: string; secret: unknown }[] = []
   beforeAll(async () => {
