@@ -20,7 +20,8 @@ const LOCK_WAIT_MS = 30_000
 const folder = process.argv[2]
 if (folder === undefined) throw new Error('usage: server.ts <folder>')
 mkdirSync(folder, { recursive: true, mode: 0o700 })
-lock(folder)
+// Held by a variable that lives as long as the process: a collected database would give up its lock.
+const held = lock(folder)
 
 // An account of its own with a key of its own: whoever knows Azurite's published key can't open these tables.
 const key = randomBytes(64).toString('base64')
@@ -67,6 +68,7 @@ async function end(): Promise<void> {
   hold.close()
   // Writes what has not been saved yet.
   await tables.close()
+  held.close()
   process.exit(0)
 }
 
@@ -76,10 +78,11 @@ function publish(endpoint: AzuriteEndpoint): void {
   renameSync(`${file}.new`, file)
 }
 
-/** One Azurite a folder. The lock is SQLite's, which the operating system frees however its holder dies. */
-function lock(directory: string): void {
+/** One Azurite a folder. The lock is an open transaction's, which the operating system frees however its holder dies. */
+function lock(directory: string): DatabaseSync {
   const database = new DatabaseSync(join(directory, 'lock'), { timeout: LOCK_WAIT_MS })
-  database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
+  database.exec('BEGIN EXCLUSIVE')
+  return database
 }
 
 interface TableServer {
