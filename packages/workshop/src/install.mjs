@@ -26,7 +26,9 @@ if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
 // shell that runs an npm script remembers the Node that it found before there was another.
 const { stdout } = run('node', ['-p', 'process.versions.node'], 'pipe')
 if (Number.parseInt(stdout, 10) < 24) {
-  fail(`Tollgate's scripts need Node 24 and found ${stdout.trim()}. npm has none for this platform: install it yourself.`)
+  fail(
+    `Tollgate's scripts need Node 24 and found ${stdout.trim()}. npm has none for this platform: install it yourself.`,
+  )
 }
 if (script !== undefined) process.exit(run('node', [join(root, script)], 'inherit').status ?? 1)
 
