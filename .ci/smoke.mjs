@@ -31,15 +31,18 @@ async function start() {
 
 const first = await start()
 const statuses = []
+let hit = false
 for (const headers of [{ 'x-api-key': first.key }, { 'x-api-key': first.key }, {}]) {
   const response = await first.ask(headers)
   statuses.push(response.status)
+  hit ||= response.headers.get('cache-status')?.includes('; hit') ?? false
   console.log(response.status, response.headers.get('cache-status') ?? '', await response.text())
 }
 let last
 for (let i = 0; i < 16; i += 1) last = (await first.ask({ 'x-api-key': first.key })).status
 await first.stop()
 if (String(statuses) !== String(EXPECTED) || last !== 429) throw new Error(`answers were ${statuses} and ${last}`)
+if (!hit) throw new Error('the same prompt again was no hit')
 
 const second = await start()
 await second.stop()

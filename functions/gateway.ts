@@ -106,13 +106,13 @@ function openStores(location: StorageLocation): Stores {
     return {
       consumers: memoryConsumerStore(),
       counters: memoryCounterStore({ wallClock, now }),
-      completions: memoryCacheStore(NEAR_CACHE),
+      completions: memoryCacheStore({ maxBytes: NEAR_CACHE.maxBytes }),
     }
   }
   const open = openTables(location)
   return {
     consumers: tableConsumerStore(open),
     counters: tableCounterStore({ open, now }),
-    completions: tieredCacheStore(memoryCacheStore(NEAR_CACHE), tableCacheStore(open)),
+    completions: tieredCacheStore(memoryCacheStore(NEAR_CACHE), tableCacheStore(open), wallClock),
   }
 }

@@ -16,7 +16,7 @@ const memory = () => memoryCacheStore({ maxBytes: 8 * 1024 * 1024 })
 conforms('memory', memory)
 for (const { name, open } of tableAccounts()) {
   conforms(name, () => tableCacheStore(open))
-  conforms(`memory before ${name}`, () => tieredCacheStore(memory(), tableCacheStore(open)))
+  conforms(`memory before ${name}`, () => tieredCacheStore(memory(), tableCacheStore(open), () => 0))
 }
 
 function conforms(name: string, create: () => CacheStore): void {

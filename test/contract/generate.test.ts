@@ -316,27 +316,43 @@ describe('the request id', () => {
     expect(upstream.calls[0]?.headers['x-request-id']).toBe(echoed)
   })
 
+  test('is on the line that tells the operator why a call never reached the model, too', async () => {
+    const before = host.output().length
+    upstream.reply = (_call, response) => response.destroy()
+    const id = unique('log-id')
+    await post({ prompt: unique('the-prompt') }, { 'x-request-id': id })
+    await expect.poll(() => host.output()).toContain('"status":502')
+    const lines = (
+      host
+        .output()
+        .slice(before)
+        .match(/(?<=Function\.generate: ).*/g) ?? []
+    ).map((line) => JSON.parse(line))
+    expect(lines.map(({ event }) => event)).toEqual(['upstream failed', 'request'])
+    expect(new Set(lines.map(({ requestId }) => requestId))).toEqual(new Set([id]))
+    expect(new Set(lines.map(({ promptHash }) => promptHash)).size).toBe(1)
+  })
+
   test('is made where none came, on refusals too', async () => {
     expect((await generate(host, '', {})).headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
   })
 
   test('is on every log line, with the prompt’s hash and neither prompt nor key', async () => {
+    const before = host.output().length
     const [secret, id] = [unique('the-prompt'), unique('log-id')]
     upstream.reply = failing(500, { message: secret })
     await post({ prompt: secret }, { 'x-request-id': id })
     await expect.poll(() => host.output()).toContain(id)
-    const line =
+    const lines =
       host
         .output()
-        .split('\n')
-        .find((text) => text.includes(id)) ?? ''
-    expect(JSON.parse(line.slice(line.indexOf('{')))).toMatchObject({
-      event: 'request',
-      requestId: id,
-      promptHash: expect.stringMatching(/^[\w-]{43}$/),
-      status: 502,
-      upstream: { status: 500 },
-    })
+        .slice(before)
+        .match(/(?<=Function\.generate: ).*/g) ?? []
+    expect(lines).toHaveLength(1)
+    for (const line of lines) {
+      expect(JSON.parse(line)).toMatchObject({ requestId: id, promptHash: expect.stringMatching(/^[\w-]{43}$/) })
+    }
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({ event: 'request', status: 502, upstream: { status: 500 } })
     expect(host.output()).not.toContain(secret)
     expect(host.output()).not.toContain(key)
     expect(host.output()).not.toContain('sk-upstream-secret')

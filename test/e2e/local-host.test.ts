@@ -68,6 +68,19 @@ describe('the local host', () => {
     expect((await get('/v1/unrouted')).status).toBe(201)
   })
 
+  test('takes a path for a path, whatever it looks like', async () => {
+    const { port } = new URL(host.url)
+    const got = await new Promise((resolve, reject) => {
+      const request = httpRequest({ port, host: '127.0.0.1', path: '//evil.example/v1/unrouted' }, (response) => {
+        response.resume()
+        resolve(response.statusCode)
+      })
+      request.on('error', reject)
+      request.end()
+    })
+    expect(got).toBe(404)
+  })
+
   test('says plainly what it does not serve yet', async () => {
     const response = await get('/v1/keyed')
     expect(response.status).toBe(501)

@@ -1,6 +1,6 @@
 import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -114,6 +114,35 @@ describe('npm start', () => {
     [{ PORT: 'seven' }, 'PORT must be a number'],
   ])('refuses %o, and says why', async (settings, message) => {
     await expect(start(settings)).rejects.toThrow(message)
+  })
+
+  test('is not held up by what a power cut has left: an endpoint whose port is another program’s by now', async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const { port } = silent.address() as { port: number }
+    const stale = { pid: 1, connectionString: 'x', url: 'x', holdPort: port, token: 'x' }
+    writeFileSync(join(data, 'endpoint.json'), JSON.stringify(stale))
+    const host = await start()
+    expect((await ask(host, 'a')).status).toBe(200)
+    silent.close()
+  })
+
+  test('ends, and says why, when its Azurite has died', async () => {
+    const host = await start()
+    process.kill(azuritePid() ?? 0, 'SIGKILL')
+    await once(host.process, 'exit')
+    expect(host.process.exitCode).toBe(1)
+    expect(host.output()).toContain('Azurite has ended')
+  })
+
+  test('simulates nothing where the policy has a model of its own', async () => {
+    const policy = join(data, 'policy.yaml')
+    const models =
+      'models: { own: { targets: [ { azure: { endpoint: "https://x.openai.azure.com", deployment: d } } ] } }'
+    writeFileSync(policy, `${models}\nroutes: { generate: { model: own } }\n`)
+    const host = await start({ TOLLGATE_POLICY: policy })
+    expect(host.output()).toContain("model      'own', by the policy")
+    expect(host.output()).not.toContain('SIMULATED')
   })
 
   test('makes no key in storage that is not its own', async () => {

@@ -4,6 +4,9 @@ import { type Answer, generate, type RunningHost, startHost } from '../support/h
 import { openAccount } from '../support/tables.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
+/** How far an instance's view of the store's clock may lag and then catch up: docs/limits.md. */
+const CLOCK_LAG_S = 2
+
 const open = openAccount(inject('azurite'))
 let upstream: Upstream
 let hosts: [RunningHost, RunningHost]
@@ -34,7 +37,7 @@ describe('two hosts over the same tables', () => {
     const seconds = (performance.now() - started) / 1000
     const count = (status: number) => answers.filter((answer) => answer.status === status).length
     expect(count(200)).toBeGreaterThanOrEqual(14)
-    expect(count(200)).toBeLessThanOrEqual(15 + Math.floor(seconds / 6))
+    expect(count(200)).toBeLessThanOrEqual(15 + Math.floor((seconds + CLOCK_LAG_S) / 6))
     expect(count(200) + count(429)).toBe(120)
   })
 
@@ -47,7 +50,7 @@ describe('two hosts over the same tables', () => {
     const admitted = answers.filter(({ status }) => status === 200).length
     const seconds = (performance.now() - started) / 1000
     expect(admitted).toBeGreaterThanOrEqual(15)
-    expect(admitted).toBeLessThanOrEqual(15 + Math.floor(seconds / 6))
+    expect(admitted).toBeLessThanOrEqual(15 + Math.floor((seconds + CLOCK_LAG_S) / 6))
   })
 
   test('share completions: what one has stored is a hit on the other', async () => {

@@ -1,5 +1,5 @@
 import { openStorage } from '@tollgate/local-host'
-import { isConsumerId, issueKey, loadPlans, openTables, tableConsumerStore } from '@tollgate/middleware'
+import { isConsumerId, issueKey, openTables, outlinePolicy, tableConsumerStore } from '@tollgate/middleware'
 import { CommandFault } from './command-fault.ts'
 
 export interface KeysCreateOptions {
@@ -16,7 +16,7 @@ export async function keysCreate(options: KeysCreateOptions, root: string, env: 
       "--consumer: 1 to 128 letters, digits and . _ @ : -, beginning with a letter or digit, such as 'alice' or 'team-7'.",
     )
   }
-  const { plans, defaultPlan } = loadPlans({ root, path: env.TOLLGATE_POLICY || undefined })
+  const { plans, defaultPlan } = outlinePolicy({ root, path: env.TOLLGATE_POLICY || undefined })
   if (plan !== undefined && !plans.has(plan)) {
     throw new CommandFault(`--plan: the policy has no plan '${plan}'. It has: ${[...plans.keys()].join(', ')}.`)
   }

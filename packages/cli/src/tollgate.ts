@@ -23,12 +23,15 @@ try {
   applyLocalSettings(ROOT, process.env)
   await program.parseAsync()
 } catch (error) {
-  const { operatorMessage, statusCode } = error as { operatorMessage?: string; statusCode?: number }
-  if (operatorMessage !== undefined) console.error(operatorMessage)
-  else if (error instanceof IssueKeyError) console.error(error.message)
-  else
-    console.error(
-      `The storage could not be used${statusCode === undefined ? '' : ` (HTTP ${statusCode})`}: ${(error as Error).message}`,
-    )
+  console.error(explain(error as Error))
   process.exitCode = 1
+}
+
+function explain(error: Error & { operatorMessage?: string; statusCode?: number }): string {
+  if (error.operatorMessage !== undefined) return error.operatorMessage
+  if (error instanceof IssueKeyError) return error.message
+  // An answer of the storage service; its text repeats names, never secrets.
+  if (error.statusCode !== undefined)
+    return `The storage could not be used (HTTP ${error.statusCode}): ${error.message}`
+  return error.stack ?? error.message
 }

@@ -5,6 +5,9 @@ import type { AddressInfo } from 'node:net'
 /** The name under which the simulated model answers where none is set. */
 export const SIMULATED_MODEL = 'simulated'
 
+/** Says what answers here; cached answers of a simulated model are told from a real one's by it. */
+const BASE = '/simulated/v1'
+
 export interface SimulatedModel {
   /** Its base URL, as an OpenAI SDK takes it. */
   readonly url: string
@@ -28,12 +31,12 @@ export async function startSimulatedModel(): Promise<SimulatedModel> {
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}/v1`, close: () => server.close() }
+  return { url: `http://127.0.0.1:${port}${BASE}`, close: () => server.close() }
 }
 
 async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  if (request.method !== 'POST' || request.url?.split('?')[0] !== '/v1/chat/completions') {
-    return sendError(response, 404, 'not_found', 'The simulated model answers POST /v1/chat/completions only.')
+  if (request.method !== 'POST' || request.url?.split('?')[0] !== `${BASE}/chat/completions`) {
+    return sendError(response, 404, 'not_found', `The simulated model answers POST ${BASE}/chat/completions only.`)
   }
   const body: ChatRequest = JSON.parse(await text(request))
   const messages = JSON.stringify(body.messages ?? [])

@@ -4,7 +4,7 @@
  */
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { loadPlans } from '@tollgate/middleware'
+import { outlinePolicy, type PolicyOutline } from '@tollgate/middleware'
 import { demoKey } from './demo-key.ts'
 import { isLogged, readHostJson } from './host/host-json.ts'
 import { type HostServer, openHostServer } from './host/http-server.ts'
@@ -40,8 +40,13 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
   const server = await listen(env, local, log)
   const storage = await openStorage(ROOT, env)
   stopWell(server, storage)
-  const model = await supplyModel(env)
-  const demo = await supplyDemo(storage, env)
+  storage.onLost(() => {
+    console.error('\nAzurite has ended, and the tables with it. Run npm start again.\n')
+    process.exit(1)
+  })
+  const outline = outlinePolicy({ root: ROOT, path: env.TOLLGATE_POLICY || undefined })
+  const model = await supplyModel(env, outline)
+  const demo = await supplyDemo(storage, outline)
   const app = await loadApp(ROOT, log)
   if (app.capabilities.HttpUri !== undefined) {
     throw new Error('The app enables HTTP streaming (app.setup), which the local host does not serve, so far.')
@@ -76,7 +81,8 @@ function fail(operatorMessage: string): never {
 }
 
 /** Where no model endpoint is configured, a simulated one; what a person is told of it. */
-async function supplyModel(env: NodeJS.ProcessEnv): Promise<string> {
+async function supplyModel(env: NodeJS.ProcessEnv, { generateModel }: PolicyOutline): Promise<string> {
+  if (generateModel !== undefined) return `'${generateModel}', by the policy`
   if (env.OPENAI_ENDPOINT) return `Azure OpenAI, ${env.OPENAI_ENDPOINT}`
   if (env.OPENAI_BASE_URL) return env.OPENAI_BASE_URL
   if (env.OPENAI_API_KEY) return 'api.openai.com'
@@ -86,9 +92,9 @@ async function supplyModel(env: NodeJS.ProcessEnv): Promise<string> {
   return 'SIMULATED, because none is configured: set OPENAI_ENDPOINT, OPENAI_BASE_URL or OPENAI_API_KEY'
 }
 
-async function supplyDemo({ folder, location }: OpenedStorage, env: NodeJS.ProcessEnv): Promise<Demo | undefined> {
+async function supplyDemo(storage: OpenedStorage, { plans, defaultPlan }: PolicyOutline): Promise<Demo | undefined> {
+  const { folder, location } = storage
   if (folder === undefined || location.kind === 'memory') return undefined
-  const { plans, defaultPlan } = loadPlans({ root: ROOT, path: env.TOLLGATE_POLICY || undefined })
   const plan = defaultPlan === undefined ? [...plans.values()][0] : plans.get(defaultPlan)
   if (plan === undefined) return undefined
   const limit = plan.requests.toSorted((a, b) => a.capacity - b.capacity)[0]

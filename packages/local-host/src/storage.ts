@@ -9,6 +9,8 @@ export interface OpenedStorage {
   readonly text: string
   /** Where they are our own Azurite's: its folder. `undefined` for storage that the user configured. */
   readonly folder: string | undefined
+  /** Calls back when our Azurite has ended by itself; never for storage that the user configured. */
+  onLost(callback: () => void): void
   release(): void
 }
 
@@ -19,7 +21,7 @@ export interface OpenedStorage {
 export async function openStorage(root: string, env: NodeJS.ProcessEnv): Promise<OpenedStorage> {
   const configured = storageLocation(env)
   if (configured !== undefined) {
-    return { location: configured, text: describe(configured), folder: undefined, release: () => {} }
+    return { location: configured, text: describe(configured), folder: undefined, onLost: () => {}, release: () => {} }
   }
   const name = env.TOLLGATE_LOCAL_DATA || '.azurite'
   const folder = resolve(root, name)
@@ -29,6 +31,7 @@ export async function openStorage(root: string, env: NodeJS.ProcessEnv): Promise
     location: { kind: 'connection-string', connectionString: azurite.connectionString, loopback: true },
     text: `Azurite on ${azurite.url}, kept in ${name} (saved every 5 s)`,
     folder,
+    onLost: azurite.onLost,
     release: azurite.release,
   }
 }

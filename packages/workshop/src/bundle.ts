@@ -1,12 +1,17 @@
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build, type Metafile } from 'esbuild'
+import { build, type Metafile, type OutputFile } from 'esbuild'
 
 export const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..')
 
-/** Bundles the Function app into the one file that is deployed, dist/index.js. */
-export async function bundle(): Promise<Metafile> {
-  const { metafile } = await build({
+export interface Bundled {
+  readonly metafile: Metafile
+  readonly files: readonly OutputFile[]
+}
+
+/** Bundles the Function app into the one file that is deployed, dist/index.js; in memory. */
+export async function bundle(): Promise<Bundled> {
+  const { metafile, outputFiles } = await build({
     absWorkingDir: ROOT,
     entryPoints: ['functions/app.ts'],
     outfile: 'dist/index.js',
@@ -20,7 +25,8 @@ export async function bundle(): Promise<Metafile> {
     // Provided by the Functions worker, and by the local host in its place.
     external: ['@azure/functions-core'],
     metafile: true,
+    write: false,
     logLevel: 'warning',
   })
-  return metafile
+  return { metafile, files: outputFiles }
 }

@@ -6,7 +6,7 @@ import { bundle, ROOT } from './bundle.ts'
  * What is deployed is one file, which package.json names, with one copy of @azure/functions: a second copy would lose
  * what app.setup was told.
  */
-const { inputs, outputs } = await bundle()
+const { inputs, outputs } = (await bundle()).metafile
 const faults: string[] = []
 
 const files = Object.keys(outputs)

@@ -17,7 +17,15 @@ const script = process.argv[2]
 if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
   console.log('Installing dependencies (once; about half a minute with a warm package cache) …')
   // No dependency needs its install scripts, so none runs.
-  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
+  const args = [
+    'ci',
+    '--include=dev',
+    '--include=optional',
+    '--ignore-scripts',
+    '--no-audit',
+    '--no-fund',
+    '--loglevel=error',
+  ]
   if (run('npm', args, 'inherit').status !== 0) fail('npm ci failed; its own message stands above.')
   writeFileSync(stamp, wanted)
 }
@@ -25,9 +33,9 @@ if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
 // npm puts node_modules/.bin first, so this is the Node that the scripts run on. It is looked up from here, because the
 // shell that runs an npm script remembers the Node that it found before there was another.
 const { stdout } = run('node', ['-p', 'process.versions.node'], 'pipe')
-if (Number.parseInt(stdout, 10) < 24) {
+if (!(Number.parseInt(stdout, 10) >= 24)) {
   fail(
-    `Tollgate's scripts need Node 24 and found ${stdout.trim()}. npm has none for this platform: install it yourself.`,
+    `Tollgate's scripts need Node 24 and found ${stdout?.trim() || process.version}. npm has none for this platform: install it yourself.`,
   )
 }
 if (script !== undefined) process.exit(run('node', [join(root, script)], 'inherit').status ?? 1)

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,12 +9,16 @@ import { type AzuriteEndpoint, readEndpoint } from './endpoint.ts'
 export interface AttachedAzurite {
   readonly connectionString: string
   readonly url: string
+  /** Calls back when Azurite has ended, although it was held. */
+  onLost(callback: () => void): void
   /** Lets go. Azurite saves and ends when nobody holds it any more. */
   release(): void
 }
 
 const START_TIMEOUT_MS = 60_000
 const POLL_MS = 40
+/** The port in a left-over endpoint.json may belong to another program by now, which never answers. */
+const GREETING_TIMEOUT_MS = 2_000
 
 /** Holds the Azurite of this folder; starts it where none runs. Safe to call from several processes at once. */
 export async function attachAzurite(folder: string): Promise<AttachedAzurite> {
@@ -32,7 +36,7 @@ export async function attachAzurite(folder: string): Promise<AttachedAzurite> {
       if (endpoint?.pid !== child.pid) child.kill('SIGKILL')
       return held
     }
-    if (child.exitCode !== null) break
+    if (child.exitCode !== null || child.signalCode !== null) break
     await sleep(POLL_MS)
   }
   child.kill('SIGKILL')
@@ -45,26 +49,34 @@ function hold(endpoint: AzuriteEndpoint | undefined): Promise<AttachedAzurite | 
   const { holdPort, token, connectionString, url } = endpoint
   return new Promise((resolve) => {
     const socket: Socket = connect(holdPort, '127.0.0.1', () => socket.write(token))
+    socket.setTimeout(GREETING_TIMEOUT_MS, () => socket.destroy())
+    socket.on('error', () => socket.destroy())
+    socket.once('close', () => resolve(undefined))
     socket.once('data', (reply) => {
       if (reply.toString() !== 'held') return socket.destroy()
+      socket.setTimeout(0)
       socket.unref()
-      resolve({ connectionString, url, release: () => socket.destroy() })
-      return undefined
+      return resolve({
+        connectionString,
+        url,
+        onLost: (callback) => socket.once('close', callback),
+        release: () => socket.removeAllListeners('close').destroy(),
+      })
     })
-    socket.once('error', () => resolve(undefined))
-    socket.once('close', () => resolve(undefined))
   })
 }
 
 /** In a session of its own, so that a signal to our process group doesn't reach it before it has saved. */
 function start(folder: string): ChildProcess {
-  const log = openSync(logFile(folder), 'w', 0o600)
+  const log = openSync(logFile(folder), 'a', 0o600)
   const script = fileURLToPath(new URL('./server.ts', import.meta.url))
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', script, folder], {
     detached: true,
     stdio: ['ignore', log, log],
   })
   closeSync(log)
+  // Without a listener a failed spawn would end us; what waits for the child sees that it has gone.
+  child.once('error', (error) => appendFileSync(logFile(folder), `${error.message}\n`))
   child.unref()
   return child
 }

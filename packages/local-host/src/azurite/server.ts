@@ -30,13 +30,14 @@ const tables = openTables(join(folder, 'tables.json'))
 await tables.start()
 const url = tables.getHttpServerAddress()
 
+let ended = false
 const token = randomBytes(16).toString('hex')
 const holders = new Set<Socket>()
 let ending = setTimeout(end, FIRST_HOLDER_MS)
 const hold = createServer((socket) => {
   socket.on('error', () => socket.destroy())
   socket.once('data', (greeting) => {
-    if (greeting.toString() !== token) return socket.destroy()
+    if (ended || greeting.toString() !== token) return socket.destroy()
     clearTimeout(ending)
     holders.add(socket)
     socket.write('held')
@@ -60,7 +61,6 @@ process.on('SIGINT', () => {})
 process.on('SIGHUP', () => {})
 process.on('SIGTERM', end)
 
-let ended = false
 async function end(): Promise<void> {
   if (ended) return
   ended = true

@@ -92,7 +92,9 @@ async function answer(
   }
   if (served === undefined) throw new Refused(503, 'The Function app is still starting.')
 
-  const url = new URL(request.url ?? '/', `http://${request.headers.host}`)
+  // Joined, not resolved: a target such as //other/path must not name another host.
+  const url = request.url?.startsWith('/') ? URL.parse(`http://${request.headers.host}${request.url}`) : null
+  if (url === null) throw new Refused(400, 'The request target is no path.')
   const found = findTrigger(served.triggers, request.method ?? '', url.pathname)
   // As in the cloud: a known route with another method is a 404 too.
   if (found === undefined) throw new Refused(404, `No function answers ${request.method} ${url.pathname}.`)

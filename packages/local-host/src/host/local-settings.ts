@@ -9,10 +9,26 @@ export interface LocalSettings {
   readonly cors: boolean
 }
 
+/** A local.settings.json that can't be used. The message never quotes it, for it holds secrets. */
+export class LocalSettingsError extends Error {
+  override readonly name = 'LocalSettingsError'
+  readonly operatorMessage: string
+  constructor(message: string) {
+    super(message)
+    this.operatorMessage = message
+  }
+}
+
+interface LocalSettingsFile {
+  readonly IsEncrypted?: boolean
+  readonly Values?: Readonly<Record<string, unknown>>
+  readonly Host?: { readonly LocalHttpPort?: number; readonly CORS?: string }
+}
+
 /**
  * Puts the values of local.settings.json into the environment where they are not set already.
  *
- * @throws when the file is no JSON, or its values are encrypted.
+ * @throws LocalSettingsError when the file is no JSON, or its values are encrypted.
  */
 export function applyLocalSettings(root: string, env: NodeJS.ProcessEnv): LocalSettings {
   let text: string
@@ -22,16 +38,20 @@ export function applyLocalSettings(root: string, env: NodeJS.ProcessEnv): LocalS
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { overridden: [], port: undefined, cors: false }
     throw error
   }
-  const { IsEncrypted, Values, Host } = JSON.parse(text) as {
-    IsEncrypted?: boolean
-    Values?: Record<string, string>
-    Host?: { LocalHttpPort?: number; CORS?: string }
-  }
-  if (IsEncrypted) throw new Error('local.settings.json is encrypted. Run func settings decrypt first.')
+  const { IsEncrypted, Values, Host } = parse(text)
+  if (IsEncrypted) throw new LocalSettingsError('local.settings.json is encrypted. Run: func settings decrypt')
   const overridden: string[] = []
   for (const [name, value] of Object.entries(Values ?? {})) {
     if (env[name] === undefined) env[name] = String(value)
     else if (env[name] !== String(value)) overridden.push(name)
   }
   return { overridden, port: Host?.LocalHttpPort, cors: Host?.CORS !== undefined }
+}
+
+function parse(text: string): LocalSettingsFile {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new LocalSettingsError('local.settings.json is not valid JSON.')
+  }
 }

@@ -1,4 +1,4 @@
-import type { Middleware, Refusal } from '../pipeline/index.ts'
+import { describeFault, type Middleware, type Refusal } from '../pipeline/index.ts'
 import type { Consumer } from './consumer.ts'
 import { credentialFrom } from './credential.ts'
 import { parseKey, sameDigest } from './key.ts'
@@ -34,7 +34,7 @@ export function authenticate(options: AuthenticateOptions): Middleware<{}, { rea
     try {
       found = await find(presented.publicId, request.clientAddress)
     } catch (error) {
-      context.log('error', 'key lookup failed', { error: (error as Error).name })
+      context.log('error', 'key lookup failed', describeFault(error))
       return context.refuse(lookupFailed())
     }
     if ('retryAfterMs' in found) return context.refuse(tooManyUnknownKeys(found.retryAfterMs))

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import pLimit from 'p-limit'
 import { withDeadline } from '../pipeline/index.ts'
 import type { Consumer, KeyRecord } from './consumer.ts'
 import type { ConsumerStore } from './store.ts'
@@ -9,14 +10,15 @@ export interface KnownKey {
   readonly consumer: Consumer
 }
 
+/** A guarded lookup is one that was not made: `retryAfterMs` says when it may be. */
 export type Lookup = { readonly known: KnownKey | undefined } | { readonly retryAfterMs: number }
 
 /** Limits what lookups of ids that turn out to be made up may cost, for each client address. */
 export interface LookupGuard {
-  /** Takes one lookup; the milliseconds to wait where none is left, else 0. */
-  take(address: string): number
-  /** Returns a lookup that found its key. */
-  giveBack(address: string): void
+  /** Milliseconds until the address may look up another unknown id; 0 if it may now. */
+  waitFor(address: string): number
+  /** Counts a lookup that found nothing. */
+  charge(address: string): void
 }
 
 export interface KeyDirectoryOptions {
@@ -31,19 +33,23 @@ export interface KeyDirectoryOptions {
 }
 
 const MAX_KEYS = 10_000
+/** So many lookups of ids that this instance has never seen are under way at most: what the guard may be late by. */
+const MAX_NEW_LOOKUPS = 32
 
 /**
  * Finds keys by public id and remembers what it found, bounded in number and age. Concurrent lookups of one id share
- * one call. An id seen valid before is exempt from the guard, so a flood of made-up keys can't shut out known callers.
+ * one call. Only ids that turn out to be unknown count against the guard, and an id that was seen valid before is exempt
+ * from it, so a flood of made-up keys can't shut out known callers, and many new valid ones only wait their turn.
  */
 export function keyDirectory(options: KeyDirectoryOptions): (publicId: string, address: string) => Promise<Lookup> {
   const { store, guard, maxAgeMs, deadlineMs, now } = options
   const answers = new LRUCache<string, { readonly known: KnownKey | undefined; readonly until: number }>({
     max: MAX_KEYS,
   })
-  const lookups = new Map<string, Promise<KnownKey | undefined>>()
+  const lookups = new Map<string, Promise<Lookup>>()
+  const takingTurns = pLimit(MAX_NEW_LOOKUPS)
 
-  async function fetchKey(publicId: string): Promise<KnownKey | undefined> {
+  async function ask(publicId: string): Promise<KnownKey | undefined> {
     const asked = now()
     const known = await withDeadline(deadlineMs, async (signal) => {
       const key = await store.findKey(publicId, signal)
@@ -55,23 +61,28 @@ export function keyDirectory(options: KeyDirectoryOptions): (publicId: string, a
     return known
   }
 
-  function shared(publicId: string): Promise<KnownKey | undefined> {
-    let lookup = lookups.get(publicId)
-    if (lookup === undefined) {
-      lookup = fetchKey(publicId).finally(() => lookups.delete(publicId))
-      lookups.set(publicId, lookup)
-    }
-    return lookup
+  async function askGuarded(publicId: string, address: string, signal: AbortSignal): Promise<Lookup> {
+    signal.throwIfAborted()
+    const retryAfterMs = guard.waitFor(address)
+    if (retryAfterMs > 0) return { retryAfterMs }
+    const known = await ask(publicId)
+    if (known === undefined) guard.charge(address)
+    return { known }
   }
 
-  return async function find(publicId, address) {
+  async function askFor(publicId: string, address: string, seenValid: boolean): Promise<Lookup> {
+    if (seenValid) return { known: await ask(publicId) }
+    // A deadline of its own, for waiting in turn counts too.
+    return withDeadline(deadlineMs, (signal) => takingTurns(() => askGuarded(publicId, address, signal)))
+  }
+
+  return function find(publicId, address) {
     const answer = answers.get(publicId)
-    if (answer !== undefined && now() < answer.until) return { known: answer.known }
-    if (answer?.known !== undefined || lookups.has(publicId)) return { known: await shared(publicId) }
-    const retryAfterMs = guard.take(address)
-    if (retryAfterMs > 0) return { retryAfterMs }
-    const known = await shared(publicId)
-    if (known !== undefined) guard.giveBack(address)
-    return { known }
+    if (answer !== undefined && now() < answer.until) return Promise.resolve({ known: answer.known })
+    const underWay = lookups.get(publicId)
+    if (underWay !== undefined) return underWay
+    const lookup = askFor(publicId, address, answer?.known !== undefined).finally(() => lookups.delete(publicId))
+    lookups.set(publicId, lookup)
+    return lookup
   }
 }

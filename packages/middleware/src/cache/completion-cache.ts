@@ -1,5 +1,5 @@
 import { type ChatAnswer, type ChatBody, type Digest, parseAnswer } from '../completion/index.ts'
-import { type BaseContext, type Middleware, withDeadline } from '../pipeline/index.ts'
+import { type BaseContext, describeFault, type Middleware, withDeadline } from '../pipeline/index.ts'
 import type { CacheRule } from '../policy/index.ts'
 import { cacheKey } from './cache-key.ts'
 import { bypassStatus, hitStatus, missStatus } from './cache-status.ts'
@@ -56,7 +56,7 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
     if (response.status !== 200) return withStatus(response, missStatus(false))
 
     const body = new Uint8Array(await response.arrayBuffer())
-    const stored = isStorable(body) && (await keep(key, { body, storedAt: now, expiresAt: now + cache.ttlMs }, context))
+    const stored = isStorable(body) && (await keep(key, body, cache.ttlMs, context))
     return withStatus(new Response(body, { status: 200, headers: response.headers }), missStatus(stored))
   }
 
@@ -72,19 +72,23 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
     try {
       return await withDeadline(deadlineMs, (signal) => store.get(key, signal))
     } catch (error) {
-      log('warn', 'cache lookup failed', { error: (error as Error).name })
+      log('warn', 'cache lookup failed', describeFault(error))
       return undefined
     }
   }
 
   /** Waits for the write only up to the deadline; a slower one goes on after the caller was answered. */
-  async function keep(key: string, entry: CacheEntry, { log }: BaseContext): Promise<boolean> {
-    try {
-      return await withDeadline(deadlineMs, () => store.set(key, entry, AbortSignal.timeout(WRITE_TIMEOUT_MS)))
-    } catch (error) {
-      log('warn', 'cache write failed', { error: (error as Error).name })
+  async function keep(key: string, body: Uint8Array, ttlMs: number, { log }: BaseContext): Promise<boolean> {
+    const storedAt = wallClock()
+    const entry = { body, storedAt, expiresAt: storedAt + ttlMs }
+    const written = withDeadline(WRITE_TIMEOUT_MS, (signal) => store.set(key, entry, signal)).catch((error) => {
+      log('warn', 'cache write failed', describeFault(error))
       return false
-    }
+    })
+    return withDeadline(deadlineMs, () => written).catch(() => {
+      log('info', 'cache write is slow')
+      return false
+    })
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Middleware, Refusal } from '../pipeline/index.ts'
 import { parseAnswer } from './answer.ts'
-import { BodyTooLarge, parseJson, readBody } from './body.ts'
+import { parseJson, readBody } from './body.ts'
 import type { Codec } from './codec.ts'
 import type { Digest } from './digest.ts'
 import type { CompletionRequest } from './request.ts'
@@ -19,15 +19,11 @@ export function parse(options: ParseOptions): Middleware<{}, { readonly completi
   const { codec, maxBodyBytes, digest } = options
 
   return async function parse(request, context, next) {
-    let body: unknown
-    try {
-      body = parseJson(await readBody(request, maxBodyBytes))
-    } catch (error) {
-      if (error instanceof BodyTooLarge) return context.refuse(tooLarge(maxBodyBytes))
-      if (error instanceof SyntaxError || error instanceof TypeError) return context.refuse(INVALID_JSON)
-      throw error
-    }
-    const completion = codec.decode(body)
+    const bytes = await readBody(request, maxBodyBytes)
+    if (bytes === undefined) return context.refuse(tooLarge(maxBodyBytes))
+    const json = parseJson(bytes)
+    if (json === undefined) return context.refuse(INVALID_JSON)
+    const completion = codec.decode(json.value)
     if ('code' in completion) return context.refuse(completion)
 
     context.record.promptHash = digest(completion.prompt)

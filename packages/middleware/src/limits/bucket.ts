@@ -39,11 +39,6 @@ export function take(bucket: Bucket, size: BucketSize, requests: number): Bucket
   return { ...bucket, level }
 }
 
-/** Gives back what was taken and not used, up to the capacity. */
-export function giveBack(bucket: Bucket, size: BucketSize, requests: number): Bucket {
-  return { ...bucket, level: Math.min(bucket.level + requests * size.periodMs, size.capacity * size.periodMs) }
-}
-
 /** Milliseconds from `now` until `requests` can be taken, if nobody else takes any. */
 export function waitFor(bucket: Bucket, size: BucketSize, now: number, requests = 1): number {
   const missing = requests * size.periodMs - bucket.level

@@ -105,6 +105,42 @@ describe('a limiter', () => {
     expect(admitted(await ask(gate, 20, 'bob'))).toBe(15)
   })
 
+  const HOURLY: RequestLimit = {
+    name: 'requests-1h',
+    quota: 100,
+    periodMs: 3_600_000,
+    burst: 0,
+    capacity: 100,
+    refill: 100,
+  }
+
+  test('keeps what was counted while instances with an older and a newer policy take turns', async () => {
+    const store = sharedStore()
+    const [older, newer] = [instance(store), instance(store)]
+    const newerLimits = [{ ...TEN_A_MINUTE, name: 'requests-1m' }, HOURLY]
+    let count = 0
+    for (let turn = 0; turn < 100; turn += 1) {
+      count += admitted(await ask(older, 1, 'alice', LIMITS))
+      count += admitted(await ask(newer, 1, 'alice', newerLimits))
+    }
+    expect(count).toBe(15)
+  })
+
+  test('looks again after ten seconds at the latest, for an operator may have given room', async () => {
+    const daily: RequestLimit[] = [{ ...HOURLY, periodMs: 86_400_000, quota: 1, capacity: 1, refill: 1 }]
+    let current = sharedStore()
+    const gate = instance({
+      read: (...args) => current.read(...args),
+      writeIfMatch: (...args) => current.writeIfMatch(...args),
+    })
+    expect(admitted(await ask(gate, 2, 'alice', daily))).toBe(1)
+    current = sharedStore()
+    advance(9_999)
+    expect(admitted(await ask(gate, 1, 'alice', daily))).toBe(0)
+    advance(1)
+    expect(admitted(await ask(gate, 1, 'alice', daily))).toBe(1)
+  })
+
   test('keeps the level when the limit changes size', async () => {
     const store = sharedStore()
     const gate = instance(store)
@@ -120,12 +156,75 @@ describe('a limiter', () => {
     const seenFromAhead: CounterStore = {
       read: async (...args) => {
         const { row, time: told } = await store.read(...args)
-        return { row, time: told && { ...told, received: ahead() } }
+        return { row, time: told && { ...told, sent: ahead(), received: ahead() } }
       },
       writeIfMatch: (...args) => store.writeIfMatch(...args),
     }
     const fast = limiter({ store: seenFromAhead, now: ahead, deadlineMs: 2_000 })
     expect((await fast.admit('alice', LIMITS)).admitted).toBe(false)
+  })
+})
+
+describe('a limiter whose store tells the time by the second', () => {
+  const LAG = 2_000
+  const strict = { quota: 100, periodMs: 10_000, burst: 0, capacity: 10, refill: 75 }
+  const cases: { name: string; limit: RequestLimit; most: (ms: number) => number }[] = [
+    {
+      name: 'a plain limit',
+      limit: { ...TEN_A_MINUTE, periodMs: 1_000 },
+      most: (ms) => 15 + (10 * (ms + LAG)) / 1_000,
+    },
+    {
+      name: 'a strict limit',
+      limit: { name: 'strict', ...strict },
+      most: (ms) => (ms < 10_000 ? 100 : Number.POSITIVE_INFINITY),
+    },
+  ]
+
+  test.each(cases)('keeps $name in every interval, whatever its replies take', async ({ limit, most }) => {
+    const steps = fc.array(
+      fc.record({
+        after: fc.integer({ min: 0, max: 3_000 }),
+        reply: fc.integer({ min: 0, max: 1_500 }),
+        who: fc.nat(2),
+        wanted: fc.integer({ min: 1, max: 120 }),
+      }),
+      { minLength: 5, maxLength: 25 },
+    )
+    await fc.assert(
+      fc.asyncProperty(steps, async (sequence) => {
+        let reply = 0
+        const rows = memoryCounterStore({ wallClock: () => 0, now })
+        const seconds: CounterStore = {
+          async read(...args) {
+            const sent = now()
+            const date = Math.floor((START + time) / 1_000) * 1_000
+            const { row } = await rows.read(...args)
+            advance(reply)
+            return { row, time: { date, sent, received: now() } }
+          },
+          writeIfMatch: (...args) => rows.writeIfMatch(...args),
+        }
+        const gates = [0, 1, 2].map(() => limiter({ store: seconds, now, deadlineMs: 60_000, random: () => 0 }))
+        const admissions: { at: number; count: number }[] = []
+        for (const step of sequence) {
+          advance(step.after)
+          reply = step.reply
+          // A reply that is too slow to tell the time is asked for again; the next one is quick.
+          const asked = ask(gates[step.who] ?? instance(seconds), step.wanted, 'alice', [limit])
+          reply = step.reply > 1_000 ? 500 : step.reply
+          admissions.push({ count: admitted(await asked), at: time })
+        }
+        for (const [i, first] of admissions.entries()) {
+          let count = 0
+          for (const last of admissions.slice(i)) {
+            count += last.count
+            expect(count).toBeLessThanOrEqual(most(last.at - first.at))
+          }
+        }
+      }),
+      { numRuns: 300 },
+    )
   })
 })
 

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import { withDeadline } from '../pipeline/index.ts'
 import type { RequestLimit } from '../policy/index.ts'
 import { storeClock } from './clock.ts'
 import { type Standing, standingOf, waitForRoom } from './standing.ts'
@@ -12,7 +13,7 @@ export interface Decision {
 
 export interface LimiterOptions {
   readonly store: CounterStore
-  /** Longest time that one flight may take, in milliseconds. */
+  /** Longest wait for a decision, in milliseconds. */
   readonly deadlineMs: number
   /** Milliseconds on a monotonic clock. */
   readonly now: () => number
@@ -31,6 +32,8 @@ export interface Limiter {
 
 interface Waiter {
   readonly limits: readonly RequestLimit[]
+  /** Monotonic milliseconds; from then on nobody waits for the decision any more. */
+  readonly until: number
   resolve(decision: Decision): void
   reject(reason: LimiterUnavailable): void
 }
@@ -51,16 +54,18 @@ interface Emptiness {
 }
 
 const MAX_SUBJECTS = 10_000
+/** So long is a subject taken for empty without another look: an operator may have reset it, or a VM have slept. */
+const MAX_CERTAINTY_MS = 10_000
 
 /**
  * Exact limits over any number of processes, by compare-and-swap on one row a subject.
  *
  * A process has at most one flight a subject: requests that arrive meanwhile wait and share the next, so a burst of N
- * costs two storage calls and not 2 N. Since a bucket is refilled by time alone, one that was found empty stays empty
- * until its refill, and refuses without a call.
+ * costs two flights of two storage calls, and not 2 N calls. Since a bucket is refilled by time alone, one that was
+ * found empty stays empty until its refill, and refuses without a call.
  */
 export function limiter(options: LimiterOptions): Limiter {
-  const { now, random = Math.random } = options
+  const { now, deadlineMs, random = Math.random } = options
   const withdrawal = { ...options, clock: storeClock(now), random }
   const subjects = new LRUCache<string, SubjectState>({ max: MAX_SUBJECTS })
 
@@ -69,12 +74,12 @@ export function limiter(options: LimiterOptions): Limiter {
     for (let first = state.waiting[0]; first !== undefined; first = state.waiting[0]) {
       const { limits } = first
       // Those that came with other limits (the policy has changed) take a flight of their own.
-      const batch = state.waiting.filter((waiter) => waiter.limits === limits)
+      const batch = state.waiting.filter((waiter) => waiter.limits === limits && now() < waiter.until)
       state.waiting = state.waiting.filter((waiter) => waiter.limits !== limits)
       try {
         await land(subject, state, limits, batch)
       } catch (error) {
-        const reason = error instanceof LimiterUnavailable ? error : new LimiterUnavailable('store_failed')
+        const reason = error instanceof LimiterUnavailable ? error : new LimiterUnavailable('store_failed', error)
         for (const waiter of batch) waiter.reject(reason)
       }
     }
@@ -90,7 +95,7 @@ export function limiter(options: LimiterOptions): Limiter {
       waiter.resolve({ admitted: index < taken, standings: own })
     })
     const wait = waitForRoom(standings)
-    if (wait > 0) state.empty = { limits, standings, since: seen, until: seen + wait }
+    if (wait > 0) state.empty = { limits, standings, since: seen, until: seen + Math.min(wait, MAX_CERTAINTY_MS) }
     else delete state.empty
   }
 
@@ -103,9 +108,11 @@ export function limiter(options: LimiterOptions): Limiter {
         const age = now() - empty.since
         return { admitted: false, standings: empty.standings.map((standing) => aged(standing, age)) }
       }
-      return new Promise((resolve, reject) => {
-        state.waiting.push({ limits, resolve, reject })
-        if (!state.flying) void fly(subject, state)
+      const { promise, resolve, reject } = Promise.withResolvers<Decision>()
+      state.waiting.push({ limits, until: now() + deadlineMs, resolve, reject })
+      if (!state.flying) void fly(subject, state)
+      return withDeadline(deadlineMs, () => promise).catch((error) => {
+        throw error instanceof LimiterUnavailable ? error : new LimiterUnavailable('store_failed', error)
       })
     },
   }

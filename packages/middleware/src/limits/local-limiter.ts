@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { available, type Bucket, type BucketSize, fullBucket, giveBack, roll, take, waitFor } from './bucket.ts'
+import { available, type Bucket, type BucketSize, fullBucket, roll, take, waitFor } from './bucket.ts'
 
 export interface LocalLimiterOptions {
   readonly each: BucketSize
@@ -11,9 +11,10 @@ export interface LocalLimiterOptions {
 
 /** A limit of this process alone, for what must not cost a storage call. Never for what a consumer was promised. */
 export interface LocalLimiter {
-  /** Takes one from the key's bucket and the total; the milliseconds to wait, having taken nothing, if either is empty. */
-  take(key: string): number
-  giveBack(key: string): void
+  /** Milliseconds until both the key's bucket and the total have room for one; 0 if they have. */
+  waitFor(key: string): number
+  /** Takes one from both, as far as there is any. */
+  charge(key: string): void
 }
 
 const MAX_BUCKETS = 10_000
@@ -21,22 +22,20 @@ const MAX_BUCKETS = 10_000
 export function localLimiter({ each, total, now }: LocalLimiterOptions): LocalLimiter {
   const buckets = new LRUCache<string, Bucket>({ max: MAX_BUCKETS })
   let all = fullBucket(total, Math.floor(now()))
+  const own = (key: string, at: number) => roll(buckets.get(key) ?? fullBucket(each, at), each, at)
   return {
-    take(key) {
+    waitFor(key) {
       const at = Math.floor(now())
-      const own = roll(buckets.get(key) ?? fullBucket(each, at), each, at)
-      all = roll(all, total, at)
-      if (available(own, each) === 0 || available(all, total) === 0) {
-        return Math.max(waitFor(own, each, at), waitFor(all, total, at))
-      }
-      buckets.set(key, take(own, each, 1))
-      all = take(all, total, 1)
-      return 0
+      return Math.max(waitFor(own(key, at), each, at), waitFor(roll(all, total, at), total, at))
     },
-    giveBack(key) {
-      const own = buckets.get(key)
-      if (own !== undefined) buckets.set(key, giveBack(own, each, 1))
-      all = giveBack(all, total, 1)
+    charge(key) {
+      const at = Math.floor(now())
+      buckets.set(key, takeOne(own(key, at), each))
+      all = takeOne(roll(all, total, at), total)
     },
   }
+}
+
+function takeOne(bucket: Bucket, size: BucketSize): Bucket {
+  return take(bucket, size, Math.min(1, available(bucket, size)))
 }

@@ -1,4 +1,4 @@
-import type { BaseContext, Middleware, Refusal } from '../pipeline/index.ts'
+import { type BaseContext, describeFault, type Middleware, type Refusal } from '../pipeline/index.ts'
 import type { RequestLimit } from '../policy/index.ts'
 import type { Decision, Limiter } from './limiter.ts'
 import { rateLimitHeaders, retryAfterSeconds } from './rate-limit-headers.ts'
@@ -37,7 +37,7 @@ export function rateLimit<Needs extends object>(options: RateLimitOptions<Needs>
       decision = await options.limiter.admit(subject.id, subject.limits)
     } catch (error) {
       if (!(error instanceof LimiterUnavailable)) throw error
-      context.log('error', 'limit not checked', { reason: error.code })
+      context.log('error', 'limit not checked', describeFault(error))
       return context.refuse(unchecked())
     }
     const response = decision.admitted ? await next() : context.refuse(exceeded(decision.standings))

@@ -2,7 +2,8 @@
 export interface StoreTime {
   /** The store's clock, milliseconds since 1970, rounded DOWN to the second where it comes from a `Date` header. */
   readonly date: number
-  /** Our monotonic clock when the answer had arrived, in milliseconds. */
+  /** Our monotonic clock before the question was sent and when the answer had arrived, in milliseconds. */
+  readonly sent: number
   readonly received: number
 }
 

@@ -3,15 +3,16 @@ import { withDeadline } from '../pipeline/index.ts'
 import type { RequestLimit } from '../policy/index.ts'
 import { available, take } from './bucket.ts'
 import type { StoreClock } from './clock.ts'
-import { type Balance, readRow, writeRow } from './row.ts'
+import { type Balance, balancesOf, parseRow, writeRow } from './row.ts'
 import type { CounterStore } from './store.ts'
 
 /** The store could not be reached, or others kept changing the row, until the deadline. Not a limit: try again. */
 export class LimiterUnavailable extends Error {
   override readonly name = 'LimiterUnavailable'
   readonly code: 'contention' | 'store_failed'
-  constructor(code: 'contention' | 'store_failed') {
-    super(code)
+  /** @param cause what the store threw last, if it did */
+  constructor(code: 'contention' | 'store_failed', cause?: unknown) {
+    super(code, { cause })
     this.code = code
   }
 }
@@ -51,24 +52,30 @@ export async function withdraw(
 ): Promise<Withdrawal> {
   const deadline = now() + deadlineMs
   const call = <T>(work: (signal: AbortSignal) => Promise<T>) =>
-    withDeadline(Math.max(1, deadline - now()), work).catch(() => undefined)
+    withDeadline(Math.max(1, deadline - now()), work).catch((error) => {
+      cause = error
+      return undefined
+    })
   let failure: LimiterUnavailable['code'] = 'store_failed'
+  let cause: unknown
   for (let tries = 0; now() < deadline; tries += 1) {
-    if (tries > 0) await sleep(random() * Math.min(BACKOFF_MS * 2 ** tries, MAX_BACKOFF_MS))
+    if (tries > 0) await sleep(random() * Math.min(BACKOFF_MS * 2 ** tries, MAX_BACKOFF_MS, deadline - now()))
     const read = await call((signal) => store.read(subject, signal))
     if (read === undefined) continue
     if (read.time !== undefined) clock.observe(read.time)
 
     const at = clock.earliest()
+    if (at === undefined) continue
     const seen = now()
-    const found = readRow(read.row?.text, limits, at)
+    const row = parseRow(read.row?.text)
+    const found = balancesOf(row, limits, at)
     const taken = Math.min(wanted, ...found.map(({ limit, bucket }) => available(bucket, limit)))
     if (taken === 0) return { taken, balances: found, at, seen }
 
     const left = found.map(({ limit, bucket }) => ({ limit, bucket: take(bucket, limit, taken) }))
-    const written = await call((signal) => store.writeIfMatch(subject, writeRow(left), read.row?.etag, signal))
+    const written = await call((signal) => store.writeIfMatch(subject, writeRow(row, left, at), read.row?.etag, signal))
     if (written) return { taken, balances: left, at, seen }
     failure = written === false ? 'contention' : 'store_failed'
   }
-  throw new LimiterUnavailable(failure)
+  throw new LimiterUnavailable(failure, cause)
 }

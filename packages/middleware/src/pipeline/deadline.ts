@@ -8,15 +8,14 @@
 export async function withDeadline<T>(deadlineMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController()
   const { promise: late, reject } = Promise.withResolvers<never>()
+  const working = Promise.try(work, controller.signal)
+  // Whoever loses the race still settles; nobody listens to it any more.
+  working.catch(() => {})
   const timer = setTimeout(() => {
     const reason = new DOMException(`Not done within ${deadlineMs} ms`, 'TimeoutError')
     reject(reason)
     controller.abort(reason)
   }, deadlineMs)
-  const working = work(controller.signal)
-  // Whoever loses the race still settles; nobody listens to it any more.
-  working.catch(() => {})
-  late.catch(() => {})
   try {
     return await Promise.race([working, late])
   } finally {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { parse } from 'yaml'
 import { type Policy, PolicyError } from './policy.ts'
-import { type ResolveOptions, resolvePlans, resolvePolicy } from './resolve.ts'
+import { outline, type PolicyOutline, type ResolveOptions, resolvePolicy } from './resolve.ts'
 
 export const POLICY_FILE = 'tollgate.policy.yaml'
 
@@ -26,10 +26,10 @@ export function loadPolicy(options: LoadOptions): Policy {
   return resolvePolicy(document, { ...options, source })
 }
 
-/** The plans of that policy, without its models: nothing of the app's own settings is needed. @throws PolicyError */
-export function loadPlans(location: PolicyLocation): Pick<Policy, 'plans' | 'defaultPlan'> {
+/** What that policy says by itself: nothing of the app's own settings is needed. @throws PolicyError */
+export function outlinePolicy(location: PolicyLocation): PolicyOutline {
   const { source, document } = readDocument(location)
-  return resolvePlans(document, source)
+  return outline(document, source)
 }
 
 function readDocument({ root, path }: PolicyLocation): { source: string; document: unknown } {

@@ -58,12 +58,12 @@ describe('a policy', () => {
       { capacity: 10, refill: 10, periodMs: 60_000 },
     ],
     [
-      { requests: 1000, per: '1s', strict: true },
-      { capacity: 100, refill: 900, periodMs: 1_000 },
+      { requests: 1000, per: '1m', strict: true },
+      { capacity: 100, refill: 870, periodMs: 60_000 },
     ],
     [
       { requests: 5, per: '2h', strict: true },
-      { capacity: 1, refill: 4, periodMs: 7_200_000 },
+      { capacity: 1, refill: 3, periodMs: 7_200_000 },
     ],
   ])('%o is a bucket of %o', (limit, bucket) => {
     expect(resolve(plan(limit)).plans.get('free')?.requests[0]).toMatchObject({ quota: limit.requests, ...bucket })
@@ -91,7 +91,13 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
     ['half a request', plan({ requests: 1.5, per: '1m' }), 'plans.free.limits[0].requests'],
     ['an unknown period', plan({ requests: 10, per: '1 minute' }), 'plans.free.limits[0].per'],
     ['strict with burst', plan({ requests: 10, per: '1m', strict: true, burst: 5 }), "'strict' and 'burst'"],
-    ['strict of one', plan({ requests: 1, per: '1m', strict: true }), 'at least 2'],
+    ['strict of three', plan({ requests: 3, per: '1m', strict: true }), 'at least 4'],
+    ['strict by the second', plan({ requests: 1000, per: '1s', strict: true }), 'at least 10s'],
+    [
+      'two limits for one period, spelt twice',
+      plan({ requests: 1, per: '1m' }, { requests: 2, per: '60s' }),
+      'limits[1]',
+    ],
     ['two limits for one period', plan({ requests: 1, per: '1m' }, { requests: 2, per: '1m' }), 'limits[1]'],
     ['a quota', plan({ requests: 10, per: 'month' }), 'not enforced by this version yet'],
     ['a token limit', plan({ tokens: 10, per: '1m' }), "'tokens' are not enforced"],

@@ -38,9 +38,17 @@ export function resolvePolicy(document: unknown, options: ResolveOptions): Polic
   return { ...plansOf(checked), models, routes: { generate } }
 }
 
-/** The plans alone, for tools that run without the app's settings. @throws PolicyError */
-export function resolvePlans(document: unknown, source: string): Pick<Policy, 'plans' | 'defaultPlan'> {
-  return plansOf(checkDocument(document, source))
+/** What a policy says by itself, for tools that run without the app's settings. */
+export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan'> {
+  /** The policy's own model behind `/generate`; `undefined` where that is the one of the `OPENAI_*` settings. */
+  readonly generateModel: string | undefined
+}
+
+/** @throws PolicyError */
+export function outline(document: unknown, source: string): PolicyOutline {
+  const checked = checkDocument(document, source)
+  const { model } = routeOf(checked.routes?.generate ?? {})
+  return { ...plansOf(checked), generateModel: checked.models?.[model] === undefined ? undefined : model }
 }
 
 function checkDocument(document: unknown, source: string): PolicyDocument {

@@ -1,19 +1,22 @@
-import { DURATION } from './duration.ts'
+import { DURATION, durationMs } from './duration.ts'
 import type { LimitDocument, PolicyDocument } from './schema.ts'
+
+const MIN_STRICT_MS = 10_000
 
 /** Faults that a schema can't express, and what this version would not enforce: refused, never ignored. */
 export function unsupported(document: PolicyDocument): string[] {
   const faults: string[] = []
   for (const [name, plan] of Object.entries(document.plans ?? {})) {
-    const periods = new Set<string>()
+    const periods = new Set<number>()
     plan.limits.forEach((limit, index) => {
       const path = `plans.${name}.limits[${index}]`
       const fault = limitFault(limit)
       if (fault !== undefined) faults.push(`${path}: ${fault}`)
       else if ('requests' in limit) {
-        if (periods.has(limit.per))
+        const periodMs = durationMs(limit.per)
+        if (periods.has(periodMs))
           faults.push(`${path}: a second limit on requests per ${limit.per}. Keep the smaller.`)
-        periods.add(limit.per)
+        periods.add(periodMs)
       }
     })
   }
@@ -37,6 +40,9 @@ function limitFault(limit: LimitDocument): string | undefined {
     return `quotas per ${limit.per} are not enforced by this version yet. Use a duration such as 1h or 1d.`
   }
   if (limit.strict && limit.burst) return "'strict' and 'burst' contradict each other. Remove one."
-  if (limit.strict && limit.requests < 2) return "'strict' needs at least 2 requests."
+  if (limit.strict && limit.requests < 4) return "'strict' needs at least 4 requests."
+  if (limit.strict && durationMs(limit.per) < MIN_STRICT_MS) {
+    return "'strict' needs a period of at least 10s, because the store tells the time by the second."
+  }
   return undefined
 }

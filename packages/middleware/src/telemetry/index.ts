@@ -1,2 +1,2 @@
 export { requestIdFrom } from './request-id.ts'
-export { describeFault, type Entry, type LogSink, type OperatorError, type TraceOptions, trace } from './trace.ts'
+export { type Entry, type LogSink, type TraceOptions, trace } from './trace.ts'

@@ -1,4 +1,12 @@
-import type { GatewayRequest, Handler, Log, LogLevel, Refuse, RequestRecord } from '../pipeline/index.ts'
+import {
+  describeFault,
+  type GatewayRequest,
+  type Handler,
+  type Log,
+  type LogLevel,
+  type Refuse,
+  type RequestRecord,
+} from '../pipeline/index.ts'
 import { requestIdFrom } from './request-id.ts'
 
 export interface TraceOptions {
@@ -41,30 +49,5 @@ export function trace(options: TraceOptions): Entry {
     const { requestId: _, promptHash: __, ...outcome } = record
     log('info', 'request', { ...outcome, status: response.status, ms: Math.round(performance.now() - started) })
     return response
-  }
-}
-
-/** An error that was written for the operator and is known to hold neither a secret nor a prompt. */
-export interface OperatorError extends Error {
-  readonly operatorMessage: string
-}
-
-/**
- * A fault's kind and place. Its message is left out unless it was written for the operator,
- * because libraries quote what they were given: keys, prompts, connection strings.
- */
-export function describeFault(fault: unknown): Record<string, unknown> {
-  if (!(fault instanceof Error)) return { fault: typeof fault }
-  const { code } = fault as { code?: unknown }
-  const operatorMessage = (fault as Partial<OperatorError>).operatorMessage
-  return {
-    fault: fault.name,
-    ...(typeof code === 'string' && /^[\w.-]{1,64}$/.test(code) ? { code } : {}),
-    ...(typeof operatorMessage === 'string' ? { message: operatorMessage } : {}),
-    at: fault.stack
-      ?.split('\n')
-      .filter((line) => /^\s+at .+:\d+:\d+\)?$/.test(line))
-      .slice(0, 6)
-      .map((line) => line.trim()),
   }
 }

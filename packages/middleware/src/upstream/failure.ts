@@ -11,14 +11,10 @@ interface SdkError {
   readonly requestID?: unknown
 }
 
-/** What may be told of an error that the SDK threw. */
-export function failureOf(
-  error: unknown,
-  sdk: typeof import('openai'),
-  aborted: 'timeout' | 'client_left' | undefined,
-): UpstreamFailure {
-  if (error instanceof sdk.APIConnectionTimeoutError) return { code: 'timeout' }
-  if (aborted !== undefined) return { code: aborted }
+/** What may be told of an error that the SDK, or our deadline, threw. */
+export function failureOf(error: unknown, sdk: typeof import('openai'), clientLeft: boolean): UpstreamFailure {
+  if (clientLeft) return { code: 'client_left' }
+  if (error instanceof sdk.APIConnectionTimeoutError || isTimeout(error)) return { code: 'timeout' }
   if (error instanceof sdk.APIConnectionError) return { code: 'connection_failed' }
   if (!(error instanceof sdk.APIError)) return { code: 'request_failed' }
   const { status, code, type, requestID } = error as SdkError
@@ -31,4 +27,8 @@ export function failureOf(
 
 function codeField(code: unknown): { code: string } | Record<string, never> {
   return typeof code === 'string' && CODE.test(code) ? { code } : {}
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException && error.name === 'TimeoutError'
 }

@@ -10,14 +10,14 @@ export interface Target {
 export function targetOf(settings: TargetSettings): Target {
   const { kind, model } = settings
   const url = new URL(kind === 'azure' ? settings.endpoint : settings.baseUrl)
-  // A local server's port changes from run to run, and what it serves doesn't.
-  const place = isLocal(url) ? url.hostname : url.host + url.pathname
+  const place = isSimulated(url) ? 'simulated' : url.host + url.pathname
   return {
     settings,
     identity: JSON.stringify([kind, place, model, kind === 'azure' ? (settings.apiVersion ?? 'v1') : '']),
   }
 }
 
-function isLocal({ hostname }: URL): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')
+/** The simulated model's port changes from run to run, and what it answers doesn't. It says what it is by its path. */
+function isSimulated({ hostname, pathname }: URL): boolean {
+  return hostname === '127.0.0.1' && pathname.startsWith('/simulated/')
 }

@@ -13,7 +13,8 @@ export function memoryCounterStore({ wallClock, now }: MemoryCounterOptions): Co
   let writes = 0
   return {
     async read(subject) {
-      return { row: rows.get(subject), time: { date: wallClock(), received: now() } }
+      const at = now()
+      return { row: rows.get(subject), time: { date: wallClock(), sent: at, received: at } }
     },
     async writeIfMatch(subject, text, etag) {
       if (rows.get(subject)?.etag !== etag) return false

@@ -15,6 +15,7 @@ export function tableCounterStore({ open, now }: TableCounterOptions): CounterSt
   const table = open('tollgatecounters')
   return {
     async read(subject, signal) {
+      const sent = now()
       let time: StoreTime | undefined
       const entity = await readEntity<{ subject: string; text: string }>(
         table,
@@ -23,7 +24,7 @@ export function tableCounterStore({ open, now }: TableCounterOptions): CounterSt
           signal,
           onResponse: ({ headers }) => {
             const date = Date.parse(headers.get('date') ?? '')
-            if (!Number.isNaN(date)) time = { date, received: now() }
+            if (!Number.isNaN(date)) time = { date, sent, received: now() }
           },
         },
       )

@@ -1,0 +1,62 @@
+import { expect, test } from 'vitest'
+import type { BaseContext, GatewayRequest } from '../pipeline/index.ts'
+import type { TargetSettings } from '../policy/index.ts'
+import { connect, type Routed, targetOf, upstream } from './index.ts'
+
+const request: GatewayRequest = {
+  method: 'POST',
+  url: new URL('http://127.0.0.1/'),
+  headers: new Headers(),
+  body: null,
+  clientAddress: 'test',
+  signal: new AbortController().signal,
+}
+
+test.each([undefined, '2024-10-21'])(
+  'a token that never comes ends at the deadline like any call (API %s)',
+  async (apiVersion) => {
+    const settings: TargetSettings = {
+      kind: 'azure',
+      endpoint: 'https://x.openai.azure.com',
+      model: 'd',
+      apiVersion,
+      key: undefined,
+    }
+    const handler = upstream({
+      connect: connect({ token: () => new Promise(() => {}) }),
+      firstByteMs: 100,
+      totalMs: 100,
+    })
+    const context: BaseContext & Routed = {
+      refuse: ({ status }) => new Response(null, { status }),
+      record: { requestId: 'r' },
+      log: () => {},
+      routed: { route: 'generate', target: targetOf(settings), cache: undefined, body: { model: 'd', messages: [] } },
+    }
+    expect((await handler(request, context)).status).toBe(502)
+    expect(context.record.upstream).toEqual({ code: 'timeout' })
+  },
+)
+
+test('a token that can’t be had is told to the operator, not to the caller', async () => {
+  const settings: TargetSettings = {
+    kind: 'azure',
+    endpoint: 'https://x.openai.azure.com',
+    model: 'd',
+    apiVersion: undefined,
+    key: undefined,
+  }
+  const token = () => Promise.reject(Object.assign(new Error('SECRET'), { name: 'CredentialUnavailableError' }))
+  const lines: unknown[] = []
+  const handler = upstream({ connect: connect({ token }), firstByteMs: 100, totalMs: 100 })
+  const context: BaseContext & Routed = {
+    refuse: (refusal) => Response.json(refusal, { status: refusal.status }),
+    record: { requestId: 'r' },
+    log: (_level, event, fields) => lines.push({ event, ...fields }),
+    routed: { route: 'generate', target: targetOf(settings), cache: undefined, body: { model: 'd', messages: [] } },
+  }
+  const response = await handler(request, context)
+  expect(await response.text()).not.toContain('SECRET')
+  expect(JSON.stringify(lines)).toContain('CredentialUnavailableError')
+  expect(JSON.stringify(lines)).not.toContain('SECRET')
+})
