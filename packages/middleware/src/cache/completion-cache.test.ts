@@ -102,6 +102,8 @@ describe('the completion cache', () => {
   })
 
   test.each([
+    ['an error that looks like an answer', () => new Response(answer(), { status: 500 })],
+    ['a refusal that looks like an answer', () => new Response(answer(), { status: 429 })],
     ['an error', () => new Response('{"error":"no"}', { status: 502 })],
     ['a 200 that holds an error', () => new Response('{"error":{"message":"no"}}')],
     ['a 200 that is no JSON', () => new Response('<html>')],

@@ -126,6 +126,20 @@ describe('a limiter', () => {
     expect(count).toBe(15)
   })
 
+  test('keeps the buckets that an older policy does not know', async () => {
+    const store = sharedStore()
+    const [older, newer] = [instance(store), instance(store)]
+    const ample: RequestLimit = { ...TEN_A_MINUTE, capacity: 1_000 }
+    const olderLimits = [ample]
+    const newerLimits = [ample, { ...HOURLY, capacity: 3 }]
+    let count = 0
+    for (let turn = 0; turn < 20; turn += 1) {
+      expect(admitted(await ask(older, 1, 'alice', olderLimits))).toBe(1)
+      count += admitted(await ask(newer, 1, 'alice', newerLimits))
+    }
+    expect(count).toBe(3)
+  })
+
   test('looks again after ten seconds at the latest, for an operator may have given room', async () => {
     const daily: RequestLimit[] = [{ ...HOURLY, periodMs: 86_400_000, quota: 1, capacity: 1, refill: 1 }]
     let current = sharedStore()
