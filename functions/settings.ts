@@ -2,6 +2,7 @@ import {
   isAzureAiHost,
   isLoopback,
   loadPolicy,
+  OperatorError,
   type Policy,
   type PolicyBounds,
   type StorageLocation,
@@ -29,13 +30,8 @@ export interface Settings {
 }
 
 /** Settings that can't be used. The message names the setting and the fix, and never a secret's value. */
-export class SettingsError extends Error {
+export class SettingsError extends OperatorError {
   override readonly name = 'SettingsError'
-  readonly operatorMessage: string
-  constructor(message: string) {
-    super(message)
-    this.operatorMessage = message
-  }
 }
 
 /**

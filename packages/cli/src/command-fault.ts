@@ -1,9 +1,6 @@
+import { OperatorError } from '@tollgate/middleware'
+
 /** A command that can't be carried out. The message names the option or setting, and the fix. */
-export class CommandFault extends Error {
+export class CommandFault extends OperatorError {
   override readonly name = 'CommandFault'
-  readonly operatorMessage: string
-  constructor(message: string) {
-    super(message)
-    this.operatorMessage = message
-  }
 }

@@ -1,7 +1,6 @@
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { applyLocalSettings } from '@tollgate/local-host'
-import { IssueKeyError } from '@tollgate/middleware'
 import { Command } from 'commander'
 import { type KeysCreateOptions, keysCreate } from './keys-create.ts'
 
@@ -29,7 +28,6 @@ try {
 
 function explain(error: Error & { operatorMessage?: string; statusCode?: number }): string {
   if (error.operatorMessage !== undefined) return error.operatorMessage
-  if (error instanceof IssueKeyError) return error.message
   // An answer of the storage service; its text repeats names, never secrets.
   if (error.statusCode !== undefined)
     return `The storage could not be used (HTTP ${error.statusCode}): ${error.message}`

@@ -4,7 +4,7 @@
  */
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { outlinePolicy, type PolicyOutline } from '@tollgate/middleware'
+import { OperatorError, outlinePolicy, type PolicyOutline } from '@tollgate/middleware'
 import { demoKey } from './demo-key.ts'
 import { isLogged, readHostJson } from './host/host-json.ts'
 import { type HostServer, openHostServer } from './host/http-server.ts'
@@ -76,8 +76,8 @@ async function listen(env: NodeJS.ProcessEnv, local: LocalSettings, log: WorkerL
   }
 }
 
-function fail(operatorMessage: string): never {
-  throw Object.assign(new Error(operatorMessage), { operatorMessage })
+function fail(message: string): never {
+  throw new OperatorError(message)
 }
 
 /** Where no model endpoint is configured, a simulated one; what a person is told of it. */

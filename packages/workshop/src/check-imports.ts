@@ -7,7 +7,7 @@ import { ROOT } from './bundle.ts'
  */
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
   pipeline: [],
-  storage: [],
+  storage: ['pipeline'],
   telemetry: ['pipeline'],
   policy: ['pipeline'],
   completion: ['pipeline', 'policy'],

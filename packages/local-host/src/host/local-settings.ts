@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { OperatorError } from '@tollgate/middleware'
 
 export interface LocalSettings {
   /** Names that local.settings.json gives and the environment already has: the environment wins, as in Core Tools. */
@@ -10,13 +11,8 @@ export interface LocalSettings {
 }
 
 /** A local.settings.json that can't be used. The message never quotes it, for it holds secrets. */
-export class LocalSettingsError extends Error {
+export class LocalSettingsError extends OperatorError {
   override readonly name = 'LocalSettingsError'
-  readonly operatorMessage: string
-  constructor(message: string) {
-    super(message)
-    this.operatorMessage = message
-  }
 }
 
 interface LocalSettingsFile {

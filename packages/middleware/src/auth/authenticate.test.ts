@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
+import { baseContext, request } from '../../../../test/support/room.ts'
 import { localLimiter } from '../limits/index.ts'
-import { type BaseContext, type GatewayRequest, pipeline, type Refusal } from '../pipeline/index.ts'
+import { pipeline, type Refusal } from '../pipeline/index.ts'
 import { authenticate, type ConsumerStore, generateKey, issueKey, memoryConsumerStore } from './index.ts'
 
 let time: number
@@ -27,14 +28,12 @@ beforeEach(() => {
 
 function door() {
   const refusals: Refusal[] = []
-  const base: BaseContext = {
+  const base = baseContext({
     refuse: (refusal) => {
       refusals.push(refusal)
       return new Response(null, { status: refusal.status, headers: refusal.headers ?? {} })
     },
-    record: { requestId: 'r' },
-    log: () => {},
-  }
+  })
   const guard = localLimiter({
     each: { capacity: 3, refill: 1, periodMs: 1_000 },
     total: { capacity: 5, refill: 1, periodMs: 1_000 },
@@ -44,15 +43,7 @@ function door() {
     .use(authenticate({ store, guard, maxAgeMs: 30_000, deadlineMs: 200, now: () => time, wallClock: () => time }))
     .handle((_request, { consumer }) => new Response(consumer.id))
   const knock = async (key: string, clientAddress = '203.0.113.1') => {
-    const request: GatewayRequest = {
-      method: 'POST',
-      url: new URL('http://127.0.0.1/'),
-      headers: new Headers({ 'x-api-key': key }),
-      body: null,
-      clientAddress,
-      signal: new AbortController().signal,
-    }
-    return handler(request, base)
+    return handler({ ...request, headers: new Headers({ 'x-api-key': key }), clientAddress }, base)
   }
   return { knock, base, refusals }
 }

@@ -1,3 +1,4 @@
+import { OperatorError } from '../pipeline/index.ts'
 import { generateKey, parseKey } from './key.ts'
 import type { ConsumerStore } from './store.ts'
 
@@ -21,7 +22,7 @@ export interface IssueKeyOptions {
 }
 
 /** A request for a key that can't be met; the message names the fix. */
-export class IssueKeyError extends Error {
+export class IssueKeyError extends OperatorError {
   override readonly name = 'IssueKeyError'
 }
 

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
+import { baseContext, request } from '../../../../test/support/room.ts'
 import { digestWith } from '../completion/index.ts'
-import { type BaseContext, type GatewayRequest, pipeline } from '../pipeline/index.ts'
+import { pipeline } from '../pipeline/index.ts'
 import { type Cacheable, type CacheStore, completionCache, memoryCacheStore } from './index.ts'
 
 const TTL = 3_600_000
@@ -14,14 +15,6 @@ beforeEach(() => {
   events = []
 })
 
-const request: GatewayRequest = {
-  method: 'POST',
-  url: new URL('http://127.0.0.1/'),
-  headers: new Headers(),
-  body: null,
-  clientAddress: 'test',
-  signal: new AbortController().signal,
-}
 const answer = (reason = 'stop') =>
   JSON.stringify({ choices: [{ message: { content: `answer ${asked}` }, finish_reason: reason }], reasoning: 'kept' })
 
@@ -33,11 +26,7 @@ function gate(store: CacheStore, respond: () => Response = () => new Response(an
       return respond()
     })
   return async (change: Partial<Cacheable['routed']> = {}, consumer = 'alice') => {
-    const base: BaseContext = {
-      refuse: () => new Response(),
-      record: { requestId: 'r' },
-      log: (_level, event) => events.push(event),
-    }
+    const base = baseContext({ log: (_level, event) => events.push(event) })
     const routed: Cacheable['routed'] = {
       route: 'generate',
       target: { identity: 't' },

@@ -1,6 +1,12 @@
-/** An error that was written for the operator and is known to hold neither a secret nor a prompt. */
-export interface OperatorError extends Error {
-  readonly operatorMessage: string
+/**
+ * A fault that an operator can mend. Its message names what is wrong and the fix, and holds neither a secret nor a
+ * prompt, so that it may be printed and logged. Known by `operatorMessage`, since two copies of this class can meet.
+ */
+export class OperatorError extends Error {
+  override readonly name: string = 'OperatorError'
+  get operatorMessage(): string {
+    return this.message
+  }
 }
 
 /**

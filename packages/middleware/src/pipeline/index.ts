@@ -1,6 +1,6 @@
 export type { BaseContext } from './context.ts'
 export { withDeadline } from './deadline.ts'
-export { describeFault, type OperatorError } from './fault.ts'
+export { describeFault, OperatorError } from './fault.ts'
 export type { Log, LogLevel } from './log.ts'
 export { type Handler, type Middleware, type Next, type Pipeline, pipeline } from './pipeline.ts'
 export type { CacheOutcome, RequestRecord } from './record.ts'

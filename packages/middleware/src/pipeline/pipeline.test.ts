@@ -1,19 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { type BaseContext, type GatewayRequest, type Middleware, pipeline } from './index.ts'
+import { baseContext, request } from '../../../../test/support/room.ts'
+import { type Middleware, pipeline } from './index.ts'
 
-const request: GatewayRequest = {
-  method: 'POST',
-  url: new URL('http://127.0.0.1/'),
-  headers: new Headers(),
-  body: null,
-  clientAddress: 'test',
-  signal: new AbortController().signal,
-}
-const base: BaseContext = {
-  refuse: () => new Response(null, { status: 400 }),
-  record: { requestId: 'r' },
-  log: () => {},
-}
+const base = baseContext()
 const ok = () => new Response('ok')
 
 /** Notes when it is entered and left. */

@@ -1,3 +1,5 @@
+import { OperatorError } from '../pipeline/index.ts'
+
 /** A plan's request limit, as a bucket: at most `capacity + refill · W / periodMs` requests in any interval W. */
 export interface RequestLimit {
   /** Its name in `RateLimit` headers; unique in its plan. */
@@ -61,11 +63,9 @@ export interface Policy {
 }
 
 /** A policy that can't be used. The message lists each fault with its path and the fix. */
-export class PolicyError extends Error {
+export class PolicyError extends OperatorError {
   override readonly name = 'PolicyError'
-  readonly operatorMessage: string
   constructor(source: string, faults: readonly string[]) {
     super(`${source} was refused:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`)
-    this.operatorMessage = this.message
   }
 }

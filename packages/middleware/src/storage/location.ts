@@ -1,3 +1,5 @@
+import { OperatorError } from '../pipeline/index.ts'
+
 /** Where the tables live. */
 export type StorageLocation =
   | { readonly kind: 'memory' }
@@ -5,13 +7,8 @@ export type StorageLocation =
   | { readonly kind: 'identity'; readonly endpoint: string; readonly clientId?: string }
 
 /** A storage setting that can't be used. The message names the setting and the fix, and never its value. */
-export class StorageSettingError extends Error {
+export class StorageSettingError extends OperatorError {
   override readonly name = 'StorageSettingError'
-  readonly operatorMessage: string
-  constructor(message: string) {
-    super(message)
-    this.operatorMessage = message
-  }
 }
 
 const LOOPBACK =

@@ -1,16 +1,7 @@
 import { expect, test } from 'vitest'
-import type { BaseContext, GatewayRequest } from '../pipeline/index.ts'
+import { baseContext, request } from '../../../../test/support/room.ts'
 import type { TargetSettings } from '../policy/index.ts'
-import { connect, type Routed, targetOf, upstream } from './index.ts'
-
-const request: GatewayRequest = {
-  method: 'POST',
-  url: new URL('http://127.0.0.1/'),
-  headers: new Headers(),
-  body: null,
-  clientAddress: 'test',
-  signal: new AbortController().signal,
-}
+import { connect, targetOf, upstream } from './index.ts'
 
 test.each([undefined, '2024-10-21'])(
   'a token that never comes ends at the deadline like any call (API %s)',
@@ -27,10 +18,8 @@ test.each([undefined, '2024-10-21'])(
       firstByteMs: 100,
       totalMs: 100,
     })
-    const context: BaseContext & Routed = {
-      refuse: ({ status }) => new Response(null, { status }),
-      record: { requestId: 'r' },
-      log: () => {},
+    const context = {
+      ...baseContext(),
       routed: { route: 'generate', target: targetOf(settings), cache: undefined, body: { model: 'd', messages: [] } },
     }
     expect((await handler(request, context)).status).toBe(502)
@@ -49,10 +38,11 @@ test('a token that can’t be had is told to the operator, not to the caller', a
   const token = () => Promise.reject(Object.assign(new Error('SECRET'), { name: 'CredentialUnavailableError' }))
   const lines: unknown[] = []
   const handler = upstream({ connect: connect({ token }), firstByteMs: 100, totalMs: 100 })
-  const context: BaseContext & Routed = {
-    refuse: (refusal) => Response.json(refusal, { status: refusal.status }),
-    record: { requestId: 'r' },
-    log: (_level, event, fields) => lines.push({ event, ...fields }),
+  const context = {
+    ...baseContext({
+      refuse: (refusal) => Response.json(refusal, { status: refusal.status }),
+      log: (_level, event, fields) => lines.push({ event, ...fields }),
+    }),
     routed: { route: 'generate', target: targetOf(settings), cache: undefined, body: { model: 'd', messages: [] } },
   }
   const response = await handler(request, context)
