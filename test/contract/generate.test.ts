@@ -197,6 +197,17 @@ describe('a request that is refused', () => {
     expect(answer.body).toEqual({ error: 'Internal Server Error: LLM service is not configured.' })
   })
 
+  test('by an app whose settings are wrong: a 500 that tells nothing, and a log line that tells all', async () => {
+    const settings = { TOLLGATE_STORAGE: inject('azurite'), TOLLGATE_MAX_BODY_BYTES: 'big' }
+    const broken = await startHost(settings, BARE_HOST)
+    const answer = await generate(broken, '{"prompt":"a"}', { 'x-api-key': key, 'x-request-id': 'mine' })
+    await broken.stop()
+    expect(answer).toMatchObject({ status: 500, body: { error: 'An internal server error occurred.' } })
+    expect(answer.headers.get('x-request-id')).toBe('mine')
+    expect(broken.output()).toMatch(/not configured.*TOLLGATE_MAX_BODY_BYTES must be a whole number/)
+    expect(broken.output()).toMatch(/"event":"fault","requestId":"mine".*TOLLGATE_MAX_BODY_BYTES/)
+  })
+
   test('for a plan that the policy has lost', async () => {
     const lost = await newKey(open, unique('lost'), 'gone')
     expect(await generate(host, '{"prompt":"a"}', { 'x-api-key': lost })).toMatchObject({ status: 403 })

@@ -41,7 +41,9 @@ if (!(Number.parseInt(stdout, 10) >= 24)) {
 if (script !== undefined) process.exit(run('node', [join(root, script)], 'inherit').status ?? 1)
 
 function run(command, args, stdio) {
-  return spawnSync(command, args, { cwd: root, stdio, encoding: 'utf8', shell: process.platform === 'win32' })
+  // On Windows npm is a script, which only a shell can run.
+  const shell = process.platform === 'win32' && command === 'npm'
+  return spawnSync(command, args, { cwd: root, stdio, encoding: 'utf8', shell })
 }
 
 function fail(message) {
