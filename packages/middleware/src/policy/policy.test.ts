@@ -99,6 +99,7 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
       'limits[1]',
     ],
     ['two limits for one period', plan({ requests: 1, per: '1m' }, { requests: 2, per: '1m' }), 'limits[1]'],
+    ['more than can be counted exactly', plan({ requests: 1_000_000, per: '365d' }), 'counted exactly'],
     ['a quota', plan({ requests: 10, per: 'month' }), 'not enforced by this version yet'],
     ['a token limit', plan({ tokens: 10, per: '1m' }), "'tokens' are not enforced"],
     ['a budget', plan({ usd: 5, per: 'month' }), "'usd' are not enforced"],

@@ -39,6 +39,9 @@ function limitFault(limit: LimitDocument): string | undefined {
   if (!DURATION.test(limit.per)) {
     return `quotas per ${limit.per} are not enforced by this version yet. Use a duration such as 1h or 1d.`
   }
+  if ((limit.requests + (limit.burst ?? 0)) * durationMs(limit.per) > Number.MAX_SAFE_INTEGER) {
+    return 'too many requests in too long a period to be counted exactly. Make one of them smaller.'
+  }
   if (limit.strict && limit.burst) return "'strict' and 'burst' contradict each other. Remove one."
   if (limit.strict && limit.requests < 4) return "'strict' needs at least 4 requests."
   if (limit.strict && durationMs(limit.per) < MIN_STRICT_MS) {
