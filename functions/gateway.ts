@@ -40,7 +40,7 @@ const wallClock = () => Date.now()
 const KEY_MAX_AGE_MS = 30_000
 const NEAR_CACHE = { maxBytes: 64 * 1024 * 1024, maxAgeMs: 60_000 }
 
-/** Lookups of made-up keys: one a second for each address beyond a first 60, twenty a second for the instance. */
+/** Lookups of made-up keys: a first 60 for each network and one a second from then on; twenty a second for all of those. */
 const UNKNOWN_KEYS = {
   each: { capacity: 60, refill: 1, periodMs: 1_000 },
   total: { capacity: 600, refill: 20, periodMs: 1_000 },

@@ -18,7 +18,7 @@ const OPTIONAL_FIELDS: Readonly<Record<string, { readonly is: (value: unknown) =
   system: { is: (value) => typeof value === 'string', what: 'a string' },
   model: { is: (value) => typeof value === 'string', what: 'a string' },
   temperature: { is: (value) => typeof value === 'number' && value >= 0 && value <= 2, what: 'a number from 0 to 2' },
-  max_tokens: { is: (value) => Number.isSafeInteger(value) && Number(value) >= 1, what: 'a positive integer' },
+  max_tokens: { is: (value) => Number.isInteger(value) && Number(value) >= 1, what: 'a positive integer' },
 }
 
 interface GenerateBody {

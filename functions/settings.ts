@@ -44,8 +44,8 @@ export function readSettings(env: Environment, root: string): Settings {
   const storage = storageLocation(env)
   if (storage === undefined) {
     throw new SettingsError(
-      'No storage is configured: set TOLLGATE_STORAGE to a connection string, to https://<account>.table.core.windows.net ' +
-        'or to memory: (or give the Function app its own account by AzureWebJobsStorage).',
+      'No storage is configured: set TOLLGATE_STORAGE to a connection string or to ' +
+        'https://<account>.table.core.windows.net (or give the Function app its own account by AzureWebJobsStorage).',
     )
   }
   return {

@@ -98,6 +98,11 @@ describe('a completion', () => {
     })
   })
 
+  test('caps max_tokens however large it is', async () => {
+    await post('{"prompt":"Why?","max_tokens":99999999999999999999}')
+    expect(upstream.calls[0]?.body.max_tokens).toBe(1000)
+  })
+
   test.each([
     ['no usage', answering(({ usage: _, ...answer }) => answer), { usage: { prompt_tokens: null } }],
     [

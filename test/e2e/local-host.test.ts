@@ -68,17 +68,22 @@ describe('the local host', () => {
     expect((await get('/v1/unrouted')).status).toBe(201)
   })
 
-  test('takes a path for a path, whatever it looks like', async () => {
+  test.each([
+    ['//evil.example/v1/unrouted', 404],
+    ['http://evil.example/v1/unrouted', 400],
+    ['http://localhost:1/v1/unrouted', 201],
+    ['*', 400],
+  ])('answers the request target %s with %i', async (path, status) => {
     const { port } = new URL(host.url)
     const got = await new Promise((resolve, reject) => {
-      const request = httpRequest({ port, host: '127.0.0.1', path: '//evil.example/v1/unrouted' }, (response) => {
+      const request = httpRequest({ port, host: '127.0.0.1', path }, (response) => {
         response.resume()
         resolve(response.statusCode)
       })
       request.on('error', reject)
       request.end()
     })
-    expect(got).toBe(404)
+    expect(got).toBe(status)
   })
 
   test('says plainly what it does not serve yet', async () => {

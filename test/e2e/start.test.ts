@@ -43,9 +43,14 @@ const demoKey = () => readFileSync(join(data, 'demo-key'), 'utf8').trim()
 const ask = (host: Pick<RunningHost, 'url'>, prompt: string, key = demoKey()) =>
   generate(host, JSON.stringify({ prompt }), { 'x-api-key': key })
 
-async function tollgate(...args: string[]): Promise<{ stdout: string; stderr: string; code: number }> {
+const tollgate = (...args: string[]) => tollgateWith({}, ...args)
+
+async function tollgateWith(
+  settings: Record<string, string>,
+  ...args: string[]
+): Promise<{ stdout: string; stderr: string; code: number }> {
   const run = promisify(execFile)(process.execPath, [join(ROOT, 'packages/cli/src/tollgate.ts'), ...args], {
-    env: cleanEnv({ TOLLGATE_LOCAL_DATA: data }),
+    env: cleanEnv({ TOLLGATE_LOCAL_DATA: data, ...settings }),
   })
   return run.then(
     ({ stdout, stderr }) => ({ stdout, stderr, code: 0 }),
@@ -147,7 +152,7 @@ describe('npm start', () => {
 
   test('makes no key in storage that is not its own', async () => {
     const host = await start({ TOLLGATE_STORAGE: 'memory:' })
-    expect(host.output()).toContain('No demo key is made in storage of your own')
+    expect(host.output()).toContain('no key can be made and every request is a 401')
     expect(host.output()).not.toContain('tg_')
     expect(azuritePid()).toBeUndefined()
   })
@@ -238,6 +243,17 @@ describe('tollgate keys create', () => {
     expect(stdout.trim().split('\n')).toHaveLength(1)
     const second = await tollgate('keys', 'create', '--consumer', 'alice')
     expect(second.stdout).toContain("Key for consumer 'alice' on plan 'default'")
+  })
+
+  test('makes no key that the gateway would refuse, for a consumer whose plan the policy has lost', async () => {
+    await tollgate('keys', 'create', '--consumer', 'alice')
+    const policy = join(data, 'policy.yaml')
+    writeFileSync(policy, 'plans: { pro: { limits: [] } }\n')
+    const { code, stderr } = await tollgateWith({ TOLLGATE_POLICY: policy }, 'keys', 'create', '--consumer', 'alice')
+    expect([code, stderr]).toEqual([
+      1,
+      "Consumer 'alice' is on plan 'default', which the policy doesn't have. It has: pro.\n",
+    ])
   })
 
   test.each([

@@ -2,7 +2,13 @@ import { issueKey, type OpenTable, tableConsumerStore } from '@tollgate/middlewa
 
 /** A key for a new consumer, in the tables that a host under test reads. */
 export async function newKey(open: OpenTable, consumer: string, plan = 'default'): Promise<string> {
-  const { key } = await issueKey(tableConsumerStore(open), { consumer, plan, defaultPlan: undefined, now: Date.now() })
+  const { key } = await issueKey(tableConsumerStore(open), {
+    consumer,
+    plan,
+    defaultPlan: undefined,
+    plans: [plan],
+    now: Date.now(),
+  })
   return key
 }
 

@@ -26,7 +26,7 @@ export async function keysCreate(options: KeysCreateOptions, root: string, env: 
       throw new CommandFault("TOLLGATE_STORAGE is 'memory:', which no other process can reach. A key needs tables.")
     }
     const store = tableConsumerStore(openTables(storage.location))
-    const issued = await issueKey(store, { consumer, plan, defaultPlan, now: Date.now() })
+    const issued = await issueKey(store, { consumer, plan, defaultPlan, plans: [...plans.keys()], now: Date.now() })
     if (options.json) return JSON.stringify(issued)
     return [
       `Key for consumer '${issued.consumer}' on plan '${issued.plan}' (id ${issued.id}). It is shown only now:`,

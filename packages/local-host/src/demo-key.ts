@@ -25,7 +25,13 @@ export async function demoKey(
   const kept = read(file)
   const consumer = `demo-${plan}`
   if (kept !== undefined && (await works(kept, consumer, store))) return kept
-  const { key } = await issueKey(store, { consumer, plan: undefined, defaultPlan: plan, now: Date.now() })
+  const { key } = await issueKey(store, {
+    consumer,
+    plan: undefined,
+    defaultPlan: plan,
+    plans: [plan],
+    now: Date.now(),
+  })
   writeFileSync(file, `${key}\n`, { mode: 0o600 })
   chmodSync(file, 0o600)
   return key

@@ -55,7 +55,17 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
   server.serve({ app, triggers: http })
 
   const functions = http.map(({ methods, path }) => `${[...methods].join(',')} ${server.url}/${path}`)
-  console.log(welcome({ url: server.url, tables: storage.text, model, functions, notes: notes(local, other), demo }))
+  console.log(
+    welcome({
+      url: server.url,
+      tables: storage.text,
+      model,
+      functions,
+      notes: notes(local, other),
+      demo,
+      inMemory: storage.location.kind === 'memory',
+    }),
+  )
 }
 
 async function listen(env: NodeJS.ProcessEnv, local: LocalSettings, log: WorkerLog): Promise<HostServer> {

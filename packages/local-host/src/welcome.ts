@@ -6,6 +6,8 @@ export interface Welcome {
   readonly notes: readonly string[]
   /** `undefined` where none was made, because the storage is the user's own. */
   readonly demo: Demo | undefined
+  /** Whether keys can be made at all: storage in memory is this process's alone. */
+  readonly inMemory: boolean
 }
 
 export interface Demo {
@@ -15,7 +17,7 @@ export interface Demo {
 }
 
 /** What `npm start` prints when all is up: what runs, and commands to try. */
-export function welcome({ url, tables, model, functions, notes, demo }: Welcome): string {
+export function welcome({ url, tables, model, functions, notes, demo, inMemory }: Welcome): string {
   const lines = [
     '',
     `Tollgate runs on ${url} (a development host: not for production)`,
@@ -25,7 +27,7 @@ export function welcome({ url, tables, model, functions, notes, demo }: Welcome)
     ...functions.map((text, index) => `  ${index === 0 ? 'functions ' : '          '} ${text}`),
     ...notes.map((text) => `  note       ${text}`),
     '',
-    ...(demo === undefined ? ownKey(url) : tryOut(url, demo)),
+    ...(demo !== undefined ? tryOut(url, demo) : inMemory ? noKey() : ownKey(url)),
     '',
     'Ctrl-C stops it.',
     '',
@@ -59,6 +61,13 @@ function exceed({ quota, periodMs, capacity }: NonNullable<Demo['limit']>, url: 
     `  # ${capacity + 1} in a row: the plan has ${quota} in ${periodMs / 1000} s and takes ${capacity} at once, so this ends in 429`,
     `  for i in $(seq ${capacity + 1}); do ${ask}; done`,
     '',
+  ]
+}
+
+function noKey(): string[] {
+  return [
+    'TOLLGATE_STORAGE is memory:, which no other process can reach, so no key can be made and every request is a 401.',
+    'Leave it out for tables that are kept.',
   ]
 }
 

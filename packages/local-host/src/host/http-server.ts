@@ -44,7 +44,9 @@ export async function openHostServer({ host, port, log }: HostServerOptions): Pr
   let served: Served | undefined
   const server = createServer((request, response) => {
     answer(request, response, host, served, log).catch((error: unknown) => {
-      if (!(error instanceof Refused)) {
+      if (request.destroyed && !request.complete) {
+        log('information', 'Host', `${request.method} ${request.url?.split('?')[0]}: the client left`)
+      } else if (!(error instanceof Refused)) {
         log('error', 'Host', `${request.method} ${request.url?.split('?')[0]}: ${(error as Error)?.stack ?? error}`)
       }
       refuse(response, error)
@@ -92,9 +94,9 @@ async function answer(
   }
   if (served === undefined) throw new Refused(503, 'The Function app is still starting.')
 
-  // Joined, not resolved: a target such as //other/path must not name another host.
-  const url = request.url?.startsWith('/') ? URL.parse(`http://${request.headers.host}${request.url}`) : null
-  if (url === null) throw new Refused(400, 'The request target is no path.')
+  const url = targetOf(request)
+  if (url === null || !isOwnHost(url.host, boundTo))
+    throw new Refused(400, 'The request target is no path of this host.')
   const found = findTrigger(served.triggers, request.method ?? '', url.pathname)
   // As in the cloud: a known route with another method is a 404 too.
   if (found === undefined) throw new Refused(404, `No function answers ${request.method} ${url.pathname}.`)
@@ -107,6 +109,12 @@ async function answer(
   }
   const result = await invokeHttp(served.app, trigger.registered, await toRpc(request, url, params), log)
   writeResult(response, result)
+}
+
+/** A path, or an absolute URL (RFC 9112, section 3.2). A path is joined, not resolved: //other/path names no host. */
+function targetOf({ url = '', headers }: IncomingMessage): URL | null {
+  if (url.startsWith('/')) return URL.parse(`http://${headers.host}${url}`)
+  return url.startsWith('http://') ? URL.parse(url) : null
 }
 
 function findTrigger(triggers: readonly HttpTrigger[], method: string, pathname: string) {

@@ -22,6 +22,12 @@ describe('local.settings.json', () => {
     expect(applied).toEqual({ overridden: ['SET'], port: 7080, cors: true })
   })
 
+  test('may begin with a byte order mark', () => {
+    const env: NodeJS.ProcessEnv = {}
+    applyLocalSettings(folderWith('\uFEFF{"Values":{"A":"1"}}'), env)
+    expect(env).toEqual({ A: '1' })
+  })
+
   test('may be absent, or say nothing', () => {
     const nothing = { overridden: [], port: undefined, cors: false }
     expect(applyLocalSettings(mkdtempSync(join(tmpdir(), 'tollgate-settings-')), {})).toEqual(nothing)

@@ -46,7 +46,8 @@ export function applyLocalSettings(root: string, env: NodeJS.ProcessEnv): LocalS
 
 function parse(text: string): LocalSettingsFile {
   try {
-    return JSON.parse(text)
+    // Editors on Windows like to begin a file with a byte order mark.
+    return JSON.parse(text.replace(/^\uFEFF/, ''))
   } catch {
     throw new LocalSettingsError('local.settings.json is not valid JSON.')
   }

@@ -17,6 +17,8 @@ export interface IssueKeyOptions {
   readonly plan: string | undefined
   /** The plan of a new consumer where none is named. */
   readonly defaultPlan: string | undefined
+  /** The plans that the policy has: a key on any other would be refused by the gateway. */
+  readonly plans: readonly string[]
   /** Milliseconds since 1970. */
   readonly now: number
 }
@@ -29,10 +31,16 @@ export class IssueKeyError extends OperatorError {
 /**
  * Makes a key for a consumer, and the consumer if it is new.
  *
- * @throws IssueKeyError when the consumer is on another plan, or new and without one.
+ * @throws IssueKeyError when the consumer is on another plan, or on one that the policy lacks, or new and without one.
  */
 export async function issueKey(store: ConsumerStore, options: IssueKeyOptions): Promise<IssuedKey> {
   const plan = await planOf(store, options)
+  if (!options.plans.includes(plan)) {
+    const known = options.plans.join(', ')
+    throw new IssueKeyError(
+      `Consumer '${options.consumer}' is on plan '${plan}', which the policy doesn't have. It has: ${known}.`,
+    )
+  }
   const key = generateKey()
   const parsed = parseKey(key)
   if (parsed === undefined) throw new Error('A generated key did not parse')

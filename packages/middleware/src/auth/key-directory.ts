@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
 import { withDeadline } from '../pipeline/index.ts'
+import { clientNetwork } from './client-network.ts'
 import type { Consumer, KeyRecord } from './consumer.ts'
 import type { ConsumerStore } from './store.ts'
 
@@ -13,12 +14,18 @@ export interface KnownKey {
 /** A guarded lookup is one that was not made: `retryAfterMs` says when it may be. */
 export type Lookup = { readonly known: KnownKey | undefined } | { readonly retryAfterMs: number }
 
-/** Limits what lookups of ids that turn out to be made up may cost, for each client address. */
+/** Limits what lookups of ids that turn out to be made up may cost, for each client network. */
 export interface LookupGuard {
-  /** Milliseconds until the address may look up another unknown id; 0 if it may now. */
-  waitFor(address: string): number
+  /** Milliseconds until the network may look up another unknown id; 0 if it may now. */
+  waitFor(network: string): number
   /** Counts a lookup that found nothing. */
-  charge(address: string): void
+  charge(network: string): void
+}
+
+interface Answer {
+  readonly known: KnownKey | undefined
+  /** Monotonic milliseconds. */
+  readonly until: number
 }
 
 export interface KeyDirectoryOptions {
@@ -38,16 +45,20 @@ const MAX_NEW_LOOKUPS = 32
 
 /**
  * Finds keys by public id and remembers what it found, bounded in number and age. Concurrent lookups of one id share
- * one call. Only ids that turn out to be unknown count against the guard, and an id that was seen valid before is exempt
- * from it, so a flood of made-up keys can't shut out known callers, and many new valid ones only wait their turn.
+ * one call. Only ids that turn out to be unknown count against the guard, by the client's network. An id that was seen
+ * valid before is exempt from it, and so is a network that was not charged lately: a flood of made-up keys can't shut
+ * out anyone else, and many new valid keys only wait their turn.
  */
 export function keyDirectory(options: KeyDirectoryOptions): (publicId: string, address: string) => Promise<Lookup> {
   const { store, guard, maxAgeMs, deadlineMs, now } = options
-  const answers = new LRUCache<string, { readonly known: KnownKey | undefined; readonly until: number }>({
-    max: MAX_KEYS,
-  })
-  const lookups = new Map<string, Promise<Lookup>>()
+  const answers = new LRUCache<string, Answer>({ max: MAX_KEYS })
+  const lookups = new Map<string, Promise<KnownKey | undefined>>()
   const takingTurns = pLimit(MAX_NEW_LOOKUPS)
+
+  function freshAnswer(publicId: string): Answer | undefined {
+    const answer = answers.get(publicId)
+    return answer !== undefined && now() < answer.until ? answer : undefined
+  }
 
   async function ask(publicId: string): Promise<KnownKey | undefined> {
     const asked = now()
@@ -61,28 +72,32 @@ export function keyDirectory(options: KeyDirectoryOptions): (publicId: string, a
     return known
   }
 
-  async function askGuarded(publicId: string, address: string, signal: AbortSignal): Promise<Lookup> {
+  function askOnce(publicId: string): Promise<KnownKey | undefined> {
+    const underWay = lookups.get(publicId)
+    if (underWay !== undefined) return underWay
+    const lookup = ask(publicId).finally(() => lookups.delete(publicId))
+    lookups.set(publicId, lookup)
+    return lookup
+  }
+
+  async function askGuarded(publicId: string, network: string, signal: AbortSignal): Promise<Lookup> {
     signal.throwIfAborted()
-    const retryAfterMs = guard.waitFor(address)
+    const answer = freshAnswer(publicId)
+    if (answer !== undefined) return answer
+    const retryAfterMs = guard.waitFor(network)
     if (retryAfterMs > 0) return { retryAfterMs }
-    const known = await ask(publicId)
-    if (known === undefined) guard.charge(address)
+    const mine = !lookups.has(publicId)
+    const known = await askOnce(publicId)
+    if (mine && known === undefined) guard.charge(network)
     return { known }
   }
 
-  async function askFor(publicId: string, address: string, seenValid: boolean): Promise<Lookup> {
-    if (seenValid) return { known: await ask(publicId) }
+  return async function find(publicId, address) {
+    const answer = freshAnswer(publicId)
+    if (answer !== undefined) return answer
+    if (answers.get(publicId)?.known !== undefined) return { known: await askOnce(publicId) }
+    const network = clientNetwork(address)
     // A deadline of its own, for waiting in turn counts too.
-    return withDeadline(deadlineMs, (signal) => takingTurns(() => askGuarded(publicId, address, signal)))
-  }
-
-  return function find(publicId, address) {
-    const answer = answers.get(publicId)
-    if (answer !== undefined && now() < answer.until) return Promise.resolve({ known: answer.known })
-    const underWay = lookups.get(publicId)
-    if (underWay !== undefined) return underWay
-    const lookup = askFor(publicId, address, answer?.known !== undefined).finally(() => lookups.delete(publicId))
-    lookups.set(publicId, lookup)
-    return lookup
+    return withDeadline(deadlineMs, (signal) => takingTurns(() => askGuarded(publicId, network, signal)))
   }
 }

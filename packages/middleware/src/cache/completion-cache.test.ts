@@ -63,6 +63,14 @@ describe('the completion cache', () => {
     expect(asked).toBe(2)
   })
 
+  test('keeps to a shorter time as soon as the route says so', async () => {
+    const ask = gate(memory())
+    await ask()
+    time += 10_000
+    expect((await ask({ cache: { ttlMs: 11_000, sampled: true } })).status).toBe('tollgate; hit; ttl=1')
+    expect((await ask({ cache: { ttlMs: 10_000, sampled: true } })).status).toBe('tollgate; fwd=miss; stored')
+  })
+
   test('is the consumer’s alone', async () => {
     const ask = gate(memory())
     await ask({}, 'alice')

@@ -47,9 +47,11 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
 
     const entry = await lookUp(key, context)
     const now = wallClock()
-    if (entry !== undefined && now < entry.expiresAt) {
+    // The route's rule may have become shorter since the entry was stored.
+    const freshUntil = entry && Math.min(entry.expiresAt, entry.storedAt + cache.ttlMs)
+    if (entry !== undefined && freshUntil !== undefined && now < freshUntil) {
       record.cache = 'hit'
-      return replay(entry, now)
+      return replay(entry, now, freshUntil)
     }
     record.cache = 'miss'
     const response = await next()
@@ -98,9 +100,9 @@ function isStorable(body: Uint8Array): boolean {
   return answer?.choices.every(({ finish_reason }) => finish_reason === 'stop' || finish_reason === 'length') ?? false
 }
 
-function replay(entry: CacheEntry, now: number): Response {
+function replay(entry: CacheEntry, now: number, freshUntil: number): Response {
   const age = Math.max(0, Math.floor((now - entry.storedAt) / 1000))
-  const ttl = Math.floor((entry.expiresAt - now) / 1000)
+  const ttl = Math.floor((freshUntil - now) / 1000)
   return new Response(Buffer.from(entry.body), {
     status: 200,
     headers: { 'content-type': 'application/json', age: String(age), 'cache-status': hitStatus(ttl) },

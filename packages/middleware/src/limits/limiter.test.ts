@@ -311,6 +311,13 @@ describe('a limiter whose store fails', () => {
     await expect(instance(dead).admit('alice', LIMITS)).rejects.toEqual(failure('store_failed'))
   })
 
+  test('tells what the store said, though its own deadline came last', async () => {
+    const refused = Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })
+    const dead: CounterStore = { read: () => Promise.reject(refused), writeIfMatch: () => Promise.reject(refused) }
+    const gate = limiter({ store: dead, now: () => performance.now(), deadlineMs: 100 })
+    await expect(gate.admit('alice', LIMITS)).rejects.toMatchObject({ code: 'store_failed', cause: refused })
+  })
+
   test('does not wait for a store that hangs and ignores its signal', async () => {
     const hanging: CounterStore = { read: () => new Promise(() => {}), writeIfMatch: () => new Promise(() => {}) }
     const gate = limiter({ store: hanging, now: () => performance.now(), deadlineMs: 50 })

@@ -66,7 +66,9 @@ const MAX_CERTAINTY_MS = 10_000
  */
 export function limiter(options: LimiterOptions): Limiter {
   const { now, deadlineMs, random = Math.random } = options
-  const withdrawal = { ...options, clock: storeClock(now), random }
+  // A flight gives up a little before those that wait for it do, so that they learn what was wrong.
+  const flightMs = deadlineMs - Math.min(50, deadlineMs / 10)
+  const withdrawal = { ...options, deadlineMs: flightMs, clock: storeClock(now), random }
   const subjects = new LRUCache<string, SubjectState>({ max: MAX_SUBJECTS })
 
   async function fly(subject: string, state: SubjectState): Promise<void> {
@@ -76,6 +78,7 @@ export function limiter(options: LimiterOptions): Limiter {
       // Those that came with other limits (the policy has changed) take a flight of their own.
       const batch = state.waiting.filter((waiter) => waiter.limits === limits && now() < waiter.until)
       state.waiting = state.waiting.filter((waiter) => waiter.limits !== limits)
+      if (batch.length === 0) continue
       try {
         await land(subject, state, limits, batch)
       } catch (error) {

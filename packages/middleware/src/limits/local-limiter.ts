@@ -3,7 +3,7 @@ import { available, type Bucket, type BucketSize, fullBucket, roll, take, waitFo
 
 export interface LocalLimiterOptions {
   readonly each: BucketSize
-  /** All keys together. */
+  /** All keys that are charged, together. */
   readonly total: BucketSize
   /** Milliseconds on a monotonic clock. */
   readonly now: () => number
@@ -11,9 +11,12 @@ export interface LocalLimiterOptions {
 
 /** A limit of this process alone, for what must not cost a storage call. Never for what a consumer was promised. */
 export interface LocalLimiter {
-  /** Milliseconds until both the key's bucket and the total have room for one; 0 if they have. */
+  /**
+   * Milliseconds until there is room for one; 0 if there is. A key that has not been charged lately has room whatever
+   * the others did: the total bounds those that are charged, and shuts out nobody else.
+   */
   waitFor(key: string): number
-  /** Takes one from both, as far as there is any. */
+  /** Takes one from the key's bucket and from the total, as far as there is any. */
   charge(key: string): void
 }
 
@@ -26,7 +29,9 @@ export function localLimiter({ each, total, now }: LocalLimiterOptions): LocalLi
   return {
     waitFor(key) {
       const at = Math.floor(now())
-      return Math.max(waitFor(own(key, at), each, at), waitFor(roll(all, total, at), total, at))
+      const bucket = own(key, at)
+      if (available(bucket, each) >= each.capacity) return 0
+      return Math.max(waitFor(bucket, each, at), waitFor(roll(all, total, at), total, at))
     },
     charge(key) {
       const at = Math.floor(now())

@@ -21,7 +21,7 @@ export interface RateLimitOptions<Needs extends object> {
 /**
  * Admits a request if its subject's limits have room, else refuses with 429 (`rate_limit_exceeded`) and `Retry-After`.
  * 503 (`store_unavailable`) when the limits can't be checked: an unreachable store never admits.
- * Every answer that passed here tells where the limits stand.
+ * Every answer that passes back through here tells where the limits stand; the 500 of a fault does not.
  *
  * @example
  * pipeline().use(authenticate(…)).use(rateLimit({ limiter, subject: ({ consumer }) => ({ id: consumer.id, limits }) }))

@@ -53,7 +53,8 @@ export async function withdraw(
   const deadline = now() + deadlineMs
   const call = <T>(work: (signal: AbortSignal) => Promise<T>) =>
     withDeadline(Math.max(1, deadline - now()), work).catch((error) => {
-      cause = error
+      // Our own deadline says less than what the store said before it.
+      if (cause === undefined || !isTimeout(error)) cause = error
       return undefined
     })
   let failure: LimiterUnavailable['code'] = 'store_failed'
@@ -78,4 +79,8 @@ export async function withdraw(
     failure = written === false ? 'contention' : 'store_failed'
   }
   throw new LimiterUnavailable(failure, cause)
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException && error.name === 'TimeoutError'
 }

@@ -117,6 +117,46 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
     expect(faultOf(document)).toContain(expected)
   })
 
+  test.each<[string, unknown, string]>([
+    ['no plans at all', { plans: {} }, 'plans: there is none'],
+    [
+      'a cache that is true',
+      { routes: { generate: { cache: true } } },
+      'routes.generate.cache: must be false, or {ttl',
+    ],
+    ['a ttl that is a number', { routes: { generate: { cache: { ttl: 60 } } } }, 'routes.generate.cache.ttl'],
+    [
+      'a literal key',
+      target({ openai: { model: 'm', key: 'sk-1' } }),
+      'models.m.targets[0].openai.key: must be {env: NAME}',
+    ],
+    [
+      'an endpoint that is none',
+      target({ openai: { model: 'm', baseUrl: 7 } }),
+      'openai.baseUrl: must be a URL, or {env: NAME}',
+    ],
+    ['a target that is text', target('gpt-4' as never), 'models.m.targets[0]: must be {azure: …} or {openai: …}'],
+    ['a limit that is a number', plan(10 as never), 'plans.free.limits[0]: must be a limit such as {requests'],
+    [
+      'a period that is a number',
+      plan({ requests: 10, per: 60 }),
+      'plans.free.limits[0].per: must be a duration such as',
+    ],
+  ])('%s, with what would be right', (_what, document, expected) => {
+    expect(faultOf(document)).toContain(expected)
+  })
+
+  test('what is not enforced, what may not be reached and what is missing, together', () => {
+    const message = faultOf({
+      global: { limits: [] },
+      models: { small: { targets: [{ openai: { model: 'm', baseUrl: 'https://evil.example/v1' } }] } },
+      routes: { generate: { model: 'small' } },
+    })
+    expect(message).toContain('global')
+    expect(message).toContain('TOLLGATE_TARGET_HOSTS')
+    expect(message).not.toContain("no model 'small'")
+  })
+
   test('all faults at once', () => {
     const message = faultOf({
       plans: { a: { limits: [{ requests: 0, per: '1m' }] }, b: { limits: [{ concurrent: 0 }] } },

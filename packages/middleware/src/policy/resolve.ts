@@ -24,14 +24,15 @@ const DEFAULT_TTL = '1h'
 /**
  * Checks a document and fills in the defaults; `{}` is the policy without a file.
  *
- * @throws PolicyError with the path and fix of every fault; nothing of a faulty document is used.
+ * @throws PolicyError with the path and fix of every fault that can be told at once: first those of the form, then
+ * those of the meaning. Nothing of a faulty document is used.
  */
 export function resolvePolicy(document: unknown, options: ResolveOptions): Policy {
-  const checked = checkDocument(document, options.source)
-  const faults: string[] = []
+  const checked = parseDocument(document, options.source)
+  const faults = unsupported(checked)
   const models = resolveModels(checked.models ?? {}, options, faults)
   const generate = routeOf(checked.routes?.generate ?? {})
-  if (generate.model !== DEFAULT_MODEL && !models.has(generate.model)) {
+  if (generate.model !== DEFAULT_MODEL && checked.models?.[generate.model] === undefined) {
     faults.push(`routes.generate.model: there is no model '${generate.model}' under models.`)
   }
   if (faults.length > 0) throw new PolicyError(options.source, faults)
@@ -46,16 +47,16 @@ export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan'> {
 
 /** @throws PolicyError */
 export function outline(document: unknown, source: string): PolicyOutline {
-  const checked = checkDocument(document, source)
+  const checked = parseDocument(document, source)
+  const faults = unsupported(checked)
+  if (faults.length > 0) throw new PolicyError(source, faults)
   const { model } = routeOf(checked.routes?.generate ?? {})
   return { ...plansOf(checked), generateModel: checked.models?.[model] === undefined ? undefined : model }
 }
 
-function checkDocument(document: unknown, source: string): PolicyDocument {
+function parseDocument(document: unknown, source: string): PolicyDocument {
   const parsed = policySchema.safeParse(document)
   if (!parsed.success) throw new PolicyError(source, parsed.error.issues.flatMap(schemaFaults))
-  const faults = unsupported(parsed.data)
-  if (faults.length > 0) throw new PolicyError(source, faults)
   return parsed.data
 }
 
@@ -113,13 +114,21 @@ function dropUndefined(cache: { ttl?: string | undefined; sampled?: boolean | un
   }
 }
 
-/** A union's faults are told for the branch that the author most likely meant: the one with the fewest. */
+/**
+ * A union's faults are told for the branch that the author most likely meant: of those of the value's kind, the one with
+ * the fewest. Where the value is of no branch's kind, the union's own message says what would be.
+ */
 function schemaFaults(issue: z.core.$ZodIssue): string[] {
-  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
-    const closest = issue.errors.reduce((best, branch) => (branch.length < best.length ? branch : best))
-    return closest.flatMap((inner) => schemaFaults({ ...inner, path: [...issue.path, ...inner.path] }))
+  if (issue.code === 'invalid_union') {
+    const ofItsKind = issue.errors.filter((branch) => !branch.some(isWrongKind))
+    const [meant] = ofItsKind.toSorted((a, b) => a.length - b.length)
+    if (meant) return meant.flatMap((inner) => schemaFaults({ ...inner, path: [...issue.path, ...inner.path] }))
   }
   return [`${pathOf(issue.path) || 'the document'}: ${issue.message}`]
+}
+
+function isWrongKind({ path, code }: z.core.$ZodIssue): boolean {
+  return path.length === 0 && code !== 'unrecognized_keys'
 }
 
 function pathOf(path: readonly PropertyKey[]): string {

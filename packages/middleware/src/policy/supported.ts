@@ -20,6 +20,9 @@ export function unsupported(document: PolicyDocument): string[] {
       }
     })
   }
+  if (document.plans !== undefined && Object.keys(document.plans).length === 0) {
+    faults.push('plans: there is none, so nobody could get in. Name one, or leave plans out for the default.')
+  }
   if (document.global !== undefined) {
     faults.push('global: limits on all consumers together are not enforced by this version yet. Remove it.')
   }

@@ -1,4 +1,5 @@
 import type { GetTableEntityOptions, TableClient, TableServiceClientOptions } from '@azure/data-tables'
+import type { TokenCredential } from '@azure/identity'
 import type { StorageLocation } from './location.ts'
 
 /** Opens tables by name. The SDK (about 0.15 s to load) is loaded when the first one is used. */
@@ -10,11 +11,25 @@ export type TableName = 'tollgateconsumers' | 'tollgatekeys' | 'tollgatecounters
  * The tables of one storage account. A table is made when it is first missed, so a warm start pays nothing for it.
  * The client's own retries are off: a repeated write can't tell its own success from another's.
  */
-export function openTables(location: Exclude<StorageLocation, { kind: 'memory' }>): OpenTable {
-  return (name) => once(() => connect(location, name))
+export function openTables(location: TableLocation): OpenTable {
+  const credential = once(() => openCredential(location))
+  return (name) => once(() => connect(location, name, credential))
 }
 
-async function connect(location: Exclude<StorageLocation, { kind: 'memory' }>, name: TableName): Promise<TableClient> {
+type TableLocation = Exclude<StorageLocation, { kind: 'memory' }>
+
+/** One for all tables, so that they share its token. */
+async function openCredential(location: TableLocation): Promise<TokenCredential> {
+  const { DefaultAzureCredential } = await import('@azure/identity')
+  const clientId = location.kind === 'identity' ? location.clientId : undefined
+  return new DefaultAzureCredential(clientId === undefined ? {} : { managedIdentityClientId: clientId })
+}
+
+async function connect(
+  location: TableLocation,
+  name: TableName,
+  credential: () => Promise<TokenCredential>,
+): Promise<TableClient> {
   const { TableClient } = await import('@azure/data-tables')
   const options: TableServiceClientOptions = { retryOptions: { maxRetries: 0 } }
   if (location.kind === 'connection-string') {
@@ -23,11 +38,7 @@ async function connect(location: Exclude<StorageLocation, { kind: 'memory' }>, n
       allowInsecureConnection: location.loopback,
     })
   }
-  const { DefaultAzureCredential } = await import('@azure/identity')
-  const credential = new DefaultAzureCredential(
-    location.clientId === undefined ? {} : { managedIdentityClientId: location.clientId },
-  )
-  return new TableClient(location.endpoint, name, credential, options)
+  return new TableClient(location.endpoint, name, await credential(), options)
 }
 
 /**

@@ -71,12 +71,15 @@ describe('a target is reached', () => {
     vi.stubEnv('OPENAI_PROJECT_ID', 'proj-elsewhere')
     vi.stubEnv('AZURE_OPENAI_API_KEY', 'k-elsewhere')
     vi.stubEnv('AZURE_OPENAI_ENDPOINT', 'https://elsewhere.example')
+    vi.stubEnv('OPENAI_CUSTOM_HEADERS', 'Authorization: Bearer elsewhere\napi-key: elsewhere\nx-elsewhere: 1')
     for (const apiVersion of [undefined, '2024-10-21']) {
       const { url, authorization, headers } = await sent(azure({ apiVersion }))
       expect(url).toContain('https://x.openai.azure.com/')
       expect(authorization).toBe('Bearer entra-token')
       expect(headers.get('openai-organization')).toBeNull()
       expect(headers.get('openai-project')).toBeNull()
+      expect(headers.get('x-elsewhere')).toBeNull()
+      expect(headers.get('api-key')).toBeNull()
     }
   })
 

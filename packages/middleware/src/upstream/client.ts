@@ -31,7 +31,11 @@ export function connect({ token, fetch }: ConnectOptions): Connect {
   }
 
   async function open(target: TargetSettings): Promise<OpenAI> {
-    const { AzureOpenAI, OpenAI } = await import('openai')
+    const sdk = await import('openai')
+    return withoutCustomHeaders(() => construct(sdk, target))
+  }
+
+  function construct({ AzureOpenAI, OpenAI }: typeof import('openai'), target: TargetSettings): OpenAI {
     if (target.kind === 'openai') {
       const keyless = target.key === undefined ? { defaultHeaders: { authorization: null } } : {}
       return new OpenAI({ ...common, baseURL: target.baseUrl, apiKey: target.key ?? 'none', ...keyless })
@@ -51,5 +55,20 @@ export function connect({ token, fetch }: ConnectOptions): Connect {
       clients.set(target, client)
     }
     return client
+  }
+}
+
+/**
+ * The SDK adds the headers in this variable to every request, a key among them or not, and has no option against it.
+ * They would go to every host that a policy names. It reads the variable in its constructor alone.
+ */
+function withoutCustomHeaders<T>(make: () => T): T {
+  const name = 'OPENAI_CUSTOM_HEADERS'
+  const { [name]: saved } = process.env
+  delete process.env[name]
+  try {
+    return make()
+  } finally {
+    if (saved !== undefined) process.env[name] = saved
   }
 }
