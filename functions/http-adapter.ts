@@ -8,7 +8,7 @@ import type { Entry, GatewayRequest, LogSink } from '@tollgate/middleware'
 export function httpHandler(entry: Entry): HttpHandler {
   return async function handle(request, invocation) {
     try {
-      return toResult(await entry(toGatewayRequest(request), logSink(invocation)))
+      return await toResult(await entry(toGatewayRequest(request), logSink(invocation)))
     } catch (fault) {
       invocation.error(JSON.stringify({ event: 'adapter fault', fault: (fault as Error)?.name }))
       return { status: 500, jsonBody: { error: 'An internal server error occurred.' } }
