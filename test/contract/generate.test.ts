@@ -1,7 +1,6 @@
-import { request as httpRequest } from 'node:http'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
-import { type Answer, BARE_HOST, generate, type RunningHost, startHost } from '../support/host.ts'
+import { type Answer, BARE_HOST, generate, type RunningHost, rawStatus, startHost } from '../support/host.ts'
 import { openAccount } from '../support/tables.ts'
 import { answering, failing, sending, startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -167,20 +166,8 @@ describe('a request that is refused', () => {
   })
 
   test('for a body over the bound that declares no length', async () => {
-    const status = await new Promise((resolve, reject) => {
-      const request = httpRequest(
-        `${host.url}/api/generate`,
-        { method: 'POST', headers: { 'x-api-key': key } },
-        (response) => {
-          response.resume()
-          resolve(response.statusCode)
-        },
-      )
-      request.on('error', reject)
-      request.write('x'.repeat(MAX_BODY))
-      request.end('x')
-    })
-    expect(status).toBe(413)
+    const options = { path: '/api/generate', method: 'POST', headers: { 'x-api-key': key } }
+    expect(await rawStatus(host, options, ['x'.repeat(MAX_BODY), 'x'])).toBe(413)
   })
 
   test('with a body of just the bound is not', async () => {

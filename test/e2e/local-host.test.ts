@@ -1,7 +1,6 @@
-import { request as httpRequest } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { BARE_HOST, ROOT, type RunningHost, startHost } from '../support/host.ts'
+import { BARE_HOST, ROOT, type RunningHost, rawStatus, startHost } from '../support/host.ts'
 
 let host: RunningHost
 beforeAll(async () => {
@@ -74,16 +73,7 @@ describe('the local host', () => {
     ['http://localhost:1/v1/unrouted', 201],
     ['*', 400],
   ])('answers the request target %s with %i', async (path, status) => {
-    const { port } = new URL(host.url)
-    const got = await new Promise((resolve, reject) => {
-      const request = httpRequest({ port, host: '127.0.0.1', path }, (response) => {
-        response.resume()
-        resolve(response.statusCode)
-      })
-      request.on('error', reject)
-      request.end()
-    })
-    expect(got).toBe(status)
+    expect(await rawStatus(host, { path })).toBe(status)
   })
 
   test('says plainly what it does not serve yet', async () => {
@@ -107,18 +97,6 @@ describe('the local host', () => {
     ['[::1]:80', 201],
     ['127.0.0.1:9', 201],
   ])('answers Host: %s with %i, so that no page can reach it by another name', async (name, status) => {
-    const { port } = new URL(host.url)
-    const got = await new Promise((resolve, reject) => {
-      const request = httpRequest(
-        { port, host: '127.0.0.1', path: '/v1/unrouted', headers: { host: name } },
-        (response) => {
-          response.resume()
-          resolve(response.statusCode)
-        },
-      )
-      request.on('error', reject)
-      request.end()
-    })
-    expect(got).toBe(status)
+    expect(await rawStatus(host, { path: '/v1/unrouted', headers: { host: name } })).toBe(status)
   })
 })

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { type RequestOptions, request } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -56,6 +57,24 @@ export async function startHost(settings: Record<string, string>, script: string
     throw new Error(`The host did not start:\n${output}`)
   }
   return { url, process: child, output: () => output, stop }
+}
+
+/** The status of a request that fetch would not send as it is: a `Host`, a target or a body of the test's own. */
+export function rawStatus(
+  host: Pick<RunningHost, 'url'>,
+  options: RequestOptions,
+  body: readonly string[] = [],
+): Promise<number> {
+  const { port } = new URL(host.url)
+  return new Promise((resolve, reject) => {
+    const sent = request({ port, host: '127.0.0.1', ...options }, (response) => {
+      response.resume()
+      resolve(response.statusCode ?? 0)
+    })
+    sent.on('error', reject)
+    for (const chunk of body) sent.write(chunk)
+    sent.end()
+  })
 }
 
 export interface Answer {

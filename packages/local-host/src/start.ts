@@ -71,23 +71,23 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
 async function listen(env: NodeJS.ProcessEnv, local: LocalSettings, log: WorkerLog): Promise<HostServer> {
   const host = env.HOST || '127.0.0.1'
   const port = env.PORT ? Number(env.PORT) : (local.port ?? DEFAULT_PORT)
-  if (!(Number.isInteger(port) && port >= 0 && port <= 65_535)) return fail(`PORT must be a number from 0 to 65535.`)
+  if (!(Number.isInteger(port) && port >= 0 && port <= 65_535))
+    throw new OperatorError(`PORT must be a number from 0 to 65535.`)
   try {
     return await openHostServer({ host, port, log })
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'EADDRINUSE') {
-      return fail(`Port ${port} is taken. Stop what listens there, or choose another: PORT=${port + 1} npm start`)
+      throw new OperatorError(
+        `Port ${port} is taken. Stop what listens there, or choose another: PORT=${port + 1} npm start`,
+      )
     }
-    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return fail(`HOST=${host} is no address of this machine.`)
+    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
+      throw new OperatorError(`HOST=${host} is no address of this machine.`)
     if (code === 'EACCES')
-      return fail(`Port ${port} needs privileges. Choose one above 1023: PORT=${DEFAULT_PORT} npm start`)
+      throw new OperatorError(`Port ${port} needs privileges. Choose one above 1023: PORT=${DEFAULT_PORT} npm start`)
     throw error
   }
-}
-
-function fail(message: string): never {
-  throw new OperatorError(message)
 }
 
 /** Where no model endpoint is configured, a simulated one; what a person is told of it. */

@@ -16,6 +16,8 @@ export interface Demo {
   readonly limit: { readonly quota: number; readonly periodMs: number; readonly capacity: number } | undefined
 }
 
+const BODY = '{"prompt":"What is a tollgate?"}'
+
 /** What `npm start` prints when all is up: what runs, and commands to try. */
 export function welcome({ url, tables, model, functions, notes, demo, inMemory }: Welcome): string {
   const lines = [
@@ -36,7 +38,7 @@ export function welcome({ url, tables, model, functions, notes, demo, inMemory }
 }
 
 function tryOut(url: string, { key, limit }: Demo): string[] {
-  const ask = `curl -i ${url}/api/generate -H 'X-API-KEY: ${key}' -d '{"prompt":"What is a tollgate?"}'`
+  const ask = `curl -i ${url}/api/generate -H 'X-API-KEY: ${key}' -d '${BODY}'`
   return [
     'Try, in another terminal:',
     '',
@@ -47,7 +49,7 @@ function tryOut(url: string, { key, limit }: Demo): string[] {
     `  ${ask}`,
     '',
     '  # without a key: 401',
-    `  curl -i ${url}/api/generate -d '{"prompt":"What is a tollgate?"}'`,
+    `  curl -i ${url}/api/generate -d '${BODY}'`,
     '',
     ...(limit === undefined ? [] : exceed(limit, `${url}/api/generate`, key)),
     '  # a key of your own',
@@ -56,7 +58,7 @@ function tryOut(url: string, { key, limit }: Demo): string[] {
 }
 
 function exceed({ quota, periodMs, capacity }: NonNullable<Demo['limit']>, url: string, key: string): string[] {
-  const ask = `curl -s -o /dev/null -w '%{http_code}\\n' ${url} -H 'X-API-KEY: ${key}' -d '{"prompt":"What is a tollgate?"}'`
+  const ask = `curl -s -o /dev/null -w '%{http_code}\\n' ${url} -H 'X-API-KEY: ${key}' -d '${BODY}'`
   return [
     `  # ${capacity + 1} in a row: the plan has ${quota} in ${periodMs / 1000} s and takes ${capacity} at once, so this ends in 429`,
     `  for i in $(seq ${capacity + 1}); do ${ask}; done`,
@@ -76,6 +78,6 @@ function ownKey(url: string): string[] {
     'No demo key is made in storage of your own. Make one, and use it:',
     '',
     '  npm run tollgate -- keys create --consumer alice',
-    `  curl -i ${url}/api/generate -H "X-API-KEY: $KEY" -d '{"prompt":"What is a tollgate?"}'`,
+    `  curl -i ${url}/api/generate -H "X-API-KEY: $KEY" -d '${BODY}'`,
   ]
 }

@@ -1,11 +1,12 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { RpcBody, RpcHttp } from '../worker/core-types.ts'
 import type { WorkerLog } from '../worker/functions-core.ts'
 import { invokeHttp } from '../worker/invoke.ts'
 import type { FunctionApp } from '../worker/load-app.ts'
 import { isOwnHost } from './host-header.ts'
-import type { HttpTrigger } from './http-triggers.ts'
+import { findTrigger, type HttpTrigger } from './http-triggers.ts'
+import { Refused } from './refused.ts'
+import { toRpc, writeResult } from './rpc-http.ts'
 
 /** What the server serves, once there is something. */
 export interface Served {
@@ -25,18 +26,6 @@ export interface HostServerOptions {
   /** 0 for any free one. */
   readonly port: number
   readonly log: WorkerLog
-}
-
-/** The Functions host's bound on a request's body. */
-const MAX_BODY_BYTES = 100 * 1024 * 1024
-
-/** A refusal by the host itself, in plain words. */
-class Refused extends Error {
-  readonly status: number
-  constructor(status: number, message: string) {
-    super(message)
-    this.status = status
-  }
 }
 
 /** Listens at once, so that a taken port is known before anything else is started; answers 503 until there is an app. */
@@ -115,57 +104,6 @@ async function answer(
 function targetOf({ url = '', headers }: IncomingMessage): URL | null {
   if (url.startsWith('/')) return URL.parse(`http://${headers.host}${url}`)
   return url.startsWith('http://') ? URL.parse(url) : null
-}
-
-function findTrigger(triggers: readonly HttpTrigger[], method: string, pathname: string) {
-  for (const trigger of triggers) {
-    const params = trigger.methods.has(method) ? trigger.template.match(pathname.slice(1)) : undefined
-    if (params !== undefined) return { trigger, params }
-  }
-  return undefined
-}
-
-async function toRpc(request: IncomingMessage, url: URL, params: Readonly<Record<string, string>>): Promise<RpcHttp> {
-  const headers: Record<string, string> = {}
-  for (const [name, value] of Object.entries(request.headers)) {
-    if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value
-  }
-  // The platform's front end appends the address that it saw.
-  const seen = request.socket.remoteAddress ?? ''
-  headers['x-forwarded-for'] = headers['x-forwarded-for'] ? `${headers['x-forwarded-for']}, ${seen}` : seen
-  return {
-    url: url.href,
-    method: request.method ?? 'GET',
-    headers,
-    query: Object.fromEntries(url.searchParams),
-    params,
-    body: { bytes: await readBody(request) },
-  }
-}
-
-async function readBody(request: IncomingMessage): Promise<Uint8Array> {
-  const chunks: Buffer[] = []
-  let length = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.byteLength
-    if (length > MAX_BODY_BYTES) throw new Refused(413, `The host takes bodies up to ${MAX_BODY_BYTES} bytes.`)
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
-}
-
-function writeResult(
-  response: ServerResponse,
-  { statusCode = '200', headers = {}, body, cookies = [] }: RpcHttp,
-): void {
-  if (cookies.length > 0) throw new Refused(501, 'The function set cookies. The local host does not send them, so far.')
-  const bytes = bodyBytes(body)
-  response.writeHead(Number(statusCode), { ...headers, 'content-length': bytes.byteLength })
-  response.end(bytes)
-}
-
-function bodyBytes(body: RpcBody | null | undefined): Uint8Array {
-  return body?.bytes ?? Buffer.from(body?.string ?? body?.json ?? '')
 }
 
 function listen(server: Server, host: string, port: number): Promise<void> {

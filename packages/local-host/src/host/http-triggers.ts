@@ -53,3 +53,12 @@ export function triggersOf(functions: Iterable<RegisteredFunction>, routePrefix:
 function triggerOf({ bindings }: FunctionMetadata) {
   return Object.values(bindings).find(({ type }) => type.endsWith('Trigger'))
 }
+
+/** The first trigger that takes this method and path, with the path's parameters. */
+export function findTrigger(triggers: readonly HttpTrigger[], method: string, pathname: string) {
+  for (const trigger of triggers) {
+    const params = trigger.methods.has(method) ? trigger.template.match(pathname.slice(1)) : undefined
+    if (params !== undefined) return { trigger, params }
+  }
+  return undefined
+}

@@ -11,7 +11,7 @@ export interface AuthenticateOptions extends KeyDirectoryOptions {
 
 /**
  * Lets a request in if it carries a valid API key, and adds its consumer. Reads headers only.
- * Refuses with 401 (`invalid_api_key`), with 429 when an address tries too many unknown keys, and with 503 when the
+ * Refuses with 401 (`invalid_api_key`), with 429 when a network tries too many unknown keys, and with 503 when the
  * key can't be looked up: an unreachable store never lets anyone in.
  *
  * @example

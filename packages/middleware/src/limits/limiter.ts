@@ -102,10 +102,15 @@ export function limiter(options: LimiterOptions): Limiter {
     else delete state.empty
   }
 
+  function begin(subject: string): SubjectState {
+    const state: SubjectState = { waiting: [], flying: false }
+    subjects.set(subject, state)
+    return state
+  }
+
   return {
     async admit(subject, limits) {
-      const state = subjects.get(subject) ?? { waiting: [], flying: false }
-      subjects.set(subject, state)
+      const state = subjects.get(subject) ?? begin(subject)
       const { empty } = state
       if (empty?.limits === limits && now() < empty.until) {
         const age = now() - empty.since

@@ -6,7 +6,6 @@ import { type Standing, waitForRoom } from './standing.ts'
  * the quota's steady rate, so that a first window of q + burst + refill surprises nobody.
  */
 export function rateLimitHeaders(standings: readonly Standing[]): [string, string][] {
-  if (standings.length === 0) return []
   const policy = standings.map(({ limit }) => {
     const burst = limit.burst > 0 ? `;burst=${limit.burst}` : ''
     return `"${limit.name}";q=${limit.quota};w=${limit.periodMs / 1000}${burst}`

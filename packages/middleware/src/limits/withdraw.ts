@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { withDeadline } from '../pipeline/index.ts'
+import { isTimeout, withDeadline } from '../pipeline/index.ts'
 import type { RequestLimit } from '../policy/index.ts'
 import { available, take } from './bucket.ts'
 import type { StoreClock } from './clock.ts'
@@ -79,8 +79,4 @@ export async function withdraw(
     failure = written === false ? 'contention' : 'store_failed'
   }
   throw new LimiterUnavailable(failure, cause)
-}
-
-function isTimeout(error: unknown): boolean {
-  return error instanceof DOMException && error.name === 'TimeoutError'
 }

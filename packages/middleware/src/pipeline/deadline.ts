@@ -22,3 +22,8 @@ export async function withDeadline<T>(deadlineMs: number, work: (signal: AbortSi
     clearTimeout(timer)
   }
 }
+
+/** Whether a fault is `withDeadline`'s own, or of a signal that timed out. */
+export function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException && error.name === 'TimeoutError'
+}

@@ -1,5 +1,5 @@
 export type { BaseContext } from './context.ts'
-export { withDeadline } from './deadline.ts'
+export { isTimeout, withDeadline } from './deadline.ts'
 export { describeFault, OperatorError } from './fault.ts'
 export type { Log, LogLevel } from './log.ts'
 export { type Handler, type Middleware, type Next, type Pipeline, pipeline } from './pipeline.ts'

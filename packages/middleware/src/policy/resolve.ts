@@ -1,8 +1,8 @@
-import type { z } from 'zod'
 import { durationMs } from './duration.ts'
 import { type Plan, type Policy, PolicyError, type RoutePolicy, type TargetSettings } from './policy.ts'
 import { requestLimit } from './request-limit.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
+import { schemaFaults } from './schema-faults.ts'
 import { unsupported } from './supported.ts'
 import { type PolicyBounds, resolveTarget, TargetFault } from './target.ts'
 
@@ -87,12 +87,12 @@ function resolveModels(
   const models = new Map<string, TargetSettings>()
   if (defaultTarget !== undefined) models.set(DEFAULT_MODEL, defaultTarget)
   for (const [name, model] of Object.entries(documents)) {
-    for (const target of model.targets) {
+    for (const [index, target] of model.targets.entries()) {
       try {
         models.set(name, resolveTarget(target, bounds))
       } catch (fault) {
         if (!(fault instanceof TargetFault)) throw fault
-        faults.push(`models.${name}.targets[0]: ${fault.message}`)
+        faults.push(`models.${name}.targets[${index}]: ${fault.message}`)
       }
     }
   }
@@ -100,41 +100,7 @@ function resolveModels(
 }
 
 function routeOf(route: NonNullable<NonNullable<PolicyDocument['routes']>['generate']>): RoutePolicy {
-  const cache = route.cache === false ? undefined : { ttl: DEFAULT_TTL, sampled: true, ...dropUndefined(route.cache) }
-  return {
-    model: route.model ?? DEFAULT_MODEL,
-    cache: cache && { ttlMs: durationMs(cache.ttl), sampled: cache.sampled },
-  }
-}
-
-function dropUndefined(cache: { ttl?: string | undefined; sampled?: boolean | undefined } = {}) {
-  return {
-    ...(cache.ttl === undefined ? {} : { ttl: cache.ttl }),
-    ...(cache.sampled === undefined ? {} : { sampled: cache.sampled }),
-  }
-}
-
-/**
- * A union's faults are told for the branch that the author most likely meant: of those of the value's kind, the one with
- * the fewest. Where the value is of no branch's kind, the union's own message says what would be.
- */
-function schemaFaults(issue: z.core.$ZodIssue): string[] {
-  if (issue.code === 'invalid_union') {
-    const ofItsKind = issue.errors.filter((branch) => !branch.some(isWrongKind))
-    const [meant] = ofItsKind.toSorted((a, b) => a.length - b.length)
-    if (meant) return meant.flatMap((inner) => schemaFaults({ ...inner, path: [...issue.path, ...inner.path] }))
-  }
-  return [`${pathOf(issue.path) || 'the document'}: ${issue.message}`]
-}
-
-function isWrongKind({ path, code }: z.core.$ZodIssue): boolean {
-  return path.length === 0 && code !== 'unrecognized_keys'
-}
-
-function pathOf(path: readonly PropertyKey[]): string {
-  return path.reduce<string>(
-    (text, part) =>
-      typeof part === 'number' ? `${text}[${part}]` : text === '' ? String(part) : `${text}.${String(part)}`,
-    '',
-  )
+  const { model = DEFAULT_MODEL, cache } = route
+  if (cache === false) return { model, cache: undefined }
+  return { model, cache: { ttlMs: durationMs(cache?.ttl ?? DEFAULT_TTL), sampled: cache?.sampled ?? true } }
 }

@@ -1,4 +1,4 @@
-import type { UpstreamFailure } from '../pipeline/index.ts'
+import { isTimeout, type UpstreamFailure } from '../pipeline/index.ts'
 
 const CODE = /^[A-Za-z0-9_.-]{1,64}$/
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
@@ -27,8 +27,4 @@ export function failureOf(error: unknown, sdk: typeof import('openai'), clientLe
 
 function codeField(code: unknown): { code: string } | Record<string, never> {
   return typeof code === 'string' && CODE.test(code) ? { code } : {}
-}
-
-function isTimeout(error: unknown): boolean {
-  return error instanceof DOMException && error.name === 'TimeoutError'
 }
