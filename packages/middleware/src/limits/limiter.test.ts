@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { RequestLimit } from '../policy/index.ts'
 import { type CounterStore, type Decision, LimiterUnavailable, limiter, memoryCounterStore } from './index.ts'
+import { retryAfterSeconds } from './rate-limit-headers.ts'
 
 const START = Date.UTC(2026, 0, 1)
 const TEN_A_MINUTE: RequestLimit = { name: 'requests', quota: 10, periodMs: 60_000, burst: 5, capacity: 15, refill: 10 }
@@ -177,6 +178,23 @@ describe('a limiter', () => {
     const fast = limiter({ store: seenFromAhead, now: ahead, deadlineMs: 2_000 })
     expect((await fast.admit('alice', LIMITS)).admitted).toBe(false)
   })
+})
+
+test('Retry-After holds on another instance too, whose view of the store’s time lags as far as it may', async () => {
+  const rows = memoryCounterStore({ wallClock: () => 0, now })
+  const seenWith = (date: () => number, replyMs: number): CounterStore => ({
+    read: async (...args) => ({
+      row: (await rows.read(...args)).row,
+      time: { date: date(), sent: time - replyMs, received: time },
+    }),
+    writeIfMatch: (...args) => rows.writeIfMatch(...args),
+  })
+  const punctual = instance(seenWith(() => START + time, 0))
+  const lagging = instance(seenWith(() => START + time - 2_000, 1_000))
+  const quick: RequestLimit[] = [{ ...TEN_A_MINUTE, capacity: 1 }]
+  const [, refused] = await ask(punctual, 2, 'alice', quick)
+  advance(retryAfterSeconds(refused?.standings ?? []) * 1_000)
+  expect(admitted(await ask(lagging, 1, 'alice', quick))).toBe(1)
 })
 
 describe('a limiter whose store tells the time by the second', () => {

@@ -1,3 +1,4 @@
+import { CLOCK_LAG_MS } from '../policy/index.ts'
 import { type Standing, waitForRoom } from './standing.ts'
 
 /**
@@ -20,9 +21,9 @@ export function rateLimitHeaders(standings: readonly Standing[]): [string, strin
 }
 
 /**
- * Seconds after which a refused request will find room, if nobody else takes it.
- * One second is added because another instance may see the store's time up to a second later than this one.
+ * Seconds after which a refused request will find room, if nobody else takes it, on any instance: one whose view of the
+ * store's time lags behind this one's sees the refill by so much later.
  */
 export function retryAfterSeconds(standings: readonly Standing[]): number {
-  return Math.ceil(waitForRoom(standings) / 1000) + 1
+  return Math.ceil((waitForRoom(standings) + CLOCK_LAG_MS) / 1000)
 }
