@@ -38,6 +38,8 @@ const wallClock = () => Date.now()
 
 /** How long a revoked key may still work. */
 const KEY_MAX_AGE_MS = 30_000
+/** Well under the four minutes after which Azure's load balancer drops a silent connection, and most proxies' minute. */
+const HEARTBEAT_MS = 15_000
 const NEAR_CACHE = { maxBytes: 64 * 1024 * 1024, maxAgeMs: 60_000 }
 
 /** Lookups of made-up keys: a first 60 for each network and one a second from then on; twenty a second for all of those. */
@@ -76,6 +78,8 @@ export function createGateway(settings: Settings): Gateway {
     connect: connect({ token: azureToken(settings.clientId) }),
     firstByteMs: settings.firstByteMs,
     totalMs: settings.totalMs,
+    idleMs: settings.idleMs,
+    streamTotalMs: settings.streamTotalMs,
   })
 
   const planOf = ({ consumer }: { readonly consumer: Consumer }): Subject | Refusal => {
@@ -88,7 +92,7 @@ export function createGateway(settings: Settings): Gateway {
     pipeline()
       .use(authentication)
       .use(rateLimit({ limiter: requestLimiter, subject: planOf }))
-      .use(parse({ codec, maxBodyBytes, digest }))
+      .use(parse({ codec, maxBodyBytes, digest, heartbeatMs: HEARTBEAT_MS }))
       .use(route({ name, policy: () => policy }))
       .use(cache)
       .handle(model)

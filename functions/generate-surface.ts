@@ -1,4 +1,12 @@
-import type { ChatAnswer, Codec, CompletionRequest, Refusal, RefusalCode, UpstreamFailure } from '@tollgate/middleware'
+import type {
+  ChatAnswer,
+  Codec,
+  CompletionRequest,
+  EventEncoder,
+  Refusal,
+  RefusalCode,
+  UpstreamFailure,
+} from '@tollgate/middleware'
 
 /*
  * POST /api/generate: a prompt in, a completion out, errors as {"error": …}. docs/generate.md is the contract.
@@ -10,7 +18,7 @@ const DEFAULT_MAX_TOKENS = 800
 
 /** @param maxOutputTokens what `max_tokens` is capped at */
 export function generateCodec(maxOutputTokens: number): Codec {
-  return { decode: (body) => decode(body, maxOutputTokens), encode }
+  return { decode: (body) => decode(body, maxOutputTokens), encode, events }
 }
 
 /** Fields beside the prompt: each optional, and none of another type than this. */
@@ -19,6 +27,7 @@ const OPTIONAL_FIELDS: Readonly<Record<string, { readonly is: (value: unknown) =
   model: { is: (value) => typeof value === 'string', what: 'a string' },
   temperature: { is: (value) => typeof value === 'number' && value >= 0 && value <= 2, what: 'a number from 0 to 2' },
   max_tokens: { is: (value) => Number.isInteger(value) && Number(value) >= 1, what: 'a positive integer' },
+  stream: { is: (value) => typeof value === 'boolean', what: 'true or false' },
 }
 
 interface GenerateBody {
@@ -27,12 +36,13 @@ interface GenerateBody {
   readonly model?: string
   readonly temperature?: number
   readonly max_tokens?: number
+  readonly stream?: boolean
 }
 
 function decode(json: unknown, maxOutputTokens: number): CompletionRequest | Refusal {
   const isObject = typeof json === 'object' && json !== null && !Array.isArray(json)
   const fields: Record<string, unknown> = isObject ? { ...json } : {}
-  const { prompt, system, model, temperature, max_tokens } = fields as GenerateBody
+  const { prompt, system, model, temperature, max_tokens, stream } = fields as GenerateBody
   if (typeof prompt !== 'string' || prompt === '') return invalid('prompt', 'a non-empty string')
   for (const [field, { is, what }] of Object.entries(OPTIONAL_FIELDS)) {
     if (fields[field] !== undefined && !is(fields[field])) return invalid(field, what)
@@ -47,6 +57,7 @@ function decode(json: unknown, maxOutputTokens: number): CompletionRequest | Ref
       ],
       temperature: temperature ?? DEFAULT_TEMPERATURE,
       max_tokens: Math.min(max_tokens ?? DEFAULT_MAX_TOKENS, maxOutputTokens),
+      ...(stream ? { stream, stream_options: { include_usage: true } } : {}),
     },
   }
 }
@@ -56,9 +67,13 @@ function invalid(field: string, what: string): Refusal {
 }
 
 function encode({ choices, model, usage }: ChatAnswer): object {
+  return success(choices[0]?.message.content ?? null, model, usage)
+}
+
+function success(completion: unknown, model: unknown, usage: ChatAnswer['usage'] | null): object {
   return {
     data: {
-      completion: choices[0]?.message.content ?? null,
+      completion,
       model: model ?? null,
       usage: {
         prompt_tokens: usage?.prompt_tokens ?? null,
@@ -67,6 +82,25 @@ function encode({ choices, model, usage }: ChatAnswer): object {
       },
     },
     status: 'success',
+  }
+}
+
+/** A streamed completion: its pieces, and last a plain answer without text. The texts of all, joined, are the completion. */
+function events(): EventEncoder {
+  let model: unknown
+  let usage: ChatAnswer['usage'] | null
+  return {
+    chunk(chunk) {
+      // Azure's first chunk, of filter results, names no model.
+      model = chunk.model || model
+      usage = chunk.usage ?? usage
+      const piece = chunk.choices[0]?.delta?.content
+      return typeof piece === 'string' && piece !== ''
+        ? JSON.stringify({ data: { completion: piece }, status: 'streaming' })
+        : undefined
+    },
+    end: () => JSON.stringify(success('', model, usage)),
+    failed: (upstream) => JSON.stringify(errorBody({ code: 'upstream_failed', status: 502, message: '', upstream })),
   }
 }
 
@@ -79,12 +113,14 @@ const FIXED_MESSAGES: Partial<Record<RefusalCode, string>> = {
   internal_error: 'An internal server error occurred.',
 }
 
-export function refuseGenerate({ code, status, message, headers, upstream }: Refusal): Response {
+export function refuseGenerate(refusal: Refusal): Response {
+  const { status, headers } = refusal
+  return Response.json(errorBody(refusal), { status, ...(headers === undefined ? {} : { headers }) })
+}
+
+function errorBody({ code, message, upstream }: Refusal): object {
   const error = FIXED_MESSAGES[code] ?? message
-  return Response.json(upstream === undefined ? { error } : { error, details: details(upstream) }, {
-    status,
-    ...(headers === undefined ? {} : { headers }),
-  })
+  return upstream === undefined ? { error } : { error, details: details(upstream) }
 }
 
 function details({ status, code, requestId }: UpstreamFailure): string {

@@ -1,22 +1,31 @@
 import type { HttpHandler, HttpRequest, HttpResponseInit, InvocationContext } from '@azure/functions'
-import type { Entry, GatewayRequest, LogSink } from '@tollgate/middleware'
+import { type Entry, type GatewayRequest, isEventStream, type LogSink } from '@tollgate/middleware'
+import { type ClientConnection, takeConnection } from './client-connection.ts'
 
 /**
  * Puts an entry behind an Azure Functions HTTP trigger. Total: whatever happens inside, the caller gets an answer,
- * because a handler that throws answers nobody once streaming is on.
+ * because a handler that throws answers nobody once streaming is on. An event stream goes out as it comes, no faster
+ * than the client takes it; it is given up when the client leaves, and breaks the connection where it breaks itself.
  */
 export function httpHandler(entry: Entry): HttpHandler {
   return async function handle(request, invocation) {
+    const connection = takeConnection(invocation.invocationId)
+    const log = logSink(invocation)
     try {
-      return await toResult(await entry(toGatewayRequest(request), logSink(invocation)))
+      const response = await entry(toGatewayRequest(request, connection?.signal), log.sink)
+      return connection !== undefined && isEventStream(response)
+        ? await streamed(response, connection)
+        : await buffered(response)
     } catch (fault) {
       invocation.error(JSON.stringify({ event: 'adapter fault', fault: (fault as Error)?.name }))
       return { status: 500, jsonBody: { error: 'An internal server error occurred.' } }
+    } finally {
+      log.returned()
     }
   }
 }
 
-function toGatewayRequest(request: HttpRequest): GatewayRequest {
+function toGatewayRequest(request: HttpRequest, signal: AbortSignal | undefined): GatewayRequest {
   return {
     method: request.method,
     url: new URL(request.url),
@@ -24,7 +33,7 @@ function toGatewayRequest(request: HttpRequest): GatewayRequest {
     body: request.body as ReadableStream<Uint8Array> | null,
     clientAddress: clientAddress(request),
     // Without streaming the platform doesn't tell when a client has left.
-    signal: new AbortController().signal,
+    signal: signal ?? new AbortController().signal,
   }
 }
 
@@ -41,7 +50,7 @@ function withoutPort(address: string): string {
   return host !== undefined && port !== undefined && rest.length === 0 ? host : address
 }
 
-async function toResult(response: Response): Promise<HttpResponseInit> {
+async function buffered(response: Response): Promise<HttpResponseInit> {
   return {
     status: response.status,
     headers: Object.fromEntries(response.headers),
@@ -49,7 +58,43 @@ async function toResult(response: Response): Promise<HttpResponseInit> {
   }
 }
 
-/** One JSON text a line, which Application Insights can query by field. */
-function logSink(invocation: InvocationContext): LogSink {
-  return (level, line) => invocation[level](JSON.stringify(line))
+/** @throws what the stream throws before its first byte, when a plain 500 can still be sent. */
+async function streamed(response: Response, connection: ClientConnection): Promise<HttpResponseInit> {
+  const { status, headers, body } = response
+  if (body === null) return buffered(response)
+  const reader = body.getReader()
+  connection.signal.addEventListener('abort', () => reader.cancel(connection.signal.reason).catch(() => {}))
+  let first: ReturnType<typeof reader.read> | undefined = Promise.resolve(await reader.read())
+  const paced = new ReadableStream(
+    {
+      async pull(controller) {
+        await connection.writable()
+        try {
+          const { done, value } = await (first ?? reader.read())
+          first = undefined
+          if (!done) return controller.enqueue(value)
+        } catch {
+          await connection.breakOff()
+        }
+        controller.close()
+      },
+      cancel: (reason) => reader.cancel(reason),
+    },
+    { highWaterMark: 0 },
+  )
+  return { status, headers: Object.fromEntries(headers), body: paced }
+}
+
+/**
+ * One JSON text a line, which Application Insights can query by field. A stream ends after its function has returned;
+ * from then on the invocation's own log warns of each line, and the console, which the worker collects too, does not.
+ */
+function logSink(invocation: InvocationContext): { readonly sink: LogSink; returned(): void } {
+  let to: Pick<Console, 'info' | 'warn' | 'error'> = invocation
+  return {
+    sink: (level, line) => to[level](JSON.stringify(line)),
+    returned: () => {
+      to = console
+    },
+  }
 }

@@ -25,6 +25,8 @@ export interface Settings {
   readonly cacheDeadlineMs: number
   readonly firstByteMs: number
   readonly totalMs: number
+  readonly idleMs: number
+  readonly streamTotalMs: number
   /** Of a user-assigned managed identity. */
   readonly clientId: string | undefined
 }
@@ -68,6 +70,8 @@ export function readSettings(env: Environment, root: string): Settings {
     firstByteMs: wholeNumber(env, 'TOLLGATE_FIRST_BYTE_MS', { fallback: 120_000, min: 100, max: 220_000 }),
     // The platform cuts a response that has not begun after 230 s.
     totalMs: wholeNumber(env, 'TOLLGATE_TOTAL_MS', { fallback: 200_000, min: 100, max: 220_000 }),
+    idleMs: wholeNumber(env, 'TOLLGATE_IDLE_MS', { fallback: 120_000, min: 100, max: 220_000 }),
+    streamTotalMs: wholeNumber(env, 'TOLLGATE_STREAM_TOTAL_MS', { fallback: 1_800_000, min: 100, max: 3_600_000 }),
     clientId: env.AZURE_CLIENT_ID || undefined,
   }
 }

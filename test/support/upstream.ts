@@ -7,7 +7,7 @@ export interface ReceivedCall {
   readonly body: Record<string, unknown>
 }
 
-type Reply = (call: ReceivedCall, response: ServerResponse) => void
+type Reply = (call: ReceivedCall, response: ServerResponse) => unknown
 
 /** A real HTTP server in the model's place: it records what it was asked and answers as the test says. */
 export interface Upstream {
@@ -57,6 +57,49 @@ export function failing(
 
 export function sending(status: number, text: string, headers: Record<string, string> = {}): Reply {
   return (_call, response) => response.writeHead(status, headers).end(text)
+}
+
+export interface StreamingOptions {
+  /** Waited for before the piece of this index. */
+  readonly before?: (index: number) => Promise<unknown> | undefined
+  /** What comes after the pieces instead of a proper end. */
+  readonly end?: (response: ServerResponse) => void
+  /** Sent in place of all of it. */
+  readonly raw?: string
+  /** Whether the usage is told (it is asked for). */
+  readonly usage?: boolean
+  /** Bytes of each write, so that events and characters are cut apart. */
+  readonly cutEvery?: number
+}
+
+/** A completion as a stream of events, a piece each. */
+export function streaming(pieces: readonly string[], options: StreamingOptions = {}): Reply {
+  return async (call, response) => {
+    const { before, end, raw, usage = true, cutEvery } = options
+    const write = (text: string) => {
+      const bytes = Buffer.from(text)
+      const step = cutEvery ?? (bytes.length || 1)
+      for (let at = 0; at < bytes.length; at += step) response.write(bytes.subarray(at, at + step))
+    }
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    if (raw !== undefined) return void response.end(raw)
+    const chunk = (change: object) =>
+      write(
+        `data: ${JSON.stringify({ model: `${call.body.model}-2026`, object: 'chat.completion.chunk', ...change })}\n\n`,
+      )
+    const delta = (content: object, finish_reason: string | null) =>
+      chunk({ choices: [{ index: 0, delta: content, finish_reason }] })
+    for (const [index, content] of pieces.entries()) {
+      await before?.(index)
+      if (response.destroyed) return
+      delta({ content }, null)
+    }
+    if (end !== undefined) return end(response)
+    delta({}, 'stop')
+    if (usage) chunk({ choices: [], usage: { prompt_tokens: 11, completion_tokens: 7, total_tokens: 18 } })
+    write('data: [DONE]\n\n')
+    response.end()
+  }
 }
 
 export interface CompletionBody {

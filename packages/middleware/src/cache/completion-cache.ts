@@ -38,7 +38,7 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
   return async function completionCache(_request, context, next) {
     const { routed, consumer, record } = context
     const { cache } = routed
-    const off = cache === undefined ? 'off' : !cache.sampled && routed.body.temperature !== 0 ? 'sampled' : undefined
+    const off = whyNot(routed)
     const key = off === undefined ? keyOf(routed, consumer.id) : undefined
     if (cache === undefined || key === undefined) {
       record.cache = 'bypass'
@@ -92,6 +92,13 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
       return false
     })
   }
+}
+
+/** Why a request is not looked up, nor its answer stored. */
+function whyNot({ cache, body }: Cacheable['routed']): string | undefined {
+  if (cache === undefined) return 'off'
+  if (body.stream === true) return 'stream'
+  return !cache.sampled && body.temperature !== 0 ? 'sampled' : undefined
 }
 
 /** Whole answers only: every choice has ended by itself or at its length, and none was filtered or calls a tool. */

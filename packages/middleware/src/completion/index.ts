@@ -1,5 +1,7 @@
 export { type ChatAnswer, type ChatChoice, parseAnswer } from './answer.ts'
+export { BrokenStream, type ChatChunk, type ChatEvents, chatEvents } from './chat-events.ts'
 export type { Codec } from './codec.ts'
 export { type Digest, digestWith } from './digest.ts'
+export { type EventEncoder, encodeStream } from './encode-stream.ts'
 export { type ParseOptions, parse } from './parse.ts'
 export type { ChatBody, ChatMessage, CompletionRequest } from './request.ts'

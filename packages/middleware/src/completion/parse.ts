@@ -1,14 +1,17 @@
-import type { Middleware, Refusal } from '../pipeline/index.ts'
+import { type BaseContext, describeFault, isEventStream, type Middleware, type Refusal } from '../pipeline/index.ts'
 import { parseAnswer } from './answer.ts'
 import { parseJson, readBody } from './body.ts'
 import type { Codec } from './codec.ts'
 import type { Digest } from './digest.ts'
+import { encodeStream } from './encode-stream.ts'
 import type { CompletionRequest } from './request.ts'
 
 export interface ParseOptions {
   readonly codec: Codec
   readonly maxBodyBytes: number
   readonly digest: Digest
+  /** A stream that is silent for so long gets a comment, in milliseconds. */
+  readonly heartbeatMs: number
 }
 
 /**
@@ -16,7 +19,7 @@ export interface ParseOptions {
  * Refuses with 413 (`request_too_large`) and 400 (`invalid_json`, `invalid_request`).
  */
 export function parse(options: ParseOptions): Middleware<{}, { readonly completion: CompletionRequest }> {
-  const { codec, maxBodyBytes, digest } = options
+  const { codec, maxBodyBytes, digest, heartbeatMs } = options
 
   return async function parse(request, context, next) {
     const bytes = await readBody(request, maxBodyBytes)
@@ -28,7 +31,21 @@ export function parse(options: ParseOptions): Middleware<{}, { readonly completi
 
     context.record.promptHash = digest(completion.prompt)
     const response = await next({ completion })
-    return response.status === 200 ? encode(response, codec) : response
+    if (response.status !== 200) return response
+    return isEventStream(response) ? stream(response, context) : encode(response, codec)
+  }
+
+  function stream(response: Response, { record, log }: BaseContext): Response {
+    if (response.body === null) throw new Error('A stream without a body came from inside')
+    const events = encodeStream(response.body, {
+      encoder: codec.events(),
+      heartbeatMs,
+      onBroken({ failure, cause }) {
+        record.upstream = failure
+        log('warn', 'stream broken', { upstream: failure, ...(cause === undefined ? {} : describeFault(cause)) })
+      },
+    })
+    return new Response(events, { status: 200, headers: response.headers })
   }
 }
 

@@ -5,6 +5,7 @@ export interface ChatBody {
   readonly messages: readonly ChatMessage[]
   readonly temperature?: number
   readonly max_tokens?: number
+  readonly stream?: boolean
   readonly [field: string]: unknown
 }
 

@@ -1,4 +1,5 @@
 import type { RefusalCode, UpstreamFailure } from './refusal.ts'
+import type { StreamEnd } from './tap.ts'
 
 /** What became of a request in the completion cache. */
 export type CacheOutcome = 'hit' | 'miss' | 'bypass'
@@ -19,4 +20,6 @@ export interface RequestRecord {
   cache?: CacheOutcome
   refusal?: RefusalCode
   upstream?: UpstreamFailure
+  /** How a streamed answer ended. */
+  stream?: StreamEnd
 }

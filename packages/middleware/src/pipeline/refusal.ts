@@ -36,3 +36,10 @@ export interface Refusal {
 
 /** Renders a refusal in the shape that the route's callers expect. */
 export type Refuse = (refusal: Refusal) => Response
+
+const ERROR_CODE = /^[A-Za-z0-9_.-]{1,64}$/
+
+/** An error code as a model gave it, if it looks like one: whatever else stands there could repeat a prompt or a key. */
+export function errorCode(value: unknown): string | undefined {
+  return typeof value === 'string' && ERROR_CODE.test(value) ? value : undefined
+}

@@ -2,10 +2,12 @@ import {
   describeFault,
   type GatewayRequest,
   type Handler,
+  isEventStream,
   type Log,
   type LogLevel,
   type Refuse,
   type RequestRecord,
+  tap,
 } from '../pipeline/index.ts'
 import { requestIdFrom } from './request-id.ts'
 
@@ -24,7 +26,7 @@ export type Entry = (request: GatewayRequest, sink: LogSink) => Promise<Response
 
 /**
  * The outermost room: gives the request its id and its record, echoes the id as `X-Request-ID`,
- * turns whatever is thrown inside into a 500, and writes one line at the end.
+ * turns whatever is thrown inside into a 500, and writes one line at the end, which is a stream's own end.
  */
 export function trace(options: TraceOptions): Entry {
   return async function traced(request, sink) {
@@ -46,8 +48,19 @@ export function trace(options: TraceOptions): Entry {
       response = refuse({ code: 'internal_error', status: 500, message: 'An internal server error occurred.' })
     }
     response.headers.set('x-request-id', record.requestId)
-    const { requestId: _, promptHash: __, ...outcome } = record
-    log('info', 'request', { ...outcome, status: response.status, ms: Math.round(performance.now() - started) })
-    return response
+    const { status, headers } = response
+    const finish = () => {
+      const { requestId: _, promptHash: __, ...outcome } = record
+      log('info', 'request', { ...outcome, status, ms: Math.round(performance.now() - started) })
+    }
+    if (response.body === null || !isEventStream(response)) {
+      finish()
+      return response
+    }
+    const tapped = tap(response.body, (end) => {
+      record.stream = end
+      finish()
+    })
+    return new Response(tapped, { status, headers })
   }
 }

@@ -1,6 +1,5 @@
-import { isTimeout, type UpstreamFailure } from '../pipeline/index.ts'
+import { errorCode, isTimeout, type UpstreamFailure } from '../pipeline/index.ts'
 
-const CODE = /^[A-Za-z0-9_.-]{1,64}$/
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
 
 /** As much of the SDK's errors as is read here. Their texts are not: they repeat what was sent. */
@@ -20,11 +19,11 @@ export function failureOf(error: unknown, sdk: typeof import('openai'), clientLe
   const { status, code, type, requestID } = error as SdkError
   return {
     ...(typeof status === 'number' ? { status } : {}),
-    ...codeField(code ?? type),
+    ...codeField(errorCode(code ?? type)),
     ...(typeof requestID === 'string' && REQUEST_ID.test(requestID) ? { requestId: requestID } : {}),
   }
 }
 
-function codeField(code: unknown): { code: string } | Record<string, never> {
-  return typeof code === 'string' && CODE.test(code) ? { code } : {}
+function codeField(code: string | undefined): { code: string } | Record<string, never> {
+  return code === undefined ? {} : { code }
 }

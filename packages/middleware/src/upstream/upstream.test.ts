@@ -3,6 +3,8 @@ import { baseContext, request } from '../../../../test/support/room.ts'
 import type { TargetSettings } from '../policy/index.ts'
 import { connect, targetOf, upstream } from './index.ts'
 
+const STREAM_BOUNDS = { idleMs: 100, streamTotalMs: 1_000 }
+
 test.each([undefined, '2024-10-21'])(
   'a token that never comes ends at the deadline like any call (API %s)',
   async (apiVersion) => {
@@ -17,6 +19,7 @@ test.each([undefined, '2024-10-21'])(
       connect: connect({ token: () => new Promise(() => {}) }),
       firstByteMs: 100,
       totalMs: 100,
+      ...STREAM_BOUNDS,
     })
     const context = {
       ...baseContext(),
@@ -37,7 +40,7 @@ test('a token that can’t be had is told to the operator, not to the caller', a
   }
   const token = () => Promise.reject(Object.assign(new Error('SECRET'), { name: 'CredentialUnavailableError' }))
   const lines: unknown[] = []
-  const handler = upstream({ connect: connect({ token }), firstByteMs: 100, totalMs: 100 })
+  const handler = upstream({ connect: connect({ token }), firstByteMs: 100, totalMs: 100, ...STREAM_BOUNDS })
   const context = {
     ...baseContext({
       refuse: (refusal) => Response.json(refusal, { status: refusal.status }),

@@ -1,0 +1,40 @@
+/** How a streamed answer ended: whole, given up by whoever read it, or broken by whoever wrote it. */
+export type StreamEnd = 'complete' | 'client_left' | 'broken'
+
+/**
+ * Passes a stream through and tells, once, how it ended. Nothing is read before it is asked for, nothing is kept, and
+ * who cancels the tapped stream cancels the source at once.
+ */
+export function tap(source: ReadableStream<Uint8Array>, onEnd: (end: StreamEnd) => void): ReadableStream<Uint8Array> {
+  const reader = source.getReader()
+  let ended = false
+  const end = (how: StreamEnd) => {
+    if (!ended) onEnd(how)
+    ended = true
+  }
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read()
+          if (!done) return controller.enqueue(value)
+          end('complete')
+          controller.close()
+        } catch (fault) {
+          end('broken')
+          controller.error(fault)
+        }
+      },
+      cancel(reason) {
+        end('client_left')
+        return reader.cancel(reason)
+      },
+    },
+    { highWaterMark: 0 },
+  )
+}
+
+/** Whether a response is a stream of events (Server-Sent Events), which is passed on as it comes. */
+export function isEventStream({ headers }: Response): boolean {
+  return /^text\/event-stream\b/i.test(headers.get('content-type') ?? '')
+}
