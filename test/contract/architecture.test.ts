@@ -1,0 +1,89 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { expect, test } from 'vitest'
+import { parse } from 'yaml'
+import { ROOT } from '../support/host.ts'
+
+const read = (file: string) => readFileSync(join(ROOT, file), 'utf8')
+const PAGES = ['CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', 'docs/architecture.md']
+
+/** The lines of the table under a heading, as cells without their backticks. */
+function rows(file: string, heading: string): string[][] {
+  const section = read(file).split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? ''
+  return [...section.matchAll(/^\| `.*$/gm)].map(([row]) =>
+    row
+      .replaceAll('`', '')
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  )
+}
+
+test('the page’s table of rooms is the one that check-imports.ts holds', () => {
+  // An object of lists of names is read by YAML as well.
+  const [, table = ''] = /const ROOMS[^=]*= (\{[\s\S]*?\n\})/.exec(read('packages/workshop/src/check-imports.ts')) ?? []
+  const directions: Record<string, string[]> = parse(table)
+  expect(Object.keys(directions).length).toBeGreaterThan(0)
+  const shown = rows('docs/architecture.md', 'Rooms').map(([room = '', imports = '']) => [
+    room,
+    imports === 'nothing' ? [] : imports.split(', '),
+  ])
+  expect(Object.fromEntries(shown)).toEqual(directions)
+})
+
+test('page and picture show the rooms of a request in the order in which they stand', () => {
+  const gateway = read('functions/gateway.ts')
+  const through = gateway.slice(gateway.indexOf('pipeline()'))
+  const positions = ['.use(authentication)', 'rateLimit(', 'parse(', 'route(', '.use(cache)', '.handle(model)'].map(
+    (room) => through.indexOf(room),
+  )
+  expect(positions).not.toContain(-1)
+  expect(positions).toEqual(positions.toSorted((a, b) => a - b))
+
+  const order = ['trace', 'authenticate', 'rateLimit', 'parse', 'route', 'completionCache', 'upstream']
+  expect(rows('docs/architecture.md', 'The rooms of a request').map(([room]) => room)).toEqual(order)
+  expect([...read('docs/architecture.svg').matchAll(/class="name"[^>]*>(\w+)</g)].map(([, room]) => room)).toEqual(
+    order,
+  )
+})
+
+test.each(PAGES)('%s names files and links to pages that are there', (page) => {
+  const text = read(page).replace(/^```[\s\S]*?^```$/gm, '')
+  const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link = '']) => join(dirname(page), link))
+  const shown = new Set([...read(page).matchAll(/^```ts (\S+?)(?:, added)?$/gm)].map(([, path]) => path))
+  const named = [...text.matchAll(/`([\w./-]+\/[\w.-]+\.\w+)`/g)]
+    .map(([, path = '']) => path)
+    .filter((path) => !shown.has(path))
+  const missing = [...links, ...named].filter(
+    (path) =>
+      !existsSync(join(ROOT, path)) && !existsSync(join(ROOT, 'packages/middleware/src', path)) && !isBuilt(path),
+  )
+  expect(missing).toEqual([])
+})
+
+/** Files that are written by a run, and so may not be there yet. */
+function isBuilt(path: string): boolean {
+  return path.startsWith('dist/') || path.startsWith('.azurite/')
+}
+
+test('the workflows run .ci/run with a token that can only read', () => {
+  const folder = '.github/workflows'
+  const [file, ...others] = readdirSync(join(ROOT, folder))
+  expect(others).toEqual([])
+  const { on, permissions, jobs } = parse(read(`${folder}/${file}`))
+  expect(on).toEqual({ push: { branches: ['main'] }, pull_request: null })
+  expect(permissions).toEqual({ contents: 'read' })
+  for (const job of Object.values<Job>(jobs)) {
+    expect(job['timeout-minutes']).toBeLessThanOrEqual(15)
+    expect(job.permissions).toBeUndefined()
+    expect(job.steps.at(-1)?.run).toBe('.ci/run')
+    for (const { uses } of job.steps)
+      if (uses !== undefined) expect(uses).toMatch(/^actions\/[\w-]+@(?:v\d+|[0-9a-f]{40})$/)
+  }
+})
+
+interface Job {
+  readonly 'timeout-minutes': number
+  readonly permissions?: unknown
+  readonly steps: readonly { readonly uses?: string; readonly run?: string }[]
+}
