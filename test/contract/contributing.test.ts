@@ -40,15 +40,17 @@ beforeAll(() => {
       filter: (path) => !path.includes(`${sep}node_modules`),
     })
   }
-  // Links to all that is installed, but our own packages are the copy's.
+  // Links to all that is installed, but our own packages are the copy's. Junctions, which Windows lets anyone make.
+  const link = (target: string, path: string) => symlinkSync(target, path, 'junction')
   mkdirSync(join(modules, '@tollgate'), { recursive: true })
-  for (const name of readdirSync(join(ROOT, 'node_modules'))) {
-    if (name !== '@tollgate' && name !== '.vite') symlinkSync(join(ROOT, 'node_modules', name), join(modules, name))
+  for (const entry of readdirSync(join(ROOT, 'node_modules'), { withFileTypes: true })) {
+    const { name } = entry
+    if (entry.isDirectory() && name !== '@tollgate') link(join(ROOT, 'node_modules', name), join(modules, name))
   }
   for (const name of readdirSync(join(copy, 'packages'))) {
-    symlinkSync(join(copy, 'packages', name), join(modules, '@tollgate', name))
+    link(join(copy, 'packages', name), join(modules, '@tollgate', name))
     const nested = join(ROOT, 'packages', name, 'node_modules')
-    if (existsSync(nested)) symlinkSync(nested, join(copy, 'packages', name, 'node_modules'))
+    if (existsSync(nested)) link(nested, join(copy, 'packages', name, 'node_modules'))
   }
   for (const { path, added, text } of shown) {
     mkdirSync(dirname(join(copy, path)), { recursive: true })
