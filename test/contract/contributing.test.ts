@@ -45,7 +45,8 @@ beforeAll(() => {
   mkdirSync(join(modules, '@tollgate'), { recursive: true })
   for (const entry of readdirSync(join(ROOT, 'node_modules'), { withFileTypes: true })) {
     const { name } = entry
-    if (entry.isDirectory() && name !== '@tollgate') link(join(ROOT, 'node_modules', name), join(modules, name))
+    if (entry.isDirectory() && !name.startsWith('.') && name !== '@tollgate')
+      link(join(ROOT, 'node_modules', name), join(modules, name))
   }
   for (const name of readdirSync(join(copy, 'packages'))) {
     link(join(copy, 'packages', name), join(modules, '@tollgate', name))
