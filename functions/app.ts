@@ -14,6 +14,9 @@ function gateway(): Gateway {
   return opened
 }
 
+// Before anything is registered: an answer goes out as it comes, and a client that leaves is noticed.
+app.setup({ enableHttpStream: true })
+
 app.hook.appStart(() => {
   try {
     gateway()

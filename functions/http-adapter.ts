@@ -50,11 +50,14 @@ function withoutPort(address: string): string {
   return host !== undefined && port !== undefined && rest.length === 0 ? host : address
 }
 
-async function buffered(response: Response): Promise<HttpResponseInit> {
+async function buffered({ status, headers, body }: Response): Promise<HttpResponseInit> {
+  if (body === null) return { status, headers: Object.fromEntries(headers) }
+  const bytes = new Uint8Array(await new Response(body).arrayBuffer())
+  // With streaming on, the library knows no length, and would send the answer in chunks.
   return {
-    status: response.status,
-    headers: Object.fromEntries(response.headers),
-    body: new Uint8Array(await response.arrayBuffer()),
+    status,
+    headers: { ...Object.fromEntries(headers), 'content-length': String(bytes.byteLength) },
+    body: bytes,
   }
 }
 

@@ -2,15 +2,25 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { BARE_HOST, ROOT, type RunningHost, rawStatus, startHost } from '../support/host.ts'
 
-let host: RunningHost
-beforeAll(async () => {
-  host = await startHost({ APP_ROOT: join(ROOT, 'test/fixtures/app') }, BARE_HOST)
+const start = (settings: Record<string, string> = {}) =>
+  startHost({ APP_ROOT: join(ROOT, 'test/fixtures/app'), EVERY: '00:00:01', ...settings }, BARE_HOST)
+const keysOf = (host: RunningHost) => ({
+  function: /function key (\S+)/.exec(host.output())?.[1] ?? '',
+  master: /master key (\S+)/.exec(host.output())?.[1] ?? '',
 })
-afterAll(() => host?.stop())
 
-const get = (path: string, init: RequestInit = {}) => fetch(`${host.url}${path}`, init)
+/* Whether answers are streamed or not, all of this is the same. */
+describe.each([
+  ['that streams', { STREAMED: 'yes' }],
+  ['that doesn’t stream', {} as Record<string, string>],
+])('the local host, with an app %s', (_which, settings) => {
+  let host: RunningHost
+  beforeAll(async () => {
+    host = await start(settings)
+  })
+  afterAll(() => host?.stop())
+  const get = (path: string, init: RequestInit = {}) => fetch(`${host.url}${path}`, init)
 
-describe('the local host', () => {
   test('gives a function its request as the worker does', async () => {
     const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
     const response = await get('/v1/echo/caf%C3%A9/7?a=1&b=%26', {
@@ -76,10 +86,48 @@ describe('the local host', () => {
     expect(await rawStatus(host, { path })).toBe(status)
   })
 
-  test('says plainly what it does not serve yet', async () => {
-    const response = await get('/v1/keyed')
-    expect(response.status).toBe(501)
-    expect(await response.text()).toContain("'keyed' has authLevel 'function'")
+  test.each([
+    ['keyed', 'none', 401],
+    ['keyed', 'wrong', 401],
+    ['keyed', 'function', 200],
+    ['keyed', 'master', 200],
+    ['administered', 'none', 401],
+    ['administered', 'function', 401],
+    ['administered', 'master', 200],
+  ])('answers the function %s, called with the key %s, with %i', async (name, which, status) => {
+    const key = { none: '', wrong: 'x', ...keysOf(host) }[which] ?? ''
+    const byHeader = await get(`/v1/${name}`, { headers: key === '' ? {} : { 'x-functions-key': key } })
+    const byParameter = await get(`/v1/${name}?code=${encodeURIComponent(key)}`)
+    expect([byHeader.status, byParameter.status]).toEqual([status, status])
+  })
+
+  test('sends cookies, each in a header of its own', async () => {
+    const { headers } = await get('/v1/withCookies')
+    expect(headers.getSetCookie()).toEqual([
+      'a=1%202; Max-Age=60; Path=/; HttpOnly; SameSite=Strict',
+      'b=2; Expires=Thu, 01 Jan 2026 00:00:00 GMT',
+    ])
+  })
+
+  test.each(['HEAD', 'OPTIONS', 'PUT'])('takes %s where the function names it', async (method) => {
+    const response = await get('/v1/anyMethod', { method })
+    expect([response.status, response.headers.get('x-method')]).toEqual([200, method])
+    expect((await get('/v1/unrouted', { method })).status).toBe(404)
+  })
+
+  test('takes a large body whole, and refuses one over the host’s bound', async () => {
+    const mib = 1024 * 1024
+    const response = await get('/v1/echo/a/1', { method: 'POST', body: 'x'.repeat(8 * mib) })
+    expect(((await response.json()) as { body: string }).body).toHaveLength(8 * mib)
+    const tooLarge = rawStatus(host, { path: '/v1/echo/a/1', method: 'POST' }, Array(101).fill('x'.repeat(mib)))
+    // The connection may close before all of it could be sent.
+    expect(await tooLarge.catch((error) => error.code)).toBeOneOf([413, 'ECONNRESET', 'EPIPE'])
+    expect((await get('/v1/unrouted')).status).toBe(201)
+  })
+
+  test('gives no page of another origin leave to read, unless told to', async () => {
+    const response = await get('/v1/unrouted', { headers: { origin: 'https://page.example' } })
+    expect([response.status, response.headers.get('access-control-allow-origin')]).toEqual([201, null])
   })
 
   test('runs the hooks around the function', async () => {
@@ -98,5 +146,145 @@ describe('the local host', () => {
     ['127.0.0.1:9', 201],
   ])('answers Host: %s with %i, so that no page can reach it by another name', async (name, status) => {
     expect(await rawStatus(host, { path: '/v1/unrouted', headers: { host: name } })).toBe(status)
+  })
+})
+
+describe('timers', () => {
+  let host: RunningHost
+  beforeAll(async () => {
+    host = await start()
+  })
+  afterAll(() => host?.stop())
+  const runs = async () => (await fetch(`${host.url}/v1/runs`)).json() as Promise<Record<string, number>>
+  const post = (name: string, headers: Record<string, string> = {}) =>
+    fetch(`${host.url}/admin/functions/${name}`, { method: 'POST', headers, body: '{"input":""}' })
+
+  test('run on their schedules, from a setting too, and at start where that is asked for', async () => {
+    expect((await runs()).startup).toBe(1)
+    await expect.poll(async () => (await runs()).tick, { timeout: 10_000 }).toBeGreaterThanOrEqual(2)
+    await expect.poll(async () => (await runs()).bySetting, { timeout: 10_000 }).toBeGreaterThanOrEqual(2)
+  })
+
+  test('don’t overlap', async () => {
+    await expect.poll(async () => (await runs()).slow, { timeout: 15_000 }).toBeGreaterThanOrEqual(2)
+    expect((await runs()).mostAtOnce).toBe(1)
+  })
+
+  test('run on demand, and are told when they are due', async () => {
+    expect((await post('startup')).status).toBe(202)
+    await expect.poll(async () => (await runs()).startup).toBe(2)
+    const { info } = (await runs()) as unknown as { info: { isPastDue: boolean; scheduleStatus: { next: string } } }
+    expect([info.isPastDue, Date.parse(info.scheduleStatus.next) > Date.now() - 1_000]).toEqual([false, true])
+  })
+
+  test('that fail are logged, and hurt nothing', async () => {
+    expect((await post('fails')).status).toBe(202)
+    await expect.poll(() => host.output()).toContain('the timer failed')
+    expect((await runs()).startup).toBeGreaterThan(0)
+  })
+
+  test.each([
+    ['unknown', 404],
+    ['unrouted', 400],
+    ['%zz', 404],
+  ])('%s is no timer: %i', async (name, status) => {
+    expect((await post(name)).status).toBe(status)
+  })
+
+  test('are not run by a web page', async () => {
+    expect((await post('startup', { origin: 'https://page.example' })).status).toBe(403)
+    expect((await post('startup', { origin: 'null' })).status).toBe(403)
+  })
+
+  test('without the setting that holds their schedule stop the start, and say which', async () => {
+    await expect(start({ EVERY: 'nonsense' })).rejects.toThrow("bySetting: the schedule 'nonsense'")
+  })
+})
+
+describe('the admin API', () => {
+  test('tells the state and the functions', async () => {
+    const host = await start()
+    const get = async (path: string) => (await fetch(`${host.url}/admin/${path}`)).json()
+    expect(await get('host/status')).toMatchObject({ state: 'Running' })
+    const functions = (await get('functions')) as { name: string; config: { bindings: { type: string }[] } }[]
+    expect(functions.map(({ name }) => name)).toEqual(expect.arrayContaining(['echo', 'tick', 'queued']))
+    expect(await get('functions/echo')).toMatchObject({
+      invoke_url_template: `${host.url}/v1/echo/{word}/{count:int}/{rest?}`,
+    })
+    await host.stop()
+  })
+
+  test('asks for the master key when it can be reached from other machines', async () => {
+    const host = await start({ HOST: '0.0.0.0' })
+    const url = `http://127.0.0.1:${new URL(host.url).port}/admin/host/status`
+    const { master, function: functionKey } = keysOf(host)
+    const status = async (key: string) => (await fetch(url, { headers: { 'x-functions-key': key } })).status
+    expect([await status(''), await status(functionKey), await status(master)]).toEqual([401, 401, 200])
+    await host.stop()
+  })
+})
+
+describe('CORS', () => {
+  const PAGE = 'https://page.example'
+  const preflight = {
+    method: 'OPTIONS',
+    headers: { origin: PAGE, 'access-control-request-method': 'POST', 'access-control-request-headers': 'x-api-key' },
+  }
+
+  test.each([{ STREAMED: 'yes' }, {}] as Record<string, string>[])(
+    'lets the allowed origin read, with %j',
+    async (settings) => {
+      const host = await start({ CORS: PAGE, CORS_CREDENTIALS: 'true', ...settings })
+      const asked = await fetch(`${host.url}/v1/echo/a/1`, preflight)
+      expect([asked.status, Object.fromEntries(asked.headers)]).toEqual([
+        204,
+        expect.objectContaining({
+          'access-control-allow-origin': PAGE,
+          'access-control-allow-methods': 'POST',
+          'access-control-allow-headers': 'x-api-key',
+          'access-control-allow-credentials': 'true',
+          vary: 'Origin',
+        }),
+      ])
+      const read = await fetch(`${host.url}/v1/unrouted`, { headers: { origin: PAGE } })
+      expect([read.status, read.headers.get('access-control-allow-origin')]).toEqual([201, PAGE])
+      const other = await fetch(`${host.url}/v1/unrouted`, { headers: { origin: 'https://other.example' } })
+      expect([other.status, other.headers.get('access-control-allow-origin')]).toEqual([201, null])
+      await host.stop()
+    },
+  )
+
+  test('with * lets any', async () => {
+    const host = await start({ CORS: '*' })
+    const read = await fetch(`${host.url}/v1/unrouted`, { headers: { origin: PAGE } })
+    expect(read.headers.get('access-control-allow-origin')).toBe('*')
+    expect((await fetch(`${host.url}/admin/functions/tick`, { ...preflight })).status).toBe(403)
+    await host.stop()
+  })
+})
+
+describe('the end', () => {
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    '%s: what is under way is answered, then the app is told',
+    async (signal) => {
+      const host = await start({ STREAMED: 'yes' })
+      const under = fetch(`${host.url}/v1/takesLong`)
+      await expect.poll(() => host.output()).toContain('before takesLong')
+      const gone = host.stop(signal)
+      expect(await (await under).text()).toBe('whole')
+      await gone
+      expect(host.output()).toContain('the app was told to end')
+      expect(host.process.exitCode).toBe(0)
+    },
+  )
+
+  test('comes at once by a second signal', async () => {
+    const host = await start()
+    const under = fetch(`${host.url}/v1/takesLong`).catch(() => 'broken')
+    await expect.poll(() => host.output()).toContain('before takesLong')
+    host.process.kill('SIGTERM')
+    await expect.poll(() => fetch(host.url).catch(() => 'closed')).toBe('closed')
+    await host.stop('SIGTERM')
+    expect([await under, host.process.exitCode]).toEqual(['broken', 1])
   })
 })

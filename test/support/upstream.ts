@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
@@ -61,7 +62,7 @@ export function sending(status: number, text: string, headers: Record<string, st
 
 export interface StreamingOptions {
   /** Waited for before the piece of this index. */
-  readonly before?: (index: number) => Promise<unknown> | undefined
+  readonly before?: (index: number) => unknown
   /** What comes after the pieces instead of a proper end. */
   readonly end?: (response: ServerResponse) => void
   /** Sent in place of all of it. */
@@ -91,6 +92,7 @@ export function streaming(pieces: readonly string[], options: StreamingOptions =
       chunk({ choices: [{ index: 0, delta: content, finish_reason }] })
     for (const [index, content] of pieces.entries()) {
       await before?.(index)
+      if (response.writableNeedDrain) await drained(response)
       if (response.destroyed) return
       delta({ content }, null)
     }
@@ -100,6 +102,13 @@ export function streaming(pieces: readonly string[], options: StreamingOptions =
     write('data: [DONE]\n\n')
     response.end()
   }
+}
+
+async function drained(response: ServerResponse): Promise<void> {
+  const settled = new AbortController()
+  const { signal } = settled
+  await Promise.race([once(response, 'drain', { signal }), once(response, 'close', { signal })])
+  settled.abort()
 }
 
 export interface CompletionBody {

@@ -6,20 +6,19 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { OperatorError, outlinePolicy, type PolicyOutline } from '@tollgate/middleware'
 import { demoKey } from './demo-key.ts'
+import { type AccessKeys, accessKeys } from './host/access-keys.ts'
+import { type FunctionHost, hostFunctions } from './host/function-host.ts'
 import { isLogged, readHostJson } from './host/host-json.ts'
 import { type HostServer, openHostServer } from './host/http-server.ts'
-import { triggersOf } from './host/http-triggers.ts'
 import { applyLocalSettings, type LocalSettings } from './host/local-settings.ts'
-import { whenNpmIsGone } from './npm-watch.ts'
 import { SIMULATED_MODEL, startSimulatedModel } from './simulated-model.ts'
+import { stopWell } from './stop-well.ts'
 import { type OpenedStorage, openStorage } from './storage.ts'
 import { type Demo, welcome } from './welcome.ts'
 import type { WorkerLog } from './worker/functions-core.ts'
-import { loadApp } from './worker/load-app.ts'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..')
 const DEFAULT_PORT = 7071
-const DRAIN_MS = 5_000
 
 try {
   await start(process.env)
@@ -39,7 +38,11 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
 
   const server = await listen(env, local, log)
   const storage = await openStorage(ROOT, env)
-  stopWell(server, storage)
+  let host: FunctionHost | undefined
+  stopWell(async () => {
+    await (host ?? server).close()
+    storage.release()
+  })
   storage.onLost(() => {
     console.error('\nAzurite has ended, and the tables with it. Run npm start again.\n')
     process.exit(1)
@@ -47,25 +50,27 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
   const outline = outlinePolicy({ root: ROOT, path: env.TOLLGATE_POLICY || undefined })
   const model = await supplyModel(env, outline)
   const demo = await supplyDemo(storage, outline)
-  const app = await loadApp(ROOT, log)
-  if (app.capabilities.HttpUri !== undefined) {
-    throw new Error('The app enables HTTP streaming (app.setup), which the local host does not serve, so far.')
-  }
-  const { http, other } = triggersOf(app.functions.values(), routePrefix)
-  server.serve({ app, triggers: http })
+  const keys = accessKeys(storage.folder)
+  host = await hostFunctions({ root: ROOT, server, routePrefix, keys, cors: local.cors, env, log })
 
-  const functions = http.map(({ methods, path }) => `${[...methods].join(',')} ${server.url}/${path}`)
   console.log(
     welcome({
       url: server.url,
       tables: storage.text,
       model,
-      functions,
-      notes: notes(local, other),
+      functions: functionsOf(host, server.url),
+      notes: notes(local, host, keys),
       demo,
       inMemory: storage.location.kind === 'memory',
     }),
   )
+}
+
+function functionsOf({ triggers }: FunctionHost, url: string): string[] {
+  return [
+    ...triggers.http.map(({ methods, path }) => `${[...methods].join(',')} ${url}/${path}`),
+    ...triggers.timers.map(({ name, schedule }) => `${name}, by timer ${schedule}`),
+  ]
 }
 
 async function listen(env: NodeJS.ProcessEnv, local: LocalSettings, log: WorkerLog): Promise<HostServer> {
@@ -111,25 +116,14 @@ async function supplyDemo(storage: OpenedStorage, { plans, defaultPlan }: Policy
   return { key: await demoKey(folder, location, plan.name), limit }
 }
 
-function notes(local: LocalSettings, other: readonly { readonly name: string; readonly type: string }[]): string[] {
+function notes(local: LocalSettings, { triggers, adminNeedsKey }: FunctionHost, keys: AccessKeys): string[] {
+  const levels = new Set(triggers.http.map(({ authLevel }) => authLevel))
   return [
     ...local.overridden.map((name) => `${name} of local.settings.json is overridden by the environment`),
-    ...(local.cors ? ['Host.CORS of local.settings.json is not served, so far'] : []),
-    ...other.map(({ name, type }) => `'${name}' (${type}) is not run: the local host runs HTTP triggers only, so far`),
+    ...triggers.other.map(({ name, type }) => `'${name}' (${type}) is not run: the local host has no such trigger`),
+    ...(levels.has('function') ? [`functions of authLevel 'function' take the key ${keys.function}`] : []),
+    ...(levels.has('admin') || adminNeedsKey
+      ? [`/admin and authLevel 'admin' take the master key ${keys.master}`]
+      : []),
   ]
-}
-
-/** On a signal, or when npm has died: no new requests, those under way are answered, then Azurite is let go. */
-function stopWell(server: HostServer, storage: OpenedStorage): void {
-  let stopping = false
-  const stop = async () => {
-    if (stopping) return
-    stopping = true
-    setTimeout(() => process.exit(0), DRAIN_MS).unref()
-    await server.close()
-    storage.release()
-    process.exit(0)
-  }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
-  whenNpmIsGone(stop)
 }

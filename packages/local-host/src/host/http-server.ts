@@ -1,22 +1,17 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { WorkerLog } from '../worker/functions-core.ts'
-import { invokeHttp } from '../worker/invoke.ts'
-import type { FunctionApp } from '../worker/load-app.ts'
 import { isOwnHost } from './host-header.ts'
-import { findTrigger, type HttpTrigger } from './http-triggers.ts'
 import { Refused } from './refused.ts'
-import { toRpc, writeResult } from './rpc-http.ts'
 
-/** What the server serves, once there is something. */
-export interface Served {
-  readonly app: FunctionApp
-  readonly triggers: readonly HttpTrigger[]
-}
+/** Answers a request to this machine. */
+export type Answer = (request: IncomingMessage, response: ServerResponse, url: URL) => Promise<void>
 
 export interface HostServer {
   readonly url: string
-  serve(served: Served): void
+  /** The address that it was told to listen on. */
+  readonly boundTo: string
+  serve(answer: Answer): void
   /** Takes no more connections, and ends when the requests under way are answered. */
   close(): Promise<void>
 }
@@ -30,14 +25,15 @@ export interface HostServerOptions {
 
 /** Listens at once, so that a taken port is known before anything else is started; answers 503 until there is an app. */
 export async function openHostServer({ host, port, log }: HostServerOptions): Promise<HostServer> {
-  let served: Served | undefined
+  let answer: Answer = async () => {
+    throw new Refused(503, 'The Function app is still starting.')
+  }
   const server = createServer((request, response) => {
-    answer(request, response, host, served, log).catch((error: unknown) => {
-      if (request.destroyed && !request.complete) {
-        log('information', 'Host', `${request.method} ${request.url?.split('?')[0]}: the client left`)
-      } else if (!(error instanceof Refused)) {
-        log('error', 'Host', `${request.method} ${request.url?.split('?')[0]}: ${(error as Error)?.stack ?? error}`)
-      }
+    Promise.try(() => answer(request, response, urlOf(request, host))).catch((error: unknown) => {
+      const left = response.destroyed || (request.destroyed && !request.complete)
+      const line = `${request.method} ${request.url?.split('?')[0]}`
+      if (left) log('information', 'Host', `${line}: the client left`)
+      else if (!(error instanceof Refused)) log('error', 'Host', `${line}: ${(error as Error)?.stack ?? error}`)
       refuse(response, error)
     })
   })
@@ -45,8 +41,9 @@ export async function openHostServer({ host, port, log }: HostServerOptions): Pr
   const { address, family, port: bound } = server.address() as AddressInfo
   return {
     url: `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`,
+    boundTo: host,
     serve: (next) => {
-      served = next
+      answer = next
     },
     close: () =>
       new Promise((resolve) => {
@@ -68,36 +65,18 @@ function refuse(response: ServerResponse, error: unknown): void {
   response.end(message === '' ? '' : `${message}\n`)
 }
 
-async function answer(
-  request: IncomingMessage,
-  response: ServerResponse,
-  boundTo: string,
-  served: Served | undefined,
-  log: WorkerLog,
-): Promise<void> {
+/** @throws Refused for a request that names another machine, in its `Host` or its target. */
+function urlOf(request: IncomingMessage, boundTo: string): URL {
   if (!isOwnHost(request.headers.host, boundTo)) {
     throw new Refused(
       421,
       "The Host header does not name this machine. The local host answers 'localhost' and addresses only.",
     )
   }
-  if (served === undefined) throw new Refused(503, 'The Function app is still starting.')
-
   const url = targetOf(request)
   if (url === null || !isOwnHost(url.host, boundTo))
     throw new Refused(400, 'The request target is no path of this host.')
-  const found = findTrigger(served.triggers, request.method ?? '', url.pathname)
-  // As in the cloud: a known route with another method is a 404 too.
-  if (found === undefined) throw new Refused(404, `No function answers ${request.method} ${url.pathname}.`)
-  const { trigger, params } = found
-  if (trigger.authLevel !== 'anonymous') {
-    throw new Refused(
-      501,
-      `'${trigger.name}' has authLevel '${trigger.authLevel}'. The local host serves 'anonymous' only, so far.`,
-    )
-  }
-  const result = await invokeHttp(served.app, trigger.registered, await toRpc(request, url, params), log)
-  writeResult(response, result)
+  return url
 }
 
 /** A path, or an absolute URL (RFC 9112, section 3.2). A path is joined, not resolved: //other/path names no host. */

@@ -19,7 +19,7 @@ describe('local.settings.json', () => {
       env,
     )
     expect(env).toEqual({ SET: 'mine', SAME: 'same', NEW: 'new', NUMBER: '7' })
-    expect(applied).toEqual({ overridden: ['SET'], port: 7080, cors: true })
+    expect(applied).toEqual({ overridden: ['SET'], port: 7080, cors: { origins: ['*'], credentials: false } })
   })
 
   test('may begin with a byte order mark', () => {
@@ -29,7 +29,7 @@ describe('local.settings.json', () => {
   })
 
   test('may be absent, or say nothing', () => {
-    const nothing = { overridden: [], port: undefined, cors: false }
+    const nothing = { overridden: [], port: undefined, cors: undefined }
     expect(applyLocalSettings(mkdtempSync(join(tmpdir(), 'tollgate-settings-')), {})).toEqual(nothing)
     expect(applyLocalSettings(folderWith('{}'), {})).toEqual(nothing)
   })
@@ -38,5 +38,22 @@ describe('local.settings.json', () => {
     const apply = (text: string) => () => applyLocalSettings(folderWith(text), {})
     expect(apply('{"Values": {"OPENAI_API_KEY": sk-secret}}')).toThrow(/^local\.settings\.json is not valid JSON\.$/)
     expect(apply('{"IsEncrypted": true, "Values": {"A": "cipher"}}')).toThrow(/^local\.settings\.json is encrypted\./)
+  })
+
+  test.each([
+    [
+      'https://a.example, https://b.example/',
+      true,
+      { origins: ['https://a.example', 'https://b.example'], credentials: true },
+    ],
+    ['', false, undefined],
+  ])('reads Host.CORS %j', (CORS, CORSCredentials, cors) => {
+    const folder = folderWith(JSON.stringify({ Host: { CORS, CORSCredentials } }))
+    expect(applyLocalSettings(folder, {}).cors).toEqual(cors)
+  })
+
+  test('refuses credentials from any origin, as browsers do', () => {
+    const folder = folderWith('{"Host":{"CORS":"*","CORSCredentials":true}}')
+    expect(() => applyLocalSettings(folder, {})).toThrow('Host.CORS must name the origins')
   })
 })

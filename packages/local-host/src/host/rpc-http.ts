@@ -1,34 +1,37 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { RpcBody, RpcHttp } from '../worker/core-types.ts'
-import { Refused } from './refused.ts'
+import { MAX_BODY_BYTES, Refused } from './refused.ts'
+import { setCookie } from './set-cookie.ts'
 
-/** The Functions host's bound on a request's body. */
-const MAX_BODY_BYTES = 100 * 1024 * 1024
+/** A request's headers as the platform's front end hands them on: with the address that it saw. */
+export function platformHeaders(request: IncomingMessage): Record<string, string> {
+  const headers: Record<string, string> = {}
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value
+  }
+  const seen = request.socket.remoteAddress ?? ''
+  headers['x-forwarded-for'] = headers['x-forwarded-for'] ? `${headers['x-forwarded-for']}, ${seen}` : seen
+  return headers
+}
 
-/** A request as the host hands it to the worker. @throws Refused for a body over the host's bound. */
+/** A request as the host hands it to the worker when it doesn't stream. @throws Refused for a body over the host's bound. */
 export async function toRpc(
   request: IncomingMessage,
   url: URL,
   params: Readonly<Record<string, string>>,
 ): Promise<RpcHttp> {
-  const headers: Record<string, string> = {}
-  for (const [name, value] of Object.entries(request.headers)) {
-    if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value
-  }
-  // The platform's front end appends the address that it saw.
-  const seen = request.socket.remoteAddress ?? ''
-  headers['x-forwarded-for'] = headers['x-forwarded-for'] ? `${headers['x-forwarded-for']}, ${seen}` : seen
   return {
     url: url.href,
     method: request.method ?? 'GET',
-    headers,
+    headers: platformHeaders(request),
     query: Object.fromEntries(url.searchParams),
     params,
     body: { bytes: await readBody(request) },
   }
 }
 
-async function readBody(request: IncomingMessage): Promise<Uint8Array> {
+/** @throws Refused for a body over the host's bound. */
+export async function readBody(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
@@ -39,14 +42,14 @@ async function readBody(request: IncomingMessage): Promise<Uint8Array> {
   return Buffer.concat(chunks)
 }
 
-/** Sends what the worker returned. @throws Refused for what this host doesn't send yet. */
-export function writeResult(
-  response: ServerResponse,
-  { statusCode = '200', headers = {}, body, cookies = [] }: RpcHttp,
-): void {
-  if (cookies.length > 0) throw new Refused(501, 'The function set cookies. The local host does not send them, so far.')
+/** Sends what the worker returned; for nothing, 204. What the host has set already stays. */
+export function writeResult(response: ServerResponse, http: RpcHttp | undefined): void {
+  const { statusCode = '204', headers = {}, body, cookies = [] } = http ?? {}
   const bytes = bodyBytes(body)
-  response.writeHead(Number(statusCode), { ...headers, 'content-length': bytes.byteLength })
+  for (const [name, value] of Object.entries(headers)) if (!response.hasHeader(name)) response.setHeader(name, value)
+  for (const cookie of cookies) response.appendHeader('set-cookie', setCookie(cookie))
+  response.statusCode = Number(statusCode)
+  if (statusCode !== '204') response.setHeader('content-length', bytes.byteLength)
   response.end(bytes)
 }
 

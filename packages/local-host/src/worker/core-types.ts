@@ -27,6 +27,9 @@ export interface RpcBody {
   readonly json?: string
 }
 
+/** A trigger's data. */
+export type RpcData = RpcBody & { readonly http?: RpcHttp }
+
 /** An HTTP request or response between host and worker. */
 export interface RpcHttp {
   readonly url?: string
@@ -36,7 +39,21 @@ export interface RpcHttp {
   readonly params?: Readonly<Record<string, string>>
   readonly body?: RpcBody | null
   readonly statusCode?: string
-  readonly cookies?: readonly unknown[]
+  readonly cookies?: readonly RpcCookie[]
+}
+
+/** Optional fields come wrapped, so that absence can be told from a default. */
+export interface RpcCookie {
+  readonly name: string
+  readonly value: string
+  readonly domain?: { readonly value: string }
+  readonly path?: { readonly value: string }
+  readonly expires?: { readonly value: { readonly seconds: number } }
+  readonly secure?: { readonly value: boolean }
+  readonly httpOnly?: { readonly value: boolean }
+  /** As the protocol names them: `none` is no attribute. */
+  readonly sameSite?: 'none' | 'lax' | 'strict' | 'explicitNone'
+  readonly maxAge?: { readonly value: number }
 }
 
 export interface CoreInvocationContext {
@@ -44,7 +61,7 @@ export interface CoreInvocationContext {
   readonly metadata: FunctionMetadata
   readonly request: {
     readonly triggerMetadata: Readonly<Record<string, RpcBody>>
-    readonly inputData: readonly { readonly name: string; readonly data: { readonly http: RpcHttp } }[]
+    readonly inputData: readonly { readonly name: string; readonly data: RpcData }[]
     readonly traceContext?: { readonly traceParent?: string; readonly traceState?: string }
   }
   /** Read by the library, to warn of logs that come after the function has ended. */

@@ -1,28 +1,43 @@
 import { randomUUID } from 'node:crypto'
-import type { CoreInvocationContext, RpcHttp } from './core-types.ts'
+import type { CoreInvocationContext, RpcBody, RpcData, RpcHttp } from './core-types.ts'
 import type { RegisteredFunction, WorkerLog } from './functions-core.ts'
 import type { FunctionApp } from './load-app.ts'
 
+/** What the host hands to the worker for one invocation. */
+export interface Trigger {
+  readonly invocationId?: string
+  readonly data: RpcData
+  readonly metadata?: Readonly<Record<string, RpcBody>>
+  readonly traceContext?: { readonly traceParent?: string; readonly traceState?: string }
+}
+
+export interface Invoked {
+  /** What the function returned. */
+  readonly result: unknown
+  /** The answer to an HTTP request, where it was not sent by the library itself. */
+  readonly http: RpcHttp | undefined
+}
+
 /**
- * Runs one HTTP-triggered function in the worker's order: arguments, `preInvocation` hooks, the function,
- * `postInvocation` hooks, response.
+ * Runs one function in the worker's order: arguments, `preInvocation` hooks, the function, `postInvocation` hooks,
+ * response.
  *
  * @throws what the function threw, as the worker reports it to the host.
  */
-export async function invokeHttp(
+export async function invoke(
   app: FunctionApp,
   { metadata, handler }: RegisteredFunction,
-  http: RpcHttp,
+  { invocationId = randomUUID(), data, metadata: triggerMetadata = {}, traceContext }: Trigger,
   log: WorkerLog,
-): Promise<RpcHttp> {
+): Promise<Invoked> {
   const model = app.core.model()
-  const [trigger] = Object.entries(metadata.bindings).find(([, { type }]) => type === 'httpTrigger') ?? []
-  if (model === undefined || trigger === undefined) throw new Error(`${metadata.name} has no HTTP trigger`)
+  const [trigger] = Object.entries(metadata.bindings).find(([, { type }]) => type.endsWith('Trigger')) ?? []
+  if (model === undefined || trigger === undefined) throw new Error(`${metadata.name} has no trigger`)
 
   const context: CoreInvocationContext = {
-    invocationId: randomUUID(),
+    invocationId,
     metadata,
-    request: { triggerMetadata: {}, inputData: [{ name: trigger, data: { http } }], traceContext: traceContext(http) },
+    request: { triggerMetadata, inputData: [{ name: trigger, data }], ...(traceContext ? { traceContext } : {}) },
     log: (level, category, message) =>
       log(level, category === 'user' ? `Function.${metadata.name}` : category, message),
   }
@@ -30,13 +45,13 @@ export async function invokeHttp(
   const { context: invocationContext, inputs } = await invocation.getArguments()
 
   const hookData = {}
-  const before = { hookData, appHookData: {}, invocationContext, inputs, functionCallback: handler }
+  const before = { hookData, appHookData: app.appHookData, invocationContext, inputs, functionCallback: handler }
   context.state = 'preInvocationHooks'
   for (const hook of app.core.hooks('preInvocation')) await hook(before)
 
   const after = {
     hookData,
-    appHookData: {},
+    appHookData: app.appHookData,
     invocationContext,
     inputs,
     result: undefined as unknown,
@@ -53,10 +68,5 @@ export async function invokeHttp(
   if (after.error !== undefined) throw after.error
 
   const { returnValue } = await invocation.getResponse(invocationContext, after.result)
-  return returnValue?.http ?? { statusCode: '200' }
-}
-
-function traceContext({ headers = {} }: RpcHttp) {
-  const { traceparent, tracestate } = headers
-  return { ...(traceparent ? { traceParent: traceparent } : {}), ...(tracestate ? { traceState: tracestate } : {}) }
+  return { result: after.result, http: returnValue?.http }
 }

@@ -8,6 +8,10 @@ export interface FunctionApp {
   readonly core: FunctionsCore
   /** What the app asked of the worker. `HttpUri` in it means that it wants its HTTP streamed. */
   readonly capabilities: Readonly<Record<string, string>>
+  /** Shared by all hooks, as in the worker. */
+  readonly appHookData: Record<string, unknown>
+  /** Runs the `appTerminate` hooks, at the end. */
+  terminate(): Promise<void>
 }
 
 /** The app can't be loaded; the message says what is missing. */
@@ -32,11 +36,21 @@ export async function loadApp(root: string, log: WorkerLog): Promise<FunctionApp
   }
   createRequire(manifest)(join(root, main))
 
-  const hookData = {}
-  for (const hook of core.hooks('appStart')) {
-    await hook({ hookData, appHookData: hookData, functionAppDirectory: root })
-  }
+  const appHookData = {}
+  const hookContext = () => ({ hookData: {}, appHookData, functionAppDirectory: root })
+  const started = hookContext()
+  for (const hook of core.hooks('appStart')) await hook(started)
   const model = core.model()
   if (model === undefined) throw new AppLoadError(`${main} registered no function.`)
-  return { functions: core.functions, core, capabilities: await model.getCapabilities({}) }
+  const capabilities = await model.getCapabilities({})
+  return {
+    functions: core.functions,
+    core,
+    capabilities,
+    appHookData,
+    async terminate() {
+      const ended = hookContext()
+      for (const hook of core.hooks('appTerminate')) await hook(ended)
+    },
+  }
 }

@@ -1,6 +1,7 @@
 import type { FunctionMetadata } from '../worker/core-types.ts'
 import type { RegisteredFunction } from '../worker/functions-core.ts'
 import { type RouteTemplate, routeTemplate } from './route-template.ts'
+import type { TimerTrigger } from './timer-triggers.ts'
 
 /** A function that HTTP reaches, and where. */
 export interface HttpTrigger {
@@ -11,12 +12,13 @@ export interface HttpTrigger {
   readonly template: RouteTemplate
   /** Upper case. */
   readonly methods: ReadonlySet<string>
-  readonly authLevel: string
+  readonly authLevel: 'anonymous' | 'function' | 'admin'
 }
 
 export interface Triggers {
   /** The most specific route first. */
   readonly http: readonly HttpTrigger[]
+  readonly timers: readonly TimerTrigger[]
   /** Functions that this host doesn't run, and by what they are triggered. */
   readonly other: readonly { readonly name: string; readonly type: string }[]
 }
@@ -24,10 +26,16 @@ export interface Triggers {
 /** @throws for a route that the real host would refuse, or whose form is not supported here. */
 export function triggersOf(functions: Iterable<RegisteredFunction>, routePrefix: string): Triggers {
   const http: HttpTrigger[] = []
+  const timers: TimerTrigger[] = []
   const other: { name: string; type: string }[] = []
   for (const registered of functions) {
     const { metadata } = registered
     const trigger = triggerOf(metadata)
+    if (trigger?.type === 'timerTrigger') {
+      const { schedule, runOnStartup } = trigger
+      timers.push({ name: metadata.name, registered, schedule: String(schedule), runOnStartup: runOnStartup === true })
+      continue
+    }
     if (trigger?.type !== 'httpTrigger') {
       other.push({ name: metadata.name, type: trigger?.type ?? 'nothing' })
       continue
@@ -43,11 +51,18 @@ export function triggersOf(functions: Iterable<RegisteredFunction>, routePrefix:
       path,
       template: routeTemplate(path),
       methods: new Set((trigger.methods as string[]).map((method) => method.toUpperCase())),
-      authLevel: String(trigger.authLevel ?? 'anonymous').toLowerCase(),
+      authLevel: authLevelOf(metadata.name, trigger.authLevel),
     })
   }
   http.sort((a, b) => (a.template.rank < b.template.rank ? -1 : 1))
-  return { http, other }
+  return { http, timers, other }
+}
+
+/** What is not known must not stand open. */
+function authLevelOf(name: string, level: unknown): HttpTrigger['authLevel'] {
+  const known = String(level ?? 'anonymous').toLowerCase()
+  if (known === 'anonymous' || known === 'function' || known === 'admin') return known
+  throw new Error(`${name}: authLevel '${known}' is none of anonymous, function, admin`)
 }
 
 function triggerOf({ bindings }: FunctionMetadata) {

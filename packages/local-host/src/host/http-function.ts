@@ -1,0 +1,43 @@
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { RpcBody } from '../worker/core-types.ts'
+import type { WorkerLog } from '../worker/functions-core.ts'
+import { invoke } from '../worker/invoke.ts'
+import type { FunctionApp } from '../worker/load-app.ts'
+import { forward } from './forward.ts'
+import { platformHeaders, toRpc, writeResult } from './rpc-http.ts'
+import type { HttpTrigger } from './triggers.ts'
+
+export interface HttpCall {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly url: URL
+  readonly trigger: HttpTrigger
+  readonly params: Readonly<Record<string, string>>
+}
+
+/** Answers an HTTP request by a function: streamed where the app has enabled it, else whole. */
+export async function runHttpFunction(app: FunctionApp, call: HttpCall, log: WorkerLog): Promise<void> {
+  const { request, response, url, trigger, params } = call
+  const { HttpUri } = app.capabilities
+  const traceContext = traceContextOf(request)
+  if (HttpUri === undefined) {
+    const data = { http: await toRpc(request, url, params) }
+    const { http } = await invoke(app, trigger.registered, { data, traceContext }, log)
+    return writeResult(response, http)
+  }
+  const invocationId = randomUUID()
+  const headers = platformHeaders(request)
+  const metadata: Record<string, RpcBody> = { Headers: { json: JSON.stringify(headers) } }
+  for (const [name, value] of Object.entries(params)) metadata[name] = { string: value }
+  const data = { http: { url: url.href, method: request.method ?? 'GET', headers, params } }
+  const run = () => invoke(app, trigger.registered, { invocationId, data, metadata, traceContext }, log)
+  await forward({ request, response, url, to: HttpUri, headers, invocationId, invoke: run })
+}
+
+function traceContextOf({ headers: { traceparent, tracestate } }: IncomingMessage) {
+  return {
+    ...(typeof traceparent === 'string' ? { traceParent: traceparent } : {}),
+    ...(typeof tracestate === 'string' ? { traceState: tracestate } : {}),
+  }
+}

@@ -1,0 +1,21 @@
+import { whenNpmIsGone } from './npm-watch.ts'
+
+const DRAIN_MS = 5_000
+
+/**
+ * On a signal, or when npm has died: runs `end`, which may take 5 seconds, and exits. A second signal exits at once.
+ */
+export function stopWell(end: () => Promise<void>): void {
+  let stopping = false
+  const stop = async () => {
+    if (stopping) process.exit(1)
+    stopping = true
+    setTimeout(() => process.exit(1), DRAIN_MS).unref()
+    await end()
+    process.exit(0)
+  }
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
+  whenNpmIsGone(() => {
+    if (!stopping) void stop()
+  })
+}
