@@ -1,0 +1,107 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
+import { newKey, unique } from '../support/consumers.ts'
+import { BARE_HOST, generate, type RunningHost, startHost } from '../support/host.ts'
+import { type Fault, type StorageProxy, startStorageProxy } from '../support/storage-proxy.ts'
+import { openAccount } from '../support/tables.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
+
+/* The bundle, when its storage fails. */
+
+const open = openAccount(inject('azurite'))
+let upstream: Upstream
+let proxy: StorageProxy
+let host: RunningHost
+let key: string
+beforeAll(async () => {
+  upstream = await startUpstream()
+  proxy = await startStorageProxy(inject('azurite'))
+  host = await startHost(
+    {
+      TOLLGATE_STORAGE: proxy.connectionString,
+      TOLLGATE_POLICY: 'test/contract/policy.yaml',
+      OPENAI_BASE_URL: upstream.baseUrl,
+      OPENAI_API_KEY: 'sk-upstream',
+      OPENAI_MODEL_NAME: 'test-model',
+    },
+    BARE_HOST,
+  )
+})
+afterAll(async () => {
+  await host?.stop()
+  await proxy?.close()
+  await upstream?.close()
+})
+beforeEach(async () => {
+  proxy.heal()
+  upstream.calls.length = 0
+  key = await newKey(open, unique('faulty'), 'ample')
+})
+
+const ask = (prompt = unique('Why?')) => generate(host, JSON.stringify({ prompt }), { 'x-api-key': key })
+const DOWN: [string, Fault][] = [
+  ['is down', { kind: 'lost request' }],
+  ['hangs', { kind: 'hang' }],
+  ['is busy', { kind: 'answer', status: 503, code: 'ServerBusy' }],
+  ['answers nonsense', { kind: 'corrupt' }],
+]
+
+describe('when the storage fails', () => {
+  test.each(DOWN)('and the cache %s, it is a miss and never an error', async (_how, fault) => {
+    const prompt = unique('Why?')
+    expect((await ask(prompt)).headers.get('cache-status')).toContain('fwd=miss; stored')
+    const injected = proxy.inject(fault, { table: 'tollgatecache', operation: 'get' })
+    // Another prompt, for the first is in this instance's memory.
+    const answer = await ask()
+    expect([answer.status, answer.headers.get('cache-status')]).toEqual([200, expect.stringContaining('fwd=miss')])
+    expect(injected.hits()).toBeGreaterThan(0)
+  })
+
+  test.each(DOWN)(
+    'and the counters’ table %s, nobody is admitted: 503, and the model is not asked',
+    async (_how, fault) => {
+      await ask()
+      upstream.calls.length = 0
+      const injected = proxy.inject(fault, { table: 'tollgatecounters' })
+      const started = performance.now()
+      const answer = await ask()
+      expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1'])
+      expect(upstream.calls).toHaveLength(0)
+      expect(injected.hits()).toBeGreaterThan(0)
+      // 2 s is the bound; the rest is for a busy machine.
+      expect(performance.now() - started).toBeLessThan(4_000)
+    },
+  )
+
+  test.each(DOWN)('and the keys’ table %s, an unknown key is a 503 and no 401', async (_how, fault) => {
+    proxy.inject(fault, { table: 'tollgatekeys' })
+    expect((await ask()).status).toBe(503)
+    expect(upstream.calls).toHaveLength(0)
+  })
+
+  test.each<[string, Fault]>([
+    ['503', { kind: 'answer', status: 503, code: 'ServerBusy' }],
+    ['412', { kind: 'answer', status: 412, code: 'UpdateConditionNotSatisfied' }],
+    ['lost reply', { kind: 'lost reply' }],
+    ['lost request', { kind: 'lost request' }],
+  ])('for a moment (%s), the request is none the worse', async (_what, fault) => {
+    const injected = proxy.inject(fault, { table: 'tollgatecounters', times: 1 })
+    expect((await ask()).status).toBe(200)
+    expect(injected.hits()).toBe(1)
+  })
+
+  test('costs are known: a miss makes so many transactions, and a hit fewer', async () => {
+    await ask()
+    proxy.forget()
+    const prompt = unique('Why?')
+    await ask(prompt)
+    expect(proxy.counts()).toEqual({
+      'get tollgatecounters': 1,
+      'update tollgatecounters': 1,
+      'get tollgatecache': 1,
+      'replace tollgatecache': 1,
+    })
+    proxy.forget()
+    expect((await ask(prompt)).headers.get('cache-status')).toContain('hit')
+    expect(proxy.counts()).toEqual({ 'get tollgatecounters': 1, 'update tollgatecounters': 1 })
+  })
+})
