@@ -2,21 +2,75 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { applyLocalSettings } from '@tollgate/local-host'
 import { Command } from 'commander'
-import { type KeysCreateOptions, keysCreate } from './keys-create.ts'
+import { listConsumers, setConsumer, showConsumer } from './consumers.ts'
+import { createKey, expireKey, listKeys, revokeKey, setKeyDisabled } from './keys.ts'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..')
 
 const program = new Command('tollgate').description('Manages a Tollgate: the gateway inside your Function app.')
 
-program
-  .command('keys')
-  .description('API keys of consumers')
+const place = { root: ROOT, env: process.env }
+const print = async (text: Promise<string>) => console.log(await text)
+const JSON_OPTION = ['--json', 'print one line of JSON'] as const
+const KEY = ['<key>', "the key's id, or the key itself"] as const
+
+const keys = program.command('keys').description('API keys of consumers')
+keys
   .command('create')
   .description('Make a key, and its consumer if that is new. The key is shown once.')
   .requiredOption('--consumer <id>', 'whose key it is')
   .option('--plan <plan>', "the consumer's plan, if the consumer is new")
-  .option('--json', 'print one line of JSON')
-  .action(async (options: KeysCreateOptions) => console.log(await keysCreate(options, ROOT, process.env)))
+  .option('--expires <when>', 'a span such as 90d, or a date; without, never')
+  .option(...JSON_OPTION)
+  .action((options) => print(createKey(options, place)))
+keys
+  .command('list')
+  .description('All keys, by id; none is shown itself.')
+  .option('--consumer <id>', 'of this consumer alone')
+  .option(...JSON_OPTION)
+  .action((options) => print(listKeys(options, place)))
+keys
+  .command('revoke')
+  .description('Remove a key for good.')
+  .argument(...KEY)
+  .action((key) => print(revokeKey(key, place)))
+keys
+  .command('disable')
+  .description('Refuse a key until it is enabled again.')
+  .argument(...KEY)
+  .action((key) => print(setKeyDisabled(key, true, place)))
+keys
+  .command('enable')
+  .description('Let a disabled key in again.')
+  .argument(...KEY)
+  .action((key) => print(setKeyDisabled(key, false, place)))
+keys
+  .command('expire')
+  .description('Let a key end, now or later.')
+  .argument(...KEY)
+  .option('--at <when>', 'now, a span such as 30d, or a date', 'now')
+  .action((key, options) => print(expireKey(key, options, place)))
+
+const consumers = program.command('consumers').description('Who calls: each with a plan, and keys')
+consumers
+  .command('list')
+  .description('All consumers.')
+  .option(...JSON_OPTION)
+  .action((options) => print(listConsumers(options, place)))
+consumers
+  .command('show')
+  .description('A consumer and its keys.')
+  .argument('<consumer>')
+  .option(...JSON_OPTION)
+  .action((id, options) => print(showConsumer(id, options, place)))
+consumers
+  .command('set')
+  .description("Change a consumer's plan, or shut all its keys out.")
+  .argument('<consumer>')
+  .option('--plan <plan>', 'the plan to move to')
+  .option('--disable', 'refuse all its keys')
+  .option('--enable', 'let them in again')
+  .action((id, options) => print(setConsumer(id, options, place)))
 
 try {
   applyLocalSettings(ROOT, process.env)

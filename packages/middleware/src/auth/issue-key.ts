@@ -21,6 +21,8 @@ export interface IssueKeyOptions {
   readonly plans: readonly string[]
   /** Milliseconds since 1970. */
   readonly now: number
+  /** Milliseconds since 1970; without, the key doesn't expire. */
+  readonly expiresAt?: number | undefined
 }
 
 /** A request for a key that can't be met; the message names the fix. */
@@ -50,6 +52,7 @@ export async function issueKey(store: ConsumerStore, options: IssueKeyOptions): 
     digest: parsed.digest,
     disabled: false,
     createdAt: options.now,
+    ...(options.expiresAt === undefined ? {} : { expiresAt: options.expiresAt }),
   })
   if (!added) throw new IssueKeyError('The new key met an id in use. Nothing was changed; run the command again.')
   return { key, id: parsed.publicId, consumer: options.consumer, plan }

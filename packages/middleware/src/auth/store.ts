@@ -8,4 +8,17 @@ export interface ConsumerStore {
   addConsumer(consumer: Consumer, signal?: AbortSignal): Promise<boolean>
   /** Adds a key; `false`, changing nothing, if the public id is taken. */
   addKey(key: KeyRecord, signal?: AbortSignal): Promise<boolean>
+  /** Changes these fields of a consumer, and no others; `false` if there is none. */
+  updateConsumer(id: string, change: ConsumerChange, signal?: AbortSignal): Promise<boolean>
+  /** Changes these fields of a key, and no others; `false` if there is none. */
+  updateKey(publicId: string, change: KeyChange, signal?: AbortSignal): Promise<boolean>
+  /** Removes a key for good; `false` if there is none. */
+  removeKey(publicId: string, signal?: AbortSignal): Promise<boolean>
+  /** All consumers, in no order. */
+  listConsumers(signal?: AbortSignal): AsyncIterable<Consumer>
+  /** A consumer's keys, or all, in no order. Reads the whole table. */
+  listKeys(of: { readonly consumer?: string | undefined }, signal?: AbortSignal): AsyncIterable<KeyRecord>
 }
+
+export type ConsumerChange = Partial<Pick<Consumer, 'plan' | 'disabled'>>
+export type KeyChange = Partial<Pick<KeyRecord, 'disabled' | 'expiresAt'>>

@@ -1,2 +1,10 @@
 export { type StorageLocation, StorageSettingError, storageLocation } from './location.ts'
-export { type OpenTable, openTables, readEntity, statusOf, type TableName, writeEntity } from './tables.ts'
+export {
+  listEntities,
+  type OpenTable,
+  openTables,
+  readEntity,
+  statusOf,
+  type TableName,
+  writeEntity,
+} from './tables.ts'

@@ -74,6 +74,27 @@ export interface ReadOptions {
 
 export type Entity<T> = T & { readonly etag: string }
 
+/** The entities whose fields have these values, a page at a time; none where the table does not exist. */
+export async function* listEntities<T extends object>(
+  table: () => Promise<TableClient>,
+  where: Readonly<Record<string, string>> = {},
+  signal?: AbortSignal,
+): AsyncGenerator<T & { readonly partitionKey: string }> {
+  const { odata } = await import('@azure/data-tables')
+  const filter = Object.entries(where)
+    .map(([field, value]) => odata`${field} eq ${value}`)
+    .join(' and ')
+  const found = (await table()).listEntities<T>({
+    ...(filter === '' ? {} : { queryOptions: { filter } }),
+    ...(signal ? { abortSignal: signal } : {}),
+  })
+  try {
+    for await (const entity of found) yield entity as unknown as T & { readonly partitionKey: string }
+  } catch (error) {
+    if (errorCode(error) !== 'TableNotFound') throw error
+  }
+}
+
 /** Runs a write; if the table does not exist yet, makes it and runs the write again. */
 export async function writeEntity<T>(
   table: () => Promise<TableClient>,

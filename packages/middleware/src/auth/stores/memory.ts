@@ -10,7 +10,23 @@ export function memoryConsumerStore(): ConsumerStore {
     findConsumer: async (id) => consumers.get(id),
     addConsumer: async (consumer) => addOnce(consumers, consumer.id, consumer),
     addKey: async (key) => addOnce(keys, key.publicId, key),
+    updateConsumer: async (id, change) => update(consumers, id, change),
+    updateKey: async (publicId, change) => update(keys, publicId, change),
+    removeKey: async (publicId) => keys.delete(publicId),
+    async *listConsumers() {
+      yield* consumers.values()
+    },
+    async *listKeys({ consumer }) {
+      for (const key of keys.values()) if (consumer === undefined || key.consumer === consumer) yield key
+    },
   }
+}
+
+function update<T extends object>(rows: Map<string, T>, id: string, change: Partial<T>): boolean {
+  const row = rows.get(id)
+  if (row === undefined) return false
+  rows.set(id, Object.freeze({ ...row, ...change }))
+  return true
 }
 
 function addOnce<T extends object>(rows: Map<string, T>, id: string, row: T): boolean {

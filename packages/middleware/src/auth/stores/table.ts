@@ -1,5 +1,5 @@
 import type { TableClient, TableEntity } from '@azure/data-tables'
-import { type OpenTable, readEntity, statusOf, writeEntity } from '../../storage/index.ts'
+import { listEntities, type OpenTable, readEntity, statusOf, writeEntity } from '../../storage/index.ts'
 import type { Consumer, KeyRecord } from '../consumer.ts'
 import type { ConsumerStore } from '../store.ts'
 
@@ -26,19 +26,11 @@ export function tableConsumerStore(open: OpenTable): ConsumerStore {
   return {
     async findKey(publicId, signal) {
       const entity = await readEntity<KeyEntity>(keys, { partition: publicId, row: KEY_ROW }, { signal })
-      if (entity === undefined) return undefined
-      return {
-        publicId,
-        consumer: entity.consumer,
-        digest: entity.digest,
-        disabled: entity.disabled,
-        createdAt: new Date(entity.createdAt).getTime(),
-        ...(entity.expiresAt === undefined ? {} : { expiresAt: new Date(entity.expiresAt).getTime() }),
-      }
+      return entity && keyOf(publicId, entity)
     },
     async findConsumer(id, signal) {
       const entity = await readEntity<ConsumerEntity>(consumers, { partition: id, row: CONSUMER_ROW }, { signal })
-      return entity && { id, plan: entity.plan, disabled: entity.disabled }
+      return entity && consumerOf(id, entity)
     },
     addConsumer: ({ id, plan, disabled }: Consumer, signal) =>
       insert<ConsumerEntity>(consumers, { partitionKey: id, rowKey: CONSUMER_ROW, plan, disabled }, signal),
@@ -56,6 +48,63 @@ export function tableConsumerStore(open: OpenTable): ConsumerStore {
         },
         signal,
       ),
+    updateConsumer: (id, change, signal) =>
+      merge(consumers, { partitionKey: id, rowKey: CONSUMER_ROW, ...change }, signal),
+    updateKey: (publicId, { expiresAt, ...change }, signal) =>
+      merge(
+        keys,
+        {
+          partitionKey: publicId,
+          rowKey: KEY_ROW,
+          ...change,
+          ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt) }),
+        },
+        signal,
+      ),
+    removeKey: (publicId, signal) =>
+      existing(async () => (await keys()).deleteEntity(publicId, KEY_ROW, signal ? { abortSignal: signal } : {})),
+    async *listConsumers(signal) {
+      for await (const { partitionKey, ...entity } of listEntities<ConsumerEntity>(consumers, undefined, signal)) {
+        yield consumerOf(partitionKey, entity)
+      }
+    },
+    async *listKeys({ consumer }, signal) {
+      const filter = consumer === undefined ? undefined : { consumer }
+      for await (const { partitionKey, ...entity } of listEntities<KeyEntity>(keys, filter, signal)) {
+        yield keyOf(partitionKey, entity)
+      }
+    },
+  }
+}
+
+function keyOf(publicId: string, { consumer, digest, disabled, createdAt, expiresAt }: KeyEntity): KeyRecord {
+  return {
+    publicId,
+    consumer,
+    digest,
+    disabled,
+    createdAt: new Date(createdAt).getTime(),
+    ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt).getTime() }),
+  }
+}
+
+function consumerOf(id: string, { plan, disabled }: ConsumerEntity): Consumer {
+  return { id, plan, disabled }
+}
+
+/** Whatever else has changed meanwhile stays: the service merges the named fields alone, at once. */
+function merge(table: () => Promise<TableClient>, entity: TableEntity, signal?: AbortSignal): Promise<boolean> {
+  const options = { etag: '*', ...(signal ? { abortSignal: signal } : {}) }
+  return existing(async () => (await table()).updateEntity(entity, 'Merge', options))
+}
+
+async function existing(change: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await change()
+    return true
+  } catch (error) {
+    if (statusOf(error) === 404) return false
+    throw error
   }
 }
 

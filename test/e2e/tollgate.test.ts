@@ -1,0 +1,168 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { unique } from '../support/consumers.ts'
+import { BARE_HOST, cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
+
+/* The `tollgate` command and the gateway, over the same tables. */
+
+let folder: string
+let policy: string
+let upstream: Upstream
+beforeAll(async () => {
+  upstream = await startUpstream()
+  folder = mkdtempSync(join(tmpdir(), 'tollgate-cli-'))
+  policy = join(folder, 'policy.yaml')
+  writeFileSync(policy, 'plans: { free: { limits: [ { requests: 100, per: 1h } ] }, pro: { limits: [] } }\n')
+})
+afterAll(async () => {
+  rmSync(folder, { recursive: true, force: true })
+  await upstream?.close()
+})
+
+interface Run {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+const tollgate = (...args: string[]): Promise<Run> =>
+  promisify(execFile)(process.execPath, [join(ROOT, 'packages/cli/src/tollgate.ts'), ...args], {
+    env: cleanEnv({ TOLLGATE_STORAGE: inject('azurite'), TOLLGATE_POLICY: policy }),
+  }).then(
+    ({ stdout, stderr }) => ({ code: 0, out: stdout.trim(), err: stderr.trim() }),
+    ({ code, stdout, stderr }) => ({ code, out: stdout.trim(), err: stderr.trim() }),
+  )
+const create = async (consumer: string, ...args: string[]) =>
+  JSON.parse((await tollgate('keys', 'create', '--consumer', consumer, '--plan', 'free', '--json', ...args)).out) as {
+    readonly key: string
+    readonly id: string
+    readonly expiresAt?: string
+  }
+const keysOf = async (consumer: string) =>
+  JSON.parse((await tollgate('keys', 'list', '--consumer', consumer, '--json')).out) as { id: string; state: string }[]
+
+/** What a gateway that knows nothing yet answers to a key: one that has looked it up goes by that for 30 seconds. */
+async function answerTo(...keys: string[]): Promise<[number, unknown][]> {
+  const host: RunningHost = await startHost(
+    {
+      TOLLGATE_STORAGE: inject('azurite'),
+      TOLLGATE_POLICY: policy,
+      OPENAI_BASE_URL: upstream.baseUrl,
+      OPENAI_API_KEY: 'sk-upstream',
+    },
+    BARE_HOST,
+  )
+  const answers = await Promise.all(keys.map((key) => generate(host, '{"prompt":"Why?"}', { 'x-api-key': key })))
+  await host.stop()
+  return answers.map(({ status, body }) => [status, body.error])
+}
+
+describe('tollgate keys', () => {
+  test('lists keys by id and state, and never a key or what it could be known by', async () => {
+    const consumer = unique('alice')
+    const [one, two] = [await create(consumer), await create(consumer, '--expires', '90d')]
+    expect(await keysOf(consumer)).toMatchObject([
+      { id: one.id, consumer, state: 'active', expiresAt: null },
+      { id: two.id, consumer, state: 'active', expiresAt: two.expiresAt },
+    ])
+    const days = (Date.parse(two.expiresAt ?? '') - Date.now()) / 86_400_000
+    expect(days).toBeGreaterThan(89.9)
+    expect(days).toBeLessThanOrEqual(90)
+    const { out } = await tollgate('keys', 'list')
+    expect(out).toMatch(/^ID +CONSUMER +STATE +MADE +EXPIRES\n/)
+    expect(out).toContain(one.id)
+    expect(out).not.toContain('tg_')
+  })
+
+  test('disabled, enabled, expired and revoked keys are answered so', async () => {
+    const consumer = unique('bob')
+    const [disabled, enabled, expired, later, revoked] = (await Promise.all(
+      Array.from({ length: 5 }, () => create(consumer)),
+    )) as [Created, Created, Created, Created, Created]
+    expect((await tollgate('keys', 'disable', disabled.id)).out).toContain(`Key ${disabled.id} is disabled.`)
+    // A whole key names itself too.
+    await tollgate('keys', 'disable', enabled.key)
+    expect((await tollgate('keys', 'enable', enabled.key)).out).toContain(`Key ${enabled.id} is enabled.`)
+    await tollgate('keys', 'expire', expired.id)
+    await tollgate('keys', 'expire', later.id, '--at', '2999-01-31')
+    expect((await tollgate('keys', 'revoke', revoked.id)).out).toContain('removed for good')
+    const keys = [disabled, enabled, expired, later, revoked].map(({ key }) => key)
+    expect(await answerTo(...keys)).toEqual([
+      [401, 'This API key is disabled.'],
+      [200, undefined],
+      [401, 'This API key has expired.'],
+      [200, undefined],
+      [401, 'Invalid API key.'],
+    ])
+    expect((await keysOf(consumer)).map(({ state }) => state).toSorted()).toEqual([
+      'active',
+      'active',
+      'disabled',
+      'expired',
+    ])
+  })
+
+  test.each([
+    [['keys', 'revoke', 'nonsense'], '<key>: neither the id of a key'],
+    [['keys', 'revoke', 'abcdefghijkl'], 'There is no key abcdefghijkl.'],
+    [['keys', 'disable', 'abcdefghijkl'], 'There is no key abcdefghijkl.'],
+    [['keys', 'expire', 'abcdefghijkl', '--at', 'soon'], "--at: 'soon' is neither a span"],
+    [['keys', 'expire', 'abcdefghijkl', '--at', '2026-13-01'], "--at: '2026-13-01' is neither"],
+    [['keys', 'create', '--consumer', 'c', '--expires', '2020-01-01'], "--expires: '2020-01-01' is past."],
+    [['keys', 'revoke'], "missing required argument 'key'"],
+  ])('%j is refused with what to correct', async (args, message) => {
+    const { code, err, out } = await tollgate(...args)
+    expect([code, out]).toEqual([1, ''])
+    expect(err).toContain(message)
+  })
+})
+
+type Created = Awaited<ReturnType<typeof create>>
+
+describe('tollgate consumers', () => {
+  test('lists and shows consumers with their keys', async () => {
+    const consumer = unique('carol')
+    const { id } = await create(consumer)
+    const listed = JSON.parse((await tollgate('consumers', 'list', '--json')).out)
+    expect(listed).toContainEqual({ id: consumer, plan: 'free', disabled: false })
+    expect((await tollgate('consumers', 'list')).out).toMatch(new RegExp(`^${consumer} +free +active$`, 'm'))
+    expect(JSON.parse((await tollgate('consumers', 'show', consumer, '--json')).out)).toMatchObject({
+      id: consumer,
+      plan: 'free',
+      keys: [{ id, state: 'active' }],
+    })
+    const { out } = await tollgate('consumers', 'show', consumer)
+    expect(out).toContain(`${consumer}: plan 'free', active`)
+    expect(out).toContain(id)
+  })
+
+  test('moves a consumer to another plan, and shuts all its keys out', async () => {
+    const [moved, shut] = [unique('dave'), unique('erin')]
+    const keys = [await create(moved), await create(shut)]
+    expect((await tollgate('consumers', 'set', moved, '--plan', 'pro')).out).toContain(`${moved}: plan 'pro', active.`)
+    expect((await tollgate('consumers', 'set', shut, '--disable')).out).toContain(`${shut}: plan 'free', disabled.`)
+    expect(await answerTo(...keys.map(({ key }) => key))).toEqual([
+      [200, undefined],
+      [401, 'This API key is disabled.'],
+    ])
+    await tollgate('consumers', 'set', shut, '--enable')
+    expect(await answerTo(keys[1]?.key ?? '')).toEqual([[200, undefined]])
+  })
+
+  test.each([
+    [['show', 'nobody-here'], "There is no consumer 'nobody-here'."],
+    [['set', 'nobody-here', '--disable'], "There is no consumer 'nobody-here'."],
+    [['set', 'nobody-here'], 'Say what to set'],
+    [['set', 'nobody-here', '--disable', '--enable'], 'exclude each other'],
+    [['set', 'nobody-here', '--plan', 'gold'], "the policy has no plan 'gold'. It has: free, pro."],
+    [['show', 'a/b'], '<consumer>: 1 to 128 letters'],
+  ])('%j is refused with what to correct', async (args, message) => {
+    const { code, err, out } = await tollgate('consumers', ...args)
+    expect([code, out]).toEqual([1, ''])
+    expect(err).toContain(message)
+  })
+})
