@@ -3,6 +3,7 @@ import { app } from '@azure/functions'
 import { describeFault } from '@tollgate/middleware'
 import { createGateway, type Gateway } from './gateway.ts'
 import { registerGenerate } from './generate.ts'
+import { registerHealth } from './health.ts'
 import { readSettings } from './settings.ts'
 
 /** The app's folder: this file is bundled to dist/index.js. */
@@ -28,3 +29,4 @@ app.hook.appStart(() => {
 })
 
 registerGenerate(gateway)
+registerHealth(gateway)

@@ -2,6 +2,7 @@ import {
   authenticate,
   azureToken,
   type CacheStore,
+  type Check,
   type Codec,
   type Consumer,
   type ConsumerStore,
@@ -19,6 +20,7 @@ import {
   type Policy,
   parse,
   pipeline,
+  probe,
   type Refusal,
   rateLimit,
   route,
@@ -40,6 +42,8 @@ const wallClock = () => Date.now()
 const KEY_MAX_AGE_MS = 30_000
 /** Well under the four minutes after which Azure's load balancer drops a silent connection, and most proxies' minute. */
 const HEARTBEAT_MS = 15_000
+/** How long a health check may take. */
+export const CHECK_MS = 3_000
 const NEAR_CACHE = { maxBytes: 64 * 1024 * 1024, maxAgeMs: 60_000 }
 
 /** Lookups of made-up keys: a first 60 for each network and one a second from then on; twenty a second for all of those. */
@@ -57,6 +61,8 @@ interface Stores {
 /** The gateway of one app: the rooms are built once, and every route goes through the same ones. */
 export interface Gateway {
   readonly generate: Handler
+  /** What it can't work without. The cache is not among it: without one, every request is a miss. */
+  readonly checks: Readonly<Record<'tables' | 'model', Check['run']>>
 }
 
 export function createGateway(settings: Settings): Gateway {
@@ -74,8 +80,9 @@ export function createGateway(settings: Settings): Gateway {
     wallClock,
   })
   const cache = completionCache({ store: stores.completions, digest, deadlineMs: settings.cacheDeadlineMs, wallClock })
+  const connection = connect({ token: azureToken(settings.clientId) })
   const model = upstream({
-    connect: connect({ token: azureToken(settings.clientId) }),
+    connect: connection,
     firstByteMs: settings.firstByteMs,
     totalMs: settings.totalMs,
     idleMs: settings.idleMs,
@@ -97,7 +104,19 @@ export function createGateway(settings: Settings): Gateway {
       .use(cache)
       .handle(model)
 
-  return { generate: through('generate', generateCodec(settings.maxOutputTokens)) }
+  const target = policy.models.get(policy.routes.generate.model)
+  return {
+    generate: through('generate', generateCodec(settings.maxOutputTokens)),
+    checks: {
+      tables: (signal) => reach(stores, signal),
+      model: (signal) => probe(connection, target, { signal, timeoutMs: CHECK_MS }),
+    },
+  }
+}
+
+/** A point read of each table that a request needs; that there is no such row is an answer. */
+async function reach({ consumers, counters }: Stores, signal: AbortSignal): Promise<void> {
+  await Promise.all([consumers.findConsumer('health', signal), counters.read('health', signal)])
 }
 
 function missingPlan(plan: string): Refusal {

@@ -28,8 +28,15 @@ export function cleanEnv(settings: Record<string, string>): NodeJS.ProcessEnv {
   return { ...Object.fromEntries(kept), PORT: '0', ...settings }
 }
 
-/** @throws with the host's own words if it ends, or doesn't come up in time. */
-export async function startHost(settings: Record<string, string>, script: string = START): Promise<RunningHost> {
+/**
+ * @param started what it prints when it is up: its first group is the URL
+ * @throws with the host's own words if it ends, or doesn't come up in time.
+ */
+export async function startHost(
+  settings: Record<string, string>,
+  script: string = START,
+  started: RegExp = STARTED,
+): Promise<RunningHost> {
   const child = spawn(process.execPath, [script], {
     cwd: ROOT,
     env: cleanEnv(settings),
@@ -48,10 +55,10 @@ export async function startHost(settings: Record<string, string>, script: string
     await gone
   }
   const deadline = Date.now() + START_TIMEOUT_MS
-  while (!STARTED.test(output) && child.exitCode === null && Date.now() < deadline) {
+  while (!started.test(output) && child.exitCode === null && Date.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
-  const url = STARTED.exec(output)?.[1]
+  const url = started.exec(output)?.[1]
   if (url === undefined) {
     await stop('SIGKILL')
     throw new Error(`The host did not start:\n${output}`)

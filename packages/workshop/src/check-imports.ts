@@ -10,6 +10,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   storage: ['pipeline'],
   telemetry: ['pipeline'],
   policy: ['pipeline'],
+  health: ['pipeline'],
   completion: ['pipeline', 'policy'],
   auth: ['pipeline', 'policy', 'completion', 'storage'],
   limits: ['pipeline', 'policy', 'completion', 'storage'],

@@ -1,5 +1,6 @@
 export { azureToken } from './azure-token.ts'
 export { type Connect, type ConnectOptions, connect, type TokenSource } from './client.ts'
+export { probe } from './probe.ts'
 export { type Routed, type RouteOptions, route } from './route.ts'
 export { type Target, targetOf } from './target.ts'
 export { type UpstreamOptions, upstream } from './upstream.ts'

@@ -1,0 +1,42 @@
+import { app } from '@azure/functions'
+import { type Entry, type Readiness, readiness } from '@tollgate/middleware'
+import { CHECK_MS, type Gateway } from './gateway.ts'
+import { httpHandler } from './http-adapter.ts'
+
+const MAX_AGE_MS = 10_000
+
+/**
+ * `GET /api/health`: the process answers. `GET /api/health?ready`: and so do the tables and the model, and the settings
+ * and the policy can be read. Open to anyone, so it tells the checks' names and no more; the log has the reasons.
+ */
+export function registerHealth(gateway: () => Gateway): void {
+  const ready = readiness({
+    checks: [
+      { name: 'policy', run: async () => gateway() },
+      { name: 'tables', run: async (signal) => gateway().checks.tables(signal) },
+      { name: 'model', run: async (signal) => gateway().checks.model(signal) },
+    ],
+    deadlineMs: CHECK_MS,
+    maxAgeMs: MAX_AGE_MS,
+    now: () => performance.now(),
+  })
+  const entry: Entry = async (request, sink) => {
+    if (!request.url.searchParams.has('ready')) return answer(200, { status: 'live' })
+    const readiness = await ready((check, fault) => sink('error', { event: 'not ready', check, ...fault }))
+    return readyAnswer(readiness)
+  }
+  app.http('health', {
+    methods: ['GET', 'HEAD'],
+    authLevel: 'anonymous',
+    route: 'health',
+    handler: httpHandler(entry),
+  })
+}
+
+function readyAnswer({ ready, checks }: Readiness): Response {
+  return answer(ready ? 200 : 503, { status: ready ? 'ready' : 'not ready', checks })
+}
+
+function answer(status: number, body: object): Response {
+  return Response.json(body, { status, headers: { 'cache-control': 'no-store' } })
+}

@@ -1,0 +1,1 @@
+export { type Check, type OnFailure, type Readiness, type ReadinessOptions, readiness } from './readiness.ts'

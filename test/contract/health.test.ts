@@ -1,0 +1,105 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
+import { BARE_HOST, type RunningHost, startHost } from '../support/host.ts'
+import { type StorageProxy, startStorageProxy } from '../support/storage-proxy.ts'
+import { failing, sending, startUpstream, type Upstream } from '../support/upstream.ts'
+
+/* GET /api/health of the bundle. An outcome is kept for ten seconds, so each test has a host of its own. */
+
+const LISTED = sending(200, '{"data":[]}', { 'content-type': 'application/json' })
+
+let upstream: Upstream
+let proxy: StorageProxy
+let host: RunningHost
+beforeAll(async () => {
+  upstream = await startUpstream()
+  proxy = await startStorageProxy(inject('azurite'))
+})
+afterAll(async () => {
+  await proxy?.close()
+  await upstream?.close()
+})
+beforeEach(() => {
+  upstream.reply = LISTED
+})
+afterEach(async () => {
+  proxy.heal()
+  await host?.stop()
+})
+
+async function start(settings: Record<string, string> = {}): Promise<void> {
+  host = await startHost(
+    {
+      TOLLGATE_STORAGE: proxy.connectionString,
+      OPENAI_BASE_URL: upstream.baseUrl,
+      OPENAI_API_KEY: 'sk-upstream-secret',
+      ...settings,
+    },
+    BARE_HOST,
+  )
+}
+async function health(query = '', init: RequestInit = {}): Promise<[number, unknown]> {
+  const response = await fetch(`${host.url}/api/health${query}`, init)
+  const text = await response.text()
+  expect(response.headers.get('cache-control')).toBe('no-store')
+  return [response.status, text === '' ? '' : JSON.parse(text)]
+}
+
+const ok = { policy: 'ok', tables: 'ok', model: 'ok' }
+
+describe('GET /api/health', () => {
+  test('is live without a look at anything, and asks for no key', async () => {
+    await start()
+    proxy.forget()
+    upstream.calls.length = 0
+    expect(await health()).toEqual([200, { status: 'live' }])
+    expect(await health('', { method: 'HEAD' })).toEqual([200, ''])
+    expect([proxy.transactions().length, upstream.calls.length]).toEqual([0, 0])
+  })
+
+  test('?ready looks at tables and model, once for all that ask', async () => {
+    await start()
+    proxy.forget()
+    upstream.calls.length = 0
+    const answers = await Promise.all(Array.from({ length: 20 }, () => health('?ready')))
+    expect(new Set(answers.map((each) => JSON.stringify(each)))).toEqual(
+      new Set([JSON.stringify([200, { status: 'ready', checks: ok }])]),
+    )
+    expect(upstream.calls.map(({ path }) => path)).toEqual(['/v1/models'])
+    expect(proxy.counts()).toEqual({ 'get tollgateconsumers': 1, 'get tollgatecounters': 1 })
+    expect(await health('?ready', { method: 'HEAD' })).toEqual([200, ''])
+    expect(upstream.calls).toHaveLength(1)
+  })
+
+  test.each([
+    [401, 'failed'],
+    [500, 'failed'],
+    [404, 'ok'],
+    [429, 'ok'],
+  ])('a model that answers %i is %s', async (status, model) => {
+    upstream.reply = failing(status, { message: 'SECRET' })
+    await start()
+    const [, body] = await health('?ready')
+    expect(body).toMatchObject({ checks: { ...ok, model } })
+    expect(JSON.stringify(body) + host.output()).not.toMatch(/SECRET|sk-upstream/)
+  })
+
+  test('a storage that is down is a 503 that names it, and the log says more', async () => {
+    await start()
+    proxy.inject({ kind: 'lost request' })
+    expect(await health('?ready')).toEqual([503, { status: 'not ready', checks: { ...ok, tables: 'failed' } }])
+    expect(host.output()).toContain('"event":"not ready","check":"tables"')
+    expect(await health()).toEqual([200, { status: 'live' }])
+  })
+
+  test('a policy that can’t be read is a 503, and the process lives', async () => {
+    await start({ TOLLGATE_POLICY: 'none.yaml' })
+    const failed = { policy: 'failed', tables: 'failed', model: 'failed' }
+    expect(await health('?ready')).toEqual([503, { status: 'not ready', checks: failed }])
+    expect(await health()).toEqual([200, { status: 'live' }])
+  })
+
+  test('a model that is not configured is a 503', async () => {
+    await start({ OPENAI_BASE_URL: '', OPENAI_API_KEY: '' })
+    expect(await health('?ready')).toEqual([503, { status: 'not ready', checks: { ...ok, model: 'failed' } }])
+  })
+})
