@@ -279,6 +279,11 @@ describe('an upstream that fails', () => {
       'status 200, code invalid_response',
     ],
     [
+      'answers without end',
+      answering((answer) => ({ ...answer, padding: 'x'.repeat(33 * 1024 * 1024) })),
+      'status 200, code answer_too_large',
+    ],
+    [
       'cuts the connection',
       (_: unknown, response: { destroy(): void }) => response.destroy(),
       'code connection_failed',

@@ -89,13 +89,16 @@ describe('npm start', () => {
       .split('\n')
       .map((line) => line.trim())
       .filter((line) => /^(?:curl|for) /.test(line))
-    expect(commands).toHaveLength(4)
+    expect(commands).toHaveLength(5)
     const outputs: string[] = []
     for (const command of commands) outputs.push((await promisify(execFile)('sh', ['-c', command])).stdout)
     expect(outputs[0]).toMatch(/^HTTP\/1.1 200[\s\S]*cache-status: tollgate; fwd=miss; stored/)
     expect(outputs[1]).toMatch(/^HTTP\/1.1 200[\s\S]*cache-status: tollgate; hit/)
-    expect(outputs[2]).toMatch(/^HTTP\/1.1 401/)
-    const statuses = outputs[3]?.trim().split('\n') ?? []
+    expect(outputs[2]).toMatch(
+      /^HTTP\/1.1 200[\s\S]*text\/event-stream[\s\S]*data: \{"data":\{"completion":"simulated "/,
+    )
+    expect(outputs[3]).toMatch(/^HTTP\/1.1 401/)
+    const statuses = outputs[4]?.trim().split('\n') ?? []
     expect(statuses).toHaveLength(16)
     expect(statuses[0]).toBe('200')
     expect(statuses.at(-1)).toBe('429')

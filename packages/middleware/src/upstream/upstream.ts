@@ -77,8 +77,23 @@ async function wholeAnswer(
   // Around all of it: the SDK waits for a token without looking at any signal.
   return withDeadline(totalMs, async (deadline) => {
     const response = await call(AbortSignal.any([request.signal, deadline]), Math.min(firstByteMs, totalMs))
-    const text = await response.text()
+    const text = await boundedText(response)
     if (parseAnswer(text) === undefined) throw new NoAnswer({ status: response.status, code: 'invalid_response' })
     return text
   })
+}
+
+/** Far beyond any completion: what is longer comes from something that is no model, and would only fill the memory. */
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024
+
+async function boundedText({ status, body }: Response): Promise<string> {
+  const decoder = new TextDecoder()
+  let text = ''
+  let length = 0
+  for await (const chunk of body ?? []) {
+    length += chunk.byteLength
+    if (length > MAX_ANSWER_BYTES) throw new NoAnswer({ status, code: 'answer_too_large' })
+    text += decoder.decode(chunk, { stream: true })
+  }
+  return text + decoder.decode()
 }
