@@ -77,6 +77,12 @@ describe.each([
     expect((await get('/v1/unrouted')).status).toBe(201)
   })
 
+  test('lets nobody wait for a body that fails half-way', async () => {
+    const response = await get('/v1/breaksHalfWay')
+    if (settings.STREAMED) await expect(response.text()).rejects.toThrow()
+    else expect([response.status, await response.text()]).toEqual([500, ''])
+  })
+
   test.each([
     ['//evil.example/v1/unrouted', 404],
     ['http://evil.example/v1/unrouted', 400],

@@ -80,9 +80,7 @@ export async function forward(exchange: Forwarded): Promise<void> {
 function endToEnd(headers: Readonly<Record<string, string>>): Record<string, string> {
   const named = (headers.connection ?? '').toLowerCase().split(/\s*,\s*/)
   return Object.fromEntries(
-    Object.entries(headers).filter(
-      ([name]) => !HOP_BY_HOP.has(name) && !named.includes(name) && name !== INVOCATION && name !== 'host',
-    ),
+    Object.entries(headers).filter(([name]) => !HOP_BY_HOP.has(name) && !named.includes(name) && name !== 'host'),
   )
 }
 
