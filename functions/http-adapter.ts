@@ -66,7 +66,10 @@ async function streamed(response: Response, connection: ClientConnection): Promi
   const { status, headers, body } = response
   if (body === null) return buffered(response)
   const reader = body.getReader()
-  connection.signal.addEventListener('abort', () => reader.cancel(connection.signal.reason).catch(() => {}))
+  const { signal } = connection
+  const giveUp = () => reader.cancel(signal.reason).catch(() => {})
+  if (signal.aborted) giveUp()
+  else signal.addEventListener('abort', giveUp)
   let first: ReturnType<typeof reader.read> | undefined = Promise.resolve(await reader.read())
   const paced = new ReadableStream(
     {

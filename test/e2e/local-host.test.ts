@@ -254,6 +254,8 @@ describe('CORS', () => {
       ])
       const read = await fetch(`${host.url}/v1/unrouted`, { headers: { origin: PAGE } })
       expect([read.status, read.headers.get('access-control-allow-origin')]).toEqual([201, PAGE])
+      const varying = await fetch(`${host.url}/v1/webResponse`, { headers: { origin: PAGE } })
+      expect(varying.headers.get('vary')).toBe('Origin, accept')
       const other = await fetch(`${host.url}/v1/unrouted`, { headers: { origin: 'https://other.example' } })
       expect([other.status, other.headers.get('access-control-allow-origin')]).toEqual([201, null])
       await host.stop()

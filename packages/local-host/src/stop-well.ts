@@ -11,8 +11,14 @@ export function stopWell(end: () => Promise<void>): void {
     if (stopping) process.exit(1)
     stopping = true
     setTimeout(() => process.exit(1), DRAIN_MS).unref()
-    await end()
-    process.exit(0)
+    const failed = await end().then(
+      () => false,
+      (error: unknown) => {
+        console.error(error)
+        return true
+      },
+    )
+    process.exit(failed ? 1 : 0)
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop)
   whenNpmIsGone(() => {

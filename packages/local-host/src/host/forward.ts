@@ -1,6 +1,7 @@
 import { Agent, type IncomingMessage, request as openRequest, type ServerResponse } from 'node:http'
 import { Transform } from 'node:stream'
 import type { Invoked } from '../worker/invoke.ts'
+import { ownHeaders } from './own-headers.ts'
 import { MAX_BODY_BYTES, Refused } from './refused.ts'
 
 /** How long a client may take to be sent the rest of an answer that broke, in milliseconds. */
@@ -104,7 +105,7 @@ function sendBody(request: IncomingMessage, proxied: ReturnType<typeof openReque
 
 /** What the host has set already stays. */
 function writeHead(response: ServerResponse, answer: IncomingMessage): void {
-  const own = new Set(response.getHeaderNames())
+  const own = ownHeaders(response)
   for (let i = 0; i < answer.rawHeaders.length; i += 2) {
     const name = answer.rawHeaders[i] ?? ''
     const lower = name.toLowerCase()

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { RpcBody, RpcHttp } from '../worker/core-types.ts'
+import { ownHeaders } from './own-headers.ts'
 import { MAX_BODY_BYTES, Refused } from './refused.ts'
 import { setCookie } from './set-cookie.ts'
 
@@ -46,7 +47,10 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
 export function writeResult(response: ServerResponse, http: RpcHttp | undefined): void {
   const { statusCode = '204', headers = {}, body, cookies = [] } = http ?? {}
   const bytes = bodyBytes(body)
-  for (const [name, value] of Object.entries(headers)) if (!response.hasHeader(name)) response.setHeader(name, value)
+  const own = ownHeaders(response)
+  for (const [name, value] of Object.entries(headers)) {
+    if (!own.has(name.toLowerCase())) response.appendHeader(name, value)
+  }
   for (const cookie of cookies) response.appendHeader('set-cookie', setCookie(cookie))
   response.statusCode = Number(statusCode)
   if (statusCode !== '204') response.setHeader('content-length', bytes.byteLength)

@@ -35,7 +35,7 @@ export function startTimers(
   log: WorkerLog,
 ): RunningTimers {
   const schedules = new Map(triggers.map((trigger) => [trigger, scheduleOf(trigger, env)]))
-  const underWay = new Map<TimerTrigger, Promise<void>>()
+  const underWay = new Map<Promise<void>, TimerTrigger>()
   const waiting = new Set<NodeJS.Timeout>()
   let last = new Map<TimerTrigger, Date>()
 
@@ -47,11 +47,9 @@ export function startTimers(
       () => {},
       (error: unknown) => log('error', `Function.${trigger.name}`, String((error as Error)?.stack ?? error)),
     )
-    const held = ended.finally(() => {
-      if (underWay.get(trigger) === held) underWay.delete(trigger)
-    })
-    underWay.set(trigger, held)
-    return held
+    underWay.set(ended, trigger)
+    void ended.then(() => underWay.delete(ended))
+    return ended
   }
 
   function wait(trigger: TimerTrigger, due: Date): void {
@@ -60,7 +58,7 @@ export function startTimers(
       () => {
         waiting.delete(timer)
         if (left > MAX_WAIT_MS) return wait(trigger, due)
-        if (!underWay.has(trigger)) void run(trigger)
+        if (![...underWay.values()].includes(trigger)) void run(trigger)
         waitForNext(trigger, due)
       },
       Math.min(Math.max(left, 0), MAX_WAIT_MS),
@@ -85,7 +83,7 @@ export function startTimers(
     },
     stop: async () => {
       for (const timer of waiting) clearTimeout(timer)
-      await Promise.all(underWay.values())
+      await Promise.all(underWay.keys())
     },
   }
 }
