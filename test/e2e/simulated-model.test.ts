@@ -89,7 +89,10 @@ describe('the simulated model', () => {
     expect((await client.models.retrieve('simulated')).id).toBe('simulated')
     await expect(client.models.retrieve('none')).rejects.toMatchObject({ status: 404, code: 'model_not_found' })
     await expect(client.images.generate({ prompt: 'x' })).rejects.toMatchObject({ status: 404, code: 'not_found' })
-    expect((await fetch(`${model.url}/chat/completions`, { method: 'POST', body: '{' })).status).toBe(400)
+    for (const body of ['{', 'null', '[1]', '{"messages":5}', '{"messages":[null]}']) {
+      const sent = await fetch(`${model.url}/chat/completions`, { method: 'POST', body })
+      expect([body, sent.status]).toEqual([body, 400])
+    }
   })
 
   test('answers Azure’s SDK by its paths, where the deployment names the model', async () => {

@@ -112,6 +112,7 @@ describe('tollgate keys', () => {
     [['keys', 'disable', 'abcdefghijkl'], 'There is no key abcdefghijkl.'],
     [['keys', 'expire', 'abcdefghijkl', '--at', 'soon'], "--at: 'soon' is neither a span"],
     [['keys', 'expire', 'abcdefghijkl', '--at', '2026-13-01'], "--at: '2026-13-01' is neither"],
+    [['keys', 'expire', 'abcdefghijkl', '--at', '2027-02-31'], "--at: '2027-02-31' is neither"],
     [['keys', 'create', '--consumer', 'c', '--expires', '2020-01-01'], "--expires: '2020-01-01' is past."],
     [['keys', 'revoke'], "missing required argument 'key'"],
   ])('%j is refused with what to correct', async (args, message) => {

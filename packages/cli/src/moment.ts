@@ -14,11 +14,17 @@ export function moment(option: string, text: string, now: number): number {
   if (text === 'now') return now
   const [, count, unit] = SPAN.exec(text) ?? []
   if (count !== undefined) return now + Number(count) * UNITS[unit as keyof typeof UNITS]
-  const date = DATE.test(text) ? Date.parse(text) : Number.NaN
+  const date = DATE.test(text) && isDay(text.slice(0, 10)) ? Date.parse(text) : Number.NaN
   if (Number.isNaN(date)) {
     throw new CommandFault(
       `${option}: '${text}' is neither a span such as 30m, 12h or 90d, nor a date such as 2027-01-31.`,
     )
   }
   return date
+}
+
+/** JavaScript takes the 31st of February for the 3rd of March. */
+function isDay(text: string): boolean {
+  const day = Date.parse(text)
+  return !Number.isNaN(day) && new Date(day).toISOString().startsWith(text)
 }

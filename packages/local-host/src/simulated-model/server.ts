@@ -40,7 +40,7 @@ export async function startSimulatedModel({ port = 0 } = {}): Promise<SimulatedM
     respond(request, response, counted, failed).catch((error: unknown) => {
       if (response.headersSent) response.destroy()
       else if (error instanceof FaultSyntaxError) sendError(response, 400, 'invalid_fault', error.message)
-      else if (error instanceof SyntaxError) sendError(response, 400, 'invalid_request_error', 'The body is not JSON.')
+      else if (error instanceof BadRequest) sendError(response, 400, 'invalid_request_error', error.message)
       else if (!request.destroyed) sendError(response, 500, 'simulation_failed', String(error))
     })
   })
@@ -84,13 +84,13 @@ async function respond(
   if (method !== 'POST' || route === undefined || route === 'models' || item !== undefined) {
     return sendError(response, 404, 'not_found', `The simulated model has no ${method} ${path}.`)
   }
-  const body = JSON.parse(await text(request)) as ChatRequest & EmbeddingsRequest & { readonly model?: string }
-  const named = deployment === undefined ? body?.model : decodeURIComponent(deployment)
+  const body = parseBody(await text(request))
+  const named = deployment === undefined ? body.model : decodeName(deployment)
   const [model = SIMULATED_MODEL, byName = ''] = String(named ?? SIMULATED_MODEL).split(/\+(.*)/)
   counted.count(model, response)
   const byHeader = request.headers['x-simulate']
   const words = typeof byHeader === 'string' ? byHeader : byName
-  const faults = stillFailing(words, parseFaults(words, body?.stream === true), failed)
+  const faults = stillFailing(words, parseFaults(words, body.stream === true), failed)
 
   const left = new AbortController()
   response.once('close', () => left.abort())
@@ -118,6 +118,33 @@ function sendModels(response: ServerResponse, item: string | undefined): void {
   const found = item === undefined ? { object: 'list', data } : data.find(({ id }) => id === item)
   if (found === undefined) sendError(response, 404, 'model_not_found', `There is no model '${item}'.`)
   else sendJson(response, 200, JSON.stringify(found))
+}
+
+class BadRequest extends Error {}
+
+function decodeName(deployment: string): string {
+  try {
+    return decodeURIComponent(deployment)
+  } catch {
+    throw new BadRequest('The deployment in the path can’t be decoded.')
+  }
+}
+
+type Body = ChatRequest & EmbeddingsRequest & { readonly model?: string }
+
+function parseBody(text: string): Body {
+  let body: unknown
+  try {
+    body = JSON.parse(text)
+  } catch {
+    throw new BadRequest('The body is not JSON.')
+  }
+  if (typeof body !== 'object' || body === null || Array.isArray(body))
+    throw new BadRequest('The body is no JSON object.')
+  const { messages = [] } = body as { readonly messages?: unknown }
+  const areMessages = Array.isArray(messages) && messages.every((each) => typeof each === 'object' && each !== null)
+  if (!areMessages) throw new BadRequest("'messages' must be an array of objects.")
+  return body
 }
 
 async function text(request: IncomingMessage): Promise<string> {
