@@ -1,9 +1,13 @@
+import { z } from 'zod'
+
 const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 
-/** A whole number of seconds, minutes, hours or days: `30s`, `1m`, `2h`, `1d`. */
-export const DURATION = /^([1-9]\d{0,5})([smhd])$/
+const DURATION = /^([1-9]\d{0,5})([smhd])$/
 
-/** Milliseconds of a duration that matches `DURATION`. */
+/** A whole number of seconds, minutes, hours or days: `30s`, `1m`, `2h`, `1d`. */
+export const duration = z.string().regex(DURATION, 'must be a duration such as 30s, 1m, 2h or 1d')
+
+/** Milliseconds of a duration. @throws RangeError for any other text. */
 export function durationMs(text: string): number {
   const [, count, unit] = DURATION.exec(text) ?? []
   if (count === undefined || unit === undefined)

@@ -1,14 +1,23 @@
+export {
+  type BudgetLimit,
+  type ConcurrencyLimit,
+  type Epoch,
+  type Limit,
+  largestClaim,
+  type Measure,
+  type RateLimit,
+} from './limit.ts'
 export { type LoadOptions, loadPolicy, outlinePolicy, POLICY_FILE, type PolicyLocation } from './load.ts'
 export {
   type CacheRule,
+  type Model,
   type Plan,
   type Policy,
   PolicyError,
-  type RequestLimit,
+  type Price,
   type RoutePolicy,
   type TargetSettings,
 } from './policy.ts'
-export { CLOCK_LAG_MS } from './request-limit.ts'
 export { type PolicyOutline, type ResolveOptions, resolvePolicy } from './resolve.ts'
 export { policyJsonSchema } from './schema.ts'
 export { isAzureAiHost, isLoopback, type PolicyBounds } from './target.ts'

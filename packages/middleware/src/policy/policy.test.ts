@@ -30,12 +30,38 @@ const target = (document: object) => ({ models: { m: { targets: [document] } } }
 describe('a policy', () => {
   test('without a document has the defaults: 10 a minute, burst 5, one hour of cache', () => {
     const policy = resolve({})
-    expect(policy.plans.get('default')?.requests).toEqual([
-      { name: 'requests', quota: 10, periodMs: 60_000, burst: 5, capacity: 15, refill: 10 },
-    ])
+    expect(policy.plans).toEqual(
+      new Map([
+        [
+          'default',
+          {
+            name: 'default',
+            limits: [
+              {
+                kind: 'rate',
+                key: 'requests:60000',
+                name: 'requests',
+                measure: 'requests',
+                model: undefined,
+                quota: 10,
+                periodMs: 60_000,
+                burst: 5,
+                capacity: 15,
+                refill: 10,
+              },
+            ],
+            shared: [],
+          },
+        ],
+      ]),
+    )
+    expect(policy.global).toEqual([])
+    expect(policy.storeDown).toBe('closed')
     expect(policy.defaultPlan).toBe('default')
     expect(policy.routes.generate).toEqual({ model: 'default', cache: { ttlMs: 3_600_000, sampled: true } })
-    expect(policy.models).toEqual(new Map([['default', DEFAULT]]))
+    expect(policy.models).toEqual(
+      new Map([['default', { name: 'default', target: DEFAULT, price: undefined, contextWindow: undefined }]]),
+    )
   })
 
   test('keeps its own plans only', () => {
@@ -48,30 +74,8 @@ describe('a policy', () => {
     expect(resolve({ plans: { a: { limits: [] }, b: { limits: [] } } }).defaultPlan).toBeUndefined()
   })
 
-  test.each([
-    [
-      { requests: 10, per: '1m', burst: 5 },
-      { capacity: 15, refill: 10, periodMs: 60_000 },
-    ],
-    [
-      { requests: 10, per: '1m' },
-      { capacity: 10, refill: 10, periodMs: 60_000 },
-    ],
-    [
-      { requests: 1000, per: '1m', strict: true },
-      { capacity: 100, refill: 870, periodMs: 60_000 },
-    ],
-    [
-      { requests: 5, per: '2h', strict: true },
-      { capacity: 1, refill: 3, periodMs: 7_200_000 },
-    ],
-  ])('%o is a bucket of %o', (limit, bucket) => {
-    expect(resolve(plan(limit)).plans.get('free')?.requests[0]).toMatchObject({ quota: limit.requests, ...bucket })
-  })
-
-  test('names several limits apart', () => {
-    const limits = resolve(plan({ requests: 10, per: '1m' }, { requests: 100, per: '1h' })).plans.get('free')?.requests
-    expect(limits?.map(({ name }) => name)).toEqual(['requests-1m', 'requests-1h'])
+  test('says what limits do while the store is down', () => {
+    expect(resolve({ storeDown: 'open' }).storeDown).toBe('open')
   })
 
   test('turns the cache off, or its parts, by route', () => {
@@ -90,21 +94,7 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
     ['no requests', plan({ requests: 0, per: '1m' }), 'plans.free.limits[0].requests'],
     ['half a request', plan({ requests: 1.5, per: '1m' }), 'plans.free.limits[0].requests'],
     ['an unknown period', plan({ requests: 10, per: '1 minute' }), 'plans.free.limits[0].per'],
-    ['strict with burst', plan({ requests: 10, per: '1m', strict: true, burst: 5 }), "'strict' and 'burst'"],
-    ['strict of three', plan({ requests: 3, per: '1m', strict: true }), 'at least 4'],
-    ['strict by the second', plan({ requests: 1000, per: '1s', strict: true }), 'at least 10s'],
-    [
-      'two limits for one period, spelt twice',
-      plan({ requests: 1, per: '1m' }, { requests: 2, per: '60s' }),
-      'limits[1]',
-    ],
-    ['two limits for one period', plan({ requests: 1, per: '1m' }, { requests: 2, per: '1m' }), 'limits[1]'],
-    ['more than can be counted exactly', plan({ requests: 1_000_000, per: '365d' }), 'counted exactly'],
-    ['a quota', plan({ requests: 10, per: 'month' }), 'not enforced by this version yet'],
-    ['a token limit', plan({ tokens: 10, per: '1m' }), "'tokens' are not enforced"],
-    ['a budget', plan({ usd: 5, per: 'month' }), "'usd' are not enforced"],
-    ['a concurrency limit', plan({ concurrent: 2 }), "'concurrent' are not enforced"],
-    ['a global limit', { global: { limits: [{ requests: 1000, per: '1s', strict: true }] } }, 'global'],
+    ['an unknown state of the store', { storeDown: 'ajar' }, 'storeDown'],
     ['a name with a slash', { plans: { 'a/b': { limits: [] } } }, 'plans'],
     [
       'a route to a missing model',
@@ -140,21 +130,36 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
     [
       'a period that is a number',
       plan({ requests: 10, per: 60 }),
-      'plans.free.limits[0].per: must be a duration such as',
+      'plans.free.limits[0].per: must be a duration such as 30s or 1m, or minute, hour, day or month',
+    ],
+    [
+      'money by a duration',
+      plan({ usd: 5, per: '1m' }),
+      'plans.free.limits[0].per: must be minute, hour, day or month',
+    ],
+    [
+      'a limit with more faults than fields of another kind',
+      plan({ requests: 0, per: 'x', burst: -1, strict: 1 }),
+      'plans.free.limits[0].requests',
     ],
   ])('%s, with what would be right', (_what, document, expected) => {
     expect(faultOf(document)).toContain(expected)
   })
 
-  test('what is not enforced, what may not be reached and what is missing, together', () => {
+  test('what can’t be meant, what may not be reached and what is missing, together', () => {
     const message = faultOf({
-      global: { limits: [] },
+      global: { limits: [{ requests: 3, per: '1m', strict: true }] },
       models: { small: { targets: [{ openai: { model: 'm', baseUrl: 'https://evil.example/v1' } }] } },
       routes: { generate: { model: 'small' } },
     })
-    expect(message).toContain('global')
+    expect(message).toContain('global.limits[0]')
     expect(message).toContain('TOLLGATE_TARGET_HOSTS')
     expect(message).not.toContain("no model 'small'")
+  })
+
+  test('what later versions bring: a plan’s models, and a model that is a route', () => {
+    expect(faultOf({ plans: { free: { limits: [], models: ['small'] } } })).toContain('plans.free: Unrecognized key')
+    expect(faultOf({ models: { auto: { route: { small: 'a', large: 'b' } } } })).toContain('models.auto: Unrecognized')
   })
 
   test('all faults at once', () => {
@@ -172,13 +177,13 @@ describe('a target', () => {
     target({ azure: { endpoint: 'https://x.openai.azure.com', deployment: 'd', ...change } })
 
   test('is resolved: environment names become values', () => {
-    expect(resolve(openai({ key: { env: 'OPENAI_API_KEY' } })).models.get('m')).toEqual({
+    expect(resolve(openai({ key: { env: 'OPENAI_API_KEY' } })).models.get('m')?.target).toEqual({
       kind: 'openai',
       baseUrl: 'https://api.openai.com/v1',
       model: 'm',
       key: 'sk-1',
     })
-    expect(resolve(azure({ apiVersion: '2024-10-21' })).models.get('m')).toEqual({
+    expect(resolve(azure({ apiVersion: '2024-10-21' })).models.get('m')?.target).toEqual({
       kind: 'azure',
       endpoint: 'https://x.openai.azure.com/',
       model: 'd',
@@ -223,7 +228,7 @@ describe('a target', () => {
   test('of a listed host and a listed variable is taken', () => {
     const document = openai({ baseUrl: 'https://llm.corp.example/v1', key: { env: 'OTHER_KEY' } })
     const listed = { hosts: ['*.corp.example'], readable: ['OPENAI_*', 'OTHER_KEY'] }
-    expect(resolve(document, listed).models.get('m')).toMatchObject({
+    expect(resolve(document, listed).models.get('m')?.target).toMatchObject({
       baseUrl: 'https://llm.corp.example/v1',
       key: 'sk-2',
     })
@@ -233,7 +238,9 @@ describe('a target', () => {
     expect(faultOf(openai({ baseUrl: 'http://llm.corp.example/v1' }), { hosts: ['llm.corp.example'] })).toContain(
       'needs https',
     )
-    expect(resolve(openai({ baseUrl: 'http://127.0.0.1:11434/v1' })).models.get('m')).toMatchObject({ key: undefined })
+    expect(resolve(openai({ baseUrl: 'http://127.0.0.1:11434/v1' })).models.get('m')?.target).toMatchObject({
+      key: undefined,
+    })
   })
 
   test('never sends an Entra token outside Azure AI', () => {

@@ -1,23 +1,12 @@
 import { OperatorError } from '../pipeline/index.ts'
-
-/** A plan's request limit, as a bucket: at most `capacity + refill · W / periodMs` requests in any interval W. */
-export interface RequestLimit {
-  /** Its name in `RateLimit` headers; unique in its plan. */
-  readonly name: string
-  /** The number that the policy states for each period. */
-  readonly quota: number
-  readonly periodMs: number
-  /** Requests that may come beyond the quota's steady rate. */
-  readonly burst: number
-  /** The most requests that may come at once. */
-  readonly capacity: number
-  /** Requests that come back in each period. */
-  readonly refill: number
-}
+import type { Limit } from './limit.ts'
 
 export interface Plan {
   readonly name: string
-  readonly requests: readonly RequestLimit[]
+  /** For each of its consumers alone. */
+  readonly limits: readonly Limit[]
+  /** For all of its consumers together. */
+  readonly shared: readonly Limit[]
 }
 
 /** Where a model is served, resolved: no environment names are left in it. */
@@ -40,6 +29,23 @@ export type TargetSettings =
       readonly key: string | undefined
     }
 
+/** Whole pico-dollars a token: USD per million tokens × 1,000,000. */
+export interface Price {
+  readonly input: number
+  /** Never above `input`. */
+  readonly cachedInput: number
+  readonly output: number
+}
+
+export interface Model {
+  readonly name: string
+  readonly target: TargetSettings
+  /** `undefined` where a limit on money must refuse the model. */
+  readonly price: Price | undefined
+  /** The most tokens of one request, prompt and answer together; `undefined` where nobody said. */
+  readonly contextWindow: number | undefined
+}
+
 export interface CacheRule {
   readonly ttlMs: number
   /** Whether an answer that was sampled (temperature above 0) is stored too. */
@@ -58,8 +64,12 @@ export interface Policy {
   readonly plans: ReadonlyMap<string, Plan>
   /** The plan of a consumer that was made without one; `undefined` where the choice isn't clear. */
   readonly defaultPlan: string | undefined
-  readonly models: ReadonlyMap<string, TargetSettings>
+  /** For all consumers together. */
+  readonly global: readonly Limit[]
+  readonly models: ReadonlyMap<string, Model>
   readonly routes: { readonly generate: RoutePolicy }
+  /** What limits on requests, tokens and concurrency do while the counters' store is down; money is always closed. */
+  readonly storeDown: 'closed' | 'open'
 }
 
 /** A policy that can't be used. The message lists each fault with its path and the fix. */

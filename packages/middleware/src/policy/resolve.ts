@@ -1,24 +1,16 @@
 import { durationMs } from './duration.ts'
-import { type Plan, type Policy, PolicyError, type RoutePolicy, type TargetSettings } from './policy.ts'
-import { requestLimit } from './request-limit.ts'
+import { type Policy, PolicyError, type RoutePolicy } from './policy.ts'
+import { DEFAULT_MODEL, knowsModel, type ModelOptions, resolveModels } from './resolve-models.ts'
+import { resolvePlans } from './resolve-plans.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
 import { schemaFaults } from './schema-faults.ts'
 import { unsupported } from './supported.ts'
-import { type PolicyBounds, resolveTarget, TargetFault } from './target.ts'
 
-export interface ResolveOptions {
+export interface ResolveOptions extends ModelOptions {
   /** What the document came from, for error messages. */
   readonly source: string
-  readonly bounds: PolicyBounds
-  /** The model of the `OPENAI_*` settings, served as `default`; `undefined` where none is configured. */
-  readonly defaultTarget: TargetSettings | undefined
 }
 
-/** The seed's limits: 10 requests a minute, burst 5. */
-const DEFAULT_PLANS: NonNullable<PolicyDocument['plans']> = {
-  default: { limits: [{ requests: 10, per: '1m', burst: 5 }] },
-}
-const DEFAULT_MODEL = 'default'
 const DEFAULT_TTL = '1h'
 
 /**
@@ -29,18 +21,20 @@ const DEFAULT_TTL = '1h'
  */
 export function resolvePolicy(document: unknown, options: ResolveOptions): Policy {
   const checked = parseDocument(document, options.source)
+  const isModel = (name: string) => knowsModel(checked.models, name)
   const faults = unsupported(checked)
-  const models = resolveModels(checked.models ?? {}, options, faults)
+  const plans = resolvePlans(checked, isModel, faults)
+  const models = resolveModels(checked, options, faults)
   const generate = routeOf(checked.routes?.generate ?? {})
-  if (generate.model !== DEFAULT_MODEL && checked.models?.[generate.model] === undefined) {
+  if (!isModel(generate.model)) {
     faults.push(`routes.generate.model: there is no model '${generate.model}' under models.`)
   }
   if (faults.length > 0) throw new PolicyError(options.source, faults)
-  return { ...plansOf(checked), models, routes: { generate } }
+  return { ...plans, models, routes: { generate }, storeDown: checked.storeDown ?? 'closed' }
 }
 
 /** What a policy says by itself, for tools that run without the app's settings. */
-export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan'> {
+export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan' | 'global'> {
   /** The policy's own model behind `/generate`; `undefined` where that is the one of the `OPENAI_*` settings. */
   readonly generateModel: string | undefined
 }
@@ -49,54 +43,16 @@ export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan'> {
 export function outline(document: unknown, source: string): PolicyOutline {
   const checked = parseDocument(document, source)
   const faults = unsupported(checked)
+  const plans = resolvePlans(checked, (name) => knowsModel(checked.models, name), faults)
   if (faults.length > 0) throw new PolicyError(source, faults)
   const { model } = routeOf(checked.routes?.generate ?? {})
-  return { ...plansOf(checked), generateModel: checked.models?.[model] === undefined ? undefined : model }
+  return { ...plans, generateModel: checked.models?.[model]?.targets === undefined ? undefined : model }
 }
 
 function parseDocument(document: unknown, source: string): PolicyDocument {
   const parsed = policySchema.safeParse(document)
   if (!parsed.success) throw new PolicyError(source, parsed.error.issues.flatMap(schemaFaults))
   return parsed.data
-}
-
-function plansOf(document: PolicyDocument): Pick<Policy, 'plans' | 'defaultPlan'> {
-  const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(
-    ([name, plan]) => [name, planOf(name, plan)] as const,
-  )
-  return { plans: new Map(plans), defaultPlan: defaultPlan(plans.map(([name]) => name)) }
-}
-
-function planOf(name: string, plan: NonNullable<PolicyDocument['plans']>[string]): Plan {
-  const limits = plan.limits.filter((limit) => 'requests' in limit)
-  return {
-    name,
-    requests: limits.map((limit) => requestLimit(limit, limits.length === 1 ? 'requests' : `requests-${limit.per}`)),
-  }
-}
-
-function defaultPlan(names: readonly string[]): string | undefined {
-  return names.includes('default') ? 'default' : names.length === 1 ? names[0] : undefined
-}
-
-function resolveModels(
-  documents: NonNullable<PolicyDocument['models']>,
-  { bounds, defaultTarget }: ResolveOptions,
-  faults: string[],
-): Map<string, TargetSettings> {
-  const models = new Map<string, TargetSettings>()
-  if (defaultTarget !== undefined) models.set(DEFAULT_MODEL, defaultTarget)
-  for (const [name, model] of Object.entries(documents)) {
-    for (const [index, target] of model.targets.entries()) {
-      try {
-        models.set(name, resolveTarget(target, bounds))
-      } catch (fault) {
-        if (!(fault instanceof TargetFault)) throw fault
-        faults.push(`models.${name}.targets[${index}]: ${fault.message}`)
-      }
-    }
-  }
-  return models
 }
 
 function routeOf(route: NonNullable<NonNullable<PolicyDocument['routes']>['generate']>): RoutePolicy {

@@ -1,5 +1,5 @@
+import type { TargetDocument } from './model-schema.ts'
 import type { TargetSettings } from './policy.ts'
-import type { TargetDocument } from './schema.ts'
 
 /** What a policy may reach and read: set by the app's operator, never by the policy itself. */
 export interface PolicyBounds {
