@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { readSettings } from './settings.ts'
 
 const read = (env: Record<string, string>) => readSettings({ TOLLGATE_STORAGE: 'memory:', ...env }, '/nowhere')
-const defaultModel = (env: Record<string, string>) => read(env).policy.models.get('default')
+const defaultModel = (env: Record<string, string>) => read(env).policy.models.get('default')?.target
 
 describe('settings', () => {
   test('have defaults for all but storage', () => {
@@ -23,6 +23,38 @@ describe('settings', () => {
       )
     },
   )
+})
+
+describe('TOLLGATE_REDIS', () => {
+  test.each([
+    undefined,
+    'redis://127.0.0.1:6379',
+    'redis://localhost',
+    'redis://[::1]:6379/3',
+    'rediss://:p%40ss@cache.redis.example.com:6380',
+    'rediss://user:pass@10.0.0.1/0',
+  ])('may be %s', (url) => {
+    expect(read({ ...(url === undefined ? {} : { TOLLGATE_REDIS: url }) }).redis).toBe(url)
+  })
+
+  test.each([
+    ['without TLS to another machine', 'redis://:SECRET@cache.example'],
+    ['without TLS to what only begins like this machine', 'redis://:SECRET@127.0.0.1.example'],
+    ['without TLS to what hides behind this machine', 'redis://localhost\\@SECRET.example'],
+    ['without TLS to what is no address', 'redis://:SECRET@1.2.3.4.5'],
+    ['with another protocol', 'https://:SECRET@cache.example'],
+    ['without a protocol', 'cache.example:6380,password=SECRET,ssl=True'],
+    ['without a host', 'rediss://:SECRET@'],
+    ['with a slash in the password', 'rediss://user:12/SECRET@cache.example'],
+    ['with a # in the password', 'rediss://user:12#SECRET@cache.example'],
+    ['with a ? in the password', 'rediss://user:12?SECRET@cache.example'],
+    ['with an @ in the password', 'rediss://user:a@SECRET@cache.example'],
+    ['with a stray % in the password', 'rediss://user:%SECRET@cache.example'],
+    ['with no number for a database', 'rediss://cache.example/SECRET'],
+    ['with a port that there is not', 'rediss://:SECRET@cache.example:65536'],
+  ])('%s is refused without being repeated', (_what, value) => {
+    expect(() => read({ TOLLGATE_REDIS: value })).toThrow(/^TOLLGATE_REDIS (?!.*SECRET)/)
+  })
 })
 
 describe('the default model', () => {

@@ -15,6 +15,8 @@ type Environment = Readonly<Record<string, string | undefined>>
 /** The app's settings, checked. All durations are milliseconds. */
 export interface Settings {
   readonly storage: StorageLocation
+  /** URL of the Redis that keeps the counters; without one, the tables do. */
+  readonly redis: string | undefined
   readonly policy: Policy
   /** HMAC secret for cache keys and prompt hashes. */
   readonly cacheSecret: string | undefined
@@ -52,6 +54,7 @@ export function readSettings(env: Environment, root: string): Settings {
   }
   return {
     storage,
+    redis: env.TOLLGATE_REDIS ? redisUrl(env.TOLLGATE_REDIS) : undefined,
     policy: loadPolicy({
       root,
       path: env.TOLLGATE_POLICY || undefined,
@@ -110,6 +113,23 @@ function modelUrl(setting: string, text: string): string {
   if (url.username !== '' || url.password !== '') throw new SettingsError(`${setting} must not hold a password.`)
   if (url.protocol !== 'https:' && !isLoopback(url)) throw new SettingsError(`${setting} must begin with https://.`)
   return url.href.replace(/\/+$/, '')
+}
+
+/** A password that holds / ? # @ or a stray % would end in the host or the path, and from there in a message. */
+const REDIS_URL = /^(rediss?):\/\/(?:(?:[^/?#@%]|%[\da-f]{2})*@)?([a-z\d._-]+|\[[\da-f:]+\])(?::\d+)?(?:\/\d*)?$/i
+
+function redisUrl(text: string): string {
+  const [, protocol, host] = REDIS_URL.exec(text) ?? []
+  if (protocol === undefined || host === undefined || !URL.canParse(text)) {
+    throw new SettingsError(
+      'TOLLGATE_REDIS must be rediss://[[user]:password@]host[:port][/database], with user and password URL-encoded.',
+    )
+  }
+  const plain = URL.parse(`http://${host}`)
+  if (protocol.toLowerCase() === 'redis' && (plain === null || !isLoopback(plain))) {
+    throw new SettingsError('TOLLGATE_REDIS points to a Redis outside this machine without TLS. Use rediss://.')
+  }
+  return text
 }
 
 /** A policy may reach and read what the OPENAI_* settings name, and what the operator lists. */

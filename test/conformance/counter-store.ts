@@ -1,9 +1,11 @@
-import type { CounterStore } from '@tollgate/middleware'
+import type { CounterStore, StoreTime } from '@tollgate/middleware'
 import { describe, expect, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
 
 const now = () => performance.now()
 const signal = new AbortController().signal
+const written = { etag: expect.any(String) }
+const refused = { etag: undefined }
 
 /** What every counter store must keep to. */
 export function counterStoreConforms(name: string, create: () => CounterStore): void {
@@ -12,8 +14,8 @@ export function counterStoreConforms(name: string, create: () => CounterStore): 
       const store = create()
       const subject = unique('subject')
       expect((await store.read(subject, signal)).row).toBeUndefined()
-      expect(await store.writeIfMatch(subject, 'one', undefined, signal)).toBe(true)
-      expect((await store.read(subject, signal)).row?.text).toBe('one')
+      const { etag } = await store.writeIfMatch(subject, 'one', undefined, signal)
+      expect((await store.read(subject, signal)).row).toEqual({ text: 'one', etag })
     })
 
     test('writes only over the row that was read', async () => {
@@ -21,54 +23,108 @@ export function counterStoreConforms(name: string, create: () => CounterStore): 
       const subject = unique('subject')
       await store.writeIfMatch(subject, 'one', undefined, signal)
       const { row } = await store.read(subject, signal)
-      expect(await store.writeIfMatch(subject, 'two', row?.etag, signal)).toBe(true)
-      expect(await store.writeIfMatch(subject, 'stale', row?.etag, signal)).toBe(false)
-      expect(await store.writeIfMatch(subject, 'first?', undefined, signal)).toBe(false)
+      expect(await store.writeIfMatch(subject, 'two', row?.etag, signal)).toMatchObject(written)
+      expect(await store.writeIfMatch(subject, 'stale', row?.etag, signal)).toMatchObject(refused)
+      expect(await store.writeIfMatch(subject, 'first?', undefined, signal)).toMatchObject(refused)
       expect((await store.read(subject, signal)).row?.text).toBe('two')
     })
 
-    test('an ETag from a row that does not exist writes nothing', async () => {
+    test('the ETag of a write lets the next go without a read', async () => {
+      const store = create()
+      const subject = unique('subject')
+      let etag: string | undefined
+      for (const text of ['one', 'two', 'three']) {
+        etag = (await store.writeIfMatch(subject, text, etag, signal)).etag
+        expect(etag).toBeTypeOf('string')
+      }
+      expect((await store.read(subject, signal)).row).toEqual({ text: 'three', etag })
+    })
+
+    test('an ETag is never valid again, even if the row has its old text', async () => {
+      const store = create()
+      const subject = unique('subject')
+      const first = await store.writeIfMatch(subject, 'one', undefined, signal)
+      const second = await store.writeIfMatch(subject, 'two', first.etag, signal)
+      const third = await store.writeIfMatch(subject, 'one', second.etag, signal)
+      expect(new Set([first.etag, second.etag, third.etag])).toHaveLength(3)
+      for (const { etag } of [first, second]) {
+        expect(await store.writeIfMatch(subject, 'stale', etag, signal)).toMatchObject(refused)
+      }
+      expect((await store.read(subject, signal)).row).toEqual({ text: 'one', etag: third.etag })
+    })
+
+    test('an ETag from another row writes nothing', async () => {
       const store = create()
       const [known, unknown] = [unique('subject'), unique('subject')]
-      await store.writeIfMatch(known, 'one', undefined, signal)
-      const { row } = await store.read(known, signal)
-      expect(await store.writeIfMatch(unknown, 'two', row?.etag, signal)).toBe(false)
+      const { etag } = await store.writeIfMatch(known, 'one', undefined, signal)
+      expect(await store.writeIfMatch(unknown, 'two', etag, signal)).toMatchObject(refused)
       expect((await store.read(unknown, signal)).row).toBeUndefined()
     })
 
     test('of many writers over one row, exactly one succeeds', async () => {
       const store = create()
       const subject = unique('subject')
-      const first = await Promise.all(
-        Array.from({ length: 8 }, (_, i) => store.writeIfMatch(subject, `${i}`, undefined, signal)),
-      )
-      expect(first.filter(Boolean)).toHaveLength(1)
+      const race = async (etag: string | undefined) => {
+        const writes = Array.from({ length: 8 }, (_, i) => store.writeIfMatch(subject, `${i}`, etag, signal))
+        return (await Promise.all(writes)).filter(({ etag }) => etag !== undefined)
+      }
+      expect(await race(undefined)).toHaveLength(1)
       const { row } = await store.read(subject, signal)
-      const next = await Promise.all(
-        Array.from({ length: 8 }, (_, i) => store.writeIfMatch(subject, `${i}`, row?.etag, signal)),
-      )
-      expect(next.filter(Boolean)).toHaveLength(1)
+      expect(await race(row?.etag)).toHaveLength(1)
     })
 
     test('keeps subjects apart, whatever characters they hold', async () => {
       const store = create()
       const base = unique('subject')
-      const subjects = [`${base}/a#?\\`, `${base}/A#?\\`, `${base}:é`, `${base}:e\u0301`]
-      for (const subject of subjects) expect(await store.writeIfMatch(subject, subject, undefined, signal)).toBe(true)
+      const tails = ['/a#?\\', '/A#?\\', ':é', ':e\u0301', '}', '{}', '*', '\0', ' \r\n$3\r\n', '🎟']
+      const subjects = tails.map((tail) => base + tail)
+      for (const subject of subjects) {
+        expect(await store.writeIfMatch(subject, subject, undefined, signal)).toMatchObject(written)
+      }
       for (const subject of subjects) expect((await store.read(subject, signal)).row?.text).toBe(subject)
     })
 
-    test('tells its own time with each read, present row or not', async () => {
+    test('keeps a text whole, an empty and a long one too', async () => {
       const store = create()
       const subject = unique('subject')
-      for (const round of [0, 1]) {
-        const before = now()
-        const { time } = await store.read(subject, signal)
-        expect(time?.received).toBeGreaterThanOrEqual(before)
-        // A Date header is cut to the second; the store and this machine share a clock here.
-        expect(Math.abs((time?.date ?? 0) - Date.now())).toBeLessThan(5_000)
-        if (round === 0) await store.writeIfMatch(subject, 'one', undefined, signal)
+      let etag: string | undefined
+      for (const text of ['{"é":"🎟 \\r\\n"}\r\n', '', 'x'.repeat(30_000)]) {
+        etag = (await store.writeIfMatch(subject, text, etag, signal)).etag
+        expect((await store.read(subject, signal)).row?.text).toBe(text)
       }
+    })
+
+    test('tells its own time with each answer: of a read, a write, and a write that it refused', async () => {
+      const store = create()
+      const subject = unique('subject')
+      const answers: (() => Promise<{ readonly time: StoreTime | undefined }>)[] = [
+        () => store.read(subject, signal),
+        () => store.writeIfMatch(subject, 'one', undefined, signal),
+        () => store.read(subject, signal),
+        () => store.writeIfMatch(subject, 'two', undefined, signal),
+        () => store.writeIfMatch(subject, 'two', 'W/"stale"', signal),
+      ]
+      for (const answer of answers) {
+        const before = now()
+        const { time } = await answer()
+        const after = now()
+        if (time === undefined) throw new Error('The answer bore no time')
+        const { date, resolutionMs, sent, received } = time
+        expect([before, sent, received, after]).toEqual([before, sent, received, after].toSorted((a, b) => a - b))
+        expect(date).toBe(Math.floor(date))
+        expect(date % resolutionMs).toBe(0)
+        // The store and this machine share a clock here.
+        expect(Math.abs(date - Date.now())).toBeLessThan(5_000)
+      }
+    })
+
+    test('does nothing for a caller that has given up, and does not keep it waiting', async () => {
+      const store = create()
+      const subject = unique('subject')
+      const gone = AbortSignal.abort()
+      await expect(store.read(subject, gone)).rejects.toThrow()
+      await expect(store.writeIfMatch(subject, 'one', undefined, gone)).rejects.toThrow()
+      expect((await store.read(subject, signal)).row).toBeUndefined()
     })
   })
 }

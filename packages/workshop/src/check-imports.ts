@@ -22,6 +22,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@azure/functions': /^functions\//,
   '@azure/data-tables': /^packages\/middleware\/src\/(?:storage\/|\w+\/stores\/table\.ts$)/,
+  '@redis/client': /^packages\/middleware\/src\/(?:storage\/|\w+\/stores\/redis\.ts$)/,
   '@azure/identity': /^packages\/middleware\/src\/(?:storage|upstream)\//,
   openai: /^packages\/middleware\/src\/upstream\//,
   azurite: /^(?:packages\/local-host\/src\/azurite|test\/support)\//,

@@ -1,7 +1,9 @@
 /** When the store says an answer was given, and when we saw it. */
 export interface StoreTime {
-  /** The store's clock, milliseconds since 1970, rounded DOWN to the second where it comes from a `Date` header. */
+  /** The store's clock, milliseconds since 1970, rounded DOWN to its resolution. */
   readonly date: number
+  /** How much of the store's time the rounding may hide, in milliseconds: 1,000 for a `Date` header. */
+  readonly resolutionMs: number
   /** Our monotonic clock before the question was sent and when the answer had arrived, in milliseconds. */
   readonly sent: number
   readonly received: number
@@ -14,15 +16,19 @@ export interface CounterRead {
   readonly time: StoreTime | undefined
 }
 
+export interface CounterWrite {
+  /** The row's new ETag; `undefined` where nothing was written, because the row no longer had the expected one. */
+  readonly etag: string | undefined
+  readonly time: StoreTime | undefined
+}
+
 /**
  * Keeps one opaque row for each subject, changed by compare-and-swap alone.
- * Both methods reject when the outcome is unknown; after a rejected write the row may or may not have changed.
+ * Both methods reject when the outcome is unknown; after a rejected write the row may or may not have changed, and may
+ * still change. Neither repeats a write by itself.
  */
 export interface CounterStore {
   read(subject: string, signal: AbortSignal): Promise<CounterRead>
-  /**
-   * Writes if the row still has this ETag (`undefined`: if there is none yet).
-   * Resolves to `false`, having changed nothing, if it hasn't.
-   */
-  writeIfMatch(subject: string, text: string, etag: string | undefined, signal: AbortSignal): Promise<boolean>
+  /** Writes if the row still has this ETag (`undefined`: if there is none yet). */
+  writeIfMatch(subject: string, text: string, etag: string | undefined, signal: AbortSignal): Promise<CounterWrite>
 }

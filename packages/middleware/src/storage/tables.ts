@@ -69,7 +69,7 @@ export async function readEntity<T extends object>(
 
 export interface ReadOptions {
   readonly signal?: AbortSignal | undefined
-  readonly onResponse?: GetTableEntityOptions['onResponse']
+  readonly onResponse?: GetTableEntityOptions['onResponse'] | undefined
 }
 
 export type Entity<T> = T & { readonly etag: string }

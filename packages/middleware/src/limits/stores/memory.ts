@@ -1,4 +1,4 @@
-import type { CounterStore } from '../store.ts'
+import type { CounterStore, StoreTime } from '../store.ts'
 
 export interface MemoryCounterOptions {
   /** Milliseconds since 1970. */
@@ -11,16 +11,21 @@ export interface MemoryCounterOptions {
 export function memoryCounterStore({ wallClock, now }: MemoryCounterOptions): CounterStore {
   const rows = new Map<string, { text: string; etag: string }>()
   let writes = 0
+  const time = (): StoreTime => {
+    const at = now()
+    return { date: Math.floor(wallClock()), resolutionMs: 1, sent: at, received: at }
+  }
   return {
-    async read(subject) {
-      const at = now()
-      return { row: rows.get(subject), time: { date: wallClock(), sent: at, received: at } }
+    async read(subject, signal) {
+      signal.throwIfAborted()
+      return { row: rows.get(subject), time: time() }
     },
-    async writeIfMatch(subject, text, etag) {
-      if (rows.get(subject)?.etag !== etag) return false
+    async writeIfMatch(subject, text, etag, signal) {
+      signal.throwIfAborted()
+      if (rows.get(subject)?.etag !== etag) return { etag: undefined, time: time() }
       writes += 1
       rows.set(subject, { text, etag: String(writes) })
-      return true
+      return { etag: String(writes), time: time() }
     },
   }
 }

@@ -1,8 +1,11 @@
 import { hash } from 'node:crypto'
+import type { GetTableEntityOptions } from '@azure/data-tables'
 import { type OpenTable, readEntity, statusOf, writeEntity } from '../../storage/index.ts'
 import type { CounterStore, StoreTime } from '../store.ts'
 
 const ROW = 'counters'
+/** A `Date` header (RFC 9110, section 5.6.7) names the second only. */
+const DATE_RESOLUTION_MS = 1_000
 
 export interface TableCounterOptions {
   readonly open: OpenTable
@@ -13,37 +16,44 @@ export interface TableCounterOptions {
 /** Counters in Azure Table Storage: a row a subject, each in a partition of its own, so that no partition runs hot. */
 export function tableCounterStore({ open, now }: TableCounterOptions): CounterStore {
   const table = open('tollgatecounters')
+
+  /** Takes the time off every answer, a refusal's too. */
+  function timed(abortSignal: AbortSignal) {
+    const sent = now()
+    let time: StoreTime | undefined
+    const options: GetTableEntityOptions = {
+      abortSignal,
+      onResponse: ({ headers }) => {
+        const date = Date.parse(headers.get('date') ?? '')
+        if (!Number.isNaN(date)) time = { date, resolutionMs: DATE_RESOLUTION_MS, sent, received: now() }
+      },
+    }
+    return { options, time: () => time }
+  }
+
   return {
     async read(subject, signal) {
-      const sent = now()
-      let time: StoreTime | undefined
-      const entity = await readEntity<{ subject: string; text: string }>(
-        table,
-        { partition: partitionOf(subject), row: ROW },
-        {
-          signal,
-          onResponse: ({ headers }) => {
-            const date = Date.parse(headers.get('date') ?? '')
-            if (!Number.isNaN(date)) time = { date, sent, received: now() }
-          },
-        },
-      )
-      return { row: entity && { text: entity.text, etag: entity.etag }, time }
+      const { options, time } = timed(signal)
+      const key = { partition: partitionOf(subject), row: ROW }
+      const entity = await readEntity<{ text: string }>(table, key, { signal, onResponse: options.onResponse })
+      return { row: entity && { text: entity.text, etag: entity.etag }, time: time() }
     },
 
-    async writeIfMatch(subject, text, etag, abortSignal) {
+    async writeIfMatch(subject, text, etag, signal) {
       const entity = { partitionKey: partitionOf(subject), rowKey: ROW, subject, text }
+      const { options, time } = timed(signal)
       try {
-        await writeEntity(table, (client) =>
+        const written = await writeEntity(table, (client) =>
           etag === undefined
-            ? client.createEntity(entity, { abortSignal })
-            : client.updateEntity(entity, 'Replace', { etag, abortSignal }),
+            ? client.createEntity(entity, options)
+            : client.updateEntity(entity, 'Replace', { etag, ...options }),
         )
-        return true
+        if (written.etag === undefined) throw new Error('The table service wrote a row and named no ETag')
+        return { etag: written.etag, time: time() }
       } catch (error) {
         const status = statusOf(error)
         // 409: another made the row first; 412: another changed it; 404: it was removed.
-        if (status === 409 || status === 412 || status === 404) return false
+        if (status === 409 || status === 412 || status === 404) return { etag: undefined, time: time() }
         throw error
       }
     },
