@@ -28,5 +28,8 @@ app.hook.appStart(() => {
   }
 })
 
+// What this instance holds of limits is of use to others at once, and not only when its lease is over.
+app.hook.appTerminate(() => opened?.close())
+
 registerGenerate(gateway)
 registerHealth(gateway)

@@ -1,6 +1,7 @@
 import {
   authenticate,
   azureToken,
+  budget,
   type CacheStore,
   type Check,
   type Codec,
@@ -16,16 +17,18 @@ import {
   memoryCacheStore,
   memoryConsumerStore,
   memoryCounterStore,
+  openRedis,
   openTables,
   type Policy,
   parse,
   pipeline,
   probe,
-  type Refusal,
   rateLimit,
+  redisCounterStore,
+  requestClaims,
   route,
   type StorageLocation,
-  type Subject,
+  subjectsOf,
   tableCacheStore,
   tableConsumerStore,
   tableCounterStore,
@@ -33,6 +36,8 @@ import {
   upstream,
 } from '@tollgate/middleware'
 import { generateCodec } from './generate-surface.ts'
+import { limiterEvents } from './limiter-events.ts'
+import { reachCounters } from './reach-counters.ts'
 import type { Settings } from './settings.ts'
 
 const now = () => performance.now()
@@ -56,20 +61,36 @@ interface Stores {
   readonly consumers: ConsumerStore
   readonly counters: CounterStore
   readonly completions: CacheStore
+  close(): void
+}
+
+interface WithConsumer {
+  readonly consumer: Consumer
+}
+
+interface WithModel {
+  readonly routed: { readonly model: string }
 }
 
 /** The gateway of one app: the rooms are built once, and every route goes through the same ones. */
 export interface Gateway {
   readonly generate: Handler
   /** What it can't work without. The cache is not among it: without one, every request is a miss. */
-  readonly checks: Readonly<Record<'tables' | 'model', Check['run']>>
+  readonly checks: Readonly<Record<'tables' | 'limits' | 'model', Check['run']>>
+  /** Gives back what it holds of limits. To be called when the process ends. */
+  close(): Promise<void>
 }
 
 export function createGateway(settings: Settings): Gateway {
-  const { policy, maxBodyBytes } = settings
-  const stores = openStores(settings.storage)
+  const { policy, maxBodyBytes, maxOutputTokens } = settings
+  const stores = openStores(settings)
   const digest = digestWith(settings.cacheSecret)
-  const requestLimiter = limiter({ store: stores.counters, deadlineMs: settings.storeDeadlineMs, now })
+  const limits = limiter({
+    store: stores.counters,
+    deadlineMs: settings.storeDeadlineMs,
+    storeDown: policy.storeDown,
+    events: limiterEvents,
+  })
 
   const authentication = authenticate({
     store: stores.consumers,
@@ -89,42 +110,55 @@ export function createGateway(settings: Settings): Gateway {
     streamTotalMs: settings.streamTotalMs,
   })
 
-  const planOf = ({ consumer }: { readonly consumer: Consumer }): Subject | Refusal => {
-    const plan = policy.plans.get(consumer.plan)
-    return plan === undefined ? missingPlan(consumer.plan) : { id: `consumer:${consumer.id}`, limits: plan.requests }
+  const subjects = ({ consumer }: WithConsumer) => subjectsOf(policy, consumer)
+  const claims = (context: WithConsumer, ofModel?: string) => {
+    const found = subjects(context)
+    return 'code' in found ? found : requestClaims(found, ofModel)
   }
+  const requestLimits = rateLimit({ limiter: limits, claims: (context: WithConsumer) => claims(context), wallClock })
+  const modelLimits = rateLimit({
+    limiter: limits,
+    claims: (context: WithConsumer & WithModel) => claims(context, context.routed.model),
+    wallClock,
+  })
+  const usageLimits = budget({ limiter: limits, subjects, wallClock })
 
-  // The order of the rooms is written here and nowhere else: who, how often, what, where to, seen before, ask.
+  // The order of the rooms is written here and nowhere else: who, how often, what, where to, how often that, seen before,
+  // for how much, ask.
   const through = (name: keyof Policy['routes'], codec: Codec): Handler =>
     pipeline()
       .use(authentication)
-      .use(rateLimit({ limiter: requestLimiter, subject: planOf }))
+      .use(requestLimits)
       .use(parse({ codec, maxBodyBytes, digest, heartbeatMs: HEARTBEAT_MS }))
-      .use(route({ name, policy: () => policy }))
+      .use(route({ name, policy: () => policy, maxOutputTokens }))
+      .use(modelLimits)
       .use(cache)
+      .use(usageLimits)
       .handle(model)
 
-  const target = policy.models.get(policy.routes.generate.model)
+  const target = policy.models.get(policy.routes.generate.model)?.target
   return {
-    generate: through('generate', generateCodec(settings.maxOutputTokens)),
+    generate: through('generate', generateCodec(maxOutputTokens)),
     checks: {
-      tables: (signal) => reach(stores, signal),
+      tables: (signal) => stores.consumers.findConsumer('health', signal),
+      limits: (signal) => reachCounters(stores.counters, limits, signal),
       model: (signal) => probe(connection, target, { signal, timeoutMs: CHECK_MS }),
+    },
+    async close() {
+      await limits.close()
+      stores.close()
     },
   }
 }
 
-/** A point read of each table that a request needs; that there is no such row is an answer. */
-async function reach({ consumers, counters }: Stores, signal: AbortSignal): Promise<void> {
-  await Promise.all([consumers.findConsumer('health', signal), counters.read('health', signal)])
+function openStores({ storage, redis }: Settings): Stores {
+  const tables = openStorage(storage)
+  if (redis === undefined) return { ...tables, close: () => {} }
+  const connection = openRedis(redis)
+  return { ...tables, counters: redisCounterStore({ redis: connection, now }), close: () => connection.close() }
 }
 
-function missingPlan(plan: string): Refusal {
-  const message = `This consumer's plan '${plan}' is not in the policy. The operator must add it or move the consumer.`
-  return { code: 'plan_unavailable', status: 403, message }
-}
-
-function openStores(location: StorageLocation): Stores {
+function openStorage(location: StorageLocation): Omit<Stores, 'close'> {
   if (location.kind === 'memory') {
     return {
       consumers: memoryConsumerStore(),

@@ -1,5 +1,6 @@
 import type {
   ChatAnswer,
+  ChatUsage,
   Codec,
   CompletionRequest,
   EventEncoder,
@@ -70,7 +71,7 @@ function encode({ choices, model, usage }: ChatAnswer): object {
   return success(choices[0]?.message.content ?? null, model, usage)
 }
 
-function success(completion: unknown, model: unknown, usage: ChatAnswer['usage'] | null): object {
+function success(completion: unknown, model: unknown, usage: ChatUsage | null | undefined): object {
   return {
     data: {
       completion,
@@ -88,7 +89,7 @@ function success(completion: unknown, model: unknown, usage: ChatAnswer['usage']
 /** A streamed completion: its pieces, and last a plain answer without text. The texts of all, joined, are the completion. */
 function events(): EventEncoder {
   let model: unknown
-  let usage: ChatAnswer['usage'] | null
+  let usage: ChatUsage | null | undefined
   return {
     chunk(chunk) {
       // Azure's first chunk, of filter results, names no model.
@@ -118,12 +119,13 @@ export function refuseGenerate(refusal: Refusal): Response {
   return Response.json(errorBody(refusal), { status, ...(headers === undefined ? {} : { headers }) })
 }
 
-function errorBody({ code, message, upstream }: Refusal): object {
+function errorBody({ code, message, details, upstream }: Refusal): object {
   const error = FIXED_MESSAGES[code] ?? message
-  return upstream === undefined ? { error } : { error, details: details(upstream) }
+  const more = details ?? (upstream === undefined ? undefined : toldOf(upstream))
+  return more === undefined ? { error } : { error, details: more }
 }
 
-function details({ status, code, requestId }: UpstreamFailure): string {
+function toldOf({ status, code, requestId }: UpstreamFailure): string {
   const parts = [
     status === undefined ? undefined : `status ${status}`,
     code === undefined ? undefined : `code ${code}`,

@@ -6,14 +6,15 @@ import { httpHandler } from './http-adapter.ts'
 const MAX_AGE_MS = 10_000
 
 /**
- * `GET /api/health`: the process answers. `GET /api/health?ready`: and so do the tables and the model, and the settings
- * and the policy can be read. Open to anyone, so it tells the checks' names and no more; the log has the reasons.
+ * `GET /api/health`: the process answers. `GET /api/health?ready`: and so do the tables, the limits' counters and the
+ * model, and the settings and the policy can be read. Open to anyone, so it tells the checks' names and no more; the log has the reasons.
  */
 export function registerHealth(gateway: () => Gateway): void {
   const ready = readiness({
     checks: [
       { name: 'policy', run: async () => gateway() },
       { name: 'tables', run: async (signal) => gateway().checks.tables(signal) },
+      { name: 'limits', run: async (signal) => gateway().checks.limits(signal) },
       { name: 'model', run: async (signal) => gateway().checks.model(signal) },
     ],
     deadlineMs: CHECK_MS,

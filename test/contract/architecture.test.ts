@@ -34,13 +34,30 @@ test('the page’s table of rooms is the one that check-imports.ts holds', () =>
 test('page and picture show the rooms of a request in the order in which they stand', () => {
   const gateway = read('functions/gateway.ts')
   const through = gateway.slice(gateway.indexOf('pipeline()'))
-  const positions = ['.use(authentication)', 'rateLimit(', 'parse(', 'route(', '.use(cache)', '.handle(model)'].map(
-    (room) => through.indexOf(room),
-  )
+  const positions = [
+    '.use(authentication)',
+    '.use(requestLimits)',
+    '.use(parse(',
+    '.use(route(',
+    '.use(modelLimits)',
+    '.use(cache)',
+    '.use(usageLimits)',
+    '.handle(model)',
+  ].map((room) => through.indexOf(room))
   expect(positions).not.toContain(-1)
   expect(positions).toEqual(positions.toSorted((a, b) => a - b))
 
-  const order = ['trace', 'authenticate', 'rateLimit', 'parse', 'route', 'completionCache', 'upstream']
+  const order = [
+    'trace',
+    'authenticate',
+    'rateLimit',
+    'parse',
+    'route',
+    'rateLimit',
+    'completionCache',
+    'budget',
+    'upstream',
+  ]
   expect(rows('docs/architecture.md', 'The rooms of a request').map(([room]) => room)).toEqual(order)
   expect([...read('docs/architecture.svg').matchAll(/class="name"[^>]*>(\w+)</g)].map(([, room]) => room)).toEqual(
     order,

@@ -89,6 +89,8 @@ describe('a streamed completion', () => {
       events: [piece('echo'), piece(': '), piece('Why?'), last],
       broke: false,
     })
+    const id = response.headers.get('x-request-id')
+    await expect.poll(() => logged(id)).toContain('"usage":{"input":11,"cachedInput":0,"output":7}')
   })
 
   test('asks the model for a stream with its usage, and for nothing else than a plain request', async () => {

@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
-import { BARE_HOST, type RunningHost, startHost } from '../support/host.ts'
+import { newKey, unique } from '../support/consumers.ts'
+import { BARE_HOST, generate, type RunningHost, startHost } from '../support/host.ts'
 import { type StorageProxy, startStorageProxy } from '../support/storage-proxy.ts'
+import { openAccount } from '../support/tables.ts'
 import { failing, sending, startUpstream, type Upstream } from '../support/upstream.ts'
 
 /* GET /api/health of the bundle. An outcome is kept for ten seconds, so each test has a host of its own. */
@@ -44,7 +46,7 @@ async function health(query = '', init: RequestInit = {}): Promise<[number, unkn
   return [response.status, text === '' ? '' : JSON.parse(text)]
 }
 
-const ok = { policy: 'ok', tables: 'ok', model: 'ok' }
+const ok = { policy: 'ok', tables: 'ok', limits: 'ok', model: 'ok' }
 
 describe('GET /api/health', () => {
   test('is live without a look at anything, and asks for no key', async () => {
@@ -86,14 +88,32 @@ describe('GET /api/health', () => {
   test('a storage that is down is a 503 that names it, and the log says more', async () => {
     await start()
     proxy.inject({ kind: 'lost request' })
-    expect(await health('?ready')).toEqual([503, { status: 'not ready', checks: { ...ok, tables: 'failed' } }])
+    expect(await health('?ready')).toEqual([
+      503,
+      { status: 'not ready', checks: { ...ok, tables: 'failed', limits: 'failed' } },
+    ])
     expect(host.output()).toContain('"event":"not ready","check":"tables"')
     expect(await health()).toEqual([200, { status: 'live' }])
   })
 
+  test('limits whose store fails on writing are a 503 until it works again, though nobody asks for anything then', async () => {
+    await start()
+    const key = await newKey(openAccount(inject('azurite')), unique('limited'))
+    proxy.inject({ kind: 'lost request' }, { table: 'tollgatecounters', operation: 'insert' })
+    expect((await generate(host, '{"prompt":"Why?"}', { 'x-api-key': key })).status).toBe(503)
+    expect(await health('?ready')).toEqual([503, { status: 'not ready', checks: { ...ok, limits: 'failed' } }])
+    proxy.heal()
+    // An outcome is told again for ten seconds.
+    await expect
+      .poll(() => health('?ready'), { timeout: 20_000, interval: 500 })
+      .toEqual([200, { status: 'ready', checks: ok }])
+    expect(host.output().match(/"event":"limits store failed"/g)).toHaveLength(1)
+    expect(host.output()).toContain('"event":"limits store recovered"')
+  })
+
   test('a policy that can’t be read is a 503, and the process lives', async () => {
     await start({ TOLLGATE_POLICY: 'none.yaml' })
-    const failed = { policy: 'failed', tables: 'failed', model: 'failed' }
+    const failed = { policy: 'failed', tables: 'failed', limits: 'failed', model: 'failed' }
     expect(await health('?ready')).toEqual([503, { status: 'not ready', checks: failed }])
     expect(await health()).toEqual([200, { status: 'live' }])
   })

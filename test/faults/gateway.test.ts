@@ -37,7 +37,8 @@ beforeEach(async () => {
   key = await newKey(open, unique('faulty'), 'ample')
 })
 
-const ask = (prompt = unique('Why?')) => generate(host, JSON.stringify({ prompt }), { 'x-api-key': key })
+const ask = (prompt = unique('Why?'), by = key) => generate(host, JSON.stringify({ prompt }), { 'x-api-key': by })
+const recoveries = () => host.output().match(/"event":"limits store recovered"/g)?.length ?? 0
 const DOWN: [string, Fault][] = [
   ['is down', { kind: 'lost request' }],
   ['hangs', { kind: 'hang' }],
@@ -57,18 +58,32 @@ describe('when the storage fails', () => {
   })
 
   test.each(DOWN)(
-    'and the counters’ table %s, nobody is admitted: 503, and the model is not asked',
+    'and the counters’ table %s, what is held of a limit is spent, and nobody else is admitted: 503, and no model is asked',
     async (_how, fault) => {
+      const [ample, scarce] = [key, await newKey(open, unique('scarce'), 'seed')]
       await ask()
+      await ask(unique('Why?'), scarce)
       upstream.calls.length = 0
       const injected = proxy.inject(fault, { table: 'tollgatecounters' })
+      expect((await ask(unique('Why?'), ample)).status).toBe(200)
       const started = performance.now()
-      const answer = await ask()
+      const answer = await ask(unique('Why?'), scarce)
       expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1'])
-      expect(upstream.calls).toHaveLength(0)
+      expect(answer.body).toEqual({ error: 'The rate limit could not be checked. Please try again.' })
+      expect(upstream.calls).toHaveLength(1)
       expect(injected.hits()).toBeGreaterThan(0)
       // 2 s is the bound; the rest is for a busy machine.
       expect(performance.now() - started).toBeLessThan(4_000)
+      const failures = () => host.output().match(/"event":"limits store failed"/g)?.length ?? 0
+      const told = failures()
+      // Told once, however many ask, and at once until the store is tried again.
+      await Promise.all([ask(unique('Why?'), scarce), ask(unique('Why?'), scarce)])
+      expect(failures()).toBe(told)
+      proxy.heal()
+      await expect
+        .poll(async () => (await ask(unique('Why?'), scarce)).status, { interval: 100, timeout: 5_000 })
+        .toBe(200)
+      await expect.poll(() => recoveries()).toBe(told)
     },
   )
 
@@ -89,19 +104,14 @@ describe('when the storage fails', () => {
     expect(injected.hits()).toBe(1)
   })
 
-  test('costs are known: a miss makes so many transactions, and a hit fewer', async () => {
+  test('costs are known: a miss makes so many transactions, and a hit fewer; what is held of a limit costs none', async () => {
     await ask()
     proxy.forget()
     const prompt = unique('Why?')
     await ask(prompt)
-    expect(proxy.counts()).toEqual({
-      'get tollgatecounters': 1,
-      'update tollgatecounters': 1,
-      'get tollgatecache': 1,
-      'replace tollgatecache': 1,
-    })
+    expect(proxy.counts()).toEqual({ 'get tollgatecache': 1, 'replace tollgatecache': 1 })
     proxy.forget()
     expect((await ask(prompt)).headers.get('cache-status')).toContain('hit')
-    expect(proxy.counts()).toEqual({ 'get tollgatecounters': 1, 'update tollgatecounters': 1 })
+    expect(proxy.counts()).toEqual({})
   })
 })

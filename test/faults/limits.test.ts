@@ -1,4 +1,4 @@
-import { limiter, tableCounterStore } from '@tollgate/middleware'
+import { limiter, type RateLimit, tableCounterStore } from '@tollgate/middleware'
 import fc from 'fast-check'
 import { describe, expect, inject, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
@@ -10,7 +10,18 @@ const INSTANCES = 3
 const ASKED = 12
 const DAY_MS = 86_400_000
 /** So slow to refill that none comes back in the time of a test. */
-const LIMITS = [{ name: 'requests', quota: 1, periodMs: DAY_MS, burst: CAPACITY - 1, capacity: CAPACITY, refill: 1 }]
+const LIMIT: RateLimit = {
+  kind: 'rate',
+  key: 'requests:86400000',
+  name: 'requests',
+  measure: 'requests',
+  model: undefined,
+  quota: 1,
+  periodMs: DAY_MS,
+  burst: CAPACITY - 1,
+  capacity: CAPACITY,
+  refill: 1,
+}
 
 const FAULTS: Fault[] = [
   { kind: 'lost reply' },
@@ -39,13 +50,15 @@ describe('a limit over a failing storage', () => {
         const injected = FAULTS.map((fault, i) =>
           proxy.inject(fault, { table: 'tollgatecounters', chance: chance[i] ?? 0 }),
         )
-        const subject = unique('faulty')
+        const subject = { id: unique('faulty'), limits: [LIMIT] }
         const open = openAccount(proxy.connectionString)
         const gates = Array.from({ length: INSTANCES }, () =>
-          limiter({ store: tableCounterStore({ open, now }), now, deadlineMs: 400 }),
+          limiter({ store: tableCounterStore({ open, now }), deadlineMs: 400 }),
         )
         const ask = async (index: number) => {
-          const decision = await gates[index % INSTANCES]?.admit(subject, LIMITS).catch(() => undefined)
+          const decision = await gates[index % INSTANCES]
+            ?.admit([{ subject, limit: LIMIT, units: 1 }])
+            .catch(() => undefined)
           // What was held back lands amid the others.
           if (index % 5 === 4) for (const each of injected) await each.land()
           return decision?.admitted === true

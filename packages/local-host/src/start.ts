@@ -112,7 +112,10 @@ async function supplyDemo(storage: OpenedStorage, { plans, defaultPlan }: Policy
   if (folder === undefined || location.kind === 'memory') return undefined
   const plan = defaultPlan === undefined ? [...plans.values()][0] : plans.get(defaultPlan)
   if (plan === undefined) return undefined
-  const limit = plan.requests.toSorted((a, b) => a.capacity - b.capacity)[0]
+  const limit = plan.limits
+    .filter((each) => each.kind === 'rate')
+    .filter(({ measure, model }) => measure === 'requests' && model === undefined)
+    .toSorted((a, b) => a.capacity - b.capacity)[0]
   return { key: await demoKey(folder, location, plan.name), limit }
 }
 

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { baseContext, request } from '../../../../test/support/room.ts'
 import { digestWith } from '../completion/index.ts'
-import { pipeline } from '../pipeline/index.ts'
+import { pipeline, type RequestRecord } from '../pipeline/index.ts'
 import { type Cacheable, type CacheStore, completionCache, memoryCacheStore } from './index.ts'
 
 const TTL = 3_600_000
@@ -18,12 +18,12 @@ beforeEach(() => {
 const answer = (reason = 'stop') =>
   JSON.stringify({ choices: [{ message: { content: `answer ${asked}` }, finish_reason: reason }], reasoning: 'kept' })
 
-function gate(store: CacheStore, respond: () => Response = () => new Response(answer())) {
+function gate(store: CacheStore, respond: (record: RequestRecord) => Response = () => new Response(answer())) {
   const handler = pipeline<Cacheable>()
     .use(completionCache({ store, digest: digestWith(undefined), deadlineMs: 40, wallClock: () => time }))
-    .handle(() => {
+    .handle((_request, { record }) => {
       asked += 1
-      return respond()
+      return respond(record)
     })
   return async (change: Partial<Cacheable['routed']> = {}, consumer = 'alice') => {
     const base = baseContext({ log: (_level, event) => events.push(event) })
@@ -112,6 +112,15 @@ describe('the completion cache', () => {
     expect((await ask()).status).toBe('tollgate; fwd=miss')
     expect((await ask()).status).toBe('tollgate; fwd=miss')
     expect(asked).toBe(2)
+  })
+
+  test('never stores an answer that was allowed less than was asked for', async () => {
+    const ask = gate(memory(), (record) => {
+      record.clamped = true
+      return new Response(answer('length'))
+    })
+    expect((await ask()).status).toBe('tollgate; fwd=miss')
+    expect((await ask()).status).toBe('tollgate; fwd=miss')
   })
 
   test('stores an answer that ended at its length', async () => {

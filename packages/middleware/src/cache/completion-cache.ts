@@ -58,7 +58,8 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
     if (response.status !== 200) return withStatus(response, missStatus(false))
 
     const body = new Uint8Array(await response.arrayBuffer())
-    const stored = isStorable(body) && (await keep(key, body, cache.ttlMs, context))
+    // A clamped answer is not the one that this key stands for.
+    const stored = !record.clamped && isStorable(body) && (await keep(key, body, cache.ttlMs, context))
     return withStatus(new Response(body, { status: 200, headers: response.headers }), missStatus(stored))
   }
 

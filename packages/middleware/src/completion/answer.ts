@@ -2,11 +2,15 @@
 export interface ChatAnswer {
   readonly model?: unknown
   readonly choices: readonly ChatChoice[]
-  readonly usage?: {
-    readonly prompt_tokens?: number
-    readonly completion_tokens?: number
-    readonly total_tokens?: number
-  }
+  readonly usage?: ChatUsage
+}
+
+/** As a model tells it: nothing in it is checked. */
+export interface ChatUsage {
+  readonly prompt_tokens?: number
+  readonly completion_tokens?: number
+  readonly total_tokens?: number
+  readonly prompt_tokens_details?: { readonly cached_tokens?: number } | null
 }
 
 export interface ChatChoice {

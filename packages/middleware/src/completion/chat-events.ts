@@ -1,16 +1,22 @@
 import { createParser } from 'eventsource-parser'
 import { errorCode, type UpstreamFailure } from '../pipeline/index.ts'
-import type { ChatAnswer } from './answer.ts'
+import type { ChatUsage } from './answer.ts'
 
 /** As much of a `chat.completion.chunk` as the gateway itself reads. */
 export interface ChatChunk {
   readonly model?: unknown
   readonly choices: readonly {
     readonly index?: unknown
-    readonly delta?: { readonly content?: unknown } | null
+    readonly delta?: ChatDelta | null
     readonly finish_reason?: unknown
   }[]
-  readonly usage?: ChatAnswer['usage'] | null
+  readonly usage?: ChatUsage | null
+}
+
+/** A piece of the answer: of its text, of what the model thinks, or of a call of a tool. */
+export interface ChatDelta {
+  readonly content?: unknown
+  readonly [field: string]: unknown
 }
 
 /** A streamed answer that can't be brought to its end. */
@@ -29,6 +35,8 @@ export interface ChatEvents {
   feed(bytes: Uint8Array): readonly ChatChunk[]
   /** To be called when no more bytes will come: an answer that is not whole by then is broken. */
   close(): void
+  /** Whether every choice that has begun has had its `finish_reason`: a usage that comes then is the last. */
+  readonly finished: boolean
   /** How the answer has ended, once it has. */
   readonly ended: 'whole' | BrokenStream | undefined
 }
@@ -46,6 +54,7 @@ export function chatEvents(): ChatEvents {
   let begun = false
   let ended: ChatEvents['ended']
   let completed: ChatChunk[] = []
+  const isFinished = () => begun && unfinished.size === 0
 
   function take(chunk: ChatChunk): void {
     for (const { index, finish_reason } of chunk.choices) {
@@ -76,7 +85,10 @@ export function chatEvents(): ChatEvents {
       return completed
     },
     close() {
-      ended ??= begun && unfinished.size === 0 ? 'whole' : new BrokenStream({ code: 'stream_cut' })
+      ended ??= isFinished() ? 'whole' : new BrokenStream({ code: 'stream_cut' })
+    },
+    get finished() {
+      return isFinished()
     },
     get ended() {
       return ended

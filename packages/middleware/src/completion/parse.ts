@@ -1,10 +1,18 @@
-import { type BaseContext, describeFault, isEventStream, type Middleware, type Refusal } from '../pipeline/index.ts'
+import {
+  type BaseContext,
+  describeFault,
+  isEventStream,
+  type Middleware,
+  type Refusal,
+  type RequestRecord,
+} from '../pipeline/index.ts'
 import { parseAnswer } from './answer.ts'
 import { parseJson, readBody } from './body.ts'
 import type { Codec } from './codec.ts'
 import type { Digest } from './digest.ts'
-import { encodeStream } from './encode-stream.ts'
+import { type EventEncoder, encodeStream } from './encode-stream.ts'
 import type { CompletionRequest } from './request.ts'
+import { noteUsage, usageOf } from './usage.ts'
 
 export interface ParseOptions {
   readonly codec: Codec
@@ -38,7 +46,7 @@ export function parse(options: ParseOptions): Middleware<{}, { readonly completi
   function stream(response: Response, { record, log }: BaseContext): Response {
     if (response.body === null) throw new Error('A stream without a body came from inside')
     const events = encodeStream(response.body, {
-      encoder: codec.events(),
+      encoder: noting(codec.events(), record),
       heartbeatMs,
       onBroken({ failure, cause }) {
         record.upstream = failure
@@ -46,6 +54,18 @@ export function parse(options: ParseOptions): Middleware<{}, { readonly completi
       },
     })
     return new Response(events, { status: 200, headers: response.headers })
+  }
+}
+
+/** What a stream tells of its usage is noted where no room within has done so, or knows better. */
+function noting(encoder: EventEncoder, record: RequestRecord): EventEncoder {
+  return {
+    ...encoder,
+    chunk(chunk) {
+      const usage = record.uncertain ? undefined : usageOf(chunk.usage)
+      if (usage !== undefined) noteUsage(record, usage)
+      return encoder.chunk(chunk)
+    },
   }
 }
 

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { available, type Bucket, type BucketSize, fullBucket, roll, take, waitFor } from './bucket.ts'
+import { available, type Bucket, type BucketSize, fullBucket, roll, take, waitFor } from './accounts/bucket.ts'
 
 export interface LocalLimiterOptions {
   readonly each: BucketSize

@@ -1,29 +1,103 @@
-import { CLOCK_LAG_MS } from '../policy/index.ts'
-import { type Standing, waitForRoom } from './standing.ts'
+import { type Limit, largestClaim, type Measure } from '../policy/index.ts'
+import { epochAt } from './accounts/epoch.ts'
+import type { Standing } from './leases/standing.ts'
 
-/**
- * `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers): quota `q` for each window of `w` seconds,
- * `r` requests left, `t` seconds until one more comes back. Our own parameter `burst` says how many may come beyond
- * the quota's steady rate, so that a first window of q + burst + refill surprises nobody.
- */
-export function rateLimitHeaders(standings: readonly Standing[]): [string, string][] {
-  const policy = standings.map(({ limit }) => {
-    const burst = limit.burst > 0 ? `;burst=${limit.burst}` : ''
-    return `"${limit.name}";q=${limit.quota};w=${limit.periodMs / 1000}${burst}`
-  })
-  const state = standings.map(
-    ({ limit, remaining, nextMs }) => `"${limit.name}";r=${remaining};t=${Math.ceil(nextMs / 1000)}`,
-  )
-  return [
-    ['ratelimit-policy', policy.join(', ')],
-    ['ratelimit', state.join(', ')],
-  ]
+/** Quota units of draft-ietf-httpapi-ratelimit-headers, section 2.1: the first two are its own, the others ours. */
+const UNITS: Readonly<Record<Measure, string | undefined>> = {
+  requests: undefined,
+  concurrency: 'concurrent-requests',
+  tokens: 'tokens',
+  input: 'input-tokens',
+  output: 'output-tokens',
+  money: 'micro-usd',
 }
 
+const NANO_IN_MICRO = 1_000
+
 /**
- * Seconds after which a refused request will find room, if nobody else takes it, on any instance: one whose view of the
- * store's time lags behind this one's sees the refill by so much later.
+ * Tells where limits stand, before what rooms further in have told of theirs.
+ *
+ * `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers): quota `q` for each window of `w` seconds,
+ * `r` units left, `t` seconds until more come back. `qu` names the unit where it is not requests. A bucket's `w` is its
+ * period, and our own parameter `burst` says how many may come beyond its steady rate, so that a first window of
+ * q + burst + refill surprises nobody; a budget's `w` is its present window's length; concurrency has none. Money is told
+ * in whole micro-dollars, rounded down: a budget in nano-dollars can have more digits than a header's integers may.
+ *
+ * `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, as OpenAI has them, tell of the limit with the least left.
+ *
+ * @param now milliseconds since 1970
  */
-export function retryAfterSeconds(standings: readonly Standing[]): number {
-  return Math.ceil((waitForRoom(standings) + CLOCK_LAG_MS) / 1000)
+export function addRateLimits(headers: Headers, standings: readonly Standing[], now: number): void {
+  if (standings.length === 0) return
+  prepend(headers, 'ratelimit-policy', standings.map(({ limit }) => policyOf(limit, now)).join(', '))
+  prepend(headers, 'ratelimit', standings.map(stateOf).join(', '))
+  addTightest(
+    headers,
+    'requests',
+    standings.filter(({ limit }) => limit.measure === 'requests'),
+  )
+  addTightest(
+    headers,
+    'tokens',
+    standings.filter(({ limit }) => OF_TOKENS.has(limit.measure)),
+  )
+}
+
+const OF_TOKENS: ReadonlySet<Measure> = new Set(['tokens', 'input', 'output'])
+
+function prepend(headers: Headers, name: string, value: string): void {
+  const inner = headers.get(name)
+  headers.set(name, inner === null ? value : `${value}, ${inner}`)
+}
+
+function policyOf(limit: Limit, now: number): string {
+  const unit = UNITS[limit.measure]
+  const window = windowOf(limit, now)
+  return [
+    `"${limit.name}"`,
+    `q=${shown(limit.measure, limit.quota)}`,
+    ...(unit === undefined ? [] : [`qu="${unit}"`]),
+    ...(window === undefined ? [] : [`w=${window}`]),
+    ...(limit.kind === 'rate' && limit.burst > 0 ? [`burst=${limit.burst}`] : []),
+  ].join(';')
+}
+
+function stateOf({ limit, remaining, nextMs }: Standing): string {
+  return `"${limit.name}";r=${shown(limit.measure, remaining)};t=${Math.ceil(nextMs / 1000)}`
+}
+
+/** Seconds. */
+function windowOf(limit: Limit, now: number): number | undefined {
+  if (limit.kind === 'concurrency') return undefined
+  if (limit.kind === 'rate') return limit.periodMs / 1000
+  const { start, end } = epochAt(limit.per, now)
+  return (end - start) / 1000
+}
+
+function shown(measure: Measure, units: number): number {
+  return measure === 'money' ? Math.floor(units / NANO_IN_MICRO) : units
+}
+
+function addTightest(headers: Headers, what: 'requests' | 'tokens', standings: readonly Standing[]): void {
+  const [tightest] = standings.toSorted((a, b) => a.remaining - b.remaining)
+  if (tightest === undefined) return
+  const inner = headers.get(`x-ratelimit-remaining-${what}`)
+  if (inner !== null && Number(inner) < tightest.remaining) return
+  headers.set(`x-ratelimit-limit-${what}`, String(largestClaim(tightest.limit)))
+  headers.set(`x-ratelimit-remaining-${what}`, String(tightest.remaining))
+  headers.set(`x-ratelimit-reset-${what}`, resetText(fullAfterMs(tightest)))
+}
+
+/** Until none is missing, if nobody takes any. */
+function fullAfterMs({ limit, remaining, nextMs }: Standing): number {
+  if (limit.kind !== 'rate') return nextMs
+  const missing = limit.capacity - remaining
+  return missing <= 0 ? 0 : nextMs + ((missing - 1) * limit.periodMs) / limit.refill
+}
+
+/** As Go writes durations, and so OpenAI: `6s`, `1m30s`, `1h0m0s`. */
+function resetText(ms: number): string {
+  const seconds = Math.ceil(ms / 1000)
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60]
+  return h > 0 ? `${h}h${m}m${s}s` : m > 0 ? `${m}m${s}s` : `${s}s`
 }

@@ -1,65 +1,90 @@
-import { type BaseContext, describeFault, type Middleware, type Refusal } from '../pipeline/index.ts'
-import type { RequestLimit } from '../policy/index.ts'
-import type { Decision, Limiter } from './limiter.ts'
-import { rateLimitHeaders, retryAfterSeconds } from './rate-limit-headers.ts'
-import type { Standing } from './standing.ts'
-import { LimiterUnavailable } from './withdraw.ts'
-
-/** Whose bucket a request takes from, and the limits on it. The same array object for as long as the limits stand. */
-export interface Subject {
-  /** Unique among all subjects, e.g. `consumer:alice`. */
-  readonly id: string
-  readonly limits: readonly RequestLimit[]
-}
+import {
+  type BaseContext,
+  type GatewayRequest,
+  isEventStream,
+  type Middleware,
+  type Refusal,
+  RequestEnded,
+  tap,
+} from '../pipeline/index.ts'
+import { decide, turnAway } from './decide.ts'
+import type { Limiter } from './leases/limiter.ts'
+import type { Claim } from './leases/subject.ts'
+import { addRateLimits } from './rate-limit-headers.ts'
+import { isRefusedByLimits, SLOT_LOST } from './refusals.ts'
 
 export interface RateLimitOptions<Needs extends object> {
   readonly limiter: Limiter
-  /** The subject of a request, from what the rooms before have added; a refusal where it has none. */
-  readonly subject: (context: Readonly<Needs & BaseContext>) => Subject | Refusal
+  /** What a request takes, from what the rooms before have added; a refusal where that can't be told. */
+  readonly claims: (context: Readonly<Needs & BaseContext>) => readonly Claim[] | Refusal
+  /** Milliseconds since 1970, to tell a month's length. */
+  readonly wallClock: () => number
 }
 
 /**
- * Admits a request if its subject's limits have room, else refuses with 429 (`rate_limit_exceeded`) and `Retry-After`.
- * 503 (`store_unavailable`) when the limits can't be checked: an unreachable store never admits.
+ * Admits a request if all its limits have room, else refuses with 429 (`rate_limit_exceeded`, `insufficient_quota`) and
+ * `Retry-After`; 503 (`store_unavailable`) when the limits can't be checked. What it holds while it is in flight it gives
+ * back when the answer ends: a stream's, when that ends, breaks or is given up. Where a limit further in refuses, it takes
+ * nothing at all. A slot that can't be kept ends the request with 503 (`slot_lost`), or its stream with an error.
+ *
  * Every answer that passes back through here tells where the limits stand; the 500 of a fault does not.
  *
  * @example
- * pipeline().use(authenticate(…)).use(rateLimit({ limiter, subject: ({ consumer }) => ({ id: consumer.id, limits }) }))
+ * pipeline().use(authenticate(…)).use(rateLimit({ limiter, claims: ({ consumer }) => claimsOf(consumer), wallClock }))
  */
 export function rateLimit<Needs extends object>(options: RateLimitOptions<Needs>): Middleware<Needs> {
-  return async function rateLimit(_request, context, next) {
-    const subject = options.subject(context)
-    if ('code' in subject) return context.refuse(subject)
-    if (subject.limits.length === 0) return next()
+  const { limiter, wallClock } = options
 
-    let decision: Decision
-    try {
-      decision = await options.limiter.admit(subject.id, subject.limits)
-    } catch (error) {
-      if (!(error instanceof LimiterUnavailable)) throw error
-      context.log('error', 'limit not checked', describeFault(error))
-      return context.refuse(unchecked())
+  return async function rateLimit(request, context, next) {
+    const claims = options.claims(context)
+    if ('code' in claims) return context.refuse(claims)
+    if (claims.length === 0) return next()
+
+    const decision = await decide(limiter, claims, context.record)
+    if ('code' in decision) return context.refuse(decision)
+    if (!decision.admitted) return turnAway(decision, context, wallClock())
+
+    const { lost } = decision
+    const hold = lost === undefined ? { request, stop: () => {} } : whileHeld(request, lost)
+    const end = () => {
+      hold.stop()
+      decision.settle(() => 0)
     }
-    const response = decision.admitted ? await next() : context.refuse(exceeded(decision.standings))
-    for (const [name, value] of rateLimitHeaders(decision.standings)) response.headers.set(name, value)
+    let response: Response
+    try {
+      response = await next(undefined, hold.request)
+    } catch (fault) {
+      end()
+      throw fault
+    }
+    if (decision.checked) addRateLimits(response.headers, decision.standings, wallClock())
+    if (isRefusedByLimits(context.record.refusal)) decision.cancel()
+    if (response.body !== null && isEventStream(response)) return untilEnd(response, request.signal, end)
+    end()
     return response
   }
 }
 
-function exceeded(standings: readonly Standing[]): Refusal {
+/** The request, whose signal also aborts when its slot is lost. */
+function whileHeld(request: GatewayRequest, lost: AbortSignal): { readonly request: GatewayRequest; stop(): void } {
+  const ended = new AbortController()
+  const end = () => ended.abort(new RequestEnded('slot_lost', SLOT_LOST))
+  if (lost.aborted) end()
+  lost.addEventListener('abort', end)
   return {
-    code: 'rate_limit_exceeded',
-    status: 429,
-    message: 'Too many requests. Please try again later.',
-    headers: { 'retry-after': String(retryAfterSeconds(standings)) },
+    request: { ...request, signal: AbortSignal.any([request.signal, ended.signal]) },
+    stop: () => lost.removeEventListener('abort', end),
   }
 }
 
-function unchecked(): Refusal {
-  return {
-    code: 'store_unavailable',
-    status: 503,
-    message: 'The rate limit could not be checked. Please try again.',
-    headers: { 'retry-after': '1' },
+/** Calls back once the stream has ended in whatever way, or the client has left it unread. */
+function untilEnd({ body, status, headers }: Response, left: AbortSignal, onEnd: () => void): Response {
+  if (body === null) throw new Error('A stream without a body came from inside')
+  const end = () => {
+    left.removeEventListener('abort', end)
+    onEnd()
   }
+  if (left.aborted) end()
+  else left.addEventListener('abort', end)
+  return new Response(tap(body, end), { status, headers })
 }

@@ -1,3 +1,5 @@
+import { systemTime, type Time } from './time.ts'
+
 /**
  * Waits for work no longer than a deadline, and tells the work by its signal when the time is up. The caller goes on
  * even if the work ignores the signal: a store that hangs must not hang a request.
@@ -5,21 +7,25 @@
  * @param deadlineMs milliseconds
  * @throws DOMException `TimeoutError` at the deadline; whatever the work throws before.
  */
-export async function withDeadline<T>(deadlineMs: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function withDeadline<T>(
+  deadlineMs: number,
+  work: (signal: AbortSignal) => Promise<T>,
+  { after }: Pick<Time, 'after'> = systemTime,
+): Promise<T> {
   const controller = new AbortController()
   const { promise: late, reject } = Promise.withResolvers<never>()
   const working = Promise.try(work, controller.signal)
   // Whoever loses the race still settles; nobody listens to it any more.
   working.catch(() => {})
-  const timer = setTimeout(() => {
+  const stop = after(deadlineMs, () => {
     const reason = new DOMException(`Not done within ${deadlineMs} ms`, 'TimeoutError')
     reject(reason)
     controller.abort(reason)
-  }, deadlineMs)
+  })
   try {
     return await Promise.race([working, late])
   } finally {
-    clearTimeout(timer)
+    stop()
   }
 }
 

@@ -44,6 +44,28 @@ describe('a pipeline', () => {
     expect(seen[0]).toBe(request)
   })
 
+  test('gives the rooms within the request that was passed on, and those around keep theirs', async () => {
+    const seen: unknown[] = []
+    const look: Middleware = async (given, _context, next) => {
+      seen.push(given)
+      const response = await next()
+      seen.push(given)
+      return response
+    }
+    const other = { ...request, signal: AbortSignal.abort() }
+    const replace: Middleware = (_request, _context, next) => next(undefined, other)
+    await pipeline()
+      .use(look)
+      .use(replace)
+      .use(look)
+      .handle((given) => {
+        seen.push(given)
+        return ok()
+      })(request, base)
+    expect(seen).toEqual([request, other, other, other, request])
+    expect(seen[1]).toBe(other)
+  })
+
   test('stops where a room answers', async () => {
     const notes: string[] = []
     const handler = pipeline()

@@ -1,10 +1,13 @@
 import type { BaseContext } from './context.ts'
 import type { GatewayRequest } from './request.ts'
 
-/** Passes on to the next room. Where a middleware adds to the context, forgetting to pass it does not compile. */
+/**
+ * Passes on to the next room. Where a middleware adds to the context, forgetting to pass it does not compile. The rooms
+ * within get the same request, or the one that is passed in its place: with a signal that aborts for one more reason.
+ */
 export type Next<Adds extends object = {}> = {} extends Adds
-  ? (added?: Adds) => Promise<Response>
-  : (added: Adds) => Promise<Response>
+  ? (added?: Adds, request?: GatewayRequest) => Promise<Response>
+  : (added: Adds, request?: GatewayRequest) => Promise<Response>
 
 /**
  * One room of the onion: an immutable context flows down, a `Response` flows up.
@@ -54,10 +57,10 @@ function compose(rooms: readonly Middleware<Erased, Erased>[], handler: Handler<
     const room = rooms[index]
     if (room === undefined) return handler(request, context as Erased)
     let passedOn = false
-    const next = async (added?: object): Promise<Response> => {
+    const next = async (added?: object, passed = request): Promise<Response> => {
       if (passedOn) throw new Error('next() was called more than once by one middleware')
       passedOn = true
-      return run(index + 1, request, added === undefined ? context : { ...context, ...added })
+      return run(index + 1, passed, added === undefined ? context : { ...context, ...added })
     }
     return room(request, context as Erased, next)
   }

@@ -35,6 +35,13 @@ pipeline().use<WithConsumer>((_request, _context, next) => next())
 // @ts-expect-error: a room that passes on something else
 pipeline().use<WithConsumer>((_request, _context, next) => next({ consumer: 7 }))
 
+// Another request may be passed on in the place of the one that came, with and without an addition.
+pipeline().use((request, _context, next) => next(undefined, { ...request, signal: AbortSignal.timeout(1) }))
+pipeline().use<WithConsumer>((request, _context, next) => next({ consumer: { id: 'x' } }, request))
+
+// @ts-expect-error: in the place of the request, something that is none
+pipeline().use((request, _context, next) => next({}, request.signal))
+
 pipeline<WithConsumer>().use((_request, context, next) => {
   // @ts-expect-error: the context is read-only
   context.consumer = { id: 'x' }

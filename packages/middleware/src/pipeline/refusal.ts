@@ -4,8 +4,19 @@
 export type RefusalCode =
   | 'invalid_api_key'
   | 'plan_unavailable'
+  /** Comes back by itself, soon. */
   | 'rate_limit_exceeded'
+  /** A budget is spent until its window ends. */
+  | 'insufficient_quota'
+  /** More than a limit could ever grant to one request. */
+  | 'request_too_expensive'
+  /** A limit on tokens holds, and nobody can say how many this input has. */
+  | 'input_unbounded'
+  /** A limit on money holds, and the model has no price. */
+  | 'model_not_priced'
   | 'store_unavailable'
+  /** Its place among the concurrent requests could not be kept. */
+  | 'slot_lost'
   | 'request_too_large'
   | 'invalid_json'
   | 'invalid_request'
@@ -19,10 +30,13 @@ export interface UpstreamFailure {
   readonly status?: number
   /**
    * The model's error code, e.g. `rate_limit_exceeded`, or ours: `timeout`, `connection_failed`, `request_failed` (never
-   * sent), `invalid_response`, `answer_too_large`, `stream_cut`, `error_event` (one without a code), `client_left`.
+   * sent), `invalid_response`, `answer_too_large`, `stream_cut`, `error_event` (one without a code), `client_left`,
+   * `slot_lost`, `reservation_exceeded`.
    */
   readonly code?: string
   readonly requestId?: string
+  /** The model certainly generated nothing: it refused, or was never reached. Left out where nobody knows. */
+  readonly unspent?: true
 }
 
 /** A decision not to go on. A room returns it rendered; only faults are thrown. */
@@ -31,6 +45,8 @@ export interface Refusal {
   readonly status: number
   /** For the caller: names the field or header and the fix. */
   readonly message: string
+  /** More to the same, for callers whose `message` is a fixed text. */
+  readonly details?: string
   /** The field at fault, if one is. */
   readonly param?: string
   readonly headers?: Readonly<Record<string, string>>

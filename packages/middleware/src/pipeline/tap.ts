@@ -26,8 +26,10 @@ export function tap(source: ReadableStream<Uint8Array>, onEnd: (end: StreamEnd) 
         }
       },
       cancel(reason) {
+        // The source first: what is within has then ended too, and its part of the record is there to be told.
+        const cancelled = reader.cancel(reason)
         end('client_left')
-        return reader.cancel(reason)
+        return cancelled
       },
     },
     { highWaterMark: 0 },

@@ -50,7 +50,7 @@ export function trace(options: TraceOptions): Entry {
     response.headers.set('x-request-id', record.requestId)
     const { status, headers } = response
     const finish = () => {
-      const { requestId: _, promptHash: __, ...outcome } = record
+      const { requestId: _, promptHash: __, price: ___, ...outcome } = record
       log('info', 'request', { ...outcome, status, ms: Math.round(performance.now() - started) })
     }
     if (response.body === null || !isEventStream(response)) {

@@ -16,7 +16,7 @@ export type Connect = (target: TargetSettings) => Promise<OpenAI>
  * Every option that the SDK would otherwise read from the environment is given, so that only our settings decide where
  * a prompt and a key go. Its retries are off, for they belong to the gateway; so are its logs, which show bodies.
  */
-export function connect({ token, fetch }: ConnectOptions): Connect {
+export function connect({ token, fetch = globalThis.fetch }: ConnectOptions): Connect {
   const clients = new WeakMap<TargetSettings, Promise<OpenAI>>()
   const common = {
     organization: null,
@@ -27,7 +27,7 @@ export function connect({ token, fetch }: ConnectOptions): Connect {
     logLevel: 'off' as const,
     // A redirect could carry the key to another host.
     fetchOptions: { redirect: 'error' as const },
-    ...(fetch ? { fetch } : {}),
+    fetch: tellingFetch(fetch),
   }
 
   async function open(target: TargetSettings): Promise<OpenAI> {
@@ -55,6 +55,28 @@ export function connect({ token, fetch }: ConnectOptions): Connect {
       clients.set(target, client)
     }
     return client
+  }
+}
+
+const ON_SEND = Symbol('onSend')
+
+interface Telling {
+  readonly [ON_SEND]?: () => void
+}
+
+/**
+ * As a call's `fetchOptions`: is told when the request is about to leave this process. Before that a token may have to be
+ * fetched, and a call that fails there has cost nothing.
+ */
+export function whenSent(onSend: () => void): object {
+  return { [ON_SEND]: onSend } satisfies Telling
+}
+
+/** The SDK hands a call's `fetchOptions` to `fetch` as they are. */
+function tellingFetch(send: typeof fetch): typeof fetch {
+  return (input, init?: RequestInit & Telling) => {
+    init?.[ON_SEND]?.()
+    return send(input, init)
   }
 }
 

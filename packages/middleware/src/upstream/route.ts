@@ -1,12 +1,18 @@
-import type { ChatBody, CompletionRequest } from '../completion/index.ts'
+import { type ChatBody, type CompletionRequest, statesOutput, withOutputBound } from '../completion/index.ts'
 import type { Middleware, Refusal } from '../pipeline/index.ts'
-import type { CacheRule, Policy } from '../policy/index.ts'
+import type { CacheRule, Policy, Price } from '../policy/index.ts'
 import { type Target, targetOf } from './target.ts'
 
 /** Where a request goes, and the exact body that goes there. */
 export interface Routed {
   readonly routed: {
     readonly route: string
+    /** The policy's name of the model. */
+    readonly model: string
+    /** `undefined` where nobody said. */
+    readonly price: Price | undefined
+    /** The most tokens of one request; `undefined` where nobody said. */
+    readonly contextWindow: number | undefined
     readonly target: Target
     readonly body: ChatBody
     readonly cache: CacheRule | undefined
@@ -16,10 +22,13 @@ export interface Routed {
 export interface RouteOptions {
   readonly name: keyof Policy['routes']
   readonly policy: () => Policy
+  /** What an answer may have, in tokens of each choice, where the request doesn't say. */
+  readonly maxOutputTokens: number
 }
 
 /**
- * Resolves the model that a request names. Refuses with 400 (`invalid_request`) a name that the policy doesn't have,
+ * Resolves the model that a request names, and the exact body for it: with a bound on the answer, and, for a stream, with
+ * its usage asked for. Refuses with 400 (`invalid_request`) a name that the policy doesn't have,
  * and with 500 (`not_configured`) when the route's own model has no target.
  */
 export function route(options: RouteOptions): Middleware<{ readonly completion: CompletionRequest }, Routed> {
@@ -27,18 +36,29 @@ export function route(options: RouteOptions): Middleware<{ readonly completion: 
     const policy = options.policy()
     const { model: defaultModel, cache } = policy.routes[options.name]
     const { model = defaultModel, body } = context.completion
-    const settings = policy.models.get(model)
-    if (settings === undefined) return context.refuse(model === defaultModel ? NOT_CONFIGURED : unknownModel())
+    const found = policy.models.get(model)
+    if (found === undefined) return context.refuse(model === defaultModel ? NOT_CONFIGURED : unknownModel())
+    const { target, price, contextWindow } = found
     context.record.model = model
+    if (price !== undefined) context.record.price = price
     return next({
       routed: {
         route: options.name,
-        target: targetOf(settings),
-        body: { ...body, model: settings.model } as ChatBody,
+        model,
+        price,
+        contextWindow,
+        target: targetOf(target),
+        body: bounded({ ...body, model: target.model } as ChatBody, options.maxOutputTokens),
         cache,
       },
     })
   }
+}
+
+function bounded(body: ChatBody, maxOutputTokens: number): ChatBody {
+  const asked = statesOutput(body) ? body : withOutputBound(body, maxOutputTokens)
+  if (asked.stream !== true) return asked
+  return { ...asked, stream_options: { ...Object(asked.stream_options), include_usage: true } }
 }
 
 const NOT_CONFIGURED: Refusal = {

@@ -1,5 +1,5 @@
 import { BrokenStream, chatEvents } from '../completion/index.ts'
-import { isEventStream, isTimeout, withDeadline } from '../pipeline/index.ts'
+import { endedBy, isEventStream, isTimeout, withDeadline } from '../pipeline/index.ts'
 import { NoAnswer } from './no-answer.ts'
 
 export interface OpenStreamOptions {
@@ -9,7 +9,7 @@ export interface OpenStreamOptions {
   readonly idleMs: number
   /** Longest life of the stream, in milliseconds. */
   readonly totalMs: number
-  /** Aborts when the client has left. */
+  /** Aborts when the client has left, or the gateway ends the request. */
   readonly left: AbortSignal
 }
 
@@ -97,6 +97,6 @@ async function begin(response: Response): Promise<Begun> {
 }
 
 function codeOf(cause: unknown, left: AbortSignal): string {
-  if (left.aborted) return 'client_left'
+  if (left.aborted) return endedBy(left)?.code ?? 'client_left'
   return isTimeout(cause) ? 'timeout' : 'stream_cut'
 }

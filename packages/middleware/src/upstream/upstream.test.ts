@@ -1,5 +1,7 @@
-import { expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { baseContext, request } from '../../../../test/support/room.ts'
+import { answering, failing, startUpstream, streaming, type Upstream } from '../../../../test/support/upstream.ts'
+import { RequestEnded } from '../pipeline/index.ts'
 import type { TargetSettings } from '../policy/index.ts'
 import { connect, targetOf, upstream } from './index.ts'
 
@@ -26,7 +28,7 @@ test.each([undefined, '2024-10-21'])(
       routed: { route: 'generate', target: targetOf(settings), cache: undefined, body: { model: 'd', messages: [] } },
     }
     expect((await handler(request, context)).status).toBe(502)
-    expect(context.record.upstream).toEqual({ code: 'timeout' })
+    expect(context.record.upstream).toEqual({ code: 'timeout', unspent: true })
   },
 )
 
@@ -52,4 +54,106 @@ test('a token that can’t be had is told to the operator, not to the caller', a
   expect(await response.text()).not.toContain('SECRET')
   expect(JSON.stringify(lines)).toContain('CredentialUnavailableError')
   expect(JSON.stringify(lines)).not.toContain('SECRET')
+})
+
+describe('a call that was made', () => {
+  let model: Upstream
+  beforeAll(async () => {
+    model = await startUpstream()
+  })
+  afterAll(() => model.close())
+  beforeEach(() => {
+    model.reply = answering()
+  })
+
+  const handler = upstream({
+    connect: connect({ token: () => Promise.reject(new Error('no token is needed')) }),
+    firstByteMs: 300,
+    totalMs: 300,
+    ...STREAM_BOUNDS,
+  })
+  async function call({ baseUrl = model.baseUrl, signal = request.signal, stream = false } = {}) {
+    const target = targetOf({ kind: 'openai', baseUrl, model: 'd', key: 'sk' })
+    const context = baseContext({
+      refuse: (refusal) => Response.json(refusal, { status: refusal.status }),
+    })
+    const body = { model: 'd', messages: [{ role: 'user', content: 'Why?' }], stream }
+    const response = await handler({ ...request, signal }, { ...context, routed: { target, body } })
+    return { response, record: context.record }
+  }
+
+  test('notes what it took', async () => {
+    model.reply = answering((answer) => ({
+      ...answer,
+      usage: { prompt_tokens: 11, completion_tokens: 7, prompt_tokens_details: { cached_tokens: 5 } },
+    }))
+    expect((await call()).record).toEqual({ requestId: 'r', usage: { input: 11, cachedInput: 5, output: 7 } })
+  })
+
+  const answeredBy = (status: number, unspent: boolean): [string, Upstream['reply'], boolean] => [
+    `${status}`,
+    failing(status),
+    unspent,
+  ]
+  const half: Upstream['reply'] = (_call, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' })
+    response.write('{"choices":', () => response.destroy())
+  }
+  test.each<[string, Upstream['reply'], boolean]>([
+    ...[400, 401, 403, 404, 413, 422, 429].map((status) => answeredBy(status, true)),
+    ...[402, 408, 409, 500, 502, 503].map((status) => answeredBy(status, false)),
+    ['a cut connection', (_call, response) => response.destroy(), false],
+    ['half an answer', half, false],
+    ['silence', () => {}, false],
+    ['no completion', answering((answer) => ({ ...answer, choices: [] })), false],
+  ])('and was answered by %s: whether it has cost nothing for certain', async (_what, reply, unspent) => {
+    model.reply = reply
+    for (const stream of [false, true]) {
+      const { response, record } = await call({ stream })
+      expect(response.status).toBe(502)
+      expect(record.upstream?.unspent ?? false).toBe(unspent)
+    }
+  })
+
+  test('and reached nobody has cost nothing', async () => {
+    const gone = await startUpstream()
+    await gone.close()
+    for (const baseUrl of [gone.baseUrl, 'http://nowhere.invalid/v1']) {
+      expect((await call({ baseUrl })).record.upstream).toEqual({ code: 'connection_failed', unspent: true })
+    }
+  })
+
+  test('and whose client left has cost nothing only if it was not sent yet', async () => {
+    const early = await call({ signal: AbortSignal.abort() })
+    expect(early.record.upstream).toEqual({ code: 'client_left', unspent: true })
+    const client = new AbortController()
+    model.reply = () => client.abort()
+    const late = await call({ signal: client.signal })
+    expect(late.record.upstream).toEqual({ code: 'client_left' })
+  })
+
+  const lost = new RequestEnded('slot_lost', { code: 'slot_lost', status: 503, message: 'no place' })
+
+  test('and is ended by the gateway itself is answered as that says', async () => {
+    const slot = new AbortController()
+    let closed = false
+    model.reply = (_call, response) => {
+      response.on('close', () => {
+        closed = true
+      })
+      slot.abort(lost)
+    }
+    const { response, record } = await call({ signal: slot.signal })
+    expect([response.status, await response.json()]).toEqual([503, lost.refusal])
+    expect(record.upstream).toEqual({ code: 'slot_lost' })
+    await expect.poll(() => closed).toBe(true)
+  })
+
+  test('and is ended so in the middle of a stream breaks it', async () => {
+    const slot = new AbortController()
+    model.reply = streaming(['a'], { end: () => {} })
+    const { response } = await call({ signal: slot.signal, stream: true })
+    slot.abort(lost)
+    await expect(response.text()).rejects.toMatchObject({ name: 'BrokenStream', failure: { code: 'slot_lost' } })
+  })
 })

@@ -1,6 +1,13 @@
-import { parseAnswer } from '../completion/index.ts'
-import { describeFault, type GatewayRequest, type Handler, withDeadline } from '../pipeline/index.ts'
-import type { Connect } from './client.ts'
+import { noteUsage, parseAnswer, usageOf } from '../completion/index.ts'
+import {
+  describeFault,
+  endedBy,
+  type GatewayRequest,
+  type Handler,
+  type RequestRecord,
+  withDeadline,
+} from '../pipeline/index.ts'
+import { type Connect, whenSent } from './client.ts'
 import { failureOf } from './failure.ts'
 import { NoAnswer } from './no-answer.ts'
 import type { Routed } from './route.ts'
@@ -18,26 +25,42 @@ export interface UpstreamOptions {
   readonly streamTotalMs: number
 }
 
+/** What the rooms before must have settled. */
+interface Callable {
+  readonly routed: Pick<Routed['routed'], 'target' | 'body'>
+}
+
 /**
  * The innermost room: sends the routed body and answers with what came back, text for text, or as a stream of events if
  * the body asks for one. Anything but a whole completion, or the beginning of a stream, is refused with 502
- * (`upstream_failed`), telling only what is safe to tell.
+ * (`upstream_failed`), telling only what is safe to tell; the record says whether the model may have generated something
+ * nonetheless. Where the gateway itself ends the request, it is answered as that says, and its call ends too.
  */
-export function upstream(options: UpstreamOptions): Handler<Routed> {
+export function upstream(options: UpstreamOptions): Handler<Callable> {
   return async function upstream(request, context) {
     const { routed, record, log } = context
     const sdk = await import('openai')
+    let sent = false
+    const onSend = () => {
+      sent = true
+    }
     try {
-      const call = callOf(options.connect, routed, record.requestId)
+      const call = callOf(options.connect, routed, { requestId: record.requestId, onSend })
       if (routed.body.stream === true) {
         const { firstByteMs, idleMs, streamTotalMs: totalMs } = options
         const stream = await openStream(call, { firstByteMs, idleMs, totalMs, left: request.signal })
         return new Response(stream, { status: 200, headers: STREAM_HEADERS })
       }
-      const text = await wholeAnswer(call, request, options)
+      const text = await wholeAnswer(call, request, record, options)
       return new Response(text, { status: 200, headers: { 'content-type': 'application/json' } })
     } catch (error) {
-      const failure = error instanceof NoAnswer ? error.failure : failureOf(error, sdk, request.signal.aborted)
+      const ended = endedBy(request.signal)
+      const clientLeft = request.signal.aborted && ended === undefined
+      const failure = error instanceof NoAnswer ? error.failure : failureOf(error, sdk, { clientLeft, sent })
+      if (ended !== undefined) {
+        record.upstream = { ...(failure.unspent ? { unspent: true } : {}), code: ended.code }
+        return context.refuse(ended.refusal)
+      }
       record.upstream = failure
       // What never reached the model (no token, no such host) is the operator's to mend, and needs more than a code.
       if (failure.status === undefined) log('error', 'upstream failed', describeFault(error))
@@ -61,24 +84,33 @@ const STREAM_HEADERS = {
 /** Sends a request to the model. The signal covers the answer's body too. */
 type Call = (signal: AbortSignal, timeoutMs: number) => Promise<Response>
 
-function callOf(connect: Connect, { target, body }: Routed['routed'], requestId: string): Call {
+function callOf(
+  connect: Connect,
+  { target, body }: Callable['routed'],
+  { requestId, onSend }: { readonly requestId: string; readonly onSend: () => void },
+): Call {
   return async (signal, timeout) => {
     const client = await connect(target.settings)
     const headers = { 'x-request-id': requestId }
-    return client.post('/chat/completions', { body, signal, timeout, headers }).asResponse()
+    const fetchOptions = whenSent(onSend)
+    return client.post('/chat/completions', { body, signal, timeout, headers, fetchOptions }).asResponse()
   }
 }
 
 async function wholeAnswer(
   call: Call,
   request: GatewayRequest,
+  record: RequestRecord,
   { firstByteMs, totalMs }: UpstreamOptions,
 ): Promise<string> {
   // Around all of it: the SDK waits for a token without looking at any signal.
   return withDeadline(totalMs, async (deadline) => {
     const response = await call(AbortSignal.any([request.signal, deadline]), Math.min(firstByteMs, totalMs))
     const text = await boundedText(response)
-    if (parseAnswer(text) === undefined) throw new NoAnswer({ status: response.status, code: 'invalid_response' })
+    const answer = parseAnswer(text)
+    if (answer === undefined) throw new NoAnswer({ status: response.status, code: 'invalid_response' })
+    const usage = usageOf(answer.usage)
+    if (usage !== undefined) noteUsage(record, usage)
     return text
   })
 }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { available, type Bucket, type BucketSize, fullBucket, resize, roll, take, waitFor } from './bucket.ts'
+import { available, type Bucket, type BucketSize, fullBucket, roll, take, waitFor } from './bucket.ts'
 
 const size = fc.record({
   capacity: fc.integer({ min: 1, max: 1_000 }),
@@ -83,14 +83,5 @@ describe('a bucket', () => {
   test('can’t be overdrawn', () => {
     const limit = { capacity: 2, refill: 1, periodMs: 1_000 }
     expect(() => take(fullBucket(limit, 0), limit, 3)).toThrow(RangeError)
-  })
-
-  test('never gains whole requests by a change of its size', () => {
-    fc.assert(
-      fc.property(size, size, fc.integer({ min: 0, max: 1_000 }), (from, to, used) => {
-        const bucket = take(fullBucket(from, 0), from, Math.min(used, from.capacity))
-        expect(available(resize(bucket, from, to), to)).toBeLessThanOrEqual(available(bucket, from))
-      }),
-    )
   })
 })

@@ -45,9 +45,3 @@ export function waitFor(bucket: Bucket, size: BucketSize, now: number, requests 
   if (missing <= 0) return 0
   return Math.ceil(missing / size.refill) + Math.max(0, bucket.at - now)
 }
-
-/** Carries a level over to a bucket of another size, rounding down; it never grows by the change. */
-export function resize(bucket: Bucket, from: BucketSize, to: BucketSize): Bucket {
-  const level = Math.floor((bucket.level / from.periodMs) * to.periodMs)
-  return { ...bucket, level: Math.min(level, to.capacity * to.periodMs) }
-}

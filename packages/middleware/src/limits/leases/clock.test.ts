@@ -1,14 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { CLOCK_LAG_MS } from '../policy/index.ts'
-import { storeClock } from './clock.ts'
+import { isSet, storeClock } from './clock.ts'
 
 const START = Date.UTC(2026, 0, 1)
+const SECOND = { resolutionMs: 1_000 }
 
-/** Readings of a store whose Date header is cut to the second; `true` time is START + our monotonic clock. */
+/** A store whose Date header is cut to the second, and a machine that sleeps and whose wall clock is off. */
 const readings = fc.array(
   fc.record({
     after: fc.integer({ min: 0, max: 5_000 }),
+    asleep: fc.constantFrom(0, 0, 0, 7_000),
     toStore: fc.integer({ min: 0, max: 3_000 }),
     back: fc.integer({ min: 0, max: 3_000 }),
   }),
@@ -16,50 +17,81 @@ const readings = fc.array(
 )
 
 describe('the store’s clock', () => {
-  test('is never early, never goes back, and never lags by more than limits allow for', () => {
+  test('holds true time for certain, and its beginning never goes back', () => {
     fc.assert(
-      fc.property(readings, (sequence) => {
-        let time = 0
-        const clock = storeClock(() => time)
+      fc.property(readings, fc.integer({ min: -200, max: 200 }), fc.integer(), (sequence, ppm, wallError) => {
+        const rate = 1 + ppm * 1e-6 * 0.99
+        let truth = START
+        let slept = 0
+        const now = () => (truth - START - slept) * rate
+        const wallClock = () => truth + wallError
+        const clock = storeClock({ now, wallClock })
         let last = 0
-        for (const { after, toStore, back } of sequence) {
-          time += after
-          const sent = time
-          const date = Math.floor((START + sent + toStore) / 1_000) * 1_000
-          time += toStore + back
-          clock.observe({ date, sent, received: time })
-          const earliest = clock.earliest()
-          if (earliest === undefined) continue
-          expect(earliest).toBeLessThanOrEqual(START + time)
-          expect(earliest).toBeGreaterThanOrEqual(last)
-          // The drift that is allowed for adds 0.2 ms a second.
-          expect(START + time - earliest).toBeLessThanOrEqual(CLOCK_LAG_MS + 1 + time * 2e-4)
-          last = earliest
+        for (const { after, asleep, toStore, back } of sequence) {
+          truth += after + asleep
+          slept += asleep
+          const [sent, asked] = [now(), wallClock()]
+          const date = Math.floor((truth + toStore) / 1_000) * 1_000
+          truth += toStore + back
+          clock.observe({ date, ...SECOND, sent, received: now() }, asked)
+          const interval = clock.interval()
+          expect(interval?.earliest).toBeLessThanOrEqual(truth)
+          expect(interval?.latest).toBeGreaterThanOrEqual(truth)
+          expect(interval?.earliest).toBeGreaterThanOrEqual(last)
+          last = interval?.earliest ?? 0
         }
       }),
     )
   })
 
-  test('knows nothing before its first reading, and learns nothing from a reply that took too long', () => {
+  test('is far narrower than a second after a few readings', () => {
     let time = 0
-    const clock = storeClock(() => time)
-    expect(clock.earliest()).toBeUndefined()
-    time = 1_001
-    clock.observe({ date: START, sent: 0, received: 1_001 })
-    expect(clock.earliest()).toBeUndefined()
-    clock.observe({ date: START, sent: 1, received: 1_001 })
-    expect(clock.earliest()).toBe(START)
+    const clock = storeClock({ now: () => time, wallClock: () => time })
+    for (let reading = 0; reading < 20; reading += 1) {
+      time += 137
+      const date = Math.floor((START + time) / 1_000) * 1_000
+      clock.observe({ date, ...SECOND, sent: time - 5, received: time + 5 }, time - 5)
+      time += 5
+    }
+    const { earliest = 0, latest = 0 } = clock.interval() ?? {}
+    expect(latest - earliest).toBeLessThan(250)
+  })
+
+  test('knows nothing before its first reading', () => {
+    const clock = storeClock({ now: () => 0, wallClock: () => 0 })
+    expect(clock.interval()).toBeUndefined()
+    expect(isSet(clock.interval())).toBe(false)
   })
 
   test('keeps the better of two readings', () => {
     let time = 0
-    const clock = storeClock(() => time)
-    clock.observe({ date: START + 1_000, sent: 0, received: 0 })
+    const clock = storeClock({ now: () => time, wallClock: () => time })
+    const read = (date: number) => clock.observe({ date, ...SECOND, sent: time, received: time }, time)
+    read(START + 1_000)
     time = 500
-    // Half a second later the store still tells the same second: the first reading says more.
-    clock.observe({ date: START + 1_000, sent: 500, received: 500 })
-    expect(clock.earliest()).toBe(START + 1_499)
-    clock.observe({ date: START + 2_000, sent: 500, received: 500 })
-    expect(clock.earliest()).toBe(START + 2_000)
+    // Half a second later the store still tells the same second: the first reading says more of the beginning.
+    read(START + 1_000)
+    expect(clock.interval()).toEqual({ earliest: START + 1_499, latest: START + 2_000 })
+    read(START + 2_000)
+    expect(clock.interval()).toEqual({ earliest: START + 2_000, latest: START + 2_000 })
+  })
+
+  test('goes by the newest of two that exclude each other: a clock was set', () => {
+    const clock = storeClock({ now: () => 0, wallClock: () => 0 })
+    clock.observe({ date: START + 60_000, ...SECOND, sent: 0, received: 0 }, 0)
+    clock.observe({ date: START, ...SECOND, sent: 0, received: 0 }, 0)
+    expect(clock.interval()).toEqual({ earliest: START, latest: START + 1_000 })
+  })
+
+  test('is not to be gone by after a sleep, until it is read again', () => {
+    let [time, wall] = [0, 0]
+    const clock = storeClock({ now: () => time, wallClock: () => wall })
+    clock.observe({ date: START, ...SECOND, sent: 0, received: 0 }, 0)
+    expect(isSet(clock.interval())).toBe(true)
+    wall = 60_000
+    expect(isSet(clock.interval())).toBe(false)
+    time = 1
+    clock.observe({ date: START + 60_000, ...SECOND, sent: 1, received: 1 }, 60_000)
+    expect(isSet(clock.interval())).toBe(true)
   })
 })

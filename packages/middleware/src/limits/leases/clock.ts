@@ -1,32 +1,69 @@
-import { CLOCK_LAG_MS } from '../policy/index.ts'
-import type { StoreTime } from './store.ts'
+import type { Time } from '../../pipeline/index.ts'
+import type { StoreTime } from '../store.ts'
 
 /** How far a monotonic clock may drift from true time: 200 parts per million. */
 const DRIFT = 2e-4
-/** What is left of the lag that limits allow for, after the second that a `Date` header rounds away. */
-const SLOWEST_REPLY_MS = CLOCK_LAG_MS - 1_000
 
 /**
- * The store's time, never early: the latest instant that is certain to have passed.
- * Buckets refill by it, so an instance whose own clock is fast can't admit too much. It lags true time by at most
- * `CLOCK_LAG_MS`, and as the lag shrinks it catches up: an interval W may see the refill of W plus that lag.
+ * The store's time as an interval that holds it for certain. A bucket refills by its beginning and a lease is spent only
+ * before its end, so that no instance's own clock, however wrong, can admit too much.
  */
 export interface StoreClock {
-  /** Takes a reading. One whose reply took too long tells too little, and is left out. */
-  observe(time: StoreTime): void
-  /** Milliseconds since 1970; `undefined` before the first reading. */
-  earliest(): number | undefined
+  /**
+   * Takes a reading. Readings are intersected: the interval soon is far narrower than a `Date` header's second.
+   *
+   * @param askedAt what the wall clock said before the question was sent: only it knows of a sleep until the answer
+   */
+  observe(time: StoreTime, askedAt: number): void
+  /** `undefined` before the first reading. */
+  interval(): StoreInterval | undefined
 }
 
-/** @param now milliseconds on a monotonic clock */
-export function storeClock(now: () => number): StoreClock {
-  let best: StoreTime | undefined
-  const aged = (time: StoreTime) => time.date + Math.max(0, now() - time.received) * (1 - DRIFT)
+/** Milliseconds since 1970; whole numbers, rounded outwards. */
+export interface StoreInterval {
+  /** Has passed for certain. */
+  readonly earliest: number
+  /** Has not passed yet, or only just. */
+  readonly latest: number
+}
+
+const WIDE_MS = 2_500
+
+/** Whether the clock may be gone by: one that knows no better was asleep, and must be set before anybody is refused. */
+export function isSet(interval: StoreInterval | undefined): boolean {
+  return interval !== undefined && interval.latest - interval.earliest <= WIDE_MS
+}
+
+interface Edge {
+  readonly at: number
+  readonly now: number
+  readonly wall: number
+}
+
+export function storeClock({ now, wallClock }: Pick<Time, 'now' | 'wallClock'>): StoreClock {
+  let low: Edge | undefined
+  let high: Edge | undefined
+
+  // Slow for the beginning and fast for the end, so that drift only widens the interval. The wall clock counts for the
+  // end alone: it knows of the time that a suspended machine slept through.
+  const earliestFrom = (edge: Edge) => edge.at + Math.max(0, now() - edge.now) * (1 - DRIFT)
+  const latestFrom = (edge: Edge) => edge.at + Math.max(0, now() - edge.now, wallClock() - edge.wall) * (1 + DRIFT)
+
   return {
-    observe(time) {
-      if (time.received - time.sent > SLOWEST_REPLY_MS) return
-      if (best === undefined || aged(time) > aged(best)) best = time
+    observe({ date, resolutionMs, sent, received }, askedAt) {
+      const newLow = { at: date, now: received, wall: askedAt }
+      const newHigh = { at: date + resolutionMs, now: sent, wall: askedAt }
+      if (low === undefined || earliestFrom(newLow) > earliestFrom(low)) low = newLow
+      if (high === undefined || latestFrom(newHigh) < latestFrom(high)) high = newHigh
+      // Readings that exclude each other: the store's clock, or ours, was set. The newest one counts.
+      if (earliestFrom(low) > latestFrom(high)) {
+        low = newLow
+        high = newHigh
+      }
     },
-    earliest: () => (best === undefined ? undefined : Math.floor(aged(best))),
+    interval() {
+      if (low === undefined || high === undefined) return undefined
+      return { earliest: Math.floor(earliestFrom(low)), latest: Math.ceil(latestFrom(high)) }
+    },
   }
 }

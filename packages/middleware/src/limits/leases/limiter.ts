@@ -1,131 +1,187 @@
-import { LRUCache } from 'lru-cache'
-import { withDeadline } from '../pipeline/index.ts'
-import type { RequestLimit } from '../policy/index.ts'
-import { storeClock } from './clock.ts'
-import { type Standing, standingOf, waitForRoom } from './standing.ts'
-import type { CounterStore } from './store.ts'
-import { LimiterUnavailable, withdraw } from './withdraw.ts'
+import { systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
+import { type Limit, largestClaim } from '../../policy/index.ts'
+import type { CounterStore } from '../store.ts'
+import { type StoreInterval, storeClock } from './clock.ts'
+import type { Decision, Denial } from './decision.ts'
+import type { Ground } from './ground.ts'
+import { type Holding, holding } from './holding.ts'
+import type { Lease } from './lease.ts'
+import { outage } from './outage.ts'
+import { freeAdmission, lacks, type Party, partiesOf, standingsOf, take } from './party.ts'
+import { NEAR_MS } from './standing.ts'
+import type { Claim, Subject } from './subject.ts'
+import { LimiterUnavailable } from './unavailable.ts'
 
-export interface Decision {
-  readonly admitted: boolean
-  readonly standings: readonly Standing[]
+export interface LimiterEvents {
+  /** The store fails. Told once, until it works again. */
+  readonly storeFailed?: (cause: unknown) => void
+  readonly storeRecovered?: (failedMs: number, failures: number) => void
+  /** An instance has died, or was cut off, with units of a budget in its hands: they count as spent. */
+  readonly unitsLost?: (subject: string, limit: Limit, units: number) => void
 }
 
 export interface LimiterOptions {
   readonly store: CounterStore
   /** Longest wait for a decision, in milliseconds. */
   readonly deadlineMs: number
-  /** Milliseconds on a monotonic clock. */
-  readonly now: () => number
+  readonly time?: Time
   /** A number in [0, 1), for jitter. */
   readonly random?: () => number
+  /** What to do with requests while the store is down. Claims on money are refused in any case. Default: `closed`. */
+  readonly storeDown?: 'closed' | 'open'
+  readonly events?: LimiterEvents
 }
 
 export interface Limiter {
   /**
-   * Takes one request from every limit of the subject, or from none.
+   * Takes from every limit that is claimed, or from none.
    *
-   * @throws LimiterUnavailable when that can't be settled before the deadline.
+   * @throws LimiterUnavailable when that can't be settled before the deadline, or the store is down.
    */
-  admit(subject: string, limits: readonly RequestLimit[]): Promise<Decision>
+  admit(claims: readonly Claim[]): Promise<Decision>
+  /** For how long the store has been failing, in milliseconds; `undefined` while it works. */
+  failingFor(): number | undefined
+  /** Leases of a subject, for tests and tools. */
+  leases(subject: string): readonly Lease[]
+  /** Gives back what is held, unless the store is down. To be called when the process ends. */
+  close(): Promise<void>
 }
 
-interface Waiter {
-  readonly limits: readonly RequestLimit[]
-  /** Monotonic milliseconds; from then on nobody waits for the decision any more. */
-  readonly until: number
-  resolve(decision: Decision): void
-  reject(reason: LimiterUnavailable): void
-}
-
-interface SubjectState {
-  waiting: Waiter[]
-  flying: boolean
-  /** Where the subject was found empty: refusing costs no call until it has refilled. */
-  empty?: Emptiness
-}
-
-interface Emptiness {
-  readonly limits: readonly RequestLimit[]
-  readonly standings: readonly Standing[]
-  /** Monotonic milliseconds. */
-  readonly since: number
-  readonly until: number
-}
-
-const MAX_SUBJECTS = 10_000
-/** So long is a subject taken for empty without another look: an operator may have reset it, or a VM have slept. */
-const MAX_CERTAINTY_MS = 10_000
+const TEND_MS = 500
+const MAX_TRIES = 100
 
 /**
- * Exact limits over any number of processes, by compare-and-swap on one row a subject.
+ * Exact limits over any number of instances, at a fraction of a store call a request.
  *
- * A process has at most one flight a subject: requests that arrive meanwhile wait and share the next, so a burst of N
- * costs two flights of two storage calls, and not 2 N calls. Since a bucket is refilled by time alone, one that was
- * found empty stays empty until its refill, and refuses without a call.
+ * A limit's units are handed out: an instance leases some from the limit's centre, a row in the store, and spends them
+ * without asking. What is in the centre and what is leased never exceed the limit together, and only the centre refills,
+ * so that no crash, pause, lost reply or wrong clock can admit too much. More: docs/limits.md.
  */
 export function limiter(options: LimiterOptions): Limiter {
-  const { now, deadlineMs, random = Math.random } = options
-  // A flight gives up a little before those that wait for it do, so that they learn what was wrong.
-  const flightMs = deadlineMs - Math.min(50, deadlineMs / 10)
-  const withdrawal = { ...options, deadlineMs: flightMs, clock: storeClock(now), random }
-  const subjects = new LRUCache<string, SubjectState>({ max: MAX_SUBJECTS })
+  const { store, deadlineMs, time = systemTime, random = Math.random, storeDown = 'closed', events = {} } = options
+  const now = () => time.now()
+  const clock = storeClock(time)
+  const down = outage({ time, random, began: events.storeFailed, ended: events.storeRecovered })
+  const holdings = new Map<string, Holding>()
+  /** Of subjects whose limits have changed: what is in flight under the old ones goes on. */
+  const retired = new Set<Holding>()
 
-  async function fly(subject: string, state: SubjectState): Promise<void> {
-    state.flying = true
-    for (let first = state.waiting[0]; first !== undefined; first = state.waiting[0]) {
-      const { limits } = first
-      // Those that came with other limits (the policy has changed) take a flight of their own.
-      const batch = state.waiting.filter((waiter) => waiter.limits === limits && now() < waiter.until)
-      state.waiting = state.waiting.filter((waiter) => waiter.limits !== limits)
-      if (batch.length === 0) continue
-      try {
-        await land(subject, state, limits, batch)
-      } catch (error) {
-        const reason = error instanceof LimiterUnavailable ? error : new LimiterUnavailable('store_failed', error)
-        for (const waiter of batch) waiter.reject(reason)
-      }
+  const ground: Ground = {
+    store,
+    clock,
+    time,
+    random,
+    // A flight gives up a little before those that wait for it do, so that they learn what was wrong.
+    flightMs: deadlineMs - Math.min(50, deadlineMs / 10),
+    landed: (outcome) => down.landed(outcome),
+    lost: (subject, limit, units) => events.unitsLost?.(subject, limit, units),
+  }
+
+  const stop = time.every(TEND_MS, () => {
+    for (const [id, held] of holdings) if (!tended(held)) holdings.delete(id)
+    for (const held of retired) if (!tended(held)) retired.delete(held)
+  })
+
+  function tended(held: Holding): boolean {
+    if (held.isForgettable()) return false
+    held.tend()
+    return true
+  }
+
+  function holdingOf(subject: Subject): Holding {
+    const known = holdings.get(subject.id)
+    if (known?.subject.limits === subject.limits) return known
+    if (known !== undefined) {
+      retired.add(known)
+      void known.release()
     }
-    state.flying = false
+    const fresh = holding(subject, ground)
+    holdings.set(subject.id, fresh)
+    return fresh
   }
 
-  async function land(subject: string, state: SubjectState, limits: readonly RequestLimit[], batch: readonly Waiter[]) {
-    const { taken, balances, at, seen } = await withdraw(subject, limits, batch.length, withdrawal)
-    const standings = balances.map((balance) => standingOf(balance, at))
-    batch.forEach((waiter, index) => {
-      const later = Math.max(0, taken - 1 - index)
-      const own = standings.map((standing) => ({ ...standing, remaining: standing.remaining + later }))
-      waiter.resolve({ admitted: index < taken, standings: own })
-    })
-    const wait = waitForRoom(standings)
-    if (wait > 0) state.empty = { limits, standings, since: seen, until: seen + Math.min(wait, MAX_CERTAINTY_MS) }
-    else delete state.empty
+  async function acquire(parties: readonly Party[], signal: AbortSignal): Promise<Decision> {
+    // A wait must leave time to ask afterwards.
+    const lastWait = time.now() + (3 / 4) * deadlineMs
+    for (let tries = 0; tries < MAX_TRIES && !signal.aborted; tries += 1) {
+      const interval = clock.interval()
+      if (interval === undefined) {
+        await Promise.all(parties.map(ask))
+        continue
+      }
+      const admitted = take(parties, interval, now)
+      if (admitted !== undefined) return admitted
+
+      const asking: Party[] = []
+      let last:
+        | { readonly party: Party; readonly at: number; readonly claim: Claim; readonly refuse: boolean }
+        | undefined
+      for (const party of parties) {
+        if (!lacks(party, interval)) continue
+        const verdict = party.held.verdict(party.claims, interval)
+        if (verdict.kind === 'ask') asking.push(party)
+        else if (last === undefined || verdict.at > last.at) {
+          const tooLong = time.now() + verdict.at - interval.earliest > lastWait
+          last = { ...verdict, party, refuse: verdict.kind === 'refuse' || tooLong }
+        }
+      }
+      if (last?.refuse) return denial(parties, last.claim, last.at - interval.earliest - NEAR_MS, interval)
+      // It may have room already, and will have for certain once the store's clock is surely past that moment.
+      const waiting = last?.party.held.wait(last.party.claims, Math.max(1, last.at - interval.earliest))
+      await Promise.all([...asking.map(ask), waiting])
+    }
+    throw new LimiterUnavailable('contention')
   }
 
-  function begin(subject: string): SubjectState {
-    const state: SubjectState = { waiting: [], flying: false }
-    subjects.set(subject, state)
-    return state
+  async function ask({ held, claims }: Party): Promise<void> {
+    if (!down.mayAsk()) throw new LimiterUnavailable('store_failed')
+    await held.ask(claims)
+  }
+
+  function denial(
+    parties: readonly Party[],
+    { subject, limit, units }: Claim,
+    waitMs: number,
+    interval: StoreInterval | undefined,
+  ): Denial {
+    const standings = standingsOf(parties, interval)
+    return { admitted: false, subject, limit, units, retryAfterMs: Math.max(1, waitMs), standings }
+  }
+
+  function unavailable(error: unknown): LimiterUnavailable {
+    if (error instanceof LimiterUnavailable) return error
+    return new LimiterUnavailable(down.lasts() === undefined ? 'contention' : 'store_failed', error)
   }
 
   return {
-    async admit(subject, limits) {
-      const state = subjects.get(subject) ?? begin(subject)
-      const { empty } = state
-      if (empty?.limits === limits && now() < empty.until) {
-        const age = now() - empty.since
-        return { admitted: false, standings: empty.standings.map((standing) => aged(standing, age)) }
+    async admit(claims) {
+      if (claims.length === 0) return freeAdmission(true)
+      const parties = partiesOf(claims, holdingOf)
+      const interval = clock.interval()
+      const never = claims.find(({ limit, units }) => units > largestClaim(limit))
+      if (never !== undefined) return denial(parties, never, Number.POSITIVE_INFINITY, interval)
+      const admitted = interval && take(parties, interval, now)
+      if (admitted !== undefined) return admitted
+      try {
+        return await withDeadline(deadlineMs, (signal) => acquire(parties, signal), time)
+      } catch (error) {
+        const reason = unavailable(error)
+        const open = storeDown === 'open' && claims.every(({ limit }) => limit.measure !== 'money')
+        if (reason.code === 'store_failed' && open) return freeAdmission(false, standingsOf(parties, clock.interval()))
+        throw reason
       }
-      const { promise, resolve, reject } = Promise.withResolvers<Decision>()
-      state.waiting.push({ limits, until: now() + deadlineMs, resolve, reject })
-      if (!state.flying) void fly(subject, state)
-      return withDeadline(deadlineMs, () => promise).catch((error) => {
-        throw error instanceof LimiterUnavailable ? error : new LimiterUnavailable('store_failed', error)
-      })
+    },
+
+    failingFor: () => down.lasts(),
+
+    leases: (subject) => [...(holdings.get(subject)?.leases.values() ?? [])],
+
+    async close() {
+      stop()
+      const all = [...holdings.values(), ...retired]
+      holdings.clear()
+      retired.clear()
+      if (down.lasts() === undefined) await Promise.allSettled(all.map((held) => held.release()))
     },
   }
-}
-
-function aged(standing: Standing, ms: number): Standing {
-  return { ...standing, nextMs: Math.max(0, Math.ceil(standing.nextMs - ms)) }
 }

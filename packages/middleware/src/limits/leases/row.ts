@@ -1,53 +1,52 @@
-import type { RequestLimit } from '../policy/index.ts'
-import { available, type Bucket, type BucketSize, fullBucket, resize, roll } from './bucket.ts'
+import type { Limit } from '../../policy/index.ts'
+import { type Account, accountOf, isVoid, rollAccount } from '../accounts/account.ts'
+import { type Slots, unexpired } from '../accounts/slots.ts'
+import type { StoreInterval } from './clock.ts'
 
-/** One limit of a subject and what is left of it. */
-export interface Balance {
-  readonly limit: RequestLimit
-  readonly bucket: Bucket
+/** A subject's row: all its accounts, so that one write changes all of them or none. */
+export interface Row {
+  readonly v: 2
+  /** The write that made this version. An instance whose reply was lost knows by it whether its write was applied. */
+  readonly nonce: string
+  /** How many instances hold a lease, by the slot in which it ends. */
+  readonly holders: Slots
+  /** By the key of the limit. */
+  readonly accounts: Readonly<Record<string, Account>>
 }
 
-interface StoredBucket extends Bucket, BucketSize {}
-
-/** A subject's row: all its buckets, so that one write takes from all of them or from none. */
-export interface Row {
+/** Version 1 kept buckets of requests alone, by their period. */
+interface FirstRow {
   readonly v: 1
-  /** By the limit's period, which a plan has once: whatever else a policy changes, the level stays. */
-  readonly buckets: Readonly<Record<string, StoredBucket>>
+  readonly buckets: Readonly<
+    Record<string, { level: number; at: number; capacity: number; refill: number; periodMs: number }>
+  >
 }
 
 /** @throws if the row was written by a version that this one can't read: a limit is never guessed. */
 export function parseRow(text: string | undefined): Row {
-  const row: Row = text === undefined ? { v: 1, buckets: {} } : JSON.parse(text)
+  const row: Row | FirstRow = text === undefined ? { v: 2, nonce: '', holders: {}, accounts: {} } : JSON.parse(text)
+  if (row.v === 2) return row
   if (row.v !== 1) throw new Error('A counter row has an unknown version')
-  return row
-}
-
-/**
- * The balances of these limits, credited up to `now`. A limit that the row doesn't know begins full;
- * one whose size has changed keeps its level.
- */
-export function balancesOf(row: Row, limits: readonly RequestLimit[], now: number): Balance[] {
-  return limits.map((limit) => ({ limit, bucket: currentBucket(row.buckets[limit.periodMs], limit, now) }))
-}
-
-/**
- * The row with these balances. Buckets that these limits don't know are kept until they are full again, which is what
- * a missing one counts as: an instance with an older or newer policy must not reset what another one counts.
- */
-export function writeRow(row: Row, balances: readonly Balance[], now: number): string {
-  const kept = Object.entries(row.buckets).filter(
-    ([, stored]) => available(roll(stored, stored, now), stored) < stored.capacity,
-  )
-  const counted = balances.map(({ limit: { capacity, refill, periodMs }, bucket: { level, at } }) => {
-    return [String(periodMs), { level, at, capacity, refill, periodMs }] as const
+  const accounts = Object.entries(row.buckets).map(([periodMs, bucket]) => {
+    return [`requests:${periodMs}`, { kind: 'rate', ...bucket, out: {} }] as const
   })
-  return JSON.stringify({ v: 1, buckets: { ...Object.fromEntries(kept), ...Object.fromEntries(counted) } })
+  return { v: 2, nonce: '', holders: {}, accounts: Object.fromEntries(accounts) }
 }
 
-function currentBucket(stored: StoredBucket | undefined, limit: RequestLimit, now: number): Bucket {
-  if (stored === undefined) return fullBucket(limit, now)
-  const bucket = roll({ level: stored.level, at: stored.at }, stored, now)
-  const sameSize = stored.capacity === limit.capacity && stored.refill === limit.refill
-  return sameSize ? bucket : resize(bucket, stored, limit)
+/**
+ * The row with the accounts of these limits, brought forward. Accounts that these limits don't know are kept for as
+ * long as they say anything: an instance with an older or newer policy must not reset what another one counts.
+ */
+export function rollRow(row: Row, limits: readonly Limit[], time: StoreInterval): Row {
+  const known = limits.map((limit) => [limit.key, accountOf(row.accounts[limit.key], limit, time)] as const)
+  const keys = new Set(limits.map(({ key }) => key))
+  const foreign = Object.entries(row.accounts)
+    .filter(([key]) => !keys.has(key))
+    .map(([key, account]) => [key, rollAccount(account, time)] as const)
+    .filter(([, account]) => !isVoid(account, time))
+  return {
+    ...row,
+    holders: unexpired(row.holders, time.earliest),
+    accounts: { ...Object.fromEntries(foreign), ...Object.fromEntries(known) },
+  }
 }

@@ -1,24 +1,45 @@
-import type { RequestLimit } from '../policy/index.ts'
-import { available, waitFor } from './bucket.ts'
-import type { Balance } from './row.ts'
+import type { Limit } from '../../policy/index.ts'
+import { free, hasUnits, withoutSpent } from '../accounts/account.ts'
+import { epochAt } from '../accounts/epoch.ts'
+import type { StoreInterval } from './clock.ts'
+import { type Lease, spendable, spentOf } from './lease.ts'
+import { accountIn } from './plan.ts'
+import type { Row } from './row.ts'
 
 /** Where one limit stands after a decision. */
 export interface Standing {
-  readonly limit: RequestLimit
-  /** Whole requests left. */
+  readonly limit: Limit
+  /** Units left: those that this instance holds and those in the centre, as it was last seen. */
   readonly remaining: number
-  /** Milliseconds until one more comes back; 0 when the bucket is full. */
+  /** Milliseconds until more come back; 0 when none is missing. */
   readonly nextMs: number
 }
 
-/** @param at the store's time, milliseconds */
-export function standingOf({ limit, bucket }: Balance, at: number): Standing {
-  const remaining = available(bucket, limit)
-  const full = remaining >= limit.capacity
-  return { limit, remaining, nextMs: full ? 0 : waitFor(bucket, limit, at, remaining + 1) }
+/** Units that come back so soon are waited for: that serves a caller better than to be sent away for a moment. */
+export const NEAR_MS = 50
+
+/** Slots come back when requests end, which nobody can foretell: a second is as good a guess as any. */
+const SLOT_WAIT_MS = 1_000
+
+/** @param row the subject's row, brought forward; `undefined` where it was never seen */
+export function standingOf(lease: Lease, row: Row | undefined, time: StoreInterval): Standing {
+  const { limit } = lease
+  const held = spendable(lease, time.latest)
+  if (row === undefined) return { limit, remaining: held, nextMs: 0 }
+  const account = withoutSpent(accountIn(row, lease), lease.slot, spentOf(lease))
+  const centre = free(account, limit, time)
+  const remaining = Math.floor(held + centre)
+  const full = limit.kind === 'rate' ? limit.capacity : limit.quota
+  if (remaining >= full) return { limit, remaining: full, nextMs: 0 }
+  if (limit.kind === 'concurrency') return { limit, remaining, nextMs: SLOT_WAIT_MS }
+  if (limit.kind === 'budget')
+    return { limit, remaining, nextMs: epochAt(limit.per, time.earliest).end - time.earliest }
+  const at = hasUnits(account, limit, centre + 1, time)
+  const nextMs = Number.isFinite(at) ? until(at, time) : Math.ceil(limit.periodMs / limit.refill)
+  return { limit, remaining, nextMs }
 }
 
-/** Milliseconds until every limit has room for one request; 0 if all have. */
-export function waitForRoom(standings: readonly Standing[]): number {
-  return Math.max(0, ...standings.filter(({ remaining }) => remaining === 0).map(({ nextMs }) => nextMs))
+/** Whoever comes a moment too early is let wait, and so need not be told to come later. */
+function until(at: number, { earliest }: StoreInterval): number {
+  return Math.max(1, at - earliest - NEAR_MS)
 }

@@ -1,0 +1,49 @@
+import { expect, test } from 'vitest'
+import { type ChatUsage, noteUsage, usageOf } from './index.ts'
+
+test.each<[string, object | null | undefined, object | undefined]>([
+  ['plain', { prompt_tokens: 11, completion_tokens: 7, total_tokens: 18 }, { input: 11, cachedInput: 0, output: 7 }],
+  [
+    'with cached input, which is a part of the input',
+    { prompt_tokens: 11, completion_tokens: 7, prompt_tokens_details: { cached_tokens: 8 } },
+    { input: 11, cachedInput: 8, output: 7 },
+  ],
+  [
+    'with thoughts that only the total counts',
+    { prompt_tokens: 11, completion_tokens: 7, total_tokens: 118 },
+    { input: 11, cachedInput: 0, output: 107 },
+  ],
+  [
+    'with thoughts that the completion counts already',
+    { prompt_tokens: 1, completion_tokens: 9, total_tokens: 10, completion_tokens_details: { reasoning_tokens: 8 } },
+    { input: 1, cachedInput: 0, output: 9 },
+  ],
+  [
+    'with more cached than there was',
+    { prompt_tokens: 11, completion_tokens: 7, prompt_tokens_details: { cached_tokens: 99 } },
+    { input: 11, cachedInput: 11, output: 7 },
+  ],
+  [
+    'with nonsense beside it',
+    { prompt_tokens: 11, completion_tokens: 7, total_tokens: -1, prompt_tokens_details: { cached_tokens: '8' } },
+    { input: 11, cachedInput: 0, output: 7 },
+  ],
+  ['of nothing', undefined, undefined],
+  ['of null', null, undefined],
+  ['of half', { prompt_tokens: 11 }, undefined],
+  ['below nothing', { prompt_tokens: 11, completion_tokens: -7 }, undefined],
+  ['in halves', { prompt_tokens: 1.5, completion_tokens: 7 }, undefined],
+  ['as text', { prompt_tokens: '11', completion_tokens: '7' }, undefined],
+])('a usage %s', (_what, told, usage) => {
+  expect(usageOf(told as ChatUsage | null | undefined)).toEqual(usage)
+})
+
+test('is noted with its cost where the model has a price', () => {
+  const usage = { input: 10, cachedInput: 0, output: 1 }
+  const record = { requestId: 'r' }
+  noteUsage(record, usage)
+  expect(record).toEqual({ requestId: 'r', usage })
+  const priced = { requestId: 'r', price: { input: 1_000, cachedInput: 1_000, output: 500 } }
+  noteUsage(priced, usage)
+  expect(priced).toMatchObject({ usage, costNanoUsd: 11 })
+})

@@ -1,0 +1,122 @@
+import type { Limit } from '../../policy/index.ts'
+import type { StoreInterval } from '../leases/clock.ts'
+import { type BudgetAccount, budgetHas, freeOfBudget, openBudget, rollBudget } from './budget.ts'
+import {
+  type ConcurrencyAccount,
+  concurrencyHas,
+  freeOfConcurrency,
+  openConcurrency,
+  rollConcurrency,
+} from './concurrency.ts'
+import { epochAt } from './epoch.ts'
+import { freeOfRate, openRate, type RateAccount, rateHas, resizeRate, rollRate } from './rate.ts'
+import { change, slotEnd, unitsIn } from './slots.ts'
+
+/** What the store knows of one limit: what is left in the centre, and what instances hold under leases. */
+export type Account = RateAccount | BudgetAccount | ConcurrencyAccount
+
+/** The account of a limit, brought forward; a new one where there is none, and resized where the policy has changed. */
+export function accountOf(stored: Account | undefined, limit: Limit, time: StoreInterval): Account {
+  const account = stored === undefined ? undefined : rollAccount(stored, time)
+  switch (limit.kind) {
+    case 'rate':
+      return account?.kind === 'rate' ? resizeRate(account, limit) : openRate(limit, time)
+    case 'budget':
+      return account?.kind === 'budget' ? account : openBudget(limit, time)
+    case 'concurrency':
+      return account?.kind === 'concurrency' ? account : openConcurrency()
+  }
+}
+
+export function rollAccount(account: Account, time: StoreInterval): Account {
+  switch (account.kind) {
+    case 'rate':
+      return rollRate(account, time)
+    case 'budget':
+      return rollBudget(account, time)
+    case 'concurrency':
+      return rollConcurrency(account, time)
+  }
+}
+
+/** Whether an account says no more than a missing one would. */
+export function isVoid(account: Account, { earliest }: StoreInterval): boolean {
+  if (unitsIn(account.out) > 0) return false
+  switch (account.kind) {
+    case 'rate':
+      return freeOfRate(account) >= account.capacity && account.at <= earliest
+    case 'budget':
+      return account.granted === 0
+    case 'concurrency':
+      return true
+  }
+}
+
+/** Whole units that the centre can hand out now. */
+export function free(account: Account, limit: Limit, { latest }: StoreInterval): number {
+  if (account.kind === 'rate') return freeOfRate(account)
+  if (account.kind === 'budget' && limit.kind === 'budget') return freeOfBudget(account, limit, latest)
+  if (account.kind === 'concurrency' && limit.kind === 'concurrency') return freeOfConcurrency(account, limit)
+  throw new TypeError(`The account of '${limit.key}' is of another kind`)
+}
+
+/** The store time, in milliseconds, at which the centre has so many units; 0 for now, infinity for never. */
+export function hasUnits(account: Account, limit: Limit, units: number, { latest }: StoreInterval): number {
+  if (units <= 0) return 0
+  if (account.kind === 'rate') return rateHas(account, units)
+  if (account.kind === 'budget' && limit.kind === 'budget') return budgetHas(account, limit, units, latest)
+  if (account.kind === 'concurrency' && limit.kind === 'concurrency') return concurrencyHas(account, limit, units)
+  throw new TypeError(`The account of '${limit.key}' is of another kind`)
+}
+
+/** What an instance changes about its lease in one write. */
+export interface Transfer {
+  /** Where its units are booked until now, and how many: those it holds, those in flight and those that were spent. */
+  readonly from: number | undefined
+  readonly booked: number
+  /** Held units that go back to the centre. */
+  readonly returned: number
+  /** Units in flight or held that stay leased. What of `booked` is neither returned nor carried was spent. */
+  readonly carried: number
+  /** Units that the centre hands out. */
+  readonly granted: number
+  /** The slot that the carried and the granted are booked in from now on. */
+  readonly to: number
+}
+
+/** Whether an instance's units are still booked where it believes: nobody else has seen its lease end. */
+export function isBooked(account: Account, slot: number, units: number, epoch: number | undefined): boolean {
+  return account.kind === 'budget' ? account.epoch === epoch : (account.out[slot] ?? 0) >= units
+}
+
+export function transfer(account: Account, move: Transfer): Account {
+  const { from, booked, returned, carried, granted, to } = move
+  const left = from === undefined || booked === 0 ? account : unbook(account, from, booked)
+  const out = carried + granted === 0 ? left.out : change(left.out, to, carried + granted)
+  switch (left.kind) {
+    case 'rate':
+      return { ...left, out, level: left.level + (returned - granted) * left.periodMs }
+    case 'budget':
+      return { ...left, out, granted: left.granted + granted - returned }
+    case 'concurrency':
+      return { ...left, out }
+  }
+}
+
+function unbook(account: Account, slot: number, units: number): Account {
+  if (account.kind !== 'budget') return { ...account, out: change(account.out, slot, -units) }
+  // A holder that was not heard of for a lease's time, and is now.
+  const known = Math.min(units, account.out[slot] ?? 0)
+  return { ...account, out: change(account.out, slot, -known), lost: account.lost - (units - known) }
+}
+
+/** When a lease that is booked in this slot must no longer be spent: store time, milliseconds. */
+export function leaseEnd(account: Account, slot: number): number {
+  return account.kind === 'budget' ? epochAt(account.per, account.epoch).end : slotEnd(slot)
+}
+
+/** The account as it will be once the units that were spent are written off. */
+export function withoutSpent(account: Account, slot: number | undefined, spent: number): Account {
+  if (account.kind !== 'rate' || slot === undefined || (account.out[slot] ?? 0) < spent) return account
+  return { ...account, out: change(account.out, slot, -spent) }
+}

@@ -1,0 +1,43 @@
+import type { BudgetLimit, Epoch } from '../../policy/index.ts'
+import type { StoreInterval } from '../leases/clock.ts'
+import { epochAt } from './epoch.ts'
+import { type Slots, unexpired, unitsIn } from './slots.ts'
+
+/** What was handed out of a quota or budget in its present window. */
+export interface BudgetAccount {
+  readonly kind: 'budget'
+  readonly per: Epoch
+  /** When the window began: milliseconds since 1970, UTC. */
+  readonly epoch: number
+  /** Units handed out and not given back: spent, or held. */
+  readonly granted: number
+  /**
+   * Units whose holder has not been heard of since its lease's end. They stay granted, because they may have been
+   * spent: this is what a crash costs, until the window ends.
+   */
+  readonly lost: number
+  readonly out: Slots
+}
+
+export function openBudget({ per }: BudgetLimit, { earliest }: StoreInterval): BudgetAccount {
+  return { kind: 'budget', per, epoch: epochAt(per, earliest).start, granted: 0, lost: 0, out: {} }
+}
+
+/** A window opens once it has begun for certain. */
+export function rollBudget(account: BudgetAccount, { earliest }: StoreInterval): BudgetAccount {
+  const { start } = epochAt(account.per, earliest)
+  if (start > account.epoch) return { ...account, epoch: start, granted: 0, lost: 0, out: {} }
+  const out = unexpired(account.out, earliest)
+  return { ...account, out, lost: account.lost + unitsIn(account.out) - unitsIn(out) }
+}
+
+/** None in the moments in which the window may be over: a lease of it could no longer be spent. */
+export function freeOfBudget({ per, epoch, granted }: BudgetAccount, { quota }: BudgetLimit, latest: number): number {
+  return latest < epochAt(per, epoch).end ? Math.max(0, quota - granted) : 0
+}
+
+/** The store time, in milliseconds, at which the centre has so many units if nobody takes or returns any. */
+export function budgetHas(account: BudgetAccount, limit: BudgetLimit, units: number, latest: number): number {
+  if (freeOfBudget(account, limit, latest) >= units) return 0
+  return units <= limit.quota ? epochAt(account.per, account.epoch).end : Number.POSITIVE_INFINITY
+}

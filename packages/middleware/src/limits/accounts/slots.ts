@@ -1,0 +1,47 @@
+/**
+ * Units that instances hold under leases, by the second in which their lease ends: so that a row's size does not grow
+ * with the number of instances.
+ */
+export type Slots = Readonly<Record<string, number>>
+
+export const SLOT_MS = 1_000
+
+/** The slot of a lease that ends no sooner than this; store time, milliseconds. */
+export function slotFrom(end: number): number {
+  return Math.ceil(end / SLOT_MS)
+}
+
+/** When a slot ends: store time, milliseconds. */
+export function slotEnd(slot: number): number {
+  return slot * SLOT_MS
+}
+
+export function unitsIn(slots: Slots): number {
+  let sum = 0
+  for (const slot in slots) sum += slots[slot] ?? 0
+  return sum
+}
+
+/** With so many units more, or fewer; an empty slot is left out. */
+export function change(slots: Slots, slot: number, by: number): Slots {
+  const { [slot]: held = 0, ...others } = slots
+  const units = held + by
+  if (units < 0) throw new RangeError('A slot would hold less than nothing')
+  return units === 0 ? others : { ...others, [slot]: units }
+}
+
+/** Slots in the order in which they end. */
+export function inOrder(slots: Slots): (readonly [slot: number, units: number])[] {
+  return Object.entries(slots)
+    .map(([slot, units]) => [Number(slot), units] as const)
+    .sort(([a], [b]) => a - b)
+}
+
+/** What is left when all that has ended by then is taken out. */
+export function unexpired(slots: Slots, now: number): Slots {
+  for (const slot in slots) {
+    if (slotEnd(Number(slot)) > now) continue
+    return Object.fromEntries(Object.entries(slots).filter(([each]) => slotEnd(Number(each)) > now))
+  }
+  return slots
+}

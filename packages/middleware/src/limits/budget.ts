@@ -1,0 +1,114 @@
+import { withOutputBound } from '../completion/index.ts'
+import { type BaseContext, isEventStream, type Middleware, type Refusal } from '../pipeline/index.ts'
+import { largestClaim } from '../policy/index.ts'
+import { type Held, usageLimits } from './claims.ts'
+import { decide, turnAway } from './decide.ts'
+import type { Decision, Denial } from './leases/decision.ts'
+import type { Limiter } from './leases/limiter.ts'
+import type { Subject } from './leases/subject.ts'
+import { meteredStream } from './metered-stream.ts'
+import { addRateLimits } from './rate-limit-headers.ts'
+import { claimsOf, fitted, type Metered, type Reservation, type Room, reservationFor } from './reservation.ts'
+import { type Settlement, settlement } from './settlement.ts'
+
+export interface BudgetOptions<Needs extends object> {
+  readonly limiter: Limiter
+  /** Whose limits hold, from what the rooms before have added; a refusal where that can't be told. */
+  readonly subjects: (context: Readonly<Needs & BaseContext>) => readonly Subject[] | Refusal
+  /** Milliseconds since 1970, to tell a month's length. */
+  readonly wallClock: () => number
+}
+
+/**
+ * Reserves the most that a completion can take of the limits on tokens and money, all or none, and settles at the end
+ * what it took: what the model tells, nothing where it certainly generated nothing, and all of it where nobody knows,
+ * which the record calls `uncertain`. Where a budget has less left, the answer's bound is lowered to that.
+ *
+ * Refuses with 429 (`rate_limit_exceeded`, `insufficient_quota`), 400 (`request_too_expensive`, `input_unbounded`), 403
+ * (`model_not_priced`) and 503 (`store_unavailable`). Costs nothing where no such limit holds.
+ *
+ * The room within must note the usage of a plain answer on the record, and of a failed call whether it is `unspent`.
+ */
+export function budget<Needs extends object>(
+  options: BudgetOptions<Needs>,
+): Middleware<Needs & Metered, Pick<Metered, 'routed'>> {
+  const { limiter, wallClock } = options
+
+  return async function budget(request, context, next) {
+    const { routed, record } = context
+    const subjects = options.subjects(context)
+    if ('code' in subjects) return context.refuse(subjects)
+    const limits = usageLimits(subjects, routed.model)
+    if (limits.length === 0) return next({ routed })
+
+    const asked = reservationFor(limits, context)
+    if ('code' in asked) return context.refuse(asked)
+    const { decision, reserved } = await reserve(limits, asked, context)
+    if ('code' in decision) return context.refuse(decision)
+    if (!decision.admitted) return turnAway(decision, context, wallClock())
+
+    const settled = settlement(decision, reserved, record)
+    const isClamped = reserved.output.each < asked.output.each
+    if (isClamped) record.clamped = true
+    const body = isClamped ? withOutputBound(routed.body, reserved.output.each) : routed.body
+    let response: Response
+    try {
+      response = await next({ routed: { ...routed, body } })
+    } catch (fault) {
+      settled.uncertain()
+      throw fault
+    }
+    if (decision.checked) addRateLimits(response.headers, decision.standings, wallClock())
+    if (response.status === 200 && response.body !== null && isEventStream(response)) {
+      const { status, headers } = response
+      return new Response(metered(response.body, reserved, settled, request.signal), { status, headers })
+    }
+    if (response.status === 200 && record.usage !== undefined) settled.used(record.usage)
+    else if (record.upstream?.unspent) settled.unspent()
+    else settled.uncertain()
+    return response
+  }
+
+  async function reserve(
+    limits: readonly Held[],
+    asked: Reservation,
+    { record }: BaseContext,
+  ): Promise<{ readonly decision: Decision | Refusal; readonly reserved: Reservation }> {
+    // A budget can't have more left than it is large.
+    const reserved = fitted(asked, roomsIn(limits, largestClaim)) ?? asked
+    const decision = await decide(limiter, claimsOf(limits, reserved), record)
+    const less = 'code' in decision || decision.admitted ? undefined : whatIsLeft(reserved, decision)
+    if (less === undefined) return { decision, reserved }
+    return { decision: await decide(limiter, claimsOf(limits, less), record), reserved: less }
+  }
+}
+
+/** What budgets have to give; rates refill, so nothing is cut to fit them. */
+function roomsIn(limits: readonly Held[], left: (limit: Held['limit']) => number): Room[] {
+  return limits.filter(({ limit }) => limit.kind === 'budget').map(({ limit }) => ({ limit, left: left(limit) }))
+}
+
+/** The reservation cut to what the denial says that budgets have left; `undefined` where that is no use. */
+function whatIsLeft(reserved: Reservation, { limit, retryAfterMs, standings }: Denial): Reservation | undefined {
+  if (limit.kind !== 'budget' || !Number.isFinite(retryAfterMs)) return undefined
+  const rooms = standings
+    .filter((standing) => standing.limit.kind === 'budget')
+    .map((standing) => ({ limit: standing.limit, left: standing.remaining }))
+    // Of a row that was not looked at yet nothing is known, and another try will tell.
+    .filter((room) => room.limit === limit || fitted(reserved, [room]) !== undefined)
+  const less = fitted(reserved, rooms)
+  return less === reserved ? undefined : less
+}
+
+function metered(
+  source: ReadableStream<Uint8Array>,
+  { usage }: Reservation,
+  settled: Settlement,
+  signal: AbortSignal,
+): ReadableStream<Uint8Array> {
+  return meteredStream(source, {
+    maxOutput: usage.output,
+    signal,
+    onEnd: (used) => (used === undefined ? settled.uncertain() : settled.used(used)),
+  })
+}

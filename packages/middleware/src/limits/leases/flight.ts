@@ -1,0 +1,153 @@
+import { randomUUID } from 'node:crypto'
+import { pause, withDeadline } from '../../pipeline/index.ts'
+import { isSet } from './clock.ts'
+import type { Ground } from './ground.ts'
+import type { Lease } from './lease.ts'
+import { closeEnded, commit, depart, forfeit, instancesIn, type Plan, plan, undo } from './plan.ts'
+import { parseRow, type Row, rollRow } from './row.ts'
+import type { Claim, Subject } from './subject.ts'
+import { LimiterUnavailable } from './unavailable.ts'
+
+const BACKOFF_MS = 12
+const MAX_BACKOFF_MS = 400
+/** After so many writes of its own in a row, an instance that is alone trusts what it wrote and reads no more. */
+const TRUSTED_AFTER = 2
+
+/** Why a flight is made when nobody waits for it. */
+export interface Errand {
+  /** To renew what is in flight, or to write off what was spent. */
+  readonly renew: boolean
+  /** To give back what lies idle. */
+  readonly release: (lease: Lease) => boolean
+}
+
+export interface Pilot {
+  /**
+   * Looks at the centre, and writes if that serves anybody: repeated with full jitter until it is settled. The plan that
+   * was applied, or `undefined` where there was nothing to write.
+   *
+   * @param boarding those who wait, the first first; asked anew for each try
+   * @param saw told of the row whenever it is seen, and of `undefined` when what was seen may no longer hold
+   * @throws LimiterUnavailable when time is up
+   */
+  fly(
+    errand: Errand,
+    boarding: () => readonly { readonly claims: readonly Claim[] }[],
+    saw: (row: Row | undefined) => void,
+  ): Promise<void>
+  /** Instances that hold a lease by this row, this one among them. */
+  instances(row: Row): number
+  /** Whether nobody else can change the row for the better: no other instance, and no write that may still land. */
+  isAlone(row: Row): boolean
+}
+
+interface Version {
+  readonly row: Row
+  readonly etag: string | undefined
+}
+
+/** The way between one subject's leases and its row. One flight at a time: that is the caller's to see to. */
+export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, ground: Ground): Pilot {
+  const { store, clock, time, random, flightMs } = ground
+  /** Where this instance is counted among the holders. */
+  let holder: number | undefined
+  /** Writes whose fate is unknown. All were sent over one version of the row, so at most one of them was applied. */
+  let unknown: { readonly plan: Plan; readonly etag: string | undefined }[] = []
+  let own: (Version & { readonly writes: number }) | undefined
+
+  async function look(signal: AbortSignal): Promise<Version> {
+    const asked = time.wallClock()
+    const read = await store.read(subject.id, signal)
+    if (read.time !== undefined) clock.observe(read.time, asked)
+    return { row: parseRow(read.row?.text), etag: read.row?.etag }
+  }
+
+  /** What became of the writes whose replies were lost, as far as the row tells. */
+  function resolve({ row, etag }: Version): void {
+    if (unknown.length === 0) return
+    const applied = unknown.find((sent) => sent.plan.row.nonce === row.nonce)
+    if (applied !== undefined) land(applied.plan)
+    else if (unknown.some((sent) => sent.etag !== etag)) {
+      forfeit(leases.values())
+      holder = undefined
+      unknown = []
+    }
+    // Else none has landed, and the next write over this version keeps them from it.
+  }
+
+  function land(plan: Plan): void {
+    commit(plan)
+    holder = plan.holder
+    unknown = []
+  }
+
+  function tellLost(before: Row, after: Row): void {
+    for (const { limit } of leases.values()) {
+      const [was, is] = [before.accounts[limit.key], after.accounts[limit.key]]
+      if (was?.kind !== 'budget' || is?.kind !== 'budget' || was.epoch !== is.epoch) continue
+      if (is.lost > was.lost) ground.lost(subject.id, limit, is.lost - was.lost)
+    }
+  }
+
+  const instances = (row: Row) => instancesIn(row, holder)
+  const trusted = () =>
+    isSet(clock.interval()) && own !== undefined && own.writes >= TRUSTED_AFTER && instances(own.row) === 1
+      ? own
+      : undefined
+
+  async function fly(...[errand, boarding, saw]: Parameters<Pilot['fly']>): Promise<void> {
+    const until = time.now() + flightMs
+    let failure: LimiterUnavailable['code'] = 'store_failed'
+    let cause: unknown
+    const call = <T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> =>
+      // Half of the time for each call, so that one that hangs can be tried again.
+      withDeadline(Math.max(1, Math.min(until - time.now(), flightMs / 2)), work, time).catch((error) => {
+        cause ??= error
+        failure = 'store_failed'
+        return undefined
+      })
+
+    for (let tries = 0; ; tries += 1) {
+      const backoff = random() * Math.min(BACKOFF_MS * 2 ** tries, MAX_BACKOFF_MS)
+      if (tries > 0) await pause(Math.max(0, Math.min(backoff, until - time.now())), time)
+      if (time.now() >= until) throw new LimiterUnavailable(failure, cause)
+
+      const version = trusted() ?? (await call(look))
+      const interval = clock.interval()
+      if (version === undefined || interval === undefined) continue
+      if (version.etag !== own?.etag) own = undefined
+      resolve(version)
+      const row = rollRow(version.row, subject.limits, interval)
+      closeEnded(leases.values(), row)
+      saw(row)
+      const nonce = randomUUID()
+      const next = plan({ ...errand, leases, row, nonce, time: interval, now: time.now(), waiting: boarding(), holder })
+      if (next === undefined) return
+
+      depart(next)
+      if (next.moves.some(({ returned }) => returned > 0)) saw(undefined)
+      const written = await call(async (signal) => {
+        const asked = time.wallClock()
+        const result = await store.writeIfMatch(subject.id, JSON.stringify(next.row), version.etag, signal)
+        if (result.time !== undefined) clock.observe(result.time, asked)
+        return result
+      })
+      if (written?.etag !== undefined) {
+        land(next)
+        tellLost(version.row, next.row)
+        own = { row: next.row, etag: written.etag, writes: (own?.writes ?? 0) + 1 }
+        saw(next.row)
+        return
+      }
+      own = undefined
+      saw(undefined)
+      if (written === undefined) unknown.push({ plan: next, etag: version.etag })
+      else {
+        undo(next)
+        failure = 'contention'
+      }
+    }
+  }
+
+  return { fly, instances, isAlone: (row) => instances(row) === 1 && unknown.length === 0 }
+}

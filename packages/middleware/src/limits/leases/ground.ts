@@ -1,0 +1,20 @@
+import type { Time } from '../../pipeline/index.ts'
+import type { Limit } from '../../policy/index.ts'
+import type { CounterStore } from '../store.ts'
+import type { StoreClock } from './clock.ts'
+import type { LimiterUnavailable } from './unavailable.ts'
+
+/** What all of an instance's holdings share. */
+export interface Ground {
+  readonly store: CounterStore
+  readonly clock: StoreClock
+  readonly time: Time
+  /** A number in [0, 1), for jitter. */
+  readonly random: () => number
+  /** How long a look at the centre may take in all, in milliseconds. */
+  readonly flightMs: number
+  /** Told of what came of each flight. */
+  readonly landed: (outcome: 'ok' | LimiterUnavailable) => void
+  /** Told of units of a budget whose holder was not heard of any more. */
+  readonly lost: (subject: string, limit: Limit, units: number) => void
+}

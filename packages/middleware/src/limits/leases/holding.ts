@@ -1,0 +1,260 @@
+import { pause } from '../../pipeline/index.ts'
+import type { Limit } from '../../policy/index.ts'
+import { hasUnits, withoutSpent } from '../accounts/account.ts'
+import { slotEnd } from '../accounts/slots.ts'
+import { isSet, type StoreInterval } from './clock.ts'
+import { type Errand, pilot } from './flight.ts'
+import type { Ground } from './ground.ts'
+import { close, emptyLease, type Lease, spentOf, unbookedOf } from './lease.ts'
+import { accountIn, renewable } from './plan.ts'
+import { type Row, rollRow } from './row.ts'
+import { holdsBackRefill, surplus } from './sizing.ts'
+import { NEAR_MS } from './standing.ts'
+import type { Claim, Subject } from './subject.ts'
+import { LimiterUnavailable } from './unavailable.ts'
+
+/** What the centre, as it was last seen, says of claims that can't be met out of the lease. */
+export type Verdict =
+  /** Not known, or perhaps out of date. */
+  | { readonly kind: 'ask' }
+  /** It has none, or perhaps some: the store time, in milliseconds, at which it has enough for certain. */
+  | { readonly kind: 'wait' | 'refuse'; readonly at: number; readonly claim: Claim }
+
+/** What an instance holds of one subject's limits, and what it knows of their centre. */
+export interface Holding {
+  readonly subject: Subject
+  readonly leases: ReadonlyMap<string, Lease>
+  verdict(claims: readonly Claim[], time: StoreInterval): Verdict
+  /** Waits until it is certain that the centre has what it perhaps has now, ahead of those that come later. */
+  wait(claims: readonly Claim[], ms: number): Promise<void>
+  /**
+   * Waits until the centre was asked for these units.
+   *
+   * @throws LimiterUnavailable
+   */
+  ask(claims: readonly Claim[]): Promise<void>
+  /** To be called when units were taken or have come back: looks ahead. */
+  touched(): void
+  /** To be called now and then: renews what is in flight, gives back what lies idle, ends what can't be kept. */
+  tend(): void
+  /** The row as it was last seen. */
+  view(): Row | undefined
+  /** Gives back all that is held. */
+  release(): Promise<void>
+  /** Whether nothing would be missed if the holding were forgotten. */
+  isForgettable(): boolean
+}
+
+interface Need {
+  readonly claims: readonly Claim[]
+  resolve(): void
+  reject(reason: LimiterUnavailable): void
+}
+
+/** So long is an empty centre taken for empty: while others could give something back, and while nobody else can. */
+const SHARED_CERTAINTY_MS = 250
+const SOLE_CERTAINTY_MS = 10_000
+/** A lease that will be used up so soon is renewed ahead. */
+const AHEAD_MS = 500
+/** What was spent is written off a moment later, so that a burst is written off once. */
+const WRITE_OFF_MS = 25
+/** What has not been used for so long is given back. */
+const IDLE_MS = 5_000
+const FORGET_MS = 60_000
+/** What is in flight is renewed so long before its lease ends. */
+const RENEW_MS = 12_000
+/** A slot in use is given up so long before others may take it for free. */
+const GIVE_UP_MS = 1_000
+/** Up to so many slots an instance, each is given back as soon as it is free. */
+const FEW_SLOTS = 64
+
+export function holding(subject: Subject, ground: Ground): Holding {
+  const { clock, time, random } = ground
+  const leases = new Map<string, Lease>(subject.limits.map((limit) => [limit.key, emptyLease(limit, time.now())]))
+  const { fly, instances, isAlone } = pilot(subject, leases, ground)
+  let waiting: Need[] = []
+  /** Units that requests wait for until the store's clock is certain, by limit. */
+  const queued = new Map<string, number>()
+  let flight: Promise<void> | undefined
+  let next: Errand | undefined
+  let seen: { readonly row: Row; readonly at: number; readonly certainMs: number } | undefined
+  let usedAt = time.now()
+  let aheadAt = Number.NEGATIVE_INFINITY
+  let writingOff = false
+
+  function saw(row: Row | undefined): void {
+    if (row === undefined) {
+      if (seen !== undefined) seen = { ...seen, certainMs: 0 }
+      return
+    }
+    const certainMs = isAlone(row) ? SOLE_CERTAINTY_MS : SHARED_CERTAINTY_MS * (0.75 + 0.25 * random())
+    seen = { row, at: time.now(), certainMs }
+  }
+
+  async function flyOnce(errand: Errand): Promise<void> {
+    let aboard: readonly Need[] = []
+    const leave = () => {
+      waiting = waiting.filter((need) => !aboard.includes(need))
+    }
+    try {
+      await fly(errand, () => (aboard = [...waiting]), saw)
+      leave()
+      ground.landed('ok')
+      for (const need of aboard) need.resolve()
+    } catch (error) {
+      aboard = waiting
+      leave()
+      const reason = error instanceof LimiterUnavailable ? error : new LimiterUnavailable('store_failed', error)
+      ground.landed(reason)
+      for (const need of aboard) need.reject(reason)
+    }
+  }
+
+  function queue(claims: readonly Claim[], sign: 1 | -1): void {
+    for (const { limit, units } of claims) queued.set(limit.key, (queued.get(limit.key) ?? 0) + sign * units)
+  }
+
+  /** The store time, in milliseconds, at which there is room for a claim, behind those that wait already. */
+  function roomAt({ limit, units }: Claim, row: Row, interval: StoreInterval): number {
+    const lease = leases.get(limit.key)
+    if (lease === undefined) return 0
+    const account = accountIn(row, lease)
+    const spent = spentOf(lease)
+    const writtenOff = holdsBackRefill({ lease, account, instances: instances(row) }, spent)
+    const centre = writtenOff ? withoutSpent(account, lease.slot, spent) : account
+    // A lease that has perhaps ended, and still stands in the row, can be renewed.
+    const missing = units - Math.max(0, renewable(lease, account, interval) - lease.debt)
+    const ahead = queued.get(limit.key) ?? 0
+    const behind = hasUnits(centre, limit, missing + ahead, interval)
+    if (Number.isFinite(behind)) return behind
+    // All of them together are more than the limit ever has at once.
+    return hasUnits(centre, limit, missing, interval) + refillMs(limit, ahead)
+  }
+
+  /** One flight at a time; what comes up meanwhile shares the next. */
+  function depart(errand: Partial<Errand> = {}): Promise<void> {
+    const { renew = false, release = () => false } = errand
+    next = { renew: renew || (next?.renew ?? false), release }
+    flight ??= (async () => {
+      // Those that come in the same moment share the first flight.
+      await null
+      while (next !== undefined || waiting.length > 0) {
+        const mine = next ?? { renew: false, release: () => false }
+        next = undefined
+        await flyOnce(mine)
+      }
+      flight = undefined
+    })()
+    return flight
+  }
+
+  function writeOffSoon(): void {
+    if (writingOff) return
+    writingOff = true
+    time.after(WRITE_OFF_MS, () => {
+      writingOff = false
+      void depart({ renew: true })
+    })
+  }
+
+  const isIdle = () => time.now() - usedAt >= IDLE_MS
+
+  /** What lies idle here and others could miss: of a budget all, since it would never come back; else a real share. */
+  function isWorthReturning(lease: Lease): boolean {
+    const { limit, held, slot } = lease
+    if (held <= 0 || slot === undefined || !isIdle()) return false
+    return limit.kind !== 'rate' || held > limit.capacity / 16
+  }
+
+  function needsRenewal(lease: Lease, { latest }: StoreInterval): boolean {
+    if (lease.inFlight <= 0) return false
+    return unbookedOf(lease) > 0 || (lease.slot !== undefined && latest + RENEW_MS >= slotEnd(lease.slot))
+  }
+
+  return {
+    subject,
+    leases,
+
+    verdict(claims, interval) {
+      const { earliest, latest } = interval
+      const isCertain = isSet(interval) && seen !== undefined && time.now() - seen.at < seen.certainMs
+      if (seen === undefined || !isCertain) return { kind: 'ask' }
+      // What rolling skips for safety is skipped when it is written, and not by looking.
+      const row = rollRow(seen.row, subject.limits, { earliest, latest: earliest })
+      let last: { readonly at: number; readonly claim: Claim } | undefined
+      for (const claim of claims) {
+        const at = roomAt(claim, row, interval)
+        if (last === undefined || at > last.at) last = { at, claim }
+      }
+      if (last === undefined || last.at <= earliest) return { kind: 'ask' }
+      return { kind: last.at <= latest + NEAR_MS ? 'wait' : 'refuse', ...last }
+    },
+
+    async wait(claims, ms) {
+      queue(claims, 1)
+      await pause(ms, time)
+      queue(claims, -1)
+    },
+
+    ask(claims) {
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      waiting.push({ claims, resolve, reject })
+      if (flight === undefined) void depart()
+      return promise
+    },
+
+    touched() {
+      usedAt = time.now()
+      const interval = clock.interval()
+      if (interval === undefined || seen === undefined) return
+      for (const lease of leases.values()) {
+        const account = seen.row.accounts[lease.limit.key]
+        if (account === undefined || lease.slot === undefined) continue
+        const among = instances(seen.row)
+        if (holdsBackRefill({ lease, account, instances: among }, spentOf(lease))) writeOffSoon()
+        const few = lease.limit.kind === 'concurrency' && lease.limit.quota < FEW_SLOTS * among
+        if (few && lease.held > 0) void depart()
+        const soon = lease.demand.rate(usedAt) * AHEAD_MS
+        if (soon < 1 || usedAt - aheadAt < SHARED_CERTAINTY_MS) continue
+        const ends = lease.limit.kind !== 'budget' && interval.latest + AHEAD_MS >= lease.endsAt
+        if (
+          !ends &&
+          (lease.held >= soon || surplus({ lease, account, instances: among, time: interval, now: usedAt }, 0) === 0)
+        )
+          continue
+        aheadAt = usedAt
+        if (flight === undefined) void depart({ renew: ends })
+      }
+    },
+
+    tend() {
+      const interval = clock.interval()
+      if (interval === undefined) return
+      for (const lease of leases.values()) {
+        const ends = lease.limit.kind === 'concurrency' && interval.latest + GIVE_UP_MS >= lease.endsAt
+        if (ends && lease.inFlight > 0) close(lease)
+      }
+      if (flight !== undefined) return
+      const renew = [...leases.values()].some((lease) => needsRenewal(lease, interval))
+      if (renew || [...leases.values()].some(isWorthReturning)) void depart({ renew, release: isIdle })
+    },
+
+    view: () => seen?.row,
+
+    async release() {
+      await flight
+      await depart({ release: () => true })
+    },
+
+    isForgettable: () =>
+      flight === undefined &&
+      time.now() - usedAt >= FORGET_MS &&
+      [...leases.values()].every(({ held, inFlight, debt }) => held + inFlight + debt === 0),
+  }
+}
+
+/** About how long a limit takes to bring so many units, in milliseconds. */
+function refillMs(limit: Limit, units: number): number {
+  if (limit.kind === 'rate') return Math.ceil((units * limit.periodMs) / limit.refill)
+  return limit.kind === 'budget' ? 60_000 : 1_000
+}

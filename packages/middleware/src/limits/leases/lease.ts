@@ -1,0 +1,115 @@
+import type { Limit } from '../../policy/index.ts'
+import { type Demand, demand } from './demand.ts'
+
+/**
+ * What an instance holds of one limit: units that the centre has handed out to it, to be spent without asking.
+ *
+ * `booked` units stand under its name in the centre's row. Those held, those in flight, and those spent since the last
+ * write make up exactly that many, but for what a crash or a lost reply has taken away.
+ */
+export interface Lease {
+  readonly limit: Limit
+  /** Ends with a forfeit, an expiry or a window: what was debited under an earlier one is never given back. */
+  generation: number
+  /** Rises with each write: what was spent under an earlier one has been written off. */
+  term: number
+  /** Where it is booked; `undefined` where nothing is. */
+  slot: number | undefined
+  /** The window that a budget's units are of. */
+  epoch: number | undefined
+  /** From then on it must not be spent: store time, milliseconds. */
+  endsAt: number
+  booked: number
+  held: number
+  inFlight: number
+  /** Units used beyond what was reserved, to be paid out of what is handed out next. */
+  debt: number
+  /** Of the requests that use its slots: aborted when they can't be kept, and the requests must end. */
+  readonly alarms: Set<AbortController>
+  readonly demand: Demand
+}
+
+export function emptyLease(limit: Limit, now: number): Lease {
+  return {
+    limit,
+    generation: 0,
+    term: 0,
+    slot: undefined,
+    epoch: undefined,
+    endsAt: Number.NEGATIVE_INFINITY,
+    booked: 0,
+    held: 0,
+    inFlight: 0,
+    debt: 0,
+    alarms: new Set(),
+    demand: demand(now),
+  }
+}
+
+/** Units that can be spent now. Stops at the latest that the store's time may be. */
+export function spendable(lease: Lease, latest: number): number {
+  return latest < lease.endsAt ? Math.max(0, lease.held - lease.debt) : 0
+}
+
+/** Spent since the last write, and not yet written off. */
+export function spentOf({ booked, held, inFlight }: Lease): number {
+  return Math.max(0, booked - held - inFlight)
+}
+
+/** A concurrency lease has slots in use that the centre doesn't know of any more: they must be booked again. */
+export function unbookedOf({ booked, held, inFlight }: Lease): number {
+  return Math.max(0, held + inFlight - booked)
+}
+
+/** What one request took of a lease. */
+export interface Debit {
+  readonly lease: Lease
+  readonly units: number
+  readonly generation: number
+  readonly term: number
+  /** Units of requests are spent at once; of tokens, money and concurrency they are in flight until settled. */
+  readonly reserved: boolean
+}
+
+export function debit(lease: Lease, units: number, now: number): Debit {
+  const reserved = lease.limit.measure !== 'requests'
+  lease.held -= units
+  if (reserved) lease.inFlight += units
+  lease.demand.add(units, now)
+  return { lease, units, generation: lease.generation, term: lease.term, reserved }
+}
+
+/**
+ * Settles a debit at what was used: the rest goes back to the lease that it came from, if that still lives. More than
+ * was reserved is a debt.
+ */
+export function settle({ lease, units, generation, term, reserved }: Debit, used: number, now: number): void {
+  const current = lease.generation === generation
+  if (reserved && current) lease.inFlight -= units
+  if (used > units) owe(lease, used - units, current)
+  // What was spent is written off with the next write, and can't come back after it. What is in flight is carried on.
+  else if (current && (reserved || lease.term === term)) {
+    // Never more than the centre knows of: a slot that isn't booked any more is not kept when it is free.
+    lease.held = Math.max(lease.held, Math.min(lease.held + units - used, lease.booked - lease.inFlight))
+    lease.demand.add(used - units, now)
+  }
+}
+
+function owe(lease: Lease, units: number, current: boolean): void {
+  // A debt of a window that is over can't be paid out of another one.
+  if (lease.limit.kind === 'budget' && !current) return
+  lease.debt += units
+}
+
+/** The lease is over. Its debits settle into nothing. */
+export function close(lease: Lease): void {
+  for (const alarm of lease.alarms)
+    alarm.abort(new DOMException('The concurrency slot could not be kept', 'AbortError'))
+  lease.alarms.clear()
+  lease.generation += 1
+  lease.slot = undefined
+  lease.endsAt = Number.NEGATIVE_INFINITY
+  lease.booked = 0
+  lease.held = 0
+  lease.inFlight = 0
+}

@@ -1,0 +1,216 @@
+import type { Account, Transfer } from '../accounts/account.ts'
+import { free, isBooked, leaseEnd, transfer } from '../accounts/account.ts'
+import { change, slotFrom, unitsIn } from '../accounts/slots.ts'
+import type { StoreInterval } from './clock.ts'
+import { close, type Lease, unbookedOf } from './lease.ts'
+import type { Row } from './row.ts'
+import { lifetime, type Situation, surplus } from './sizing.ts'
+import type { Claim } from './subject.ts'
+
+/** What one write changes about one lease. */
+export interface Move extends Transfer {
+  readonly lease: Lease
+  readonly generation: number
+  readonly endsAt: number
+  readonly epoch: number | undefined
+  /** Of what is granted, what somebody waits for. */
+  readonly due: number
+  /** The surplus has run so low that it is worth a write of its own. */
+  readonly low: boolean
+}
+
+/** A write: the row as it shall be, and what it means for this instance's leases once it is applied. */
+export interface Plan {
+  readonly row: Row
+  readonly moves: readonly Move[]
+  /** Where this instance is counted among the holders from then on. */
+  readonly holder: number | undefined
+}
+
+export interface PlanOptions {
+  readonly leases: ReadonlyMap<string, Lease>
+  /** The row as it was read, brought forward. */
+  readonly row: Row
+  readonly nonce: string
+  readonly time: StoreInterval
+  /** Our monotonic clock, milliseconds. */
+  readonly now: number
+  /** Requests that wait for units, the first first. */
+  readonly waiting: readonly { readonly claims: readonly Claim[] }[]
+  /** Where this instance is counted among the holders. */
+  readonly holder: number | undefined
+  /** Write though nobody waits: to renew what is in flight, or to write off what was spent. */
+  readonly renew: boolean
+  /** Give back what is held: it has not been used for long, or never will be. */
+  readonly release: (lease: Lease) => boolean
+}
+
+/** The account of a lease's limit. A row that was rolled for the subject's limits has all of them. */
+export function accountIn(row: Row, { limit }: Lease): Account {
+  const account = row.accounts[limit.key]
+  if (account === undefined) throw new Error(`The row has no account of '${limit.key}'`)
+  return account
+}
+
+/** Instances that hold a lease by this row, the one that asks among them. */
+export function instancesIn({ holders }: Row, holder: number | undefined): number {
+  const others = unitsIn(holders) - (holder !== undefined && (holders[holder] ?? 0) > 0 ? 1 : 0)
+  return others + 1
+}
+
+/** Ends the leases that the row no longer knows: their time, or their window, is over. */
+export function closeEnded(leases: Iterable<Lease>, row: Row): void {
+  for (const lease of leases) {
+    if (lease.slot === undefined || isBooked(accountIn(row, lease), lease.slot, lease.booked, lease.epoch)) continue
+    close(lease)
+  }
+}
+
+/**
+ * One write that hands out what waits and a surplus, gives back, carries on what is held and in flight, and writes off
+ * what was spent. `undefined` where it would do nobody any good.
+ */
+export function plan(options: PlanOptions): Plan | undefined {
+  const { leases, row, nonce, time, now, holder, renew, release } = options
+  const instances = instancesIn(row, holder)
+  const needs = needed(options)
+  const moves: Move[] = []
+  let worth = false
+  for (const lease of leases.values()) {
+    const account = accountIn(row, lease)
+    const need = needs.get(lease.limit.key) ?? 0
+    const move = moveOf({ lease, account, instances, time, now }, need, release(lease))
+    const revives = need > 0 && time.latest >= lease.endsAt && move.carried > 0
+    worth ||= move.due > 0 || move.low || move.returned > 0 || revives || (renew && move.booked > 0)
+    moves.push(move)
+  }
+  if (!worth) return undefined
+  const booked = moves.filter(({ carried, granted }) => carried + granted > 0)
+  const slot = booked.length === 0 ? undefined : Math.max(...booked.map(({ to }) => to))
+  const accounts = moves.map((move) => [move.lease.limit.key, transfer(accountIn(row, move.lease), move)] as const)
+  return {
+    row: {
+      v: 2,
+      nonce,
+      holders: recount(row, holder, slot),
+      accounts: { ...row.accounts, ...Object.fromEntries(accounts) },
+    },
+    moves,
+    holder: slot,
+  }
+}
+
+function recount({ holders }: Row, from: number | undefined, to: number | undefined): Row['holders'] {
+  const without = from === undefined || holders[from] === undefined ? holders : change(holders, from, -1)
+  return to === undefined ? without : change(without, to, 1)
+}
+
+/** Of those who wait, in their order, as many as can be served whole: what a request can't use is not handed out. */
+function needed({ leases, row, time, waiting }: PlanOptions): ReadonlyMap<string, number> {
+  const left = new Map<string, number>()
+  const needs = new Map<string, number>()
+  for (const [key, lease] of leases) {
+    const account = accountIn(row, lease)
+    const held = renewable(lease, account, time)
+    left.set(key, held - lease.debt - unbookedOf(lease) + free(account, lease.limit, time))
+  }
+  for (const { claims } of waiting) {
+    if (!claims.every(({ limit, units }) => units <= (left.get(limit.key) ?? 0))) continue
+    for (const { limit, units } of claims) {
+      left.set(limit.key, (left.get(limit.key) ?? 0) - units)
+      needs.set(limit.key, (needs.get(limit.key) ?? 0) + units)
+    }
+  }
+  return needs
+}
+
+/** What is held, and can be spent once the lease is renewed. A budget's can't when its window is over. */
+export function renewable(lease: Lease, account: Account, { latest }: StoreInterval): number {
+  const { limit, slot, booked, epoch, held, endsAt } = lease
+  if (slot === undefined || !isBooked(account, slot, booked, epoch)) return 0
+  return limit.kind === 'budget' && latest >= endsAt ? 0 : held
+}
+
+function moveOf(situation: Situation, need: number, release: boolean): Move {
+  const { lease, account, time } = situation
+  const { slot: from, booked, inFlight, generation } = lease
+  const held = renewable(lease, account, time)
+  const unbooked = unbookedOf(lease)
+  const centre = free(account, lease.limit, time)
+  // Slots in use are booked again all together: a part of them would look like all.
+  const owed = unbooked > centre ? 0 : need + lease.debt + unbooked
+  const due = Math.min(Math.max(0, owed - held), centre)
+  const spare = held + due - owed
+  const target = release || unbooked > centre ? 0 : surplus(situation, need)
+  const granted = due + Math.max(0, Math.min(target - Math.max(0, spare), centre - due))
+  const tooMany = release || lease.limit.kind === 'concurrency'
+  const returned = tooMany && granted === 0 ? Math.max(0, Math.min(spare - target, booked - inFlight)) : 0
+  const carried = Math.min(booked, lease.held + inFlight) - returned
+  // A lease never comes to end sooner: until the reply is here, this instance goes by the old end.
+  const to = Math.max(from ?? 0, slotFrom(time.latest + lifetime(situation, held + granted - returned)))
+  return {
+    lease,
+    generation,
+    from,
+    booked,
+    returned,
+    carried,
+    granted,
+    to,
+    endsAt: leaseEnd(account, to),
+    epoch: account.kind === 'budget' ? account.epoch : undefined,
+    due,
+    low: granted - due > target / 2,
+  }
+}
+
+/** Before the write is sent: what is given back can't be spent any more, and what was spent can't be taken back. */
+export function depart({ moves }: Plan): void {
+  for (const { lease, returned } of moves) {
+    lease.held -= returned
+    lease.term += 1
+  }
+}
+
+/** The write was certainly not applied. */
+export function undo({ moves }: Plan): void {
+  for (const { lease, generation, returned } of moves) if (lease.generation === generation) lease.held += returned
+}
+
+/** The write was certainly applied. */
+export function commit({ moves }: Plan): void {
+  for (const { lease, generation, carried, granted, to, endsAt, epoch } of moves) {
+    if (lease.generation !== generation) continue
+    lease.booked = carried + granted
+    lease.epoch = epoch
+    if (lease.booked > 0) {
+      lease.slot = to
+      lease.endsAt = endsAt
+    } else if (unbookedOf(lease) === 0) {
+      lease.slot = undefined
+      lease.endsAt = Number.NEGATIVE_INFINITY
+    }
+    lease.held += granted - unbooked(lease, granted)
+    const paid = Math.min(lease.debt, lease.held)
+    lease.debt -= paid
+    lease.held -= paid
+  }
+}
+
+/** Of what was granted, what books slots that are in use already. */
+function unbooked(lease: Lease, granted: number): number {
+  return Math.min(granted, Math.max(0, lease.held + lease.inFlight + granted - lease.booked))
+}
+
+/** Nobody knows whether the write was applied: nothing that it could have touched may be relied on. */
+export function forfeit(leases: Iterable<Lease>): void {
+  for (const lease of leases) {
+    // Slots in use stay in use. They stand in the row until the lease's end, whatever became of the write; by then they
+    // must have been booked again.
+    if (lease.limit.kind === 'concurrency' && lease.inFlight > 0) {
+      lease.slot = undefined
+      lease.booked = 0
+      lease.held = 0
+    } else close(lease)
+  }
+}

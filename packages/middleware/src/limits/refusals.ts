@@ -1,0 +1,91 @@
+import type { Refusal, RefusalCode } from '../pipeline/index.ts'
+import type { Limit } from '../policy/index.ts'
+import type { Denial } from './leases/decision.ts'
+import { amount, sizeText, waitText } from './limit-text.ts'
+
+/** The openai SDKs pass over a longer `Retry-After`, and try again at once. */
+const LONGEST_RETRY_S = 60
+/** Slots come back when requests end, which nobody can foretell. */
+const SLOT_RETRY_S = 1
+
+/** Refusals by which a request takes nothing from any limit. */
+const BY_LIMITS: ReadonlySet<RefusalCode | undefined> = new Set([
+  'rate_limit_exceeded',
+  'insufficient_quota',
+  'request_too_expensive',
+  'input_unbounded',
+  'model_not_priced',
+  'store_unavailable',
+])
+
+export function isRefusedByLimits(code: RefusalCode | undefined): boolean {
+  return BY_LIMITS.has(code)
+}
+
+/**
+ * 429 `rate_limit_exceeded`, or `insufficient_quota` for a budget that is spent for the hour, day or month; 400
+ * `request_too_expensive` for what could never be granted. Names the limit, its size and when to come back.
+ */
+export function denied(denial: Denial): Refusal {
+  const { limit, units, retryAfterMs } = denial
+  if (limit.kind === 'concurrency') return exceeded(denial, SLOT_RETRY_S)
+  if (!Number.isFinite(retryAfterMs)) return tooExpensive(limit, units)
+  const seconds = Math.max(1, Math.ceil(retryAfterMs / 1000))
+  return limit.kind === 'budget' && limit.per !== 'minute' ? spent(denial, seconds) : exceeded(denial, seconds)
+}
+
+function exceeded({ limit, units }: Denial, seconds: number): Refusal {
+  const asked = units > 1 ? `; this request may take ${amount(limit.measure, units)}` : ''
+  const details = `limit '${limit.name}': ${sizeText(limit)}${asked}; come back in ${waitText(seconds)}`
+  return {
+    code: 'rate_limit_exceeded',
+    status: 429,
+    message: `Too many requests: ${details}`,
+    details,
+    headers: {
+      'retry-after': String(seconds),
+      ...(seconds > LONGEST_RETRY_S ? { 'x-should-retry': 'false' } : {}),
+    },
+  }
+}
+
+function spent({ limit, units, standings }: Denial, seconds: number): Refusal {
+  const { measure, name } = limit
+  const left = standings.find((standing) => standing.limit === limit)?.remaining ?? 0
+  const missing =
+    left > 0 ? `has ${amount(measure, left)} left, and this request may take ${amount(measure, units)}` : 'is spent'
+  return {
+    code: 'insufficient_quota',
+    status: 429,
+    message: `The budget '${name}' ${missing}.`,
+    details: `limit '${name}': ${sizeText(limit)}; come back in ${waitText(seconds)}`,
+    headers: { 'retry-after': String(seconds), 'x-should-retry': 'false' },
+  }
+}
+
+function tooExpensive(limit: Limit, units: number): Refusal {
+  const { measure, name } = limit
+  return {
+    code: 'request_too_expensive',
+    status: 400,
+    message:
+      `This request may take ${amount(measure, units)}, which the limit '${name}' (${sizeText(limit)}) never grants ` +
+      `at once. ${measure === 'input' ? 'Shorten the input.' : 'Lower max_tokens, or shorten the input.'}`,
+  }
+}
+
+/** The counters could not be read or changed in time: nobody is admitted unchecked. */
+export const NOT_CHECKED: Refusal = {
+  code: 'store_unavailable',
+  status: 503,
+  message: 'The rate limit could not be checked. Please try again.',
+  headers: { 'retry-after': '1' },
+}
+
+/** A request in flight whose place others may take from now on. */
+export const SLOT_LOST: Refusal = {
+  code: 'slot_lost',
+  status: 503,
+  message: 'The place of this request among the concurrent ones could not be kept. Please try again.',
+  headers: { 'retry-after': '1' },
+}

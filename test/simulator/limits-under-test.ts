@@ -1,0 +1,55 @@
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { Limit, Limiter, LimiterOptions } from '@tollgate/middleware'
+
+/** The limiter of some copy of the sources: the real ones, or a mutant's. */
+export interface Limits {
+  limiter(options: LimiterOptions): Limiter
+  epochAt(per: 'minute' | 'hour' | 'day' | 'month', now: number): { readonly start: number; readonly end: number }
+  /** Units that a row's centre can hand out at that time. */
+  freeIn(row: string, limits: readonly Limit[], limit: Limit, time: Interval): number
+  /** Units that a row has under leases that have not ended by then; `undefined` where it has no such account. */
+  bookedIn(row: string, key: string, now: number): number | undefined
+}
+
+interface Interval {
+  readonly earliest: number
+  readonly latest: number
+}
+
+export const MIDDLEWARE = join(import.meta.dirname, '../../packages/middleware/src')
+
+/** @param root the folder of the middleware's sources */
+export async function loadLimits(root = MIDDLEWARE): Promise<Limits> {
+  const load = (file: string) => import(pathToFileURL(join(root, 'limits', file)).href)
+  const [{ limiter }, rows, accounts, slots, epochs] = await Promise.all([
+    load('leases/limiter.ts'),
+    load('leases/row.ts'),
+    load('accounts/account.ts'),
+    load('accounts/slots.ts'),
+    load('accounts/epoch.ts'),
+  ])
+  const parsed = new Map<string, ReturnType<typeof rows.parseRow>>()
+  const parse = (text: string) => {
+    const known = parsed.get(text)
+    if (known !== undefined) return known
+    if (parsed.size >= 16) parsed.clear()
+    parsed.set(text, rows.parseRow(text))
+    return parsed.get(text)
+  }
+  return {
+    limiter,
+    epochAt: epochs.epochAt,
+    freeIn(text, limits, limit, time) {
+      const row = rows.rollRow(parse(text), limits, time)
+      return accounts.free(row.accounts[limit.key], limit, time)
+    },
+    bookedIn(text, key, now) {
+      const account = parse(text).accounts[key]
+      if (account === undefined) return undefined
+      return account.kind === 'budget'
+        ? slots.unitsIn(account.out) + account.lost
+        : slots.unitsIn(slots.unexpired(account.out, now))
+    },
+  }
+}

@@ -1,0 +1,146 @@
+import { cpSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { MIDDLEWARE } from './limits-under-test.ts'
+
+/** A defect that the simulator must notice: one piece of the limiter's source, and what stands there instead. */
+export interface Mutant {
+  readonly name: string
+  /** Below `limits/`. */
+  readonly file: string
+  readonly find: string
+  readonly replace: string
+  /** The first schedule, of those that notice it. */
+  readonly seed: number
+}
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'refills across the end of a lease in one step',
+    file: 'accounts/rate.ts',
+    find: 'bucket = roll(bucket, room(account, out), slotEnd(slot))\n    out -= units',
+    replace: 'out -= units',
+    seed: 1,
+  },
+  {
+    name: 'refills up to the capacity, whatever is leased',
+    file: 'accounts/rate.ts',
+    find: 'capacity: Math.max(0, capacity - out)',
+    replace: 'capacity: capacity - 0 * out',
+    seed: 1,
+  },
+  {
+    name: 'keeps what is in flight not booked',
+    file: 'leases/plan.ts',
+    find: 'Math.min(booked, lease.held + inFlight) - returned',
+    replace: 'Math.min(booked, lease.held) - returned',
+    seed: 1,
+  },
+  {
+    name: 'gives a refund to any lease',
+    file: 'leases/lease.ts',
+    find: 'const current = lease.generation === generation',
+    replace: 'const current = lease.generation >= generation',
+    seed: 29,
+  },
+  {
+    name: 'takes back what was written off',
+    file: 'leases/lease.ts',
+    find: 'current && (reserved || lease.term === term)',
+    replace: 'current && (reserved || lease.term >= term)',
+    seed: 38,
+  },
+  {
+    name: 'spends a lease after its end',
+    file: 'leases/lease.ts',
+    find: 'return latest < lease.endsAt ?',
+    replace: 'return latest < Number.POSITIVE_INFINITY ?',
+    seed: 94,
+  },
+  {
+    name: 'goes by its own wall clock',
+    file: 'leases/clock.ts',
+    find: 'return { earliest: Math.floor(earliestFrom(low)), latest: Math.ceil(latestFrom(high)) }',
+    replace: 'return { earliest: Math.floor(wallClock()), latest: Math.ceil(wallClock()) }',
+    seed: 6,
+  },
+  {
+    name: 'does not know that it slept',
+    file: 'leases/clock.ts',
+    find: 'Math.max(0, now() - edge.now, wallClock() - edge.wall)',
+    replace: 'Math.max(0, now() - edge.now)',
+    seed: 58,
+  },
+  {
+    name: 'stops spending by the earliest time',
+    file: 'leases/party.ts',
+    find: 'spendable(leaseOf(party, claim), latest)',
+    replace: 'spendable(leaseOf(party, claim), latest - 1_000)',
+    seed: 166,
+  },
+  {
+    name: 'writes though the row has changed',
+    file: 'leases/flight.ts',
+    find: 'if (written?.etag !== undefined) {',
+    replace: 'if (written !== undefined) {',
+    seed: 4,
+  },
+  {
+    name: 'gives back without freezing',
+    file: 'leases/plan.ts',
+    find: 'lease.held -= returned\n    lease.term += 1',
+    replace: 'void returned\n    lease.term += 1',
+    seed: 1,
+  },
+  {
+    name: 'takes a lost reply for a success',
+    file: 'leases/flight.ts',
+    find: 'if (written === undefined) unknown.push({ plan: next, etag: version.etag })',
+    replace: 'if (written === undefined) land(next)',
+    seed: 1,
+  },
+  {
+    name: 'takes a lost reply for a failure',
+    file: 'leases/flight.ts',
+    find: 'if (written === undefined) unknown.push({ plan: next, etag: version.etag })',
+    replace: 'if (written === undefined) undo(next)',
+    seed: 1,
+  },
+  {
+    name: 'lets a full bucket overflow by what the clock does not know',
+    file: 'accounts/rate.ts',
+    find: 'Math.max(bucket.at, latest - Math.floor(missing / size.refill))',
+    replace: 'Math.max(bucket.at, latest - latest - Math.floor(missing / size.refill))',
+    seed: 6,
+  },
+  {
+    name: 'lets a renewal end a lease sooner',
+    file: 'leases/plan.ts',
+    find: 'Math.max(from ?? 0, slotFrom(',
+    replace: 'Math.max(0, slotFrom(',
+    seed: 1,
+  },
+  {
+    name: 'looks at the first subject alone',
+    file: 'leases/party.ts',
+    find: 'if (parties.some((party) => lacks(party, interval))) return undefined',
+    replace: 'if (parties.slice(0, 1).some((party) => lacks(party, interval))) return undefined',
+    seed: 2,
+  },
+]
+
+/** A copy of the middleware's sources with the defect in it; the folder's path. */
+export function plant({ file, find, replace }: Mutant): string {
+  const folder = mkdtempSync(join(tmpdir(), 'tollgate-mutant-'))
+  const root = join(folder, 'src')
+  cpSync(MIDDLEWARE, root, { recursive: true, filter: (path) => !path.endsWith('.test.ts') })
+  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
+  symlinkSync(join(MIDDLEWARE, '../../../node_modules'), join(folder, 'node_modules'), 'junction')
+  const path = join(root, 'limits', file)
+  const [before, after, ...more] = readFileSync(path, 'utf8').split(find)
+  if (before === undefined || after === undefined || more.length > 0) {
+    throw new Error(`${file} has no single place that reads: ${find}`)
+  }
+  writeFileSync(path, before + replace + after)
+  return folder
+}

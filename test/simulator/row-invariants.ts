@@ -1,0 +1,70 @@
+import type { Limit } from '@tollgate/middleware'
+
+interface StoredAccount {
+  readonly kind: string
+  readonly level?: number
+  readonly at?: number
+  readonly periodMs?: number
+  readonly granted?: number
+  readonly lost?: number
+  readonly epoch?: number
+  readonly out: Readonly<Record<string, number>>
+}
+
+/** A string property of Table Storage holds 32 Ki UTF-16 code units. */
+const MAX_ROW_LENGTH = 32 * 1024
+
+/**
+ * What must hold of every version of a row, however it came about: what is in the centre and what is leased never exceed
+ * the limit, no count is negative, and time only goes forward.
+ */
+export function inspectRow(
+  limits: ReadonlyMap<string, readonly Limit[]>,
+  now: () => number,
+): (subject: string, text: string) => string[] {
+  const last = new Map<string, StoredAccount>()
+  return (subject, text) => {
+    const faults: string[] = []
+    if (text.length > MAX_ROW_LENGTH) faults.push(`the row of ${subject} has ${text.length} characters`)
+    const { accounts } = JSON.parse(text) as { accounts: Readonly<Record<string, StoredAccount>> }
+    for (const limit of limits.get(subject) ?? []) {
+      const account = accounts[limit.key]
+      if (account === undefined) continue
+      const before = last.get(`${subject} ${limit.key}`)
+      last.set(`${subject} ${limit.key}`, account)
+      const fault = faultOf(limit, account, before, now())
+      if (fault !== undefined) faults.push(`${subject} ${limit.name}: ${fault}`)
+    }
+    return faults
+  }
+}
+
+function faultOf(
+  limit: Limit,
+  account: StoredAccount,
+  before: StoredAccount | undefined,
+  now: number,
+): string | undefined {
+  const out = Object.values(account.out).reduce((sum, units) => sum + units, 0)
+  const counts = [account.level ?? 0, account.granted ?? 0, account.lost ?? 0, ...Object.values(account.out)]
+  if (counts.some((count) => count < 0 || !Number.isInteger(count)))
+    return `a count is negative or broken: ${JSON.stringify(account)}`
+  switch (limit.kind) {
+    case 'rate': {
+      const { level = 0, at = 0, periodMs = 1 } = account
+      if (level > 0 && level + out * periodMs > limit.capacity * periodMs)
+        return `holds ${level / periodMs} and leases ${out}`
+      if (before?.at !== undefined && at < before.at) return 'its time went back'
+      // Credited by the earliest that it may be; skipped up to the latest, which is 3 s ahead at the most.
+      if (at > now + 4_000) return `its time is ${at - now} ms ahead`
+      return undefined
+    }
+    case 'budget':
+      if ((account.granted ?? 0) > limit.quota) return `handed out ${account.granted}`
+      if (out + (account.lost ?? 0) > (account.granted ?? 0))
+        return `leases more than it handed out: ${JSON.stringify(account)}`
+      return before?.epoch !== undefined && (account.epoch ?? 0) < before.epoch ? 'its window went back' : undefined
+    case 'concurrency':
+      return out > limit.quota ? `leases ${out}` : undefined
+  }
+}

@@ -1,0 +1,47 @@
+/*
+ * `npm run simulate -- --schedules 30000 --seed 1`: runs so many schedules of the limiter under faults, and fails if one
+ * breaks what limits promise. `--root` names another copy of the middleware's sources.
+ */
+import { parseArgs } from 'node:util'
+import { hoardThenBurst } from './hoard.ts'
+import { loadLimits } from './limits-under-test.ts'
+import { runSchedule } from './schedule.ts'
+
+const { values } = parseArgs({
+  options: {
+    schedules: { type: 'string', default: '2000' },
+    seed: { type: 'string', default: '1' },
+    root: { type: 'string' },
+    unconditional: { type: 'boolean', default: false },
+    /** Ends with the first schedule that breaks something. */
+    first: { type: 'boolean', default: false },
+  },
+})
+const schedules = Number(values.schedules)
+const seed = Number(values.seed)
+const limits = await loadLimits(values.root)
+const totals = { admitted: 0, refused: 0, unavailable: 0, storeCalls: 0 }
+let broken = 0
+const started = performance.now()
+for (const hoard of [
+  { applied: 0, spentFirst: 0 },
+  { applied: 1, spentFirst: 15 },
+] as const) {
+  const excess = await hoardThenBurst(limits, hoard)
+  if (excess === 0) continue
+  broken += 1
+  console.log(`seed 0: 0 ms: a hoarded lease and a burst exceed the limit by ${excess}`)
+}
+for (let index = 0; index < schedules && !(values.first && broken > 0); index += 1) {
+  const outcome = await runSchedule(seed + index, limits, { unconditional: values.unconditional })
+  for (const total of Object.keys(totals) as (keyof typeof totals)[]) totals[total] += outcome[total]
+  if (outcome.violations.length === 0) continue
+  broken += 1
+  console.log(`seed ${outcome.seed}: ${outcome.violations.slice(0, 3).join('\n  ')}`)
+}
+const { admitted, refused, unavailable, storeCalls } = totals
+console.log(
+  `${schedules} schedules from seed ${seed}: ${broken} with violations; ${admitted} requests admitted, ${refused} refused, ` +
+    `${unavailable} told to try again, ${storeCalls} store calls, ${((performance.now() - started) / 1000).toFixed(1)} s`,
+)
+process.exitCode = broken > 0 ? 1 : 0
