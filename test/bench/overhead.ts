@@ -18,8 +18,8 @@ consumer of its own, so that no two share a look at their limit. Each request is
 - **bare node:http**: a server of Node's that reads the request and answers with a constant.
 - **constant Function app**: the same answer by a Function app that does nothing else, on the local host: what the host
   and the Functions library cost.
-- **full pipeline, hit**: the bundle on the local host: key, limit (a read and a write of a row in Table Storage for each
-  request), and the completion from memory.
+- **full pipeline, hit**: the bundle on the local host: key, limit (leased from a row in Table Storage, and spent without
+  asking), and the completion from memory.
 - **full pipeline, miss**: the same with prompts that nobody asked before: a look into the cache's table, a call to the
   simulated model, a completion stored.
 

@@ -19,20 +19,25 @@ const LIMIT: RateLimit = {
   periodMs: 1_000,
 }
 
+/** So long after its lease's end the hoarder wakes: the bucket has refilled meanwhile. */
+const AWAKE_MS = 40_000
+
 /** What becomes of the hoarder's writes once it is cut off, and how much it spends at once in that moment. */
 export interface Hoard {
   readonly applied: 0 | 1
   readonly spentFirst: number
+  /** Whether its machine is suspended instead, until a moment after the lease's end. */
+  readonly sleeps: boolean
 }
 
 /**
  * The hardest case for a bucket whose units are handed out, which chance seldom hits: an instance hoards a lease, is cut
- * off from the store, keeps the lease in use, spends the rest in the last moment of its life, and right after its end
- * another takes all that there is.
+ * off from the store or falls asleep, spends the rest in the last moment of its life or when it wakes, and right after
+ * its end another takes all that there is.
  *
  * @returns by how many units the promise was broken; 0 while it holds
  */
-export async function hoardThenBurst(limits: Limits, { applied, spentFirst }: Hoard): Promise<number> {
+export async function hoardThenBurst(limits: Limits, { applied, spentFirst, sleeps }: Hoard): Promise<number> {
   const here = world(Date.UTC(2026, 0, 1))
   const dice = random(7)
   const store = sharedStore(here, dice, { onWrite: () => {} })
@@ -57,16 +62,18 @@ export async function hoardThenBurst(limits: Limits, { applied, spentFirst }: Ho
     await runTo(here.now() + 1_000)
   }
   const end = first.leases('global')[0]?.endsAt ?? 0
-  store.cutOff(hoarder, 100_000, applied)
+  if (sleeps) hoarder.stall(end + AWAKE_MS - here.now(), true)
+  else store.cutOff(hoarder, 100_000, applied)
   ask(first, spentFirst)
   while (here.now() < end - 5_500) {
     await runTo(here.now() + 4_000)
-    ask(first, 1)
+    if (!sleeps) ask(first, 1)
   }
   await runTo(end - 1_500)
-  ask(first, 100)
-  await runTo(end + 100)
+  if (sleeps) hoarder.deliver(() => ask(first, 100))
+  else ask(first, 100)
+  await runTo(end + (sleeps ? AWAKE_MS - 1_000 : 100))
   ask(second, 200)
-  await runTo(end + 3_000)
+  await runTo(here.now() + 5_000)
   return audited.excess()
 }

@@ -24,8 +24,9 @@ const totals = { admitted: 0, refused: 0, unavailable: 0, storeCalls: 0 }
 let broken = 0
 const started = performance.now()
 for (const hoard of [
-  { applied: 0, spentFirst: 0 },
-  { applied: 1, spentFirst: 15 },
+  { applied: 0, spentFirst: 0, sleeps: false },
+  { applied: 1, spentFirst: 15, sleeps: false },
+  { applied: 0, spentFirst: 0, sleeps: true },
 ] as const) {
   const excess = await hoardThenBurst(limits, hoard)
   if (excess === 0) continue

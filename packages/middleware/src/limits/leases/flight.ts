@@ -114,7 +114,8 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
 
       const version = trusted() ?? (await call(look))
       const interval = clock.interval()
-      if (version === undefined || interval === undefined) continue
+      // By a clock that may be far off nothing is written: it would hold back everybody's refill.
+      if (version === undefined || interval === undefined || !isSet(interval)) continue
       if (version.etag !== own?.etag) own = undefined
       resolve(version)
       const row = rollRow(version.row, subject.limits, interval)

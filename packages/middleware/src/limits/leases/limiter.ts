@@ -4,7 +4,7 @@ import type { CounterStore } from '../store.ts'
 import { type StoreInterval, storeClock } from './clock.ts'
 import type { Decision, Denial } from './decision.ts'
 import type { Ground } from './ground.ts'
-import { type Holding, holding } from './holding.ts'
+import { type Holding, holding, type Verdict } from './holding.ts'
 import type { Lease } from './lease.ts'
 import { outage } from './outage.ts'
 import { freeAdmission, lacks, type Party, partiesOf, standingsOf, take } from './party.ts'
@@ -46,6 +46,8 @@ export interface Limiter {
   /** Gives back what is held, unless the store is down. To be called when the process ends. */
   close(): Promise<void>
 }
+
+type Known = Exclude<Verdict, { kind: 'ask' }>
 
 const TEND_MS = 500
 const MAX_TRIES = 100
@@ -113,22 +115,25 @@ export function limiter(options: LimiterOptions): Limiter {
       if (admitted !== undefined) return admitted
 
       const asking: Party[] = []
-      let last:
-        | { readonly party: Party; readonly at: number; readonly claim: Claim; readonly refuse: boolean }
-        | undefined
+      let last: { readonly party: Party; readonly verdict: Known } | undefined
       for (const party of parties) {
         if (!lacks(party, interval)) continue
         const verdict = party.held.verdict(party.claims, interval)
         if (verdict.kind === 'ask') asking.push(party)
-        else if (last === undefined || verdict.at > last.at) {
-          const tooLong = time.now() + verdict.at - interval.earliest > lastWait
-          last = { ...verdict, party, refuse: verdict.kind === 'refuse' || tooLong }
-        }
+        else if (last === undefined || verdict.at > last.verdict.at) last = { party, verdict }
       }
-      if (last?.refuse) return denial(parties, last.claim, last.at - interval.earliest - NEAR_MS, interval)
+      if (last === undefined) {
+        await Promise.all(asking.map(ask))
+        continue
+      }
+      const { claim, kind, at } = last.verdict
+      const waitMs = at - interval.earliest
+      // A bucket that many wait for is as good as empty. A budget may just have begun anew: that is no refusal.
+      const tooLong = time.now() + waitMs > lastWait
+      if (tooLong && kind === 'wait' && claim.limit.kind === 'budget') break
+      if (tooLong || kind === 'refuse') return denial(parties, claim, waitMs - NEAR_MS, interval)
       // It may have room already, and will have for certain once the store's clock is surely past that moment.
-      const waiting = last?.party.held.wait(last.party.claims, Math.max(1, last.at - interval.earliest))
-      await Promise.all([...asking.map(ask), waiting])
+      await Promise.all([...asking.map(ask), last.party.held.wait(last.party.claims, Math.max(1, waitMs))])
     }
     throw new LimiterUnavailable('contention')
   }
