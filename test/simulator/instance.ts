@@ -1,4 +1,4 @@
-import type { Claim, Limiter, Subject } from '@tollgate/middleware'
+import type { Claim, Lease, Limiter, Subject } from '@tollgate/middleware'
 import type { Limits } from './limits-under-test.ts'
 import { type Machine, machine } from './machine.ts'
 import type { Random } from './random.ts'
@@ -57,7 +57,7 @@ export function countRunning({ running }: Instance, claims: readonly Claim[], by
   }
 }
 
-/** Units that the instance's lease for a claim holds. */
-export function heldBy({ limiter }: Instance, { subject, limit }: Claim): number {
-  return limiter.leases(subject.id).find((lease) => lease.limit === limit)?.held ?? 0
+/** The instance's lease for a claim; it stays the same object when the limiter is closed. */
+export function leaseOf({ limiter }: Instance, { subject, limit }: Claim): Lease | undefined {
+  return limiter.leases(subject.id).find((lease) => lease.limit === limit)
 }

@@ -1,5 +1,5 @@
 import type { Admission, Claim, Decision, Denial, Limit, LimiterUnavailable, Subject } from '@tollgate/middleware'
-import { countRunning, heldBy, type Instance } from './instance.ts'
+import { countRunning, type Instance, leaseOf } from './instance.ts'
 import type { Limits } from './limits-under-test.ts'
 import type { Random } from './random.ts'
 import type { Phase } from './scenario.ts'
@@ -51,11 +51,12 @@ export function traffic({ world, random, limits, watch, mayFail, violate }: Traf
   function spend(instance: Instance, claims: readonly Claim[]) {
     for (const claim of claims) watch.auditOf(claim)?.spend(claim.units, world.now())
     const started = world.now()
+    const leases = claims.map((claim) => leaseOf(instance, claim))
     return (end: () => void, used: (claim: Claim) => number) => {
-      const before = claims.map((claim) => heldBy(instance, claim))
+      const before = leases.map((lease) => lease?.held ?? 0)
       end()
       claims.forEach((claim, index) => {
-        const back = heldBy(instance, claim) - (before[index] ?? 0)
+        const back = (leases[index]?.held ?? 0) - (before[index] ?? 0)
         if (claim.limit.kind === 'concurrency' || back === 0) return
         if (back < 0 || back > claim.units - used(claim)) violate(`a settlement changed ${claim.limit.name} by ${back}`)
         // Of a window that is over, what comes back can't be spent any more.

@@ -1,6 +1,7 @@
 export { type BudgetOptions, budget } from './budget.ts'
 export { requestClaims } from './claims.ts'
 export type { Admission, Decision, Denial } from './leases/decision.ts'
+export type { Lease } from './leases/lease.ts'
 export { type Limiter, type LimiterEvents, type LimiterOptions, limiter } from './leases/limiter.ts'
 export type { Standing } from './leases/standing.ts'
 export type { Claim, Subject } from './leases/subject.ts'

@@ -97,7 +97,7 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
 
   async function fly(...[errand, boarding, saw]: Parameters<Pilot['fly']>): Promise<void> {
     const until = time.now() + flightMs
-    let failure: LimiterUnavailable['code'] = 'store_failed'
+    let failure: LimiterUnavailable['code'] = 'contention'
     let cause: unknown
     const call = <T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> =>
       // Half of the time for each call, so that one that hangs can be tried again.

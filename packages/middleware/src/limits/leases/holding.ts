@@ -8,7 +8,7 @@ import type { Ground } from './ground.ts'
 import { close, emptyLease, type Lease, spentOf, unbookedOf } from './lease.ts'
 import { accountIn, renewable } from './plan.ts'
 import { type Row, rollRow } from './row.ts'
-import { holdsBackRefill, surplus } from './sizing.ts'
+import { holdsBackRefill, LEAST_SURPLUS, surplus } from './sizing.ts'
 import { NEAR_MS } from './standing.ts'
 import type { Claim, Subject } from './subject.ts'
 import { LimiterUnavailable } from './unavailable.ts'
@@ -61,6 +61,7 @@ const WRITE_OFF_MS = 25
 /** What has not been used for so long is given back. */
 const IDLE_MS = 5_000
 const FORGET_MS = 60_000
+const LEFT_OVER_MS = 400
 /** What is in flight is renewed so long before its lease ends. */
 const RENEW_MS = 12_000
 /** A slot in use is given up so long before others may take it for free. */
@@ -160,10 +161,12 @@ export function holding(subject: Subject, ground: Ground): Holding {
   const isIdle = () => time.now() - usedAt >= IDLE_MS
 
   /** What lies idle here and others could miss: of a budget all, since it would never come back; else a real share. */
-  function isWorthReturning(lease: Lease): boolean {
-    const { limit, held, slot } = lease
-    if (held <= 0 || slot === undefined || !isIdle()) return false
-    return limit.kind !== 'rate' || held > limit.capacity / 16
+  function isWorthReturning({ limit, held, slot }: Lease): boolean {
+    if (held <= 0 || slot === undefined) return false
+    if (limit.kind !== 'rate') return isIdle()
+    if (held <= limit.capacity / 16) return false
+    // Of a small bucket nothing is held but what a request was to have that was then turned away further in.
+    return isIdle() || (held < LEAST_SURPLUS && time.now() - usedAt >= LEFT_OVER_MS)
   }
 
   function needsRenewal(lease: Lease, { latest }: StoreInterval): boolean {
@@ -236,7 +239,8 @@ export function holding(subject: Subject, ground: Ground): Holding {
       }
       if (flight !== undefined) return
       const renew = [...leases.values()].some((lease) => needsRenewal(lease, interval))
-      if (renew || [...leases.values()].some(isWorthReturning)) void depart({ renew, release: isIdle })
+      if (renew || [...leases.values()].some(isWorthReturning))
+        void depart({ renew, release: (lease) => isIdle() || isWorthReturning(lease) })
     },
 
     view: () => seen?.row,

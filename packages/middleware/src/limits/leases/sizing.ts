@@ -16,7 +16,7 @@ const MARGIN = 1.25
 /** How much demand a lease of a budget holds: what is lost with a crash. */
 const BUDGET_HORIZON_MS = 10_000
 /** A surplus below this saves too few round trips for what it strands. */
-const LEAST_SURPLUS = 8
+export const LEAST_SURPLUS = 8
 /** Before there is any demand to go by. */
 const FIRST_SURPLUS = 64
 /** The share of a limit that all instances' spent units may keep from refilling before they are written off. */
