@@ -72,13 +72,6 @@ export const MUTANTS: readonly Mutant[] = [
     seed: 1,
   },
   {
-    name: 'stops spending by the earliest time',
-    file: 'leases/party.ts',
-    find: 'spendable(leaseOf(party, claim), latest)',
-    replace: 'spendable(leaseOf(party, claim), latest - 1_000)',
-    seed: 226,
-  },
-  {
     name: 'writes though the row has changed',
     file: 'leases/flight.ts',
     find: 'if (written?.etag !== undefined) {',

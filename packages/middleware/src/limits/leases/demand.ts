@@ -1,7 +1,7 @@
 /** Over how long demand is averaged, in milliseconds. */
 const WINDOW_MS = 10_000
-/** What a first request says of the next ones is not taken for more than one a second. */
-const LEAST_AGE_MS = 1_000
+/** A first burst says little of what comes next: it is taken for so long a time's demand. */
+const LEAST_AGE_MS = 4_000
 
 /** How fast units are used, as an exponentially weighted average that is unbiased from its first moments. */
 export interface Demand {

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { pause, withDeadline } from '../../pipeline/index.ts'
+import type { Limit } from '../../policy/index.ts'
 import { isSet } from './clock.ts'
 import type { Ground } from './ground.ts'
 import type { Lease } from './lease.ts'
@@ -81,12 +82,13 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
     unknown = []
   }
 
-  function tellLost(before: Row, after: Row): void {
-    for (const { limit } of leases.values()) {
+  /** Units of budgets that were lost between two versions. */
+  function lostBetween(before: Row, after: Row): { readonly limit: Limit; readonly units: number }[] {
+    return [...leases.values()].flatMap(({ limit }) => {
       const [was, is] = [before.accounts[limit.key], after.accounts[limit.key]]
-      if (was?.kind !== 'budget' || is?.kind !== 'budget' || was.epoch !== is.epoch) continue
-      if (is.lost > was.lost) ground.lost(subject.id, limit, is.lost - was.lost)
-    }
+      if (was?.kind !== 'budget' || is?.kind !== 'budget' || was.epoch !== is.epoch) return []
+      return is.lost > was.lost ? [{ limit, units: is.lost - was.lost }] : []
+    })
   }
 
   const instances = (row: Row) => instancesIn(row, holder)
@@ -122,7 +124,18 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
       closeEnded(leases.values(), row)
       saw(row)
       const nonce = randomUUID()
-      const next = plan({ ...errand, leases, row, nonce, time: interval, now: time.now(), waiting: boarding(), holder })
+      const tells = lostBetween(version.row, row).length > 0
+      const next = plan({
+        ...errand,
+        tells,
+        leases,
+        row,
+        nonce,
+        time: interval,
+        now: time.now(),
+        waiting: boarding(),
+        holder,
+      })
       if (next === undefined) return
 
       depart(next)
@@ -135,7 +148,7 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
       })
       if (written?.etag !== undefined) {
         land(next)
-        tellLost(version.row, next.row)
+        for (const { limit, units } of lostBetween(version.row, next.row)) ground.lost(subject.id, limit, units)
         own = { row: next.row, etag: written.etag, writes: (own?.writes ?? 0) + 1 }
         saw(next.row)
         return

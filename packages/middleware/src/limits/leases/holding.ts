@@ -1,6 +1,6 @@
 import { pause } from '../../pipeline/index.ts'
 import type { Limit } from '../../policy/index.ts'
-import { hasUnits, withoutSpent } from '../accounts/account.ts'
+import { type Account, hasUnits, rollAccount, withoutSpent } from '../accounts/account.ts'
 import { slotEnd } from '../accounts/slots.ts'
 import { isSet, type StoreInterval } from './clock.ts'
 import { type Errand, pilot } from './flight.ts'
@@ -24,7 +24,8 @@ export type Verdict =
 export interface Holding {
   readonly subject: Subject
   readonly leases: ReadonlyMap<string, Lease>
-  verdict(claims: readonly Claim[], time: StoreInterval): Verdict
+  /** @param since when the request came, by our monotonic clock: what was seen after that holds for it */
+  verdict(claims: readonly Claim[], time: StoreInterval, since: number): Verdict
   /** Waits until it is certain that the centre has what it perhaps has now, ahead of those that come later. */
   wait(claims: readonly Claim[], ms: number): Promise<void>
   /**
@@ -37,8 +38,8 @@ export interface Holding {
   touched(): void
   /** To be called now and then: renews what is in flight, gives back what lies idle, ends what can't be kept. */
   tend(): void
-  /** The row as it was last seen. */
-  view(): Row | undefined
+  /** The row as it was last seen, brought forward. */
+  view(time: StoreInterval): Row | undefined
   /** Gives back all that is held. */
   release(): Promise<void>
   /** Whether nothing would be missed if the holding were forgotten. */
@@ -58,6 +59,8 @@ const SOLE_CERTAINTY_MS = 10_000
 const AHEAD_MS = 500
 /** What was spent is written off a moment later, so that a burst is written off once. */
 const WRITE_OFF_MS = 25
+/** What a read and a write take, on a bad day. */
+const ROUND_TRIPS_MS = 75
 /** What has not been used for so long is given back. */
 const IDLE_MS = 5_000
 const FORGET_MS = 60_000
@@ -79,17 +82,29 @@ export function holding(subject: Subject, ground: Ground): Holding {
   let flight: Promise<void> | undefined
   let next: Errand | undefined
   let seen: { readonly row: Row; readonly at: number; readonly certainMs: number } | undefined
+  let rolled: { readonly seen: Row; readonly at: number; readonly row: Row } | undefined
   let usedAt = time.now()
   let aheadAt = Number.NEGATIVE_INFINITY
   let writingOff = false
 
   function saw(row: Row | undefined): void {
     if (row === undefined) {
-      if (seen !== undefined) seen = { ...seen, certainMs: 0 }
+      if (seen !== undefined) seen = { ...seen, at: Number.NEGATIVE_INFINITY }
       return
     }
     const certainMs = isAlone(row) ? SOLE_CERTAINTY_MS : SHARED_CERTAINTY_MS * (0.75 + 0.25 * random())
     seen = { row, at: time.now(), certainMs }
+  }
+
+  /** Many ask in the same moment, when a burst is refused: then it is rolled once. */
+  function view({ earliest }: StoreInterval): Row | undefined {
+    if (seen === undefined) return undefined
+    if (rolled?.seen !== seen.row || rolled.at !== earliest) {
+      // What rolling skips for safety is skipped when it is written, and not by looking.
+      const row = rollRow(seen.row, subject.limits, { earliest, latest: earliest })
+      rolled = { seen: seen.row, at: earliest, row }
+    }
+    return rolled.row
   }
 
   async function flyOnce(errand: Errand): Promise<void> {
@@ -121,8 +136,9 @@ export function holding(subject: Subject, ground: Ground): Holding {
     if (lease === undefined) return 0
     const account = accountIn(row, lease)
     const spent = spentOf(lease)
-    const writtenOff = holdsBackRefill({ lease, account, instances: instances(row) }, spent)
-    const centre = writtenOff ? withoutSpent(account, lease.slot, spent) : account
+    const centre = holdsBackRefill({ lease, account, instances: instances(row) }, spent)
+      ? withoutSpent(writtenOffBy(account, interval), lease.slot, spent)
+      : account
     // A lease that has perhaps ended, and still stands in the row, can be renewed.
     const missing = units - Math.max(0, renewable(lease, account, interval) - lease.debt)
     const ahead = queued.get(limit.key) ?? 0
@@ -178,12 +194,11 @@ export function holding(subject: Subject, ground: Ground): Holding {
     subject,
     leases,
 
-    verdict(claims, interval) {
+    verdict(claims, interval, since) {
       const { earliest, latest } = interval
-      const isCertain = isSet(interval) && seen !== undefined && time.now() - seen.at < seen.certainMs
-      if (seen === undefined || !isCertain) return { kind: 'ask' }
-      // What rolling skips for safety is skipped when it is written, and not by looking.
-      const row = rollRow(seen.row, subject.limits, { earliest, latest: earliest })
+      const row = view(interval)
+      const isFresh = seen !== undefined && (seen.at >= since || time.now() - seen.at < seen.certainMs)
+      if (row === undefined || !isFresh || !isSet(interval)) return { kind: 'ask' }
       let last: { readonly at: number; readonly claim: Claim } | undefined
       for (const claim of claims) {
         const at = roomAt(claim, row, interval)
@@ -243,7 +258,7 @@ export function holding(subject: Subject, ground: Ground): Holding {
         void depart({ renew, release: (lease) => isIdle() || isWorthReturning(lease) })
     },
 
-    view: () => seen?.row,
+    view,
 
     async release() {
       await flight
@@ -261,4 +276,9 @@ export function holding(subject: Subject, ground: Ground): Holding {
 function refillMs(limit: Limit, units: number): number {
   if (limit.kind === 'rate') return Math.ceil((units * limit.periodMs) / limit.refill)
   return limit.kind === 'budget' ? 60_000 : 1_000
+}
+
+/** What was spent leaves no room for refill until it is written off, which takes a moment from now. */
+function writtenOffBy(account: Account, { earliest, latest }: StoreInterval): Account {
+  return rollAccount(account, { earliest, latest: latest + WRITE_OFF_MS + ROUND_TRIPS_MS })
 }

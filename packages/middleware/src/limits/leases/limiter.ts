@@ -6,6 +6,7 @@ import type { Decision, Denial } from './decision.ts'
 import type { Ground } from './ground.ts'
 import { type Holding, holding, type Verdict } from './holding.ts'
 import type { Lease } from './lease.ts'
+import { narrow } from './narrow.ts'
 import { outage } from './outage.ts'
 import { freeAdmission, lacks, type Party, partiesOf, standingsOf, take } from './party.ts'
 import { NEAR_MS } from './standing.ts'
@@ -64,6 +65,7 @@ export function limiter(options: LimiterOptions): Limiter {
   const now = () => time.now()
   const clock = storeClock(time)
   const down = outage({ time, random, began: events.storeFailed, ended: events.storeRecovered })
+  const narrowing = narrow({ store, clock, time })
   const holdings = new Map<string, Holding>()
   /** Of subjects whose limits have changed: what is in flight under the old ones goes on. */
   const retired = new Set<Holding>()
@@ -103,8 +105,9 @@ export function limiter(options: LimiterOptions): Limiter {
   }
 
   async function acquire(parties: readonly Party[], signal: AbortSignal): Promise<Decision> {
+    const since = time.now()
     // A wait must leave time to ask afterwards.
-    const lastWait = time.now() + (3 / 4) * deadlineMs
+    const lastWait = since + (3 / 4) * deadlineMs
     for (let tries = 0; tries < MAX_TRIES && !signal.aborted; tries += 1) {
       const interval = clock.interval()
       if (interval === undefined) {
@@ -118,7 +121,7 @@ export function limiter(options: LimiterOptions): Limiter {
       let last: { readonly party: Party; readonly verdict: Known } | undefined
       for (const party of parties) {
         if (!lacks(party, interval)) continue
-        const verdict = party.held.verdict(party.claims, interval)
+        const verdict = party.held.verdict(party.claims, interval, since)
         if (verdict.kind === 'ask') asking.push(party)
         else if (last === undefined || verdict.at > last.verdict.at) last = { party, verdict }
       }
@@ -131,6 +134,7 @@ export function limiter(options: LimiterOptions): Limiter {
       // A bucket that many wait for is as good as empty. A budget may just have begun anew: that is no refusal.
       const tooLong = time.now() + waitMs > lastWait
       if (tooLong && kind === 'wait' && claim.limit.kind === 'budget') break
+      if (kind === 'wait') narrowing.start()
       if (tooLong || kind === 'refuse') return denial(parties, claim, waitMs - NEAR_MS, interval)
       // It may have room already, and will have for certain once the store's clock is surely past that moment.
       await Promise.all([...asking.map(ask), last.party.held.wait(last.party.claims, Math.max(1, waitMs))])

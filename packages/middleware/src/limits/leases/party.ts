@@ -2,7 +2,6 @@ import type { StoreInterval } from './clock.ts'
 import type { Admission } from './decision.ts'
 import type { Holding } from './holding.ts'
 import { type Debit, debit, type Lease, settle, spendable } from './lease.ts'
-import { rollRow } from './row.ts'
 import { type Standing, standingOf } from './standing.ts'
 import type { Claim, Subject } from './subject.ts'
 
@@ -38,8 +37,7 @@ export function lacks(party: Party, { latest }: StoreInterval): boolean {
 export function standingsOf(parties: readonly Party[], interval: StoreInterval | undefined): Standing[] {
   if (interval === undefined) return []
   return parties.flatMap((party) => {
-    const view = party.held.view()
-    const row = view && rollRow(view, party.held.subject.limits, interval)
+    const row = party.held.view(interval)
     return party.claims.map((claim) => standingOf(leaseOf(party, claim), row, interval))
   })
 }

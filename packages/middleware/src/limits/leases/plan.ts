@@ -41,6 +41,8 @@ export interface PlanOptions {
   readonly holder: number | undefined
   /** Write though nobody waits: to renew what is in flight, or to write off what was spent. */
   readonly renew: boolean
+  /** Write what the row was brought forward to: it tells what a crash has cost. */
+  readonly tells: boolean
   /** Give back what is held: it has not been used for long, or never will be. */
   readonly release: (lease: Lease) => boolean
 }
@@ -71,11 +73,11 @@ export function closeEnded(leases: Iterable<Lease>, row: Row): void {
  * what was spent. `undefined` where it would do nobody any good.
  */
 export function plan(options: PlanOptions): Plan | undefined {
-  const { leases, row, nonce, time, now, holder, renew, release } = options
+  const { leases, row, nonce, time, now, holder, renew, tells, release } = options
   const instances = instancesIn(row, holder)
   const needs = needed(options)
   const moves: Move[] = []
-  let worth = false
+  let worth = tells
   for (const lease of leases.values()) {
     const account = accountIn(row, lease)
     const need = needs.get(lease.limit.key) ?? 0

@@ -8,7 +8,7 @@ import type { Lease } from './lease.ts'
 const AMPLE_LIFE_MS = 45_000
 const SCARCE_LIFE_MS = 8_000
 /** Where nothing is held beyond what waits: just long enough to be spent. */
-const BARE_LIFE_MS = 4_000
+const BARE_LIFE_MS = 2_000
 /** While something is in flight: long enough to be renewed twice, short enough to be missed when its holder has died. */
 const IN_FLIGHT_LIFE_MS = 30_000
 /** More than demand says, because it comes unevenly. */
@@ -55,7 +55,8 @@ export function surplus(situation: Situation, need: number): number {
   const demand = lease.demand.rate(now) * MARGIN
   if (need === 0 && demand * AMPLE_LIFE_MS < LEAST_SURPLUS) return 0
   const left = free(account, limit, time)
-  const share = instances === 1 ? left : left / (2 * instances)
+  // Half, even of one that seems to be alone: others may be on their way.
+  const share = left / (2 * instances)
   const most = Math.min(share, sizeOf(limit) / 2)
   const units = Math.floor(Math.min(most, wanted(situation, demand)))
   return units < LEAST_SURPLUS ? 0 : units
