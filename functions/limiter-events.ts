@@ -11,6 +11,9 @@ export const limiterEvents: Required<LimiterEvents> = {
   storeRecovered(failedMs, failures) {
     console.warn(JSON.stringify({ event: 'limits store recovered', failedMs: Math.round(failedMs), failures }))
   },
+  rowFailed(subject, cause) {
+    console.error(JSON.stringify({ event: 'limits row failed', subject, ...describeFault(cause) }))
+  },
   unitsLost(subject, { name, measure }, units) {
     console.warn(JSON.stringify({ event: 'limits units lost', subject, limit: name, measure, units }))
   },

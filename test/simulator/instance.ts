@@ -40,6 +40,8 @@ export function boot({ world, random, store, limits, subjects, onDefect, mayFail
     time: its.time,
     random: random.next,
     events: {
+      rowFailed: (subject, cause) =>
+        onDefect(`the row of ${subject} failed: ${cause instanceof Error ? cause.stack : cause}`),
       storeFailed(cause) {
         const isTimeout = cause instanceof DOMException && cause.name === 'TimeoutError'
         if (mayFail && (cause instanceof SimulatedFault || isTimeout)) return

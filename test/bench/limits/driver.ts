@@ -144,7 +144,7 @@ async function driveStream(load: Load, stream: Stream, index: number, late: numb
 }
 
 function outcomeOf(error: unknown): Outcome {
-  if (error instanceof LimiterUnavailable) return error.code
+  if (error instanceof LimiterUnavailable && error.code !== 'row_failed') return error.code
   tell(error)
   return 'broken'
 }

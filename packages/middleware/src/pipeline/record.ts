@@ -37,8 +37,8 @@ export interface RequestRecord {
   refusal?: RefusalCode
   /** The name of the limit that refused it. */
   limit?: string
-  /** Why the limits could not be checked: others kept changing the counters, or their store fails. `unchecked`: went on. */
-  limits?: 'contention' | 'store_failed' | 'unchecked'
+  /** Why the limits could not be checked: others kept changing the counters, or their store fails, or a row can't be read. `unchecked`: went on. */
+  limits?: 'contention' | 'store_failed' | 'row_failed' | 'unchecked'
   /** Of the model, while its answer is awaited; left out where it has none. */
   price?: TokenPrice
   /** What the model told, or what was reserved where it told nothing (`uncertain`). Nothing for a hit. */

@@ -9,10 +9,12 @@ const DRIFT = 2e-4
  * before its end, so that no instance's own clock, however wrong, can admit too much.
  */
 export interface StoreClock {
+  /** The wall clock, but for what it was set back: only forwards does it tell of a sleep. Milliseconds. */
+  wall(): number
   /**
    * Takes a reading. Readings are intersected: the interval soon is far narrower than a `Date` header's second.
    *
-   * @param askedAt what the wall clock said before the question was sent: only it knows of a sleep until the answer
+   * @param askedAt what `wall` said before the question was sent: only it knows of a sleep until the answer
    */
   observe(time: StoreTime, askedAt: number): void
   /** `undefined` before the first reading. */
@@ -41,15 +43,27 @@ interface Edge {
 }
 
 export function storeClock({ now, wallClock }: Pick<Time, 'now' | 'wallClock'>): StoreClock {
+  let last = { now: now(), wall: wallClock() }
+  let setBack = 0
+
+  function wall(): number {
+    const next = { now: now(), wall: wallClock() }
+    setBack += Math.max(0, next.now - last.now - (next.wall - last.wall))
+    last = next
+    return next.wall + setBack
+  }
+
   let low: Edge | undefined
   let high: Edge | undefined
 
   // Slow for the beginning and fast for the end, so that drift only widens the interval. The wall clock counts for the
   // end alone: it knows of the time that a suspended machine slept through.
   const earliestFrom = (edge: Edge) => edge.at + Math.max(0, now() - edge.now) * (1 - DRIFT)
-  const latestFrom = (edge: Edge) => edge.at + Math.max(0, now() - edge.now, wallClock() - edge.wall) * (1 + DRIFT)
+  const latestFrom = (edge: Edge) => edge.at + Math.max(0, now() - edge.now, wall() - edge.wall) * (1 + DRIFT)
 
   return {
+    wall,
+
     observe({ date, resolutionMs, sent, received }, askedAt) {
       const newLow = { at: date, now: received, wall: askedAt }
       const newHigh = { at: date + resolutionMs, now: sent, wall: askedAt }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { pause, withDeadline } from '../../pipeline/index.ts'
+import { isTimeout, pause, withDeadline } from '../../pipeline/index.ts'
 import type { Limit } from '../../policy/index.ts'
+import type { CounterRead } from '../store.ts'
 import { isSet } from './clock.ts'
 import type { Ground } from './ground.ts'
 import type { Lease } from './lease.ts'
@@ -18,8 +19,8 @@ const TRUSTED_AFTER = 2
 export interface Errand {
   /** To renew what is in flight, or to write off what was spent. */
   readonly renew: boolean
-  /** To give back what lies idle. */
-  readonly release: (lease: Lease) => boolean
+  /** To give back what lies idle: how much of it a lease may keep. */
+  readonly keep: (lease: Lease) => number
 }
 
 export interface Pilot {
@@ -56,11 +57,15 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
   let unknown: { readonly plan: Plan; readonly etag: string | undefined }[] = []
   let own: (Version & { readonly writes: number }) | undefined
 
-  async function look(signal: AbortSignal): Promise<Version> {
-    const asked = time.wallClock()
+  async function look(signal: AbortSignal): Promise<CounterRead> {
+    const asked = clock.wall()
     const read = await store.read(subject.id, signal)
     if (read.time !== undefined) clock.observe(read.time, asked)
-    return { row: parseRow(read.row?.text), etag: read.row?.etag }
+    return read
+  }
+
+  function versionOf({ row }: CounterRead): Version {
+    return { row: parseRow(row?.text), etag: row?.etag }
   }
 
   /** What became of the writes whose replies were lost, as far as the row tells. */
@@ -101,20 +106,26 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
     const until = time.now() + flightMs
     let failure: LimiterUnavailable['code'] = 'contention'
     let cause: unknown
-    const call = <T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> =>
-      // Half of the time for each call, so that one that hangs can be tried again.
-      withDeadline(Math.max(1, Math.min(until - time.now(), flightMs / 2)), work, time).catch((error) => {
+    /** Half of the time for each call, so that one that hangs can be tried again. */
+    const call = <T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> => {
+      const ms = Math.min(until - time.now(), flightMs / 2)
+      return withDeadline(Math.max(1, ms), work, time).catch((error) => {
+        // A call that had less than its time says nothing of the store.
+        if (isTimeout(error) && ms < flightMs / 2) return undefined
         cause ??= error
         failure = 'store_failed'
         return undefined
       })
+    }
 
     for (let tries = 0; ; tries += 1) {
       const backoff = random() * Math.min(BACKOFF_MS * 2 ** tries, MAX_BACKOFF_MS)
       if (tries > 0) await pause(Math.max(0, Math.min(backoff, until - time.now())), time)
       if (time.now() >= until) throw new LimiterUnavailable(failure, cause)
 
-      const version = trusted() ?? (await call(look))
+      const mine = trusted()
+      const read = mine === undefined ? await call(look) : undefined
+      const version = mine ?? (read && versionOf(read))
       const interval = clock.interval()
       // By a clock that may be far off nothing is written: it would hold back everybody's refill.
       if (version === undefined || interval === undefined || !isSet(interval)) continue
@@ -136,12 +147,17 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
         waiting: boarding(),
         holder,
       })
-      if (next === undefined) return
+      if (next === undefined) {
+        if (mine === undefined || boarding().length === 0) return
+        // Nothing to give by what it wrote itself: then it looks again before anybody is refused.
+        own = undefined
+        continue
+      }
 
       depart(next)
       if (next.moves.some(({ returned }) => returned > 0)) saw(undefined)
       const written = await call(async (signal) => {
-        const asked = time.wallClock()
+        const asked = clock.wall()
         const result = await store.writeIfMatch(subject.id, JSON.stringify(next.row), version.etag, signal)
         if (result.time !== undefined) clock.observe(result.time, asked)
         return result

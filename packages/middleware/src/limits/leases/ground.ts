@@ -13,8 +13,12 @@ export interface Ground {
   readonly random: () => number
   /** How long a look at the centre may take in all, in milliseconds. */
   readonly flightMs: number
+  /** Whether the store is worth asking when nobody waits for it. */
+  readonly isUp: () => boolean
   /** Told of what came of each flight. */
   readonly landed: (outcome: 'ok' | LimiterUnavailable) => void
+  /** Told of a row that can't be read or written as it is. */
+  readonly rowFailed: (subject: string, cause: unknown) => void
   /** Told of units of a budget whose holder was not heard of any more. */
   readonly lost: (subject: string, limit: Limit, units: number) => void
 }

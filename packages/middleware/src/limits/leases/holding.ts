@@ -1,6 +1,6 @@
 import { pause } from '../../pipeline/index.ts'
-import type { Limit } from '../../policy/index.ts'
-import { type Account, hasUnits, rollAccount, withoutSpent } from '../accounts/account.ts'
+import { type Limit, largestClaim } from '../../policy/index.ts'
+import { type Account, free, hasUnits, rollAccount, withoutSpent } from '../accounts/account.ts'
 import { slotEnd } from '../accounts/slots.ts'
 import { isSet, type StoreInterval } from './clock.ts'
 import { type Errand, pilot } from './flight.ts'
@@ -46,6 +46,16 @@ export interface Holding {
   isForgettable(): boolean
 }
 
+/** What the next flight shall see to, beside those who wait. */
+interface Wish {
+  /** To renew what is in flight, or to write off what was spent. */
+  renew: boolean
+  /** To give back what lies idle. */
+  tidy: boolean
+  /** Leases of which all that is held goes back. */
+  readonly free: Set<Lease>
+}
+
 interface Need {
   readonly claims: readonly Claim[]
   resolve(): void
@@ -69,8 +79,13 @@ const LEFT_OVER_MS = 400
 const RENEW_MS = 12_000
 /** A slot in use is given up so long before others may take it for free. */
 const GIVE_UP_MS = 1_000
-/** Up to so many slots an instance, each is given back as soon as it is free. */
-const FEW_SLOTS = 64
+/** Of so few slots each is given back as soon as it is free; of more, when half of them are in use. */
+const FEW_SLOTS = 8
+const MANY_SLOTS = 64
+/** So long before its end a lease is renewed that would be missed. */
+const LOSS_MS = 1_500
+/** A debt that a centre could not pay is presented again after so long. */
+const PAY_EVERY_MS = 10_000
 
 export function holding(subject: Subject, ground: Ground): Holding {
   const { clock, time, random } = ground
@@ -80,10 +95,11 @@ export function holding(subject: Subject, ground: Ground): Holding {
   /** Units that requests wait for until the store's clock is certain, by limit. */
   const queued = new Map<string, number>()
   let flight: Promise<void> | undefined
-  let next: Errand | undefined
+  let next: Wish | undefined
   let seen: { readonly row: Row; readonly at: number; readonly certainMs: number } | undefined
   let rolled: { readonly seen: Row; readonly at: number; readonly row: Row } | undefined
-  let usedAt = time.now()
+  let closing = false
+  let paidAt = Number.NEGATIVE_INFINITY
   let aheadAt = Number.NEGATIVE_INFINITY
   let writingOff = false
 
@@ -115,14 +131,15 @@ export function holding(subject: Subject, ground: Ground): Holding {
     try {
       await fly(errand, () => (aboard = [...waiting]), saw)
       leave()
-      ground.landed('ok')
       for (const need of aboard) need.resolve()
+      ground.landed('ok')
     } catch (error) {
       aboard = waiting
       leave()
-      const reason = error instanceof LimiterUnavailable ? error : new LimiterUnavailable('store_failed', error)
-      ground.landed(reason)
+      const reason = error instanceof LimiterUnavailable ? error : new LimiterUnavailable('row_failed', error)
       for (const need of aboard) need.reject(reason)
+      if (reason.code === 'row_failed') ground.rowFailed(subject.id, reason.cause)
+      ground.landed(reason)
     }
   }
 
@@ -140,7 +157,9 @@ export function holding(subject: Subject, ground: Ground): Holding {
       ? withoutSpent(writtenOffBy(account, interval), lease.slot, spent)
       : account
     // A lease that has perhaps ended, and still stands in the row, can be renewed.
-    const missing = units - Math.max(0, renewable(lease, account, interval) - lease.debt)
+    const debt = limit.kind === 'budget' && interval.latest >= lease.endsAt ? 0 : lease.debt
+    const own = units + debt + unbookedOf(lease) - renewable(lease, account, interval)
+    const missing = Math.min(own, largestClaim(limit))
     const ahead = queued.get(limit.key) ?? 0
     const behind = hasUnits(centre, limit, missing + ahead, interval)
     if (Number.isFinite(behind)) return behind
@@ -149,20 +168,29 @@ export function holding(subject: Subject, ground: Ground): Holding {
   }
 
   /** One flight at a time; what comes up meanwhile shares the next. */
-  function depart(errand: Partial<Errand> = {}): Promise<void> {
-    const { renew = false, release = () => false } = errand
-    next = { renew: renew || (next?.renew ?? false), release }
-    flight ??= (async () => {
-      // Those that come in the same moment share the first flight.
-      await null
-      while (next !== undefined || waiting.length > 0) {
-        const mine = next ?? { renew: false, release: () => false }
-        next = undefined
-        await flyOnce(mine)
-      }
-      flight = undefined
-    })()
+  function depart(wish: Partial<Wish> = {}): Promise<void> {
+    next ??= { renew: false, tidy: false, free: new Set() }
+    next.renew ||= wish.renew ?? false
+    next.tidy ||= wish.tidy ?? false
+    for (const lease of wish.free ?? []) next.free.add(lease)
+    flight ??= flyAll()
     return flight
+  }
+
+  async function flyAll(): Promise<void> {
+    // Those that come in the same moment share the first flight.
+    await null
+    try {
+      while (next !== undefined || waiting.length > 0) {
+        const { renew = false, tidy = false, free } = next ?? {}
+        next = undefined
+        const most = (lease: Lease) => (free?.has(lease) ? 0 : tidy ? keep(lease) : Number.POSITIVE_INFINITY)
+        // What nobody waits for can wait until the store works again.
+        if (waiting.length > 0 || ground.isUp()) await flyOnce({ renew, keep: most })
+      }
+    } finally {
+      flight = undefined
+    }
   }
 
   function writeOffSoon(): void {
@@ -174,20 +202,35 @@ export function holding(subject: Subject, ground: Ground): Holding {
     })
   }
 
-  const isIdle = () => time.now() - usedAt >= IDLE_MS
+  const idleFor = ({ usedAt }: Lease) => (closing ? Number.POSITIVE_INFINITY : time.now() - usedAt)
 
-  /** What lies idle here and others could miss: of a budget all, since it would never come back; else a real share. */
-  function isWorthReturning({ limit, held, slot }: Lease): boolean {
-    if (held <= 0 || slot === undefined) return false
-    if (limit.kind !== 'rate') return isIdle()
-    if (held <= limit.capacity / 16) return false
+  /** How long a rate would take to bring back what is held, if that were lost with the lease's end; milliseconds. */
+  const worthMs = ({ limit, held }: Lease) => (limit.kind === 'rate' ? (held * limit.periodMs) / limit.refill : 0)
+
+  /** Whether others could miss what a lease holds: of a budget all, since it never comes back; else a real share. */
+  const isMissed = (lease: Lease) =>
+    lease.limit.kind !== 'rate' || lease.held > lease.limit.capacity / 16 || worthMs(lease) > IDLE_MS
+
+  /** What a lease may keep: of what lies idle nothing, and of what came back unused as much as requests need at once. */
+  function keep(lease: Lease): number {
+    const { limit, held, largest, slot } = lease
+    if (held <= 0 || slot === undefined) return Number.POSITIVE_INFINITY
+    if (closing) return 0
     // Of a small bucket nothing is held but what a request was to have that was then turned away further in.
-    return isIdle() || (held < LEAST_SURPLUS && time.now() - usedAt >= LEFT_OVER_MS)
+    const isLeftOver = limit.kind === 'rate' && held < LEAST_SURPLUS && idleFor(lease) >= LEFT_OVER_MS
+    if (isMissed(lease) && (isLeftOver || idleFor(lease) >= IDLE_MS)) return 0
+    if (limit.measure === 'requests' || limit.kind === 'concurrency') return Number.POSITIVE_INFINITY
+    const share = limit.kind === 'rate' ? limit.capacity / 16 : limit.quota / 250
+    return held > Math.max(4 * largest, share) ? Math.ceil(2 * largest) : Number.POSITIVE_INFINITY
   }
 
   function needsRenewal(lease: Lease, { latest }: StoreInterval): boolean {
-    if (lease.inFlight <= 0) return false
-    return unbookedOf(lease) > 0 || (lease.slot !== undefined && latest + RENEW_MS >= slotEnd(lease.slot))
+    const { limit, slot, inFlight, booked, endsAt } = lease
+    if (unbookedOf(lease) > 0) return true
+    if (slot === undefined) return false
+    // A budget's holder that is not heard of is taken for dead; a rate's lease takes along what it holds.
+    if (inFlight > 0 || (limit.kind === 'budget' && booked > 0)) return latest + RENEW_MS >= slotEnd(slot)
+    return limit.kind === 'rate' && isMissed(lease) && lease.held > 0 && latest + LOSS_MS >= endsAt
   }
 
   return {
@@ -222,25 +265,24 @@ export function holding(subject: Subject, ground: Ground): Holding {
     },
 
     touched() {
-      usedAt = time.now()
       const interval = clock.interval()
       if (interval === undefined || seen === undefined) return
+      const now = time.now()
       for (const lease of leases.values()) {
         const account = seen.row.accounts[lease.limit.key]
         if (account === undefined || lease.slot === undefined) continue
         const among = instances(seen.row)
         if (holdsBackRefill({ lease, account, instances: among }, spentOf(lease))) writeOffSoon()
-        const few = lease.limit.kind === 'concurrency' && lease.limit.quota < FEW_SLOTS * among
-        if (few && lease.held > 0) void depart()
-        const soon = lease.demand.rate(usedAt) * AHEAD_MS
-        if (soon < 1 || usedAt - aheadAt < SHARED_CERTAINTY_MS) continue
+        if (lease.held > 0 && areFew(lease, account, interval)) void depart({ free: new Set([lease]) })
+        const soon = lease.demand.rate(now) * AHEAD_MS
+        if (soon < 1 || now - aheadAt < SHARED_CERTAINTY_MS) continue
         const ends = lease.limit.kind !== 'budget' && interval.latest + AHEAD_MS >= lease.endsAt
         if (
           !ends &&
-          (lease.held >= soon || surplus({ lease, account, instances: among, time: interval, now: usedAt }, 0) === 0)
+          (lease.held >= soon || surplus({ lease, account, instances: among, time: interval, now }, 0) === 0)
         )
           continue
-        aheadAt = usedAt
+        aheadAt = now
         if (flight === undefined) void depart({ renew: ends })
       }
     },
@@ -253,22 +295,35 @@ export function holding(subject: Subject, ground: Ground): Holding {
         if (ends && lease.inFlight > 0) close(lease)
       }
       if (flight !== undefined) return
-      const renew = [...leases.values()].some((lease) => needsRenewal(lease, interval))
-      if (renew || [...leases.values()].some(isWorthReturning))
-        void depart({ renew, release: (lease) => isIdle() || isWorthReturning(lease) })
+      const all = [...leases.values()]
+      const renew = all.some((lease) => needsRenewal(lease, interval))
+      const owes = all.some(({ debt }) => debt > 0) && time.now() - paidAt >= PAY_EVERY_MS
+      if (owes) paidAt = time.now()
+      if (renew || owes || all.some((lease) => keep(lease) < lease.held)) void depart({ renew, tidy: true })
     },
 
     view,
 
     async release() {
+      closing = true
       await flight
-      await depart({ release: () => true })
+      if ([...leases.values()].some(({ held }) => held > 0)) await depart({ tidy: true })
     },
 
-    isForgettable: () =>
-      flight === undefined &&
-      time.now() - usedAt >= FORGET_MS &&
-      [...leases.values()].every(({ held, inFlight, debt }) => held + inFlight + debt === 0),
+    isForgettable() {
+      const { latest = 0 } = clock.interval() ?? {}
+      const isQuiet = flight === undefined && waiting.length === 0 && [...queued.values()].every((units) => units === 0)
+      return (
+        isQuiet &&
+        [...leases.values()].every(
+          (lease) =>
+            idleFor(lease) >= FORGET_MS &&
+            lease.inFlight === 0 &&
+            lease.debt === 0 &&
+            (lease.held === 0 || latest >= lease.endsAt),
+        )
+      )
+    },
   }
 }
 
@@ -281,4 +336,10 @@ function refillMs(limit: Limit, units: number): number {
 /** What was spent leaves no room for refill until it is written off, which takes a moment from now. */
 function writtenOffBy(account: Account, { earliest, latest }: StoreInterval): Account {
   return rollAccount(account, { earliest, latest: latest + WRITE_OFF_MS + ROUND_TRIPS_MS })
+}
+
+/** Whether slots are so few that one that is free must be given back at once. */
+function areFew({ limit }: Lease, account: Account, interval: StoreInterval): boolean {
+  if (limit.kind !== 'concurrency' || limit.quota >= MANY_SLOTS) return false
+  return limit.quota <= FEW_SLOTS || free(account, limit, interval) <= limit.quota / 2
 }

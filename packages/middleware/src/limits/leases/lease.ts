@@ -24,6 +24,12 @@ export interface Lease {
   inFlight: number
   /** Units used beyond what was reserved, to be paid out of what is handed out next. */
   debt: number
+  /** Given back by writes whose fate is unknown: neither to be spent, nor spent. */
+  frozen: number
+  /** The largest claim of late, in units: what a next request may need at once. */
+  largest: number
+  /** When units were last taken or came back, by our monotonic clock. */
+  usedAt: number
   /** Of the requests that use its slots: aborted when they can't be kept, and the requests must end. */
   readonly alarms: Set<AbortController>
   readonly demand: Demand
@@ -41,6 +47,9 @@ export function emptyLease(limit: Limit, now: number): Lease {
     held: 0,
     inFlight: 0,
     debt: 0,
+    frozen: 0,
+    largest: 0,
+    usedAt: now,
     alarms: new Set(),
     demand: demand(now),
   }
@@ -52,8 +61,8 @@ export function spendable(lease: Lease, latest: number): number {
 }
 
 /** Spent since the last write, and not yet written off. */
-export function spentOf({ booked, held, inFlight }: Lease): number {
-  return Math.max(0, booked - held - inFlight)
+export function spentOf({ booked, held, inFlight, frozen }: Lease): number {
+  return Math.max(0, booked - held - inFlight - frozen)
 }
 
 /** A concurrency lease has slots in use that the centre doesn't know of any more: they must be booked again. */
@@ -76,6 +85,8 @@ export function debit(lease: Lease, units: number, now: number): Debit {
   lease.held -= units
   if (reserved) lease.inFlight += units
   lease.demand.add(units, now)
+  lease.largest = Math.max(units, 0.9 * lease.largest)
+  lease.usedAt = now
   return { lease, units, generation: lease.generation, term: lease.term, reserved }
 }
 
@@ -85,12 +96,13 @@ export function debit(lease: Lease, units: number, now: number): Debit {
  */
 export function settle({ lease, units, generation, term, reserved }: Debit, used: number, now: number): void {
   const current = lease.generation === generation
+  lease.usedAt = now
   if (reserved && current) lease.inFlight -= units
   if (used > units) owe(lease, used - units, current)
   // What was spent is written off with the next write, and can't come back after it. What is in flight is carried on.
   else if (current && (reserved || lease.term === term)) {
     // Never more than the centre knows of: a slot that isn't booked any more is not kept when it is free.
-    lease.held = Math.max(lease.held, Math.min(lease.held + units - used, lease.booked - lease.inFlight))
+    lease.held = Math.max(lease.held, Math.min(lease.held + units - used, lease.booked - lease.inFlight - lease.frozen))
     lease.demand.add(used - units, now)
   }
 }
@@ -112,4 +124,6 @@ export function close(lease: Lease): void {
   lease.booked = 0
   lease.held = 0
   lease.inFlight = 0
+  lease.frozen = 0
+  if (lease.limit.kind === 'budget') lease.debt = 0
 }

@@ -17,6 +17,8 @@ export interface LimiterEvents {
   /** The store fails. Told once, until it works again. */
   readonly storeFailed?: (cause: unknown) => void
   readonly storeRecovered?: (failedMs: number, failures: number) => void
+  /** A row can't be read, or not as it is: its subject's requests are refused with 503 until it is mended. */
+  readonly rowFailed?: (subject: string, cause: unknown) => void
   /** An instance has died, or was cut off, with units of a budget in its hands: they count as spent. */
   readonly unitsLost?: (subject: string, limit: Limit, units: number) => void
 }
@@ -67,6 +69,7 @@ export function limiter(options: LimiterOptions): Limiter {
   const down = outage({ time, random, began: events.storeFailed, ended: events.storeRecovered })
   const narrowing = narrow({ store, clock, time })
   const holdings = new Map<string, Holding>()
+  let closed = false
   /** Of subjects whose limits have changed: what is in flight under the old ones goes on. */
   const retired = new Set<Holding>()
 
@@ -77,13 +80,16 @@ export function limiter(options: LimiterOptions): Limiter {
     random,
     // A flight gives up a little before those that wait for it do, so that they learn what was wrong.
     flightMs: deadlineMs - Math.min(50, deadlineMs / 10),
+    isUp: () => down.lasts() === undefined,
     landed: (outcome) => down.landed(outcome),
+    rowFailed: (subject, cause) => events.rowFailed?.(subject, cause),
     lost: (subject, limit, units) => events.unitsLost?.(subject, limit, units),
   }
 
   const stop = time.every(TEND_MS, () => {
     for (const [id, held] of holdings) if (!tended(held)) holdings.delete(id)
     for (const held of retired) if (!tended(held)) retired.delete(held)
+    if (closed && holdings.size + retired.size === 0) stop()
   })
 
   function tended(held: Holding): boolean {
@@ -153,6 +159,8 @@ export function limiter(options: LimiterOptions): Limiter {
     waitMs: number,
     interval: StoreInterval | undefined,
   ): Denial {
+    // What was fetched for it alone lies idle now.
+    for (const { held } of parties) held.touched()
     const standings = standingsOf(parties, interval)
     return { admitted: false, subject, limit, units, retryAfterMs: Math.max(1, waitMs), standings }
   }
@@ -186,11 +194,11 @@ export function limiter(options: LimiterOptions): Limiter {
     leases: (subject) => [...(holdings.get(subject)?.leases.values() ?? [])],
 
     async close() {
-      stop()
-      const all = [...holdings.values(), ...retired]
-      holdings.clear()
-      retired.clear()
-      if (down.lasts() === undefined) await Promise.allSettled(all.map((held) => held.release()))
+      closed = true
+      // What is in flight goes on, and is tended until it has ended.
+      if (down.lasts() === undefined) {
+        await Promise.allSettled([...holdings.values(), ...retired].map((held) => held.release()))
+      }
     },
   }
 }

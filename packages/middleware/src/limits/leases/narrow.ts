@@ -31,7 +31,7 @@ export function narrow({ store, clock, time }: NarrowOptions): { start(): void }
   }
 
   async function read(signal: AbortSignal): Promise<void> {
-    const [sent, asked] = [time.now(), time.wallClock()]
+    const [sent, asked] = [time.now(), clock.wall()]
     const reply = await store.read(SUBJECT, signal)
     tripMs = time.now() - sent
     if (reply.time !== undefined) clock.observe(reply.time, asked)

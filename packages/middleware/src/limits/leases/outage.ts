@@ -15,7 +15,7 @@ export interface Outage {
   landed(outcome: 'ok' | LimiterUnavailable): void
   /** For how long it has been failing, in milliseconds; `undefined` while it works. */
   lasts(): number | undefined
-  /** Whether to ask at all: while it fails it is probed now and then, and whoever comes between is told at once. */
+  /** Whether to ask now: while it fails one may, now and then, and whoever comes between is told at once. */
   mayAsk(): boolean
 }
 
@@ -25,17 +25,23 @@ export function outage({ time, random, began, ended }: OutageOptions): Outage {
   let failing: { readonly since: number; failures: number; probeAt: number } | undefined
   return {
     landed(outcome) {
+      const before = failing
       if (outcome === 'ok') {
-        if (failing !== undefined) ended?.(time.now() - failing.since, failing.failures)
         failing = undefined
+        if (before !== undefined) ended?.(time.now() - before.since, before.failures)
       } else if (outcome.code === 'store_failed') {
-        if (failing === undefined) began?.(outcome.cause)
         failing ??= { since: time.now(), failures: 0, probeAt: 0 }
         failing.failures += 1
         failing.probeAt = time.now() + PROBE_MS * (0.75 + 0.25 * random())
+        if (before === undefined) began?.(outcome.cause)
       }
     },
     lasts: () => (failing === undefined ? undefined : time.now() - failing.since),
-    mayAsk: () => failing === undefined || time.now() >= failing.probeAt,
+    mayAsk() {
+      if (failing === undefined) return true
+      if (time.now() < failing.probeAt) return false
+      failing.probeAt = time.now() + PROBE_MS
+      return true
+    },
   }
 }

@@ -17,6 +17,8 @@ export interface Move extends Transfer {
   readonly due: number
   /** The surplus has run so low that it is worth a write of its own. */
   readonly low: boolean
+  /** Of what is returned, what was given back before, by writes that this one keeps from landing. */
+  readonly again: number
 }
 
 /** A write: the row as it shall be, and what it means for this instance's leases once it is applied. */
@@ -43,8 +45,8 @@ export interface PlanOptions {
   readonly renew: boolean
   /** Write what the row was brought forward to: it tells what a crash has cost. */
   readonly tells: boolean
-  /** Give back what is held: it has not been used for long, or never will be. */
-  readonly release: (lease: Lease) => boolean
+  /** How many units a lease may keep beyond what waits: the rest goes back. Infinity: as many as it likes. */
+  readonly keep: (lease: Lease) => number
 }
 
 /** The account of a lease's limit. A row that was rolled for the subject's limits has all of them. */
@@ -73,7 +75,7 @@ export function closeEnded(leases: Iterable<Lease>, row: Row): void {
  * what was spent. `undefined` where it would do nobody any good.
  */
 export function plan(options: PlanOptions): Plan | undefined {
-  const { leases, row, nonce, time, now, holder, renew, tells, release } = options
+  const { leases, row, nonce, time, now, holder, renew, tells, keep } = options
   const instances = instancesIn(row, holder)
   const needs = needed(options)
   const moves: Move[] = []
@@ -81,7 +83,7 @@ export function plan(options: PlanOptions): Plan | undefined {
   for (const lease of leases.values()) {
     const account = accountIn(row, lease)
     const need = needs.get(lease.limit.key) ?? 0
-    const move = moveOf({ lease, account, instances, time, now }, need, release(lease))
+    const move = moveOf({ lease, account, instances, time, now }, need, keep(lease))
     const revives = need > 0 && time.latest >= lease.endsAt && move.carried > 0
     worth ||= move.due > 0 || move.low || move.returned > 0 || revives || (renew && move.booked > 0)
     moves.push(move)
@@ -133,7 +135,7 @@ export function renewable(lease: Lease, account: Account, { latest }: StoreInter
   return limit.kind === 'budget' && latest >= endsAt ? 0 : held
 }
 
-function moveOf(situation: Situation, need: number, release: boolean): Move {
+function moveOf(situation: Situation, need: number, keep: number): Move {
   const { lease, account, time } = situation
   const { slot: from, booked, inFlight, generation } = lease
   const held = renewable(lease, account, time)
@@ -143,10 +145,10 @@ function moveOf(situation: Situation, need: number, release: boolean): Move {
   const owed = unbooked > centre ? 0 : need + lease.debt + unbooked
   const due = Math.min(Math.max(0, owed - held), centre)
   const spare = held + due - owed
-  const target = release || unbooked > centre ? 0 : surplus(situation, need)
+  const target = unbooked > centre ? 0 : Math.min(keep, surplus(situation, need))
   const granted = due + Math.max(0, Math.min(target - Math.max(0, spare), centre - due))
-  const tooMany = release || lease.limit.kind === 'concurrency'
-  const returned = tooMany && granted === 0 ? Math.max(0, Math.min(spare - target, booked - inFlight)) : 0
+  const most = Math.min(keep, lease.limit.kind === 'concurrency' ? target : Number.POSITIVE_INFINITY)
+  const returned = granted === 0 ? Math.max(0, Math.min(spare - most, booked - inFlight - lease.frozen)) : 0
   const carried = Math.min(booked, lease.held + inFlight) - returned
   // A lease never comes to end sooner: until the reply is here, this instance goes by the old end.
   const to = Math.max(from ?? 0, slotFrom(time.latest + lifetime(situation, held + granted - returned)))
@@ -155,7 +157,7 @@ function moveOf(situation: Situation, need: number, release: boolean): Move {
     generation,
     from,
     booked,
-    returned,
+    returned: returned + lease.frozen,
     carried,
     granted,
     to,
@@ -163,26 +165,33 @@ function moveOf(situation: Situation, need: number, release: boolean): Move {
     epoch: account.kind === 'budget' ? account.epoch : undefined,
     due,
     low: granted - due > target / 2,
+    again: lease.frozen,
   }
 }
 
 /** Before the write is sent: what is given back can't be spent any more, and what was spent can't be taken back. */
 export function depart({ moves }: Plan): void {
-  for (const { lease, returned } of moves) {
-    lease.held -= returned
+  for (const { lease, returned, again } of moves) {
+    lease.held -= returned - again
+    lease.frozen += returned - again
     lease.term += 1
   }
 }
 
 /** The write was certainly not applied. */
 export function undo({ moves }: Plan): void {
-  for (const { lease, generation, returned } of moves) if (lease.generation === generation) lease.held += returned
+  for (const { lease, generation, returned, again } of moves) {
+    if (lease.generation !== generation) continue
+    lease.held += returned - again
+    lease.frozen -= returned - again
+  }
 }
 
 /** The write was certainly applied. */
 export function commit({ moves }: Plan): void {
-  for (const { lease, generation, carried, granted, to, endsAt, epoch } of moves) {
+  for (const { lease, generation, returned, carried, granted, to, endsAt, epoch } of moves) {
     if (lease.generation !== generation) continue
+    lease.frozen = Math.max(0, lease.frozen - returned)
     lease.booked = carried + granted
     lease.epoch = epoch
     if (lease.booked > 0) {
@@ -213,6 +222,7 @@ export function forfeit(leases: Iterable<Lease>): void {
       lease.slot = undefined
       lease.booked = 0
       lease.held = 0
+      lease.frozen = 0
     } else close(lease)
   }
 }

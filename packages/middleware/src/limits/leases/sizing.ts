@@ -98,6 +98,6 @@ export function holdsBackRefill(
 ): boolean {
   const { limit } = lease
   if (limit.kind !== 'rate' || spent === 0) return false
-  const full = unitsIn(account.out) >= limit.capacity
-  return full || spent >= Math.max(2, (limit.capacity * SPENT_SHARE) / instances)
+  const isMuchOut = unitsIn(account.out) >= limit.capacity / 2
+  return isMuchOut || spent >= Math.max(2, (limit.capacity * SPENT_SHARE) / instances)
 }
