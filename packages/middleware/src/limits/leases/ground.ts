@@ -13,8 +13,8 @@ export interface Ground {
   readonly random: () => number
   /** How long a look at the centre may take in all, in milliseconds. */
   readonly flightMs: number
-  /** Whether the store is worth asking when nobody waits for it. */
-  readonly isUp: () => boolean
+  /** Whether to ask the store now, though nobody waits for it. */
+  readonly mayAsk: () => boolean
   /** Told of what came of each flight. */
   readonly landed: (outcome: 'ok' | LimiterUnavailable) => void
   /** Told of a row that can't be read or written as it is. */

@@ -186,7 +186,7 @@ export function holding(subject: Subject, ground: Ground): Holding {
         next = undefined
         const most = (lease: Lease) => (free?.has(lease) ? 0 : tidy ? keep(lease) : Number.POSITIVE_INFINITY)
         // What nobody waits for can wait until the store works again.
-        if (waiting.length > 0 || ground.isUp()) await flyOnce({ renew, keep: most })
+        if (waiting.length > 0 || ground.mayAsk()) await flyOnce({ renew, keep: most })
       }
     } finally {
       flight = undefined

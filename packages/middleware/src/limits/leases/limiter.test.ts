@@ -9,6 +9,7 @@ import {
   type Decision,
   type Denial,
   type Limiter,
+  type LimiterOptions,
   LimiterUnavailable,
   limiter,
   memoryCounterStore,
@@ -335,6 +336,116 @@ describe('a reservation', () => {
     admission?.settle(() => 100)
     // What was used is spent now, and what was in flight left no room for refill.
     expect(admitted([await gate.admit(both(900, 999_900))])).toBe(1)
+  })
+})
+
+/** A limiter whose own rounds the test makes, by moving the clock on half a second at a time. */
+function tended(store: CounterStore, options: Partial<LimiterOptions> = {}) {
+  const ticks = new Set<() => void>()
+  const every = (_ms: number, callback: () => void) => {
+    ticks.add(callback)
+    return () => ticks.delete(callback)
+  }
+  const gate = limiter({ store, deadlineMs: 2_000, time: { ...slow, every }, ...options })
+  const pass = async (ms: number) => {
+    for (let passed = 0; passed < ms; passed += 500) {
+      advance(500)
+      for (const tick of ticks) tick()
+      await new Promise(setImmediate)
+    }
+  }
+  return { gate, pass }
+}
+
+describe('what a lease holds', () => {
+  test('is not lost to a bucket that refills slowly', async () => {
+    const { gate, pass } = tended(sharedStore())
+    const daily = { ...TEN_A_MINUTE, key: 'requests:86400000', capacity: 1_000, refill: 1_000, periodMs: 86_400_000 }
+    let count = 0
+    for (let minute = 0; minute < 60; minute += 1) {
+      count += admitted(await ask(gate, 1, 'alice', [daily]))
+      await pass(60_000)
+    }
+    expect(count).toBe(60)
+    const [last] = admissions(await ask(gate, 1, 'alice', [daily]))
+    expect(last?.standings[0]?.remaining).toBeGreaterThanOrEqual(970)
+  })
+
+  test('goes back when it came back unused, though the subject stays in use', async () => {
+    const store = sharedStore()
+    const { gate, pass } = tended(store)
+    for (const each of admissions(await ask(gate, 45, 'alice', [MONEY], 20_000))) each.settle(() => 20)
+    for (let second = 0; second < 10; second += 1) {
+      for (const each of admissions(await ask(gate, 1, 'alice', [MONEY], 20_000))) each.settle(() => 20)
+      await pass(1_000)
+    }
+    expect(admitted(await ask(instance(store), 1, 'alice', [MONEY], 800_000))).toBe(1)
+  })
+
+  test('comes back though the write that gave it back was lost', async () => {
+    const store = sharedStore()
+    let lose = false
+    const lossy: CounterStore = {
+      read: (...args) => store.read(...args),
+      writeIfMatch: (...args) => (lose ? Promise.reject(new Error('lost')) : store.writeIfMatch(...args)),
+    }
+    const { gate, pass } = tended(lossy)
+    for (const each of admissions(await ask(gate, 1, 'alice', [MONEY], 400_000))) each.settle(() => 0)
+    lose = true
+    await pass(6_000)
+    lose = false
+    await expect
+      .poll(async () => {
+        await pass(1_000)
+        return admitted(await ask(instance(store), 1, 'alice', [MONEY], 1_000_000))
+      })
+      .toBe(1)
+  })
+
+  test('is kept alive after the limiter was closed, for as long as it is in flight', async () => {
+    const store = sharedStore()
+    const { gate, pass } = tended(store)
+    const [running] = admissions(await ask(gate, 2, 'alice', [TWO_AT_ONCE]))
+    await gate.close()
+    await pass(60_000)
+    expect(running?.lost?.aborted).toBe(false)
+    expect(admitted(await ask(instance(store), 1, 'alice', [TWO_AT_ONCE]))).toBe(0)
+  })
+})
+
+describe('a store that works', () => {
+  test('is not said to fail because others keep changing the row: nobody is admitted unchecked', async () => {
+    const store = sharedStore()
+    const contended: CounterStore = {
+      read: (...args) => store.read(...args),
+      writeIfMatch: async () => {
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        return { etag: undefined, time: undefined }
+      },
+    }
+    const told: unknown[] = []
+    const events = { storeFailed: (cause: unknown) => told.push(cause) }
+    const gate = limiter({ store: contended, deadlineMs: 100, storeDown: 'open', events })
+    const failure = expect.objectContaining({ name: 'LimiterUnavailable', code: 'contention' })
+    for (let turn = 0; turn < 10; turn += 1) await expect(ask(gate, 1)).rejects.toEqual(failure)
+    expect(told).toEqual([])
+    await gate.close()
+  })
+
+  test('has one row that can’t be read: the others’ requests don’t suffer for it', async () => {
+    const store = sharedStore()
+    await store.writeIfMatch('broken', '{"v":3}', undefined, new AbortController().signal)
+    const failed: string[] = []
+    const gate = limiter({
+      store,
+      deadlineMs: 2_000,
+      time: slow,
+      events: { rowFailed: (subject) => failed.push(subject) },
+    })
+    await expect(ask(gate, 1, 'broken')).rejects.toMatchObject({ code: 'row_failed' })
+    expect(admitted(await ask(gate, 1, 'alice'))).toBe(1)
+    expect(failed).toEqual(['broken'])
+    expect(gate.failingFor()).toBeUndefined()
   })
 })
 

@@ -80,7 +80,7 @@ export function limiter(options: LimiterOptions): Limiter {
     random,
     // A flight gives up a little before those that wait for it do, so that they learn what was wrong.
     flightMs: deadlineMs - Math.min(50, deadlineMs / 10),
-    isUp: () => down.lasts() === undefined,
+    mayAsk: () => down.mayAsk(),
     landed: (outcome) => down.landed(outcome),
     rowFailed: (subject, cause) => events.rowFailed?.(subject, cause),
     lost: (subject, limit, units) => events.unitsLost?.(subject, limit, units),
