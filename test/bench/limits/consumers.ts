@@ -21,12 +21,12 @@ export const AMPLE: ConsumerLoad = { name: 'limits ample (60,000 a minute)', lim
 export const TEN_A_SECOND: ConsumerLoad = {
   name: '10 a second, B = 600',
   limit: rate(10, 1_000, { capacity: 600 }),
-  seconds: 60,
+  seconds: 40,
 }
 export const TINY: ConsumerLoad = {
   name: '10 a minute, burst 5',
   limit: rate(10, 60_000, { capacity: 15 }),
-  seconds: 30,
+  seconds: 20,
 }
 
 export interface ConsumerTrial {

@@ -14,7 +14,7 @@ export async function latency(bench: Workbench): Promise<Section> {
   const bars: Bar[] = []
   const findings: string[] = []
   for (const load of bench.quick ? [TEN_A_SECOND] : [AMPLE, TEN_A_SECOND, TINY]) {
-    for (const processes of bench.quick ? [2] : load === AMPLE ? [1, 8] : [8]) {
+    for (const processes of bench.quick ? [2] : [8]) {
       const trial = consumerTrial({
         gate: 'tollgate-tables',
         processes,

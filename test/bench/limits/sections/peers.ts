@@ -17,7 +17,7 @@ export async function peers(bench: Workbench): Promise<Section> {
   const rows: string[][] = []
   const compared: Compared[] = []
   for (const gate of GATES.filter(bench.has)) {
-    for (const processes of quick ? [2] : [1, 8]) {
+    for (const processes of quick ? [2] : gate === 'rlf-memory' ? [1, 8] : [8]) {
       const spread = await bench.run(spreadTrial(gate, processes, quick))
       const hot = await bench.run(hotTrial(gate, processes, quick))
       const { perThousand, requests, failed } = summarize(spread)
@@ -70,9 +70,9 @@ function sentence({ gate, processes, transactions, over }: Compared): string {
 }
 
 function spreadTrial(gate: GateName, processes: number, quick: boolean): Trial {
-  const ours = gate === 'tollgate-tables' || gate === 'tollgate-redis'
+  const ours = gate === 'tollgate-tables'
   // Ours by the same trial as its costs; the others have no leases, and are steady from the first second on.
-  const length = ours ? {} : { warmUpSeconds: 5, seconds: 30 }
+  const length = ours ? {} : { warmUpSeconds: gate === 'tollgate-redis' ? 20 : 5, seconds: 30 }
   const pace = gate === 'cas-tables' ? { perSecond: CAS_PER_SECOND } : {}
   return consumerTrial({ gate, processes, load: AMPLE, quick, ...length, ...pace })
 }

@@ -37,7 +37,7 @@ export async function utilisation(bench: Workbench): Promise<Section> {
   const bars: Bar[] = []
   const findings: string[] = []
   for (const gate of gates) {
-    for (const processes of bench.quick ? [2] : [1, 8]) {
+    for (const processes of bench.quick ? [2] : gate === 'tollgate-redis' ? [8] : [1, 8]) {
       const result = await bench.run(trialOf(gate, processes, bench.quick))
       for (const [index, { name, limit }] of STREAMS.entries()) {
         if (limit.kind !== 'rate') continue

@@ -1,4 +1,3 @@
-import { pause } from '../../pipeline/index.ts'
 import { type Limit, largestClaim } from '../../policy/index.ts'
 import { type Account, free, hasUnits, rollAccount, withoutSpent } from '../accounts/account.ts'
 import { slotEnd } from '../accounts/slots.ts'
@@ -26,8 +25,12 @@ export interface Holding {
   readonly leases: ReadonlyMap<string, Lease>
   /** @param since when the request came, by our monotonic clock: what was seen after that holds for it */
   verdict(claims: readonly Claim[], time: StoreInterval, since: number): Verdict
-  /** Waits until it is certain that the centre has what it perhaps has now, ahead of those that come later. */
-  wait(claims: readonly Claim[], ms: number): Promise<void>
+  /**
+   * Waits until it is certain that the centre has what it perhaps has now, ahead of those that come later.
+   *
+   * @param gone aborts when the request waits no longer
+   */
+  wait(claims: readonly Claim[], ms: number, gone: AbortSignal): Promise<void>
   /**
    * Waits until the centre was asked for these units.
    *
@@ -251,9 +254,15 @@ export function holding(subject: Subject, ground: Ground): Holding {
       return { kind: last.at <= latest + NEAR_MS ? 'wait' : 'refuse', ...last }
     },
 
-    async wait(claims, ms) {
+    async wait(claims, ms, gone) {
       queue(claims, 1)
-      await pause(ms, time)
+      await new Promise<void>((resolve) => {
+        const stop = time.after(ms, resolve)
+        gone.addEventListener('abort', () => {
+          stop()
+          resolve()
+        })
+      })
       queue(claims, -1)
     },
 

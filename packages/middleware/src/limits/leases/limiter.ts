@@ -110,11 +110,11 @@ export function limiter(options: LimiterOptions): Limiter {
     return fresh
   }
 
-  async function acquire(parties: readonly Party[], signal: AbortSignal): Promise<Decision> {
+  async function acquire(parties: readonly Party[], gone: AbortSignal): Promise<Decision> {
     const since = time.now()
     // A wait must leave time to ask afterwards.
     const lastWait = since + (3 / 4) * deadlineMs
-    for (let tries = 0; tries < MAX_TRIES && !signal.aborted; tries += 1) {
+    for (let tries = 0; tries < MAX_TRIES && !gone.aborted; tries += 1) {
       const interval = clock.interval()
       if (interval === undefined) {
         await Promise.all(parties.map(ask))
@@ -143,7 +143,7 @@ export function limiter(options: LimiterOptions): Limiter {
       if (kind === 'wait') narrowing.start()
       if (tooLong || kind === 'refuse') return denial(parties, claim, waitMs - NEAR_MS, interval)
       // It may have room already, and will have for certain once the store's clock is surely past that moment.
-      await Promise.all([...asking.map(ask), last.party.held.wait(last.party.claims, Math.max(1, waitMs))])
+      await Promise.all([...asking.map(ask), last.party.held.wait(last.party.claims, Math.max(1, waitMs), gone)])
     }
     throw new LimiterUnavailable('contention')
   }
@@ -179,13 +179,16 @@ export function limiter(options: LimiterOptions): Limiter {
       if (never !== undefined) return denial(parties, never, Number.POSITIVE_INFINITY, interval)
       const admitted = interval && take(parties, interval, now)
       if (admitted !== undefined) return admitted
+      const ended = new AbortController()
       try {
-        return await withDeadline(deadlineMs, (signal) => acquire(parties, signal), time)
+        return await withDeadline(deadlineMs, (late) => acquire(parties, AbortSignal.any([late, ended.signal])), time)
       } catch (error) {
         const reason = unavailable(error)
         const open = storeDown === 'open' && claims.every(({ limit }) => limit.measure !== 'money')
         if (reason.code === 'store_failed' && open) return freeAdmission(false, standingsOf(parties, clock.interval()))
         throw reason
+      } finally {
+        ended.abort()
       }
     },
 
