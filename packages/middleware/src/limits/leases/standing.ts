@@ -28,7 +28,9 @@ export function standingOf(lease: Lease, row: Row | undefined, time: StoreInterv
   if (row === undefined) return { limit, remaining: held, nextMs: 0 }
   const account = withoutSpent(accountIn(row, lease), lease.slot, spentOf(lease))
   const centre = free(account, limit, time)
-  const remaining = Math.floor(held + centre)
+  // What was used beyond a reservation is owed out of the centre.
+  const owed = Math.max(0, lease.debt - lease.held)
+  const remaining = Math.max(0, Math.floor(held + centre - owed))
   const full = limit.kind === 'rate' ? limit.capacity : limit.quota
   if (remaining >= full) return { limit, remaining: full, nextMs: 0 }
   if (limit.kind === 'concurrency') return { limit, remaining, nextMs: SLOT_WAIT_MS }
