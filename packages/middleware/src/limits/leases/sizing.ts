@@ -1,4 +1,4 @@
-import type { Limit } from '../../policy/index.ts'
+import { largestClaim } from '../../policy/index.ts'
 import { type Account, free } from '../accounts/account.ts'
 import { unitsIn } from '../accounts/slots.ts'
 import type { StoreInterval } from './clock.ts'
@@ -32,14 +32,9 @@ export interface Situation {
   readonly now: number
 }
 
-/** Units that all instances can hold together. */
-function sizeOf(limit: Limit): number {
-  return limit.kind === 'rate' ? limit.capacity : limit.quota
-}
-
 /** Whether demand comes near what the limit gives, or the centre is low. */
 function isScarce({ lease: { limit, demand }, account, instances, time, now }: Situation): boolean {
-  if (free(account, limit, time) < sizeOf(limit) / 4) return true
+  if (free(account, limit, time) < largestClaim(limit) / 4) return true
   return limit.kind === 'rate' && demand.rate(now) * instances > (0.8 * limit.refill) / limit.periodMs
 }
 
@@ -57,7 +52,7 @@ export function surplus(situation: Situation, need: number): number {
   const left = free(account, limit, time)
   // Half, even of one that seems to be alone: others may be on their way.
   const share = left / (2 * instances)
-  const most = Math.min(share, sizeOf(limit) / 2)
+  const most = Math.min(share, largestClaim(limit) / 2)
   const units = Math.floor(Math.min(most, wanted(situation, demand)))
   return units < LEAST_SURPLUS ? 0 : units
 }

@@ -1,4 +1,4 @@
-import type { Limit } from '../../policy/index.ts'
+import { type Limit, largestClaim } from '../../policy/index.ts'
 import { free, hasUnits, withoutSpent } from '../accounts/account.ts'
 import { epochAt } from '../accounts/epoch.ts'
 import type { StoreInterval } from './clock.ts'
@@ -31,7 +31,7 @@ export function standingOf(lease: Lease, row: Row | undefined, time: StoreInterv
   // What was used beyond a reservation is owed out of the centre.
   const owed = Math.max(0, lease.debt - lease.held)
   const remaining = Math.max(0, Math.floor(held + centre - owed))
-  const full = limit.kind === 'rate' ? limit.capacity : limit.quota
+  const full = largestClaim(limit)
   if (remaining >= full) return { limit, remaining: full, nextMs: 0 }
   if (limit.kind === 'concurrency') return { limit, remaining, nextMs: SLOT_WAIT_MS }
   if (limit.kind === 'budget')
