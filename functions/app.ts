@@ -5,6 +5,7 @@ import { createGateway, type Gateway } from './gateway.ts'
 import { registerGenerate } from './generate.ts'
 import { registerHealth } from './health.ts'
 import { readSettings } from './settings.ts'
+import { registerSweep } from './timers/sweep.ts'
 
 /** The app's folder: this file is bundled to dist/index.js. */
 const ROOT = join(__dirname, '..')
@@ -33,3 +34,4 @@ app.hook.appTerminate(() => opened?.close())
 
 registerGenerate(gateway)
 registerHealth(gateway)
+registerSweep(gateway)

@@ -11,12 +11,17 @@ import {
   completionCache,
   connect,
   digestWith,
+  GENERATION_LIFE_MS,
+  type GenerationStore,
+  generations,
   type Handler,
   limiter,
   localLimiter,
   memoryCacheStore,
   memoryConsumerStore,
   memoryCounterStore,
+  memoryGenerationStore,
+  nearCache,
   openRedis,
   openTables,
   type Policy,
@@ -24,17 +29,20 @@ import {
   pipeline,
   probe,
   rateLimit,
+  redisCacheStore,
   redisCounterStore,
   requestClaims,
   route,
   type StorageLocation,
+  type Sweepable,
   subjectsOf,
   tableCacheStore,
   tableConsumerStore,
   tableCounterStore,
-  tieredCacheStore,
+  tableGenerationStore,
   upstream,
 } from '@tollgate/middleware'
+import { consoleLog } from './console-log.ts'
 import { generateCodec } from './generate-surface.ts'
 import { limiterEvents } from './limiter-events.ts'
 import { reachCounters } from './reach-counters.ts'
@@ -49,7 +57,10 @@ const KEY_MAX_AGE_MS = 30_000
 const HEARTBEAT_MS = 15_000
 /** How long a health check may take. */
 export const CHECK_MS = 3_000
+/** Completions in each process: what was purged or replaced elsewhere is forgotten by and by. */
 const NEAR_CACHE = { maxBytes: 64 * 1024 * 1024, maxAgeMs: 60_000 }
+/** All completions that there are, where there are no tables: `memory:`. */
+const MEMORY_CACHE = { maxBytes: 64 * 1024 * 1024 }
 
 /** Lookups of made-up keys: a first 60 for each network and one a second from then on; twenty a second for all of those. */
 const UNKNOWN_KEYS = {
@@ -61,6 +72,9 @@ interface Stores {
   readonly consumers: ConsumerStore
   readonly counters: CounterStore
   readonly completions: CacheStore
+  readonly generations: GenerationStore
+  /** What has expired where nothing goes by itself. */
+  readonly sweepable: Sweepable | undefined
   close(): void
 }
 
@@ -77,6 +91,8 @@ export interface Gateway {
   readonly generate: Handler
   /** What it can't work without. The cache is not among it: without one, every request is a miss. */
   readonly checks: Readonly<Record<'tables' | 'limits' | 'model', Check['run']>>
+  /** Removes what has expired from the tables, and tells how much that was. */
+  sweep(signal: AbortSignal): Promise<{ readonly completions: number; readonly generations: number }>
   /** Gives back what it holds of limits. To be called when the process ends. */
   close(): Promise<void>
 }
@@ -100,7 +116,14 @@ export function createGateway(settings: Settings): Gateway {
     now,
     wallClock,
   })
-  const cache = completionCache({ store: stores.completions, digest, deadlineMs: settings.cacheDeadlineMs, wallClock })
+  const purges = generations({ store: stores.generations, deadlineMs: settings.cacheDeadlineMs, log: consoleLog })
+  const cache = completionCache({
+    near: nearCache(NEAR_CACHE),
+    far: stores.completions,
+    generations: purges,
+    digest,
+    deadlineMs: settings.cacheDeadlineMs,
+  })
   const connection = connect({ token: azureToken(settings.clientId) })
   const model = upstream({
     connect: connection,
@@ -125,8 +148,8 @@ export function createGateway(settings: Settings): Gateway {
 
   // The order of the rooms is written here and nowhere else: who, how often, what, where to, how often that, seen before,
   // for how much, ask.
-  const through = (name: keyof Policy['routes'], codec: Codec): Handler =>
-    pipeline()
+  const through = (name: keyof Policy['routes'], codec: Codec): Handler => {
+    const handler = pipeline()
       .use(authentication)
       .use(requestLimits)
       .use(parse({ codec, maxBodyBytes, digest, heartbeatMs: HEARTBEAT_MS }))
@@ -135,6 +158,12 @@ export function createGateway(settings: Settings): Gateway {
       .use(cache)
       .use(usageLimits)
       .handle(model)
+    return (request, context) => {
+      // Beside the look at the key, so that the cache doesn't have to wait for it.
+      purges.warm()
+      return handler(request, context)
+    }
+  }
 
   const target = policy.models.get(policy.routes.generate.model)?.target
   return {
@@ -143,6 +172,12 @@ export function createGateway(settings: Settings): Gateway {
       tables: (signal) => stores.consumers.findConsumer('health', signal),
       limits: (signal) => reachCounters(stores.counters, limits, signal),
       model: (signal) => probe(connection, target, { signal, timeoutMs: CHECK_MS }),
+    },
+    async sweep(signal) {
+      const now = wallClock()
+      const completions = await stores.sweepable?.sweep(now, signal)
+      const generations = await stores.generations.sweep(now - GENERATION_LIFE_MS, signal)
+      return { completions: completions?.removed ?? 0, generations: generations.removed }
     },
     async close() {
       await limits.close()
@@ -155,7 +190,13 @@ function openStores({ storage, redis }: Settings): Stores {
   const tables = openStorage(storage)
   if (redis === undefined) return { ...tables, close: () => {} }
   const connection = openRedis(redis)
-  return { ...tables, counters: redisCounterStore({ redis: connection, now }), close: () => connection.close() }
+  return {
+    ...tables,
+    counters: redisCounterStore({ redis: connection, now }),
+    completions: redisCacheStore({ redis: connection, wallClock }),
+    // The tables may still hold what was stored before there was a Redis.
+    close: () => connection.close(),
+  }
 }
 
 function openStorage(location: StorageLocation): Omit<Stores, 'close'> {
@@ -163,13 +204,18 @@ function openStorage(location: StorageLocation): Omit<Stores, 'close'> {
     return {
       consumers: memoryConsumerStore(),
       counters: memoryCounterStore({ wallClock, now }),
-      completions: memoryCacheStore({ maxBytes: NEAR_CACHE.maxBytes }),
+      completions: memoryCacheStore(MEMORY_CACHE),
+      generations: memoryGenerationStore({ wallClock }),
+      sweepable: undefined,
     }
   }
   const open = openTables(location)
+  const completions = tableCacheStore(open)
   return {
     consumers: tableConsumerStore(open),
     counters: tableCounterStore({ open, now }),
-    completions: tieredCacheStore(memoryCacheStore(NEAR_CACHE), tableCacheStore(open), wallClock),
+    completions,
+    generations: tableGenerationStore(open),
+    sweepable: completions,
   }
 }

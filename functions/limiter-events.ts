@@ -1,20 +1,12 @@
 import { describeFault, type LimiterEvents } from '@tollgate/middleware'
+import { consoleLog } from './console-log.ts'
 
-/**
- * What concerns all requests is written once, and to the console, since it is no single invocation's: a store that fails
- * fails each of them.
- */
+/** A store that fails fails each request, so that its failure is told once. */
 export const limiterEvents: Required<LimiterEvents> = {
-  storeFailed(cause) {
-    console.error(JSON.stringify({ event: 'limits store failed', ...describeFault(cause) }))
-  },
-  storeRecovered(failedMs, failures) {
-    console.warn(JSON.stringify({ event: 'limits store recovered', failedMs: Math.round(failedMs), failures }))
-  },
-  rowFailed(subject, cause) {
-    console.error(JSON.stringify({ event: 'limits row failed', subject, ...describeFault(cause) }))
-  },
-  unitsLost(subject, { name, measure }, units) {
-    console.warn(JSON.stringify({ event: 'limits units lost', subject, limit: name, measure, units }))
-  },
+  storeFailed: (cause) => consoleLog('error', 'limits store failed', describeFault(cause)),
+  storeRecovered: (failedMs, failures) =>
+    consoleLog('warn', 'limits store recovered', { failedMs: Math.round(failedMs), failures }),
+  rowFailed: (subject, cause) => consoleLog('error', 'limits row failed', { subject, ...describeFault(cause) }),
+  unitsLost: (subject, { name, measure }, units) =>
+    consoleLog('warn', 'limits units lost', { subject, limit: name, measure, units }),
 }

@@ -11,6 +11,8 @@ export interface Subject {
   readonly load: Omit<Load, 'seconds'>
   /** Its processes, by what each is called in the table. */
   readonly processes: Readonly<Record<string, number>>
+  /** Runs before each round and is not measured; what it returns replaces the same of the load, for that round. */
+  readonly prepare?: () => Promise<Partial<Load>>
 }
 
 export interface Measured {
@@ -67,20 +69,27 @@ function summarize({ name, processes }: Subject, rounds: readonly Round[]): Meas
   }
 }
 
-async function round({ name, load, processes }: Subject, seconds: number): Promise<Round> {
+async function round({ name, load, processes, prepare }: Subject, seconds: number): Promise<Round> {
+  const change = await prepare?.()
   const used = () => Object.entries(processes).map(([process, pid]) => [process, cpuTime(pid) ?? Number.NaN] as const)
   const before = new Map(used())
-  const result = await runLoad({ ...load, seconds })
+  const result = await runLoad(name, { ...load, seconds, ...change })
   const after = used()
-  if (result.wrong > 0) {
-    throw new Error(`${name}: ${result.wrong} of ${result.requests} answers were wrong, first: ${result.firstWrong}`)
-  }
   const cpu = after.map(([process, ms]) => [process, (ms - (before.get(process) ?? Number.NaN)) / result.requests])
   return { ...result, cpu: Object.fromEntries(cpu) }
 }
 
-async function runLoad(load: Load): Promise<LoadResult> {
+/**
+ * One load in a process of its own.
+ *
+ * @throws when an answer was not as expected.
+ */
+export async function runLoad(name: string, load: Load): Promise<LoadResult> {
   const child = spawn(process.execPath, [LOAD], { stdio: ['pipe', 'pipe', 'inherit'] })
   child.stdin.end(JSON.stringify(load))
-  return JSON.parse(await text(child.stdout)) as LoadResult
+  const result = JSON.parse(await text(child.stdout)) as LoadResult
+  if (result.wrong > 0) {
+    throw new Error(`${name}: ${result.wrong} of ${result.requests} answers were wrong, first: ${result.firstWrong}`)
+  }
+  return result
 }

@@ -11,11 +11,15 @@ export interface Load {
   readonly method: string
   /** For each connection in turn; as many connections as these. */
   readonly headers: readonly Readonly<Record<string, string>>[]
-  /** `{n}` stands for a number that no other request has. */
+  /** `{n}` stands for what no other request has, of this load or of another with another name. */
   readonly body: string
+  /** What `{n}` begins with; the same requests again for the same name. Default: no other load's. */
+  readonly name?: string
   /** What each answer's header must hold, besides its status being 200. */
   readonly expect?: { readonly header: string; readonly holds: string }
   readonly seconds: number
+  /** How many requests each connection sends at most, however much time is left. Default: as many as it can. */
+  readonly each?: number
 }
 
 export interface LoadResult {
@@ -32,14 +36,12 @@ export interface LoadResult {
 const load = JSON.parse(await text(process.stdin)) as Load
 const agent = new Agent({ keepAlive: true, maxSockets: load.headers.length })
 const latencies: number[] = []
-const run = `${process.pid}-${Date.now()}`
-let sent = 0
+const { name = `${process.pid}-${Date.now()}`, each = Number.POSITIVE_INFINITY } = load
 let wrong = 0
 let firstWrong: string | undefined
 
-function ask(headers: Readonly<Record<string, string>>): Promise<string | undefined> {
-  sent += 1
-  const body = load.body.replace('{n}', `${run}-${sent}`)
+function ask(headers: Readonly<Record<string, string>>, n: string): Promise<string | undefined> {
+  const body = load.body.replace('{n}', n)
   return new Promise((resolve, reject) => {
     const asked = request(
       load.url,
@@ -58,10 +60,10 @@ function ask(headers: Readonly<Record<string, string>>): Promise<string | undefi
   })
 }
 
-async function connection(headers: Readonly<Record<string, string>>, until: number): Promise<void> {
-  while (performance.now() < until) {
+async function connection(headers: Readonly<Record<string, string>>, index: number, until: number): Promise<void> {
+  for (let sent = 0; sent < each && performance.now() < until; sent += 1) {
     const started = performance.now()
-    const fault = await ask(headers).catch((error: Error) => error.message)
+    const fault = await ask(headers, `${name}-${index}-${sent}`).catch((error: Error) => error.message)
     latencies.push(performance.now() - started)
     if (fault === undefined) continue
     wrong += 1
@@ -70,7 +72,7 @@ async function connection(headers: Readonly<Record<string, string>>, until: numb
 }
 
 const started = performance.now()
-await Promise.all(load.headers.map((headers) => connection(headers, started + load.seconds * 1000)))
+await Promise.all(load.headers.map((headers, index) => connection(headers, index, started + load.seconds * 1000)))
 const seconds = (performance.now() - started) / 1000
 const sorted = Float64Array.from(latencies).sort()
 const result: LoadResult = {

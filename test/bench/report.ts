@@ -18,7 +18,7 @@ export function ratio(value: number | undefined, by: number | undefined): string
   return value === undefined || by === undefined ? 'not told' : (value / by).toFixed(1)
 }
 
-const withSpread = ({ median, least, most }: Spread) => `${num(median)} (${num(least)}–${num(most)})`
+export const withSpread = ({ median, least, most }: Spread) => `${num(median)} (${num(least)}–${num(most)})`
 
 /** A bench's section of the page: how it was measured, on what, the table, and what it says. */
 export function section(
@@ -36,15 +36,12 @@ export function section(
     withSpread(p99),
     ...processes.map((process) => (cpu[process] === undefined ? '' : withSpread(cpu[process]))),
   ])
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
   return [
     `## ${title}`,
     '',
     `![${measured.map(({ name, cpu }) => `${name}: ${num(cpu.gateway?.median)} ms`).join('; ')} of processor time a request.](${chart})`,
     '',
-    line(head),
-    line(head.map(() => '---')),
-    ...rows.map(line),
+    ...table(head, rows),
     '',
     `The median of ${rounds} rounds, in parentheses the least and the most. A round is ${seconds} s of each row in turn, after a warm-up of ${warmUpSeconds} s each. Processor time is the operating system's count for the process.`,
     '',
@@ -54,6 +51,12 @@ export function section(
     '',
     `Measured on ${machine()}.`,
   ].join('\n')
+}
+
+/** A table's lines. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)]
 }
 
 export function page(sections: readonly string[]): string {

@@ -41,10 +41,10 @@ beforeEach(async () => {
   key = await newKey(open, unique('stream'), 'ample')
 })
 
-const post = (body: object = {}) =>
+const post = (body: object = {}, headers: Record<string, string> = {}) =>
   fetch(`${host.url}/api/generate`, {
     method: 'POST',
-    headers: { 'x-api-key': key },
+    headers: { 'x-api-key': key, ...headers },
     body: JSON.stringify({ prompt: 'Why?', stream: true, ...body }),
   })
 
@@ -97,21 +97,26 @@ describe('a streamed completion', () => {
     upstream.reply = streaming(['a'])
     await (await post({ max_tokens: 5 })).text()
     upstream.reply = answering()
-    await (await post({ max_tokens: 5, stream: false })).text()
+    await (await post({ max_tokens: 5, stream: false }, { 'cache-control': 'no-cache' })).text()
     const [streamed, plain] = upstream.calls.map(({ body }) => body)
     expect(streamed).toEqual({ ...plain, stream: true, stream_options: { include_usage: true } })
   })
 
-  test('bypasses the cache, and says so; passes the limits like any other', async () => {
-    upstream.reply = streaming(['a'])
-    for (let i = 0; i < 2; i += 1) {
-      const response = await post()
-      await response.text()
-      expect(response.headers.get('cache-status')).toBe('tollgate; fwd=bypass; detail=stream')
-      expect(response.headers.get('ratelimit')).toMatch(/r=\d+/)
-      expect(response.headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
+  test('is stored when it is whole, and sent again; passes the limits like any other', async () => {
+    upstream.reply = streaming(['a', 'b'])
+    const [first, second, plain] = [await post(), await post(), await post({ stream: false })]
+    expect(first.headers.get('cache-status')).toBe('tollgate; fwd=miss')
+    expect(await eventsOf(first)).toEqual({ events: [piece('a'), piece('b'), last], broke: false })
+    expect(await plain.json()).toMatchObject({ data: { completion: 'ab' }, status: 'success' })
+    for (const response of [second, await post()]) {
+      expect(response.headers.get('cache-status')).toMatch(/^tollgate; (?:hit; ttl=\d+|fwd=miss; collapsed)$/)
+      expect((await eventsOf(response)).events).toEqual([piece('a'), piece('b'), last])
     }
-    expect(upstream.calls).toHaveLength(2)
+    for (const { headers } of [first, second]) {
+      expect(headers.get('ratelimit')).toMatch(/r=\d+/)
+      expect(headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
+    }
+    expect(upstream.calls).toHaveLength(1)
   })
 
   test('is not told apart by where the network cuts it', async () => {

@@ -422,7 +422,7 @@ describe('the completion cache', () => {
     const hit = await post({ prompt: 'Why?' })
     expect(miss.headers.get('cache-status')).toBe('tollgate; fwd=miss; stored')
     expect(miss.headers.has('age')).toBe(false)
-    expect(hit.headers.get('cache-status')).toMatch(/^tollgate; hit; ttl=3(?:600|59\d)$/)
+    expect(hit.headers.get('cache-status')).toMatch(/^tollgate; hit; ttl=3[2-9]\d\d$/)
     expect(Number(hit.headers.get('age'))).toBeLessThan(10)
     expect(hit.body).toEqual(miss.body)
     expect(upstream.calls).toHaveLength(1)

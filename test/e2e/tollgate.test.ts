@@ -3,9 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { tableGenerationStore } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
 import { BARE_HOST, cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
+import { openAccount } from '../support/tables.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 /* The `tollgate` command and the gateway, over the same tables. */
@@ -163,6 +165,41 @@ describe('tollgate consumers', () => {
     [['show', 'a/b'], '<consumer>: 1 to 128 letters'],
   ])('%j is refused with what to correct', async (args, message) => {
     const { code, err, out } = await tollgate('consumers', ...args)
+    expect([code, out]).toEqual([1, ''])
+    expect(err).toContain(message)
+  })
+})
+
+describe('tollgate cache', () => {
+  test('purges what is stored for one consumer, and for one plan', async () => {
+    const consumer = unique('frank')
+    await create(consumer)
+    expect(await tollgate('cache', 'purge', '--consumer', consumer)).toEqual({
+      code: 0,
+      out: `Purged: what is stored for consumer '${consumer}' alone. Every instance goes by it within 5 seconds.`,
+      err: '',
+    })
+    expect((await tollgate('cache', 'purge', '--plan', 'pro')).out).toMatch(/^Purged: .* plan 'pro'/)
+    const purged = await tableGenerationStore(openAccount(inject('azurite'))).list(new AbortController().signal)
+    expect([...purged.keys()]).toEqual(expect.arrayContaining([`consumer:${consumer}`, 'plan:pro']))
+  })
+
+  test('says that nobody has that name, and purges all the same', async () => {
+    const nobody = unique('nobody')
+    const { code, out } = await tollgate('cache', 'purge', '--consumer', nobody)
+    expect([code, out]).toEqual([0, expect.stringContaining(`there is no consumer '${nobody}'`)])
+  })
+
+  test.each([
+    [[], 'Say what to purge: --consumer, --plan, --route or --all.'],
+    [['--all', '--plan', 'pro'], '--plan and --all exclude each other.'],
+    [['--consumer', 'a/b'], '--consumer: 1 to 128 letters'],
+    [['--consumer', ''], '--consumer: 1 to 128 letters'],
+    [['--plan', 'gold'], "--plan: the policy has no plan 'gold'. It has: free, pro."],
+    [['--route', 'chat'], "--route: there is no route 'chat'. There are: generate."],
+    [['--route', 'toString'], "--route: there is no route 'toString'."],
+  ])('purge %j is refused with what to correct', async (args, message) => {
+    const { code, err, out } = await tollgate('cache', 'purge', ...args)
     expect([code, out]).toEqual([1, ''])
     expect(err).toContain(message)
   })

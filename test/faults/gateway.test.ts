@@ -109,7 +109,7 @@ describe('when the storage fails', () => {
     proxy.forget()
     const prompt = unique('Why?')
     await ask(prompt)
-    expect(proxy.counts()).toEqual({ 'get tollgatecache': 1, 'replace tollgatecache': 1 })
+    expect(proxy.counts()).toEqual({ 'get tollgatecache': 1, 'insert tollgatecache': 1 })
     proxy.forget()
     expect((await ask(prompt)).headers.get('cache-status')).toContain('hit')
     expect(proxy.counts()).toEqual({})

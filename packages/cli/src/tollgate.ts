@@ -2,6 +2,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { applyLocalSettings } from '@tollgate/local-host'
 import { Command } from 'commander'
+import { purgeCache } from './cache.ts'
 import { listConsumers, setConsumer, showConsumer } from './consumers.ts'
 import { createKey, expireKey, listKeys, revokeKey, setKeyDisabled } from './keys.ts'
 
@@ -71,6 +72,19 @@ consumers
   .option('--disable', 'refuse all its keys')
   .option('--enable', 'let them in again')
   .action((id, options) => print(setConsumer(id, options, place)))
+
+const cache = program.command('cache').description('Completions that are stored to answer again')
+cache
+  .command('purge')
+  .description(
+    "Serve nothing more of what is stored by now, of one kind. --consumer means that consumer's own completions: " +
+      'those that a route shares by plan or with everybody go by --plan, --route or --all.',
+  )
+  .option('--consumer <id>', 'stored for this consumer alone')
+  .option('--plan <plan>', 'shared by the consumers of this plan')
+  .option('--route <route>', "of this route, such as generate, whoever's they are")
+  .option('--all', 'everything')
+  .action((options) => print(purgeCache(options, place)))
 
 try {
   applyLocalSettings(ROOT, process.env)

@@ -15,7 +15,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   auth: ['pipeline', 'policy', 'completion', 'storage'],
   limits: ['pipeline', 'policy', 'completion', 'storage'],
   cache: ['pipeline', 'policy', 'completion', 'storage'],
-  upstream: ['pipeline', 'policy', 'completion'],
+  transform: ['pipeline', 'policy', 'completion'],
+  upstream: ['pipeline', 'policy', 'completion', 'transform'],
 }
 
 /** Packages that only some files may import. */

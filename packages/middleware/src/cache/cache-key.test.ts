@@ -1,95 +1,36 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
-import { type ChatBody, digestWith } from '../completion/index.ts'
+import { expect, test } from 'vitest'
+import { digestWith } from '../completion/index.ts'
 import { cacheKey, type KeyParts } from './cache-key.ts'
+import { scopeOf } from './scope.ts'
 
-const digest = digestWith(undefined)
-const key = (parts: KeyParts) => cacheKey(parts, digest)
+const plain = digestWith(undefined)
+const parts = fc.record({ scope: fc.string(), generation: fc.string(), question: fc.string() })
 
-const text = fc.string({ unit: 'grapheme', maxLength: 20 })
-const message = fc.record({ role: fc.constantFrom('system', 'user', 'assistant'), content: text })
-const body = fc.record(
-  {
-    model: text,
-    messages: fc.array(message, { minLength: 1, maxLength: 4 }),
-    temperature: fc.double({ min: 0, max: 2, noNaN: true }),
-    max_tokens: fc.integer({ min: 1, max: 9_999 }),
-    a_field_of_next_year: fc.jsonValue(),
-  },
-  { requiredKeys: ['model', 'messages'] },
-) as fc.Arbitrary<ChatBody>
-const parts = fc.record({ scope: text, route: text, target: text, body })
-
-const WITHOUT_EFFECT = {
-  stream: true,
-  stream_options: { include_usage: true },
-  user: 'u',
-  safety_identifier: 's',
-  metadata: { a: 'b' },
-  store: true,
-  service_tier: 'flex',
-  prompt_cache_key: 'k',
-}
-
-function shuffled(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(shuffled)
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(
-    Object.entries(value)
-      .reverse()
-      .map(([name, inner]) => [name, shuffled(inner)]),
+test('a key is another for any other consumer, generation or question', () => {
+  fc.assert(
+    fc.property(parts, parts, (a, b) => {
+      const same = a.scope === b.scope && a.generation === b.generation && a.question === b.question
+      expect(cacheKey(a, plain) === cacheKey(b, plain)).toBe(same)
+    }),
   )
-}
+  expect(cacheKey({ scope: 'a', generation: 'bc', question: '' }, plain)).not.toBe(
+    cacheKey({ scope: 'ab', generation: 'c', question: '' }, plain),
+  )
+})
 
-describe('a cache key', () => {
-  test('is the same for the same question, whatever the order of its fields', () => {
-    fc.assert(
-      fc.property(parts, (p) => {
-        expect(key({ ...p, body: shuffled(p.body) as ChatBody })).toBe(key(p))
-      }),
-    )
-  })
+test('a key can’t be had without the secret', () => {
+  const asked: KeyParts = { scope: 'consumer:alice', generation: '', question: 'q' }
+  expect(new Set([plain, digestWith('one'), digestWith('two')].map((digest) => cacheKey(asked, digest))).size).toBe(3)
+})
 
-  test('is the same whatever the fields say that don’t change the answer', () => {
-    fc.assert(
-      fc.property(parts, (p) => {
-        expect(key({ ...p, body: { ...p.body, ...WITHOUT_EFFECT } })).toBe(key(p))
-      }),
-    )
-  })
-
-  test('is another for any other question, of any other consumer, route or target', () => {
-    fc.assert(
-      fc.property(parts, parts, (a, b) => {
-        const same = JSON.stringify(shuffled(a)) === JSON.stringify(shuffled(b))
-        expect(key(a) === key(b)).toBe(same)
-      }),
-    )
-  })
-
-  test('changes with every field of the body, those of next year too', () => {
-    fc.assert(
-      fc.property(parts, text, fc.jsonValue(), (p, field, value) => {
-        fc.pre(!(field in p.body) && !(field in WITHOUT_EFFECT) && field !== '__proto__')
-        expect(key({ ...p, body: { ...p.body, [field]: value } as ChatBody })).not.toBe(key(p))
-      }),
-    )
-  })
-
-  test('has no seam: what ends one part can’t begin the next', () => {
-    const bodyOf = { model: 'm', messages: [] }
-    expect(key({ scope: 'a', route: 'bc', target: '', body: bodyOf })).not.toBe(
-      key({ scope: 'ab', route: 'c', target: '', body: bodyOf }),
-    )
-  })
-
-  test('can’t be had without the secret', () => {
-    const p: KeyParts = { scope: 'alice', route: 'generate', target: 't', body: { model: 'm', messages: [] } }
-    expect(new Set([key(p), cacheKey(p, digestWith('one')), cacheKey(p, digestWith('two'))]).size).toBe(3)
-  })
-
-  test('is refused to text that is no Unicode', () => {
-    const broken: ChatBody = { model: 'm', messages: [{ role: 'user', content: '\ud800' }] }
-    expect(() => key({ scope: 's', route: 'r', target: 't', body: broken })).toThrow()
-  })
+test('no scope is another’s, whatever consumers and plans are called', () => {
+  const scopes = [
+    scopeOf({ scope: 'consumer' }, { id: 'pro', plan: 'x' }),
+    scopeOf({ scope: 'plan' }, { id: 'x', plan: 'pro' }),
+    scopeOf({ scope: 'shared' }, { id: 'shared', plan: 'shared' }),
+    scopeOf({ scope: 'consumer' }, { id: 'shared', plan: 'shared' }),
+    scopeOf({ scope: 'plan' }, { id: 'shared', plan: 'shared' }),
+  ]
+  expect(new Set(scopes).size).toBe(scopes.length)
 })

@@ -1,153 +1,390 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { baseContext, request } from '../../../../test/support/room.ts'
-import { digestWith } from '../completion/index.ts'
-import { pipeline, type RequestRecord } from '../pipeline/index.ts'
-import { type Cacheable, type CacheStore, completionCache, memoryCacheStore } from './index.ts'
+import {
+  ALWAYS_KNOWN,
+  type Asking,
+  type CacheRoomOptions,
+  cacheRoom,
+  completionOf,
+  HOUR,
+  memoryFar,
+  RULE,
+  START,
+  streamOf,
+  textIn,
+} from '../../../../test/support/cache-room.ts'
+import type { CacheStore } from './store.ts'
 
-const TTL = 3_600_000
-const START = 1_790_000_000_000
 let time: number
-let asked: number
-let events: string[]
 beforeEach(() => {
   time = START
-  asked = 0
-  events = []
 })
+const room = (options: CacheRoomOptions = {}) => cacheRoom({ wallClock: () => time, ...options })
 
-const answer = (reason = 'stop') =>
-  JSON.stringify({ choices: [{ message: { content: `answer ${asked}` }, finish_reason: reason }], reasoning: 'kept' })
-
-function gate(store: CacheStore, respond: (record: RequestRecord) => Response = () => new Response(answer())) {
-  const handler = pipeline<Cacheable>()
-    .use(completionCache({ store, digest: digestWith(undefined), deadlineMs: 40, wallClock: () => time }))
-    .handle((_request, { record }) => {
-      asked += 1
-      return respond(record)
-    })
-  return async (change: Partial<Cacheable['routed']> = {}, consumer = 'alice') => {
-    const base = baseContext({ log: (_level, event) => events.push(event) })
-    const routed: Cacheable['routed'] = {
-      route: 'generate',
-      target: { identity: 't' },
-      cache: { ttlMs: TTL, sampled: true },
-      body: { model: 'm', messages: [{ role: 'user', content: 'Why?' }], temperature: 0.7 },
-      ...change,
-    }
-    const response = await handler(request, { ...base, consumer: { id: consumer }, routed })
-    return {
-      text: await response.text(),
-      status: response.headers.get('cache-status'),
-      age: response.headers.get('age'),
-      record: base.record,
-    }
-  }
+/** The answer's text and how the cache says that it came, once it is read to its end. */
+async function read(asked: ReturnType<ReturnType<typeof room>['ask']>) {
+  const { status, text, record, response } = await asked
+  return { status, text: await text(), record, code: response.status, age: response.headers.get('age') }
 }
-const memory = () => memoryCacheStore({ maxBytes: 1_000_000 })
 
 describe('the completion cache', () => {
   test('serves an entry, byte for byte, until its time is up', async () => {
-    const ask = gate(memory())
-    const first = await ask()
+    const { ask, asked } = room()
+    const first = await read(ask())
+    expect(first.status).toBe('tollgate; fwd=miss; stored')
     time += 61_500
-    expect(await ask()).toMatchObject({
-      text: first.text,
-      status: 'tollgate; hit; ttl=3538',
-      age: '61',
-      record: { cache: 'hit' },
-    })
-    time = START + TTL - 1
-    expect((await ask()).status).toBe('tollgate; hit; ttl=0')
-    time = START + TTL
-    expect((await ask()).status).toBe('tollgate; fwd=miss; stored')
-    expect(asked).toBe(2)
+    expect(await read(ask())).toMatchObject({ text: first.text, status: 'tollgate; hit; ttl=3538', age: '61' })
+    time = START + HOUR - 1
+    expect((await read(ask())).status).toBe('tollgate; hit; ttl=0')
+    time = START + HOUR
+    expect((await read(ask())).status).toBe('tollgate; fwd=miss; stored')
+    expect(asked()).toBe(2)
+  })
+
+  test('lets lifetimes differ by a tenth, so that what came together doesn’t expire together', async () => {
+    for (const [random, lifeMs] of [
+      [0, 0.9 * HOUR],
+      [1, 1.1 * HOUR],
+    ] as const) {
+      time = START
+      const { ask } = room({ random: () => random })
+      await read(ask())
+      time = START + lifeMs - 1
+      expect((await read(ask())).status).toContain('hit')
+      time = START + lifeMs
+      expect((await read(ask())).status).toContain('fwd=miss')
+    }
   })
 
   test('keeps to a shorter time as soon as the route says so', async () => {
-    const ask = gate(memory())
-    await ask()
+    const { ask } = room()
+    await read(ask())
     time += 10_000
-    expect((await ask({ cache: { ttlMs: 11_000, sampled: true } })).status).toBe('tollgate; hit; ttl=1')
-    expect((await ask({ cache: { ttlMs: 10_000, sampled: true } })).status).toBe('tollgate; fwd=miss; stored')
+    const rule = (ttlMs: number) => ({ routed: { cache: { ...RULE, ttlMs } } })
+    expect((await read(ask(rule(10_000)))).status).toBe('tollgate; hit; ttl=1')
+    expect((await read(ask(rule(9_000)))).status).toBe('tollgate; fwd=miss; stored')
   })
 
-  test('is the consumer’s alone', async () => {
-    const ask = gate(memory())
-    await ask({}, 'alice')
-    expect((await ask({}, 'bob')).status).toContain('fwd=miss')
+  test('tells what each hit spared: tokens, and their price of today', async () => {
+    const { ask } = room()
+    expect((await read(ask())).record.spared).toBeUndefined()
+    expect((await read(ask())).record).toMatchObject({
+      cache: 'hit',
+      spared: { input: 11, cachedInput: 0, output: 7 },
+      sparedNanoUsd: 25_000,
+    })
   })
 
-  test('tells targets apart that may answer differently', async () => {
-    const ask = gate(memory())
-    await ask()
-    expect((await ask({ target: { identity: 'other' } })).status).toContain('fwd=miss')
+  test.each<[string, Asking, Asking, 'hit' | 'fwd=miss']>([
+    ['is the consumer’s alone', { consumer: 'alice' }, { consumer: 'bob' }, 'fwd=miss'],
+    ['is no other consumer’s of the same plan', { plan: 'pro' }, { consumer: 'bob', plan: 'pro' }, 'fwd=miss'],
+    [
+      'is the plan’s where the route says so',
+      { routed: { cache: { ...RULE, scope: 'plan' } } },
+      { consumer: 'bob', routed: { cache: { ...RULE, scope: 'plan' } } },
+      'hit',
+    ],
+    [
+      'is not another plan’s then',
+      { routed: { cache: { ...RULE, scope: 'plan' } } },
+      { consumer: 'bob', plan: 'pro', routed: { cache: { ...RULE, scope: 'plan' } } },
+      'fwd=miss',
+    ],
+    [
+      'is everybody’s where the route says so',
+      { routed: { cache: { ...RULE, scope: 'shared' } } },
+      { consumer: 'bob', plan: 'pro', routed: { cache: { ...RULE, scope: 'shared' } } },
+      'hit',
+    ],
+    ['tells targets apart that may answer differently', {}, { routed: { target: { identity: 'u' } } }, 'fwd=miss'],
+    ['tells apart what was done to a prompt', {}, { routed: { transforms: 'eol.2' } }, 'fwd=miss'],
+  ])('%s', async (_what, first, second, status) => {
+    const { ask } = room()
+    await read(ask(first))
+    expect((await read(ask(second))).status).toContain(status)
   })
 
   test('is passed by where the route says so, or the answer is sampled and that is not wanted', async () => {
-    const ask = gate(memory())
-    expect((await ask({ cache: undefined })).status).toBe('tollgate; fwd=bypass; detail=off')
-    const strict = { cache: { ttlMs: TTL, sampled: false } }
-    expect((await ask(strict)).status).toBe('tollgate; fwd=bypass; detail=sampled')
-    const exact = { ...strict, body: { model: 'm', messages: [], temperature: 0 } }
-    expect((await ask(exact)).status).toBe('tollgate; fwd=miss; stored')
-    expect((await ask(exact)).status).toContain('hit')
+    const { ask } = room()
+    expect((await read(ask({ routed: { cache: undefined } }))).status).toBe('tollgate; fwd=bypass; detail=off')
+    const cache = { ...RULE, sampled: false }
+    expect((await read(ask({ routed: { cache } }))).status).toBe('tollgate; fwd=bypass; detail=sampled')
+    const exact = { routed: { cache, body: { model: 'm', messages: [], temperature: 0 } } }
+    expect((await read(ask(exact))).status).toBe('tollgate; fwd=miss; stored')
+    expect((await read(ask(exact))).status).toContain('hit')
   })
 
   test('is passed by when the body has no canonical form', async () => {
-    const body = { model: 'm', messages: [{ role: 'user', content: '\ud800' }] }
-    expect((await gate(memory())({ body })).status).toBe('tollgate; fwd=bypass; detail=no-key')
+    const { ask } = room()
+    expect((await read(ask({ prompt: '\ud800' }))).status).toBe('tollgate; fwd=bypass; detail=no-key')
+  })
+
+  test('forgets all that is of another generation', async () => {
+    let generation = ''
+    const { ask } = room({ generations: { ...ALWAYS_KNOWN, tag: () => generation } })
+    await read(ask())
+    expect((await read(ask())).status).toContain('hit')
+    generation = 'purged'
+    expect((await read(ask())).status).toBe('tollgate; fwd=miss; stored')
+    expect((await read(ask())).status).toContain('hit')
+  })
+
+  test('serves nothing and stores nothing while nobody can tell what was purged', async () => {
+    let known = true
+    const { ask, asked } = room({ generations: { ...ALWAYS_KNOWN, tag: () => (known ? '' : undefined) } })
+    await read(ask())
+    known = false
+    expect((await read(ask())).status).toBe('tollgate; fwd=miss')
+    expect((await read(ask())).status).toBe('tollgate; fwd=miss')
+    // Calls are shared nevertheless: a store's outage is when the model can bear a stampede least.
+    const both = await Promise.all([read(ask()), read(ask())])
+    expect(both.map(({ status }) => status)).toEqual(['tollgate; fwd=miss', 'tollgate; fwd=miss; collapsed'])
+    expect(asked()).toBe(4)
+  })
+})
+
+describe('only what is whole is stored', () => {
+  test.each<[string, CacheRoomOptions['model']]>([
+    ['an error that looks like an answer', () => new Response(completionOf('x').body, { status: 500 })],
+    ['a refusal that looks like an answer', () => new Response(completionOf('x').body, { status: 429 })],
+    ['an error', () => new Response('{"error":"no"}', { status: 502 })],
+    ['a 200 that holds an error', () => new Response('{"error":{"message":"no"}}')],
+    ['a 200 that holds an error beside its choices', () => completionOf('x', 'stop', { error: { message: 'no' } })],
+    ['a 200 that is no JSON', () => new Response('<html>')],
+    ['an answer without choices', () => new Response('{"choices":[]}')],
+    ['an answer without an end', () => completionOf('x', null)],
+    ['a filtered answer', () => completionOf('x', 'content_filter')],
+    ['a tool call', () => completionOf('x', 'tool_calls')],
+    ['a tool call that says stop', () => toolCall('stop')],
+    [
+      'an answer that was allowed less than was asked for',
+      ({ record }) => {
+        record.clamped = true
+        return completionOf('x', 'length')
+      },
+    ],
+    ['a filtered stream', () => streamOf(['x'], { finish: 'content_filter' })],
+    ['a stream that calls a tool', () => streamOf(['x'], { finish: 'tool_calls' })],
+    ['a stream that was cut', () => cut(streamOf(['one', 'two', 'three']), 2)],
+    ['a stream that broke', () => streamOf(['x'], { before: () => Promise.reject(new Error('broken')) })],
+    [
+      'a stream that was allowed less than was asked for',
+      ({ record }) => {
+        record.clamped = true
+        return streamOf(['x'], { finish: 'length' })
+      },
+    ],
+    ['a stream with an error event', () => sse('data: {"error":{"code":"server_error"}}\n\n')],
+  ])('never %s', async (_what, model) => {
+    const { ask, asked } = room({ ...(model === undefined ? {} : { model }) })
+    for (const _ of [1, 2]) {
+      const { status, text } = await ask()
+      expect(status).toBe('tollgate; fwd=miss')
+      await text().catch(() => {})
+    }
+    expect(asked()).toBe(2)
+  })
+
+  test('an answer that ended at its length', async () => {
+    const { ask } = room({ model: () => completionOf('x', 'length') })
+    expect((await read(ask())).status).toBe('tollgate; fwd=miss; stored')
+  })
+
+  test('tool calls where the route says so', async () => {
+    const { ask } = room({ model: () => toolCall('tool_calls') })
+    const rule = { routed: { cache: { ...RULE, tools: true } } }
+    const first = await read(ask(rule))
+    expect(first.status).toBe('tollgate; fwd=miss; stored')
+    expect((await read(ask(rule))).text).toBe(first.text)
+  })
+
+  function toolCall(finish: string): Response {
+    const message = { role: 'assistant', tool_calls: [{ id: 'c', type: 'function', function: { name: 'f' } }] }
+    return completionOf('', finish, { choices: [{ index: 0, message, finish_reason: finish }] })
+  }
+
+  function cut(response: Response, events: number): Response {
+    let sent = 0
+    const some = new TransformStream<Uint8Array, Uint8Array>({
+      transform(chunk, controller) {
+        sent += 1
+        if (sent <= events) controller.enqueue(chunk)
+        else controller.terminate()
+      },
+    })
+    return new Response(response.body?.pipeThrough(some) ?? null, { headers: response.headers })
+  }
+
+  function sse(text: string): Response {
+    return new Response(text, { headers: { 'content-type': 'text/event-stream' } })
+  }
+})
+
+describe('plain and streamed requests answer each other', () => {
+  test('a stored stream is served again byte for byte, and whole to who wants it so', async () => {
+    const { ask, asked } = room({ model: () => streamOf(['The ', 'sky ', 'is blue.']) })
+    const first = await read(ask({ stream: true }))
+    expect(first.status).toBe('tollgate; fwd=miss')
+    const again = await read(ask({ stream: true }))
+    expect([again.status, again.text]).toEqual([expect.stringContaining('hit'), first.text])
+    const whole = await read(ask())
+    expect(whole.status).toContain('hit')
+    expect(JSON.parse(whole.text)).toMatchObject({
+      object: 'chat.completion',
+      choices: [{ message: { role: 'assistant', content: 'The sky is blue.' }, finish_reason: 'stop' }],
+      usage: { prompt_tokens: 11, completion_tokens: 7 },
+    })
+    expect(whole.record).toMatchObject({ cache: 'hit', spared: { input: 11, cachedInput: 0, output: 7 } })
+    expect(asked()).toBe(1)
+  })
+
+  test('a stored answer is streamed in pieces, and nothing of it is lost', async () => {
+    const text = 'Because of the way in which light is scattered by the air above us.'
+    const { ask, asked } = room({ model: () => completionOf(text) })
+    const whole = await read(ask())
+    const streamed = await read(ask({ stream: true }))
+    expect(streamed.status).toContain('hit')
+    expect(textIn(streamed.text)).toBe(text)
+    expect(streamed.text.split('\n\n').length).toBeGreaterThan(4)
+    expect(streamed.text).toContain('"field_of_next_year":"kept"')
+    expect(streamed.text).toMatch(/data: \[DONE\]\n\n$/)
+    expect((await read(ask())).text).toBe(whole.text)
+    expect(asked()).toBe(1)
+  })
+
+  test('nothing of a stream is stored when its reader leaves half-way', async () => {
+    const { ask, asked } = room({ model: () => streamOf(['one', 'two', 'three']) })
+    const reader = (await ask({ stream: true })).response.body?.getReader()
+    await reader?.read()
+    await reader?.cancel()
+    expect((await read(ask({ stream: true }))).status).toBe('tollgate; fwd=miss')
+    expect(asked()).toBe(2)
+  })
+})
+
+describe('a request’s Cache-Control', () => {
+  const control = (value: string) => ({ headers: { 'cache-control': value } })
+
+  test('no-cache asks the model, and stores what it says', async () => {
+    let count = 0
+    const { ask } = room({ model: () => completionOf(`answer ${++count}`) })
+    await read(ask())
+    expect(await read(ask(control('no-cache')))).toMatchObject({
+      status: 'tollgate; fwd=request; stored',
+      text: expect.stringContaining('answer 2'),
+    })
+    expect(await read(ask())).toMatchObject({
+      status: expect.stringContaining('hit'),
+      text: expect.stringContaining('answer 2'),
+    })
+  })
+
+  test('no-store keeps nothing, and is served what is there', async () => {
+    const { ask, asked } = room()
+    expect((await read(ask(control('no-store')))).status).toBe('tollgate; fwd=miss')
+    expect((await read(ask(control('no-store')))).status).toBe('tollgate; fwd=miss')
+    await read(ask())
+    expect((await read(ask(control('No-Store')))).status).toContain('hit')
+    expect(asked()).toBe(3)
+  })
+
+  test('max-age takes nothing older', async () => {
+    const { ask } = room()
+    await read(ask())
+    time += 10_000
+    expect((await read(ask(control('max-age=10')))).status).toContain('hit')
+    time += 1
+    expect((await read(ask(control('max-age=10')))).status).toBe('tollgate; fwd=request; stored')
+    time += 1
+    expect((await read(ask(control('max-age=0')))).status).toContain('fwd=request')
+    expect((await read(ask(control('max-age=soon')))).status).toContain('hit')
+  })
+
+  test('only-if-cached asks nobody', async () => {
+    const { ask, asked } = room()
+    expect(await read(ask(control('only-if-cached')))).toMatchObject({
+      code: 504,
+      status: 'tollgate; detail=only-if-cached',
+      text: '{"error":"not_cached"}',
+    })
+    await read(ask())
+    expect((await read(ask(control('only-if-cached, max-age=60')))).status).toContain('hit')
+    expect(asked()).toBe(1)
+  })
+})
+
+describe('a request that the model turns away for what it is', () => {
+  const refusing = (status: number, code: string) =>
+    room({
+      model: ({ refuse, record }) => {
+        const upstream = { status, code, unspent: true } as const
+        record.upstream = upstream
+        return refuse({ code: 'upstream_failed', status: 502, message: 'no', upstream })
+      },
+    })
+
+  test('is turned away again without asking, but for no other consumer, and not for long', async () => {
+    const { ask, asked } = refusing(400, 'context_length_exceeded')
+    await read(ask())
+    expect(await read(ask())).toMatchObject({
+      code: 502,
+      status: expect.stringMatching(/^tollgate; hit; ttl=4\d; detail=refused$/),
+      record: { cache: 'hit', upstream: { status: 400, code: 'context_length_exceeded' } },
+    })
+    expect(asked()).toBe(1)
+    await read(ask({ consumer: 'bob' }))
+    await read(ask({ headers: { 'cache-control': 'no-cache' } }))
+    expect(asked()).toBe(3)
   })
 
   test.each([
-    ['an error that looks like an answer', () => new Response(answer(), { status: 500 })],
-    ['a refusal that looks like an answer', () => new Response(answer(), { status: 429 })],
-    ['an error', () => new Response('{"error":"no"}', { status: 502 })],
-    ['a 200 that holds an error', () => new Response('{"error":{"message":"no"}}')],
-    ['a 200 that is no JSON', () => new Response('<html>')],
-    ['an answer without choices', () => new Response('{"choices":[]}')],
-    ['a filtered answer', () => new Response(answer('content_filter'))],
-    ['a tool call', () => new Response(answer('tool_calls'))],
-  ])('never stores %s', async (_what, respond) => {
-    const ask = gate(memory(), respond)
-    expect((await ask()).status).toBe('tollgate; fwd=miss')
-    expect((await ask()).status).toBe('tollgate; fwd=miss')
-    expect(asked).toBe(2)
-  })
-
-  test('never stores an answer that was allowed less than was asked for', async () => {
-    const ask = gate(memory(), (record) => {
-      record.clamped = true
-      return new Response(answer('length'))
-    })
-    expect((await ask()).status).toBe('tollgate; fwd=miss')
-    expect((await ask()).status).toBe('tollgate; fwd=miss')
-  })
-
-  test('stores an answer that ended at its length', async () => {
-    expect((await gate(memory(), () => new Response(answer('length')))()).status).toBe('tollgate; fwd=miss; stored')
+    [401, 'invalid_api_key'],
+    [403, 'forbidden'],
+    [429, 'rate_limit_exceeded'],
+    [500, 'server_error'],
+    [400, 'content_filter'],
+  ])('is asked again after %i %s', async (status, code) => {
+    const { ask, asked } = refusing(status, code)
+    await read(ask())
+    await read(ask())
+    expect(asked()).toBe(2)
   })
 })
 
 describe('a cache store that fails', () => {
   const never = () => new Promise<never>(() => {})
   const broken = () => Promise.reject(new Error('down'))
+  const store = (fault: Partial<CacheStore>): CacheStore => ({ ...memoryFar(), ...fault })
 
   test.each([
-    ['hangs on reading', { get: never }, 'cache lookup failed'],
-    ['fails on reading', { get: broken }, 'cache lookup failed'],
-  ])('and %s is a miss', async (_what, fault, event) => {
-    const ask = gate({ ...memory(), ...fault })
-    expect((await ask()).status).toBe('tollgate; fwd=miss; stored')
-    expect(events).toContain(event)
+    ['hangs on reading', { get: never, claim: never }],
+    ['fails on reading', { get: broken, claim: broken }],
+  ])('and %s is a miss', async (_what, fault) => {
+    const { ask, events } = room({ far: store(fault) })
+    expect((await read(ask())).status).toBe('tollgate; fwd=miss; stored')
+    expect(events).toContain('cache lookup failed')
+    expect((await read(ask())).status).toContain('hit')
   })
 
   test.each([
-    ['hangs on writing', { set: never }],
-    ['fails on writing', { set: broken }],
-    ['finds the entry too large', { set: async () => false }],
-  ])('and %s costs the caller nothing', async (_what, fault) => {
-    const { text, status } = await gate({ ...memory(), ...fault })()
-    expect(text).toContain('answer 1')
-    expect(status).toBe('tollgate; fwd=miss')
+    ['hangs on claiming', never],
+    ['fails on claiming', broken],
+  ])('and %s is a miss', async (_what, claim) => {
+    const { ask, events } = room({ far: store({ claim }), model: () => completionOf('x', 'content_filter') })
+    await read(ask())
+    expect((await read(ask())).status).toBe('tollgate; fwd=miss')
+    expect(events).toContain('cache lookup failed')
+  })
+
+  test.each([
+    ['hangs on writing', { set: never }, 'cache write is slow'],
+    ['fails on writing', { set: broken }, 'cache write failed'],
+    ['finds the entry too large', { set: async () => false }, 'completion not stored'],
+  ])('and %s costs the caller nothing', async (_what, fault, event) => {
+    const { ask, events } = room({ far: store(fault) })
+    const { text, status } = await read(ask())
+    expect(text).toContain('answer to Why?')
+    // In this process it is.
+    expect(status).toBe('tollgate; fwd=miss; stored')
+    expect(events).toContain(event)
   })
 })

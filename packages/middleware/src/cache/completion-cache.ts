@@ -1,120 +1,168 @@
-import { type ChatAnswer, type ChatBody, type Digest, parseAnswer } from '../completion/index.ts'
-import { type BaseContext, describeFault, type Middleware, withDeadline } from '../pipeline/index.ts'
+import type { ChatBody, Digest } from '../completion/index.ts'
+import {
+  type BaseContext,
+  type Middleware,
+  type Refusal,
+  type Refuse,
+  systemTime,
+  type Time,
+} from '../pipeline/index.ts'
 import type { CacheRule } from '../policy/index.ts'
+import { asking } from './asking.ts'
+import { board } from './boarding.ts'
 import { cacheKey } from './cache-key.ts'
-import { bypassStatus, hitStatus, missStatus } from './cache-status.ts'
-import type { CacheEntry, CacheStore } from './store.ts'
-
-/** How long a write may go on after the caller was answered, in milliseconds. */
-const WRITE_TIMEOUT_MS = 5_000
+import { bypassStatus, hitStatus, NOT_CACHED_STATUS } from './cache-status.ts'
+import type { CacheEntry } from './entry.ts'
+import { flights } from './flights.ts'
+import { freshUntil } from './freshness.ts'
+import type { Generations } from './generations.ts'
+import { hit } from './hit.ts'
+import { keeper } from './keeper.ts'
+import type { NearCache } from './near-cache.ts'
+import { questionAliases } from './question-aliases.ts'
+import { refusedBefore } from './refused-before.ts'
+import { requestDirectives } from './request-directives.ts'
+import { scopeOf } from './scope.ts'
+import { farSearch } from './search.ts'
+import type { CacheStore } from './store.ts'
+import type { Visit } from './visit.ts'
 
 export interface CompletionCacheOptions {
-  readonly store: CacheStore
+  /** In this process. */
+  readonly near: NearCache
+  /** For all instances. */
+  readonly far: CacheStore
+  readonly generations: Generations
   readonly digest: Digest
   /** A store that takes longer is a miss, in milliseconds. */
   readonly deadlineMs: number
-  /** Milliseconds since 1970. */
-  readonly wallClock: () => number
+  readonly time?: Time
+  /** From 0 to 1: spreads over time what would else happen everywhere at once. */
+  readonly random?: () => number
 }
 
 /** What the rooms before must have settled. */
 export interface Cacheable {
-  readonly consumer: { readonly id: string }
+  readonly consumer: { readonly id: string; readonly plan: string }
+  /** SHA-256 of the body as it came. */
+  readonly bodyDigest: string
   readonly routed: {
     readonly route: string
     readonly cache: CacheRule | undefined
+    /** What was done to the prompt, and in which version. */
+    readonly transforms: string
     readonly body: ChatBody
     readonly target: { readonly identity: string }
   }
 }
 
 /**
- * Answers from the cache, or goes on and stores the answer if it is complete. Scope: the consumer, so that nobody can
- * get, or learn of, another's completions. A store that is slow, down or damaged is a miss, never an error.
+ * Answers from the cache, or from a call for the same question that is under way, or asks and stores what ends whole.
+ * Scope: the consumer, unless the route's rule says otherwise, so that nobody can get, or learn of, another's completions.
+ * A store that is slow, down or damaged is a miss, never an error.
+ *
+ * Plain and streamed requests answer each other. A request's `Cache-Control` may say `no-cache`, `no-store`, `max-age` and
+ * `only-if-cached`; the last is refused with 504 (`not_cached`) where there is nothing.
  */
-export function completionCache(options: CompletionCacheOptions): Middleware<Cacheable> {
-  const { store, digest, deadlineMs, wallClock } = options
+export function completionCache(options: CompletionCacheOptions): Middleware<Cacheable, { readonly refuse: Refuse }> {
+  const { near, far, generations, digest, deadlineMs, time = systemTime, random = Math.random } = options
+  const digestOf = questionAliases()
+  const refusals = refusedBefore(random)
+  const search = farSearch({ store: far, deadlineMs, time, random })
+  const ask = asking({ keep: keeper({ near, far, deadlineMs, time }), refusals, time, random })
+  const departures = flights({ near, search, time })
 
-  return async function completionCache(_request, context, next) {
+  return async function completionCache(request, context, next) {
     const { routed, consumer, record } = context
-    const { cache } = routed
-    const off = whyNot(routed)
-    const key = off === undefined ? keyOf(routed, consumer.id) : undefined
-    if (cache === undefined || key === undefined) {
+    const { cache: rule, body } = routed
+    const question = questionOf(context)
+    if (rule === undefined || 'none' in question) {
       record.cache = 'bypass'
-      return withStatus(await next(), bypassStatus(off ?? 'no-key'))
+      const why = 'none' in question ? question.none : 'off'
+      return withStatus(await next({ refuse: context.refuse }), bypassStatus(why))
     }
-
-    const entry = await lookUp(key, context)
-    const now = wallClock()
-    // The route's rule may have become shorter since the entry was stored.
-    const freshUntil = entry && Math.min(entry.expiresAt, entry.storedAt + cache.ttlMs)
-    if (entry !== undefined && freshUntil !== undefined && now < freshUntil) {
-      record.cache = 'hit'
-      return replay(entry, now, freshUntil)
+    const scope = scopeOf(rule, consumer)
+    const generation = await generations.tag(['all', `route:${routed.route}`, scope])
+    const key = cacheKey({ scope, generation: generation ?? UNKNOWN, question: question.digest }, digest)
+    const { noCache, noStore, onlyIfCached, maxAgeMs } = requestDirectives(request.headers)
+    const visit: Visit = {
+      request,
+      context,
+      next,
+      key,
+      rule,
+      ownKey: `${consumer.id} ${key}`,
+      asStream: body.stream === true,
+      seeks: generation !== undefined,
+      keeps: generation !== undefined && !noStore,
+      forwardedAs: noCache || maxAgeMs !== undefined ? 'request' : 'miss',
     }
-    record.cache = 'miss'
-    const response = await next()
-    if (response.status !== 200) return withStatus(response, missStatus(false))
+    const isWanted = (entry: CacheEntry) => willDo(entry, rule, maxAgeMs)
 
-    const body = new Uint8Array(await response.arrayBuffer())
-    // A clamped answer is not the one that this key stands for.
-    const stored = !record.clamped && isStorable(body) && (await keep(key, body, cache.ttlMs, context))
-    return withStatus(new Response(body, { status: 200, headers: response.headers }), missStatus(stored))
+    const known = noCache ? undefined : near.get(key)
+    if (known !== undefined && isWanted(known)) return hit(known, visit, time)
+    const refused = noCache ? undefined : refusals.find(visit.ownKey)
+    if (refused !== undefined) return refuseAgain(refused.refusal, refused.ttl, context)
+
+    const isPlain = !noCache && !noStore && !onlyIfCached && maxAgeMs === undefined
+    if (isPlain && (rule.tools || !offersTools(body))) return fly(visit)
+
+    const found = noCache || !visit.seeks ? undefined : await search.look(key, context.log)
+    if (found !== undefined && isWanted(found)) {
+      near.set(key, found)
+      return hit(found, visit, time)
+    }
+    if (onlyIfCached) return withStatus(context.refuse(NOT_CACHED), NOT_CACHED_STATUS)
+    return flyAlone(visit)
   }
 
-  function keyOf({ route, target, body }: Cacheable['routed'], scope: string): string | undefined {
-    try {
-      return cacheKey({ scope, route, target: target.identity, body }, digest)
-    } catch {
-      return undefined
+  /** The digest of what is asked, or why the cache is passed by. */
+  function questionOf({ routed, bodyDigest }: Cacheable): { readonly digest: string } | { readonly none: string } {
+    const { cache: rule, route, target, transforms, body } = routed
+    if (rule === undefined) return { none: 'off' }
+    if (!rule.sampled && body.temperature !== 0) return { none: 'sampled' }
+    const question = digestOf({ route, target: target.identity, transforms, body }, bodyDigest)
+    return question === undefined ? { none: 'no-key' } : { digest: question }
+  }
+
+  function willDo(entry: CacheEntry, rule: CacheRule, maxAgeMs: number | undefined): boolean {
+    const now = time.wallClock()
+    return now < freshUntil(entry, rule) && (maxAgeMs === undefined || now - entry.storedAt <= maxAgeMs)
+  }
+
+  async function fly(visit: Visit): Promise<Response> {
+    for (;;) {
+      const boarded = await board(departures.of(visit), visit, ask, time)
+      if (boarded === 'again alone') return flyAlone(visit)
+      if (boarded !== 'over') return boarded
     }
   }
 
-  async function lookUp(key: string, { log }: BaseContext): Promise<CacheEntry | undefined> {
-    try {
-      return await withDeadline(deadlineMs, (signal) => store.get(key, signal))
-    } catch (error) {
-      log('warn', 'cache lookup failed', describeFault(error))
-      return undefined
-    }
-  }
-
-  /** Waits for the write only up to the deadline; a slower one goes on after the caller was answered. */
-  async function keep(key: string, body: Uint8Array, ttlMs: number, { log }: BaseContext): Promise<boolean> {
-    const storedAt = wallClock()
-    const entry = { body, storedAt, expiresAt: storedAt + ttlMs }
-    const written = withDeadline(WRITE_TIMEOUT_MS, (signal) => store.set(key, entry, signal)).catch((error) => {
-      log('warn', 'cache write failed', describeFault(error))
-      return false
-    })
-    return withDeadline(deadlineMs, () => written).catch(() => {
-      log('info', 'cache write is slow')
-      return false
-    })
+  async function flyAlone(visit: Visit): Promise<Response> {
+    const boarded = await board(departures.alone(), visit, ask, time)
+    if (typeof boarded === 'string') throw new Error('A flight of its own was over before it began')
+    return boarded
   }
 }
 
-/** Why a request is not looked up, nor its answer stored. */
-function whyNot({ cache, body }: Cacheable['routed']): string | undefined {
-  if (cache === undefined) return 'off'
-  if (body.stream === true) return 'stream'
-  return !cache.sampled && body.temperature !== 0 ? 'sampled' : undefined
+/** Stands for the generation where it can't be told: such requests share calls, and nothing is stored under it. */
+const UNKNOWN = '?'
+
+/** An answer may then be a call of a tool, which has an effect in the world each time. */
+function offersTools({ tools, functions }: ChatBody): boolean {
+  return tools !== undefined || functions !== undefined
 }
 
-/** Whole answers only: every choice has ended by itself or at its length, and none was filtered or calls a tool. */
-function isStorable(body: Uint8Array): boolean {
-  const answer: ChatAnswer | undefined = parseAnswer(Buffer.from(body).toString('utf8'))
-  return answer?.choices.every(({ finish_reason }) => finish_reason === 'stop' || finish_reason === 'length') ?? false
+function refuseAgain(refusal: Refusal, ttl: number, { record, refuse }: BaseContext): Response {
+  record.cache = 'hit'
+  if (refusal.upstream !== undefined) record.upstream = refusal.upstream
+  return withStatus(refuse(refusal), hitStatus(ttl, 'refused'))
 }
 
-function replay(entry: CacheEntry, now: number, freshUntil: number): Response {
-  const age = Math.max(0, Math.floor((now - entry.storedAt) / 1000))
-  const ttl = Math.floor((freshUntil - now) / 1000)
-  return new Response(Buffer.from(entry.body), {
-    status: 200,
-    headers: { 'content-type': 'application/json', age: String(age), 'cache-status': hitStatus(ttl) },
-  })
+const NOT_CACHED: Refusal = {
+  code: 'not_cached',
+  status: 504,
+  message: "Nothing is cached for this request, and its 'Cache-Control: only-if-cached' asks for nothing else.",
 }
 
 function withStatus(response: Response, status: string): Response {

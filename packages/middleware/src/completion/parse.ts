@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import {
   type BaseContext,
   describeFault,
@@ -22,11 +23,17 @@ export interface ParseOptions {
   readonly heartbeatMs: number
 }
 
+export interface Parsed {
+  readonly completion: CompletionRequest
+  /** SHA-256 of the body as it came. Without a secret in it, so that it must not leave the process. */
+  readonly bodyDigest: string
+}
+
 /**
  * Reads the body, once, and adds the completion request that it holds; on the way back, gives a 200 the route's shape.
  * Refuses with 413 (`request_too_large`) and 400 (`invalid_json`, `invalid_request`).
  */
-export function parse(options: ParseOptions): Middleware<{}, { readonly completion: CompletionRequest }> {
+export function parse(options: ParseOptions): Middleware<{}, Parsed> {
   const { codec, maxBodyBytes, digest, heartbeatMs } = options
 
   return async function parse(request, context, next) {
@@ -38,7 +45,7 @@ export function parse(options: ParseOptions): Middleware<{}, { readonly completi
     if ('code' in completion) return context.refuse(completion)
 
     context.record.promptHash = digest(completion.prompt)
-    const response = await next({ completion })
+    const response = await next({ completion, bodyDigest: hash('sha256', bytes, 'base64url') })
     if (response.status !== 200) return response
     return isEventStream(response) ? stream(response, context) : encode(response, codec)
   }
@@ -57,16 +64,21 @@ export function parse(options: ParseOptions): Middleware<{}, { readonly completi
   }
 }
 
-/** What a stream tells of its usage is noted where no room within has done so, or knows better. */
+/** What a stream tells of its usage is noted where no room within has done so or knows better, and where it was spent. */
 function noting(encoder: EventEncoder, record: RequestRecord): EventEncoder {
   return {
     ...encoder,
     chunk(chunk) {
-      const usage = record.uncertain ? undefined : usageOf(chunk.usage)
+      const usage = record.uncertain || !isOwn(record) ? undefined : usageOf(chunk.usage)
       if (usage !== undefined) noteUsage(record, usage)
       return encoder.chunk(chunk)
     },
   }
+}
+
+/** Whether it was for this request that the model was asked. */
+function isOwn({ cache }: RequestRecord): boolean {
+  return cache !== 'hit' && cache !== 'collapsed'
 }
 
 const INVALID_JSON: Refusal = { code: 'invalid_json', status: 400, message: 'Invalid JSON format' }

@@ -1,8 +1,8 @@
 import type { RefusalCode, UpstreamFailure } from './refusal.ts'
 import type { StreamEnd } from './tap.ts'
 
-/** What became of a request in the completion cache. */
-export type CacheOutcome = 'hit' | 'miss' | 'bypass'
+/** What became of a request in the completion cache. `collapsed`: answered by another's call, which was under way. */
+export type CacheOutcome = 'hit' | 'miss' | 'collapsed' | 'bypass'
 
 /** What a completion took: whole tokens. */
 export interface TokenUsage {
@@ -45,6 +45,12 @@ export interface RequestRecord {
   usage?: TokenUsage
   /** Of that usage, in whole nano-dollars, rounded up; left out where the model has no price. */
   costNanoUsd?: number
+  /** Whole tokens that the route's transforms took out of the prompt, counted by o200k_base, whatever the model counts by. */
+  savedTokens?: number
+  /** What a hit, or another's call, spared: what the model had told of its answer. */
+  spared?: TokenUsage
+  /** Of that, in whole nano-dollars, by today's price; left out where the model has none. */
+  sparedNanoUsd?: number
   /** Nobody knows what the model generated: all that was reserved counts as spent. */
   uncertain?: true
   /** The answer was allowed fewer tokens than were asked for, since a budget has no more. */

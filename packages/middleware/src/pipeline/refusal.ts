@@ -20,6 +20,8 @@ export type RefusalCode =
   | 'request_too_large'
   | 'invalid_json'
   | 'invalid_request'
+  /** The caller wants what is cached or nothing, and it isn't. */
+  | 'not_cached'
   | 'not_configured'
   | 'upstream_failed'
   | 'internal_error'

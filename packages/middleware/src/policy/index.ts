@@ -17,6 +17,7 @@ export {
   type Price,
   type RoutePolicy,
   type TargetSettings,
+  type TransformRule,
 } from './policy.ts'
 export { type PolicyOutline, type ResolveOptions, resolvePolicy } from './resolve.ts'
 export { policyJsonSchema } from './schema.ts'

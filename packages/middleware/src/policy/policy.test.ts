@@ -58,7 +58,11 @@ describe('a policy', () => {
     expect(policy.global).toEqual([])
     expect(policy.storeDown).toBe('closed')
     expect(policy.defaultPlan).toBe('default')
-    expect(policy.routes.generate).toEqual({ model: 'default', cache: { ttlMs: 3_600_000, sampled: true } })
+    expect(policy.routes.generate).toEqual({
+      model: 'default',
+      cache: { ttlMs: 3_600_000, sampled: true, scope: 'consumer', tools: false },
+      transforms: { lineEndings: false, minifyJson: false, dropDuplicates: [] },
+    })
     expect(policy.models).toEqual(
       new Map([['default', { name: 'default', target: DEFAULT, price: undefined, contextWindow: undefined }]]),
     )
@@ -81,8 +85,19 @@ describe('a policy', () => {
   test('turns the cache off, or its parts, by route', () => {
     const cache = (generate: object) => resolve({ routes: { generate } }).routes.generate.cache
     expect(cache({ cache: false })).toBeUndefined()
-    expect(cache({ cache: { ttl: '5m' } })).toEqual({ ttlMs: 300_000, sampled: true })
-    expect(cache({ cache: { sampled: false } })).toEqual({ ttlMs: 3_600_000, sampled: false })
+    expect(cache({ cache: { ttl: '5m' } })).toMatchObject({ ttlMs: 300_000, sampled: true })
+    expect(cache({ cache: { ttl: '30d' } })).toMatchObject({ ttlMs: 30 * 86_400_000 })
+    expect(cache({ cache: { sampled: false } })).toMatchObject({ ttlMs: 3_600_000, sampled: false })
+    expect(cache({ cache: { scope: 'plan', tools: true } })).toMatchObject({ scope: 'plan', tools: true })
+  })
+
+  test('turns transforms of the prompt on by route, each by itself', () => {
+    const transforms = (transforms: object) =>
+      resolve({ routes: { generate: { transforms } } }).routes.generate.transforms
+    expect(transforms({})).toEqual({ lineEndings: false, minifyJson: false, dropDuplicates: [] })
+    expect(transforms({ lineEndings: true, minifyJson: true })).toMatchObject({ lineEndings: true, minifyJson: true })
+    expect(transforms({ dropDuplicates: true }).dropDuplicates).toEqual(['chunk', 'context', 'document', 'passage'])
+    expect(transforms({ dropDuplicates: ['b', 'a', 'b'] }).dropDuplicates).toEqual(['a', 'b'])
   })
 })
 
@@ -115,6 +130,36 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
       'routes.generate.cache: must be false, or {ttl',
     ],
     ['a ttl that is a number', { routes: { generate: { cache: { ttl: 60 } } } }, 'routes.generate.cache.ttl'],
+    [
+      'a ttl above 30 days',
+      { routes: { generate: { cache: { ttl: '31d' } } } },
+      'routes.generate.cache.ttl: must be at most 30d. Shorten it.',
+    ],
+    [
+      'a scope that is none',
+      { routes: { generate: { cache: { scope: 'world' } } } },
+      'routes.generate.cache.scope: must be consumer, plan or shared',
+    ],
+    [
+      'a transform that is none',
+      { routes: { generate: { transforms: { minify: true } } } },
+      'routes.generate.transforms: Unrecognized key',
+    ],
+    [
+      'repetitions of nothing',
+      { routes: { generate: { transforms: { dropDuplicates: [] } } } },
+      'routes.generate.transforms.dropDuplicates',
+    ],
+    [
+      'repetitions of a number',
+      { routes: { generate: { transforms: { dropDuplicates: 3 } } } },
+      'routes.generate.transforms.dropDuplicates: must be true, false, or a list',
+    ],
+    [
+      'repetitions of a tag with its brackets',
+      { routes: { generate: { transforms: { dropDuplicates: ['<document>'] } } } },
+      'routes.generate.transforms.dropDuplicates[0]: must be the name of an element',
+    ],
     [
       'a literal key',
       target({ openai: { model: 'm', key: 'sk-1' } }),

@@ -50,6 +50,18 @@ export interface CacheRule {
   readonly ttlMs: number
   /** Whether an answer that was sampled (temperature above 0) is stored too. */
   readonly sampled: boolean
+  /** Who is served what is stored: the consumer that asked, all of its plan, or all. */
+  readonly scope: 'consumer' | 'plan' | 'shared'
+  /** Whether an answer that calls tools is stored too. */
+  readonly tools: boolean
+}
+
+/** What is taken out of a prompt before the model reads it. */
+export interface TransformRule {
+  readonly lineEndings: boolean
+  readonly minifyJson: boolean
+  /** The elements of which repetitions are dropped, sorted, each once; empty where none are. */
+  readonly dropDuplicates: readonly string[]
 }
 
 export interface RoutePolicy {
@@ -57,6 +69,7 @@ export interface RoutePolicy {
   readonly model: string
   /** `undefined` where the route is not cached. */
   readonly cache: CacheRule | undefined
+  readonly transforms: TransformRule
 }
 
 /** A policy, checked and resolved. */

@@ -1,7 +1,7 @@
-import { durationMs } from './duration.ts'
-import { type Policy, PolicyError, type RoutePolicy } from './policy.ts'
-import { DEFAULT_MODEL, knowsModel, type ModelOptions, resolveModels } from './resolve-models.ts'
+import { type Policy, PolicyError } from './policy.ts'
+import { knowsModel, type ModelOptions, resolveModels } from './resolve-models.ts'
 import { resolvePlans } from './resolve-plans.ts'
+import { resolveRoute } from './resolve-routes.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
 import { schemaFaults } from './schema-faults.ts'
 import { unsupported } from './supported.ts'
@@ -10,8 +10,6 @@ export interface ResolveOptions extends ModelOptions {
   /** What the document came from, for error messages. */
   readonly source: string
 }
-
-const DEFAULT_TTL = '1h'
 
 /**
  * Checks a document and fills in the defaults; `{}` is the policy without a file.
@@ -25,7 +23,7 @@ export function resolvePolicy(document: unknown, options: ResolveOptions): Polic
   const faults = unsupported(checked)
   const plans = resolvePlans(checked, isModel, faults)
   const models = resolveModels(checked, options, faults)
-  const generate = routeOf(checked.routes?.generate ?? {})
+  const generate = resolveRoute(checked.routes?.generate ?? {})
   if (!isModel(generate.model)) {
     faults.push(`routes.generate.model: there is no model '${generate.model}' under models.`)
   }
@@ -45,7 +43,7 @@ export function outline(document: unknown, source: string): PolicyOutline {
   const faults = unsupported(checked)
   const plans = resolvePlans(checked, (name) => knowsModel(checked.models, name), faults)
   if (faults.length > 0) throw new PolicyError(source, faults)
-  const { model } = routeOf(checked.routes?.generate ?? {})
+  const { model } = resolveRoute(checked.routes?.generate ?? {})
   return { ...plans, generateModel: checked.models?.[model]?.targets === undefined ? undefined : model }
 }
 
@@ -53,10 +51,4 @@ function parseDocument(document: unknown, source: string): PolicyDocument {
   const parsed = policySchema.safeParse(document)
   if (!parsed.success) throw new PolicyError(source, parsed.error.issues.flatMap(schemaFaults))
   return parsed.data
-}
-
-function routeOf(route: NonNullable<NonNullable<PolicyDocument['routes']>['generate']>): RoutePolicy {
-  const { model = DEFAULT_MODEL, cache } = route
-  if (cache === false) return { model, cache: undefined }
-  return { model, cache: { ttlMs: durationMs(cache?.ttl ?? DEFAULT_TTL), sampled: cache?.sampled ?? true } }
 }

@@ -1,8 +1,8 @@
 import { z } from 'zod'
-import { duration } from './duration.ts'
 import { limits } from './limit-schema.ts'
 import { model } from './model-schema.ts'
 import { name } from './name.ts'
+import { route } from './route-schema.ts'
 
 /*
  * The policy document's grammar. What the grammar knows but this version does not enforce is refused in `supported.ts`,
@@ -35,27 +35,7 @@ export const policySchema = z
       .record(name, model)
       .optional()
       .describe("Models that callers may name. 'default' is the one of the OPENAI_* settings unless it is given here."),
-    routes: z
-      .strictObject({
-        generate: z
-          .strictObject({
-            model: name.optional().describe('The model where the request names none.'),
-            cache: z
-              .union(
-                [
-                  z.literal(false),
-                  z.strictObject({
-                    ttl: duration.optional().describe('How long a completion is served again (1h).'),
-                    sampled: z.boolean().optional().describe('Cache although the temperature is above 0 (true).'),
-                  }),
-                ],
-                { error: 'must be false, or {ttl: 1h, sampled: true}' },
-              )
-              .optional(),
-          })
-          .optional(),
-      })
-      .optional(),
+    routes: z.strictObject({ generate: route.optional() }).optional(),
   })
   .describe('Tollgate policy')
 

@@ -3,7 +3,9 @@ export { openRedis } from './redis.ts'
 export { type Redis, type RedisArgument, type RedisReply, RedisUnreachable } from './redis-connection.ts'
 export { type RedisScript, redisScript } from './redis-script.ts'
 export {
+  type EntityVersion,
   listEntities,
+  listEntitiesBefore,
   type OpenTable,
   openTables,
   readEntity,

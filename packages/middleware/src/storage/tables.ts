@@ -1,4 +1,9 @@
-import type { GetTableEntityOptions, TableClient, TableServiceClientOptions } from '@azure/data-tables'
+import type {
+  GetTableEntityOptions,
+  TableClient,
+  TableEntityQueryOptions,
+  TableServiceClientOptions,
+} from '@azure/data-tables'
 import type { TokenCredential } from '@azure/identity'
 import type { StorageLocation } from './location.ts'
 
@@ -54,6 +59,7 @@ export async function readEntity<T extends object>(
   const request: GetTableEntityOptions = {
     ...(options.signal ? { abortSignal: options.signal } : {}),
     ...(options.onResponse ? { onResponse: options.onResponse } : {}),
+    ...(options.select ? { queryOptions: { select: [...options.select] } } : {}),
   }
   const read = async () => client.getEntity<T>(key.partition, key.row, request) as Promise<Entity<T>>
   try {
@@ -70,6 +76,8 @@ export async function readEntity<T extends object>(
 export interface ReadOptions {
   readonly signal?: AbortSignal | undefined
   readonly onResponse?: GetTableEntityOptions['onResponse'] | undefined
+  /** The fields wanted; all by default. */
+  readonly select?: readonly string[] | undefined
 }
 
 export type Entity<T> = T & { readonly etag: string }
@@ -84,12 +92,36 @@ export async function* listEntities<T extends object>(
   const filter = Object.entries(where)
     .map(([field, value]) => odata`${field} eq ${value}`)
     .join(' and ')
-  const found = (await table()).listEntities<T>({
-    ...(filter === '' ? {} : { queryOptions: { filter } }),
-    ...(signal ? { abortSignal: signal } : {}),
-  })
+  yield* list<T & { readonly partitionKey: string }>(table, filter === '' ? {} : { filter }, signal)
+}
+
+/** One entity, as it stood when it was read. */
+export interface EntityVersion {
+  readonly partitionKey: string
+  readonly rowKey: string
+  readonly etag: string
+}
+
+/** The entities whose field names a time before this, a page at a time; none where the table does not exist. */
+export async function* listEntitiesBefore(
+  table: () => Promise<TableClient>,
+  field: string,
+  before: Date,
+  signal: AbortSignal,
+): AsyncGenerator<EntityVersion> {
+  const { odata } = await import('@azure/data-tables')
+  const query = { filter: odata`${field} lt ${before}`, select: ['PartitionKey', 'RowKey'] }
+  yield* list<EntityVersion>(table, query, signal)
+}
+
+async function* list<T>(
+  table: () => Promise<TableClient>,
+  queryOptions: TableEntityQueryOptions,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<T> {
+  const found = (await table()).listEntities({ queryOptions, ...(signal ? { abortSignal: signal } : {}) })
   try {
-    for await (const entity of found) yield entity as unknown as T & { readonly partitionKey: string }
+    for await (const entity of found) yield entity as T
   } catch (error) {
     if (errorCode(error) !== 'TableNotFound') throw error
   }

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
 import { baseContext, request } from '../../../../test/support/room.ts'
 import type { CompletionRequest } from '../completion/index.ts'
-import { pipeline } from '../pipeline/index.ts'
-import type { Model, Policy } from '../policy/index.ts'
+import { pipeline, type RequestRecord } from '../pipeline/index.ts'
+import type { Model, Policy, TransformRule } from '../policy/index.ts'
 import { type Routed, route } from './index.ts'
 
 const model = (name: string, change: Partial<Model> = {}): Model => ({
@@ -21,19 +21,32 @@ const POLICY: Policy = {
     ['small', model('small', { price: PRICE, contextWindow: 128_000 })],
     ['large', model('large')],
   ]),
-  routes: { generate: { model: 'small', cache: undefined } },
+  routes: {
+    generate: {
+      model: 'small',
+      cache: undefined,
+      transforms: { lineEndings: false, minifyJson: false, dropDuplicates: [] },
+    },
+  },
   storeDown: 'closed',
 }
 
-async function routed(body: object, name?: string) {
+interface Change {
+  readonly transforms?: Partial<TransformRule>
+  readonly answer?: (record: RequestRecord) => Response
+}
+
+async function routed(body: object, name?: string, { transforms, answer = () => new Response() }: Change = {}) {
+  const { generate } = POLICY.routes
+  const routes = { generate: { ...generate, transforms: { ...generate.transforms, ...transforms } } }
   let seen: Routed['routed'] | undefined
   const context = baseContext()
   const completion = { model: name, prompt: 'a', body: { messages: [], ...body } } as CompletionRequest
   const response = await pipeline<{ readonly completion: CompletionRequest }>()
-    .use(route({ name: 'generate', policy: () => POLICY, maxOutputTokens: 700 }))
+    .use(route({ name: 'generate', policy: () => ({ ...POLICY, routes }), maxOutputTokens: 700 }))
     .handle((_request, { routed }) => {
       seen = routed
-      return new Response()
+      return answer(context.record)
     })(request, { ...context, completion })
   return { seen, record: context.record, status: response.status }
 }
@@ -67,4 +80,52 @@ test.each([
   ],
 ])('%o goes out as %o', async (body, expected) => {
   expect((await routed(body)).seen?.body).toEqual({ model: 'small-2026', messages: [], ...expected })
+})
+
+const CHUNK = `<chunk>${'The pump must be primed. '.repeat(40)}</chunk>`
+const TWICE = { messages: [{ role: 'user', content: `${CHUNK}\n${CHUNK}\nWhy?` }] }
+const ONCE = [{ role: 'user', content: `${CHUNK}\nWhy?` }]
+const TRANSFORMS = { minifyJson: true, dropDuplicates: ['chunk'] }
+
+test('a prompt goes out as the route’s transforms leave it, under their label, and what they saved is noted', async () => {
+  const { seen, record } = await routed(TWICE, undefined, { transforms: TRANSFORMS })
+  expect(seen?.body.messages).toEqual(ONCE)
+  expect(seen?.transforms).toBe('json.1,dup.1:chunk')
+  expect(record.savedTokens).toBeGreaterThan(200)
+  expect(record.savedTokens).toBeLessThan(300)
+})
+
+test('a prompt on which transforms find nothing goes out as it came, under their label', async () => {
+  const { seen, record } = await routed({ messages: ONCE }, undefined, { transforms: TRANSFORMS })
+  expect(seen?.body.messages).toBe(ONCE)
+  expect(seen?.transforms).toBe('json.1,dup.1:chunk')
+  expect(record).not.toHaveProperty('savedTokens')
+})
+
+test('a route without transforms sends prompts as they came', async () => {
+  const { seen, record } = await routed(TWICE)
+  expect(seen?.body.messages).toBe(TWICE.messages)
+  expect(seen?.transforms).toBe('')
+  expect(record).not.toHaveProperty('savedTokens')
+})
+
+test.each<[string, (record: RequestRecord) => Response]>([
+  [
+    'a hit',
+    (record) => {
+      record.cache = 'hit'
+      return new Response()
+    },
+  ],
+  ['a refusal', () => new Response(null, { status: 429 })],
+])('%s saved no tokens', async (_what, answer) => {
+  const { seen, record } = await routed(TWICE, undefined, { transforms: TRANSFORMS, answer })
+  expect(seen?.body.messages).toEqual(ONCE)
+  expect(record).not.toHaveProperty('savedTokens')
+})
+
+test('a stream doesn’t wait for the figure, which comes while it is sent', async () => {
+  const stream = () => new Response('', { headers: { 'content-type': 'text/event-stream' } })
+  const { record } = await routed(TWICE, undefined, { transforms: TRANSFORMS, answer: stream })
+  await expect.poll(() => record.savedTokens).toBeGreaterThan(200)
 })

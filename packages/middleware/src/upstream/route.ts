@@ -1,6 +1,7 @@
 import { type ChatBody, type CompletionRequest, statesOutput, withOutputBound } from '../completion/index.ts'
-import type { Middleware, Refusal } from '../pipeline/index.ts'
+import { isEventStream, type Middleware, type Refusal, type RequestRecord } from '../pipeline/index.ts'
 import type { CacheRule, Policy, Price } from '../policy/index.ts'
+import { type Removal, savedTokens, transform, transformLabel } from '../transform/index.ts'
 import { type Target, targetOf } from './target.ts'
 
 /** Where a request goes, and the exact body that goes there. */
@@ -15,6 +16,8 @@ export interface Routed {
     readonly contextWindow: number | undefined
     readonly target: Target
     readonly body: ChatBody
+    /** Which transforms the prompt in `body` went through, with their versions; '' for none. */
+    readonly transforms: string
     readonly cache: CacheRule | undefined
   }
 }
@@ -27,31 +30,68 @@ export interface RouteOptions {
 }
 
 /**
- * Resolves the model that a request names, and the exact body for it: with a bound on the answer, and, for a stream, with
- * its usage asked for. Refuses with 400 (`invalid_request`) a name that the policy doesn't have,
+ * Resolves the model that a request names, and the exact body for it: its prompt by the route's transforms, with a bound on
+ * the answer, and, for a stream, with its usage asked for. Notes the tokens that the transforms saved where the model was
+ * asked. Refuses with 400 (`invalid_request`) a name that the policy doesn't have,
  * and with 500 (`not_configured`) when the route's own model has no target.
  */
 export function route(options: RouteOptions): Middleware<{ readonly completion: CompletionRequest }, Routed> {
-  return function route(_request, context, next) {
+  return async function route(_request, context, next) {
     const policy = options.policy()
-    const { model: defaultModel, cache } = policy.routes[options.name]
+    const { model: defaultModel, cache, transforms } = policy.routes[options.name]
     const { model = defaultModel, body } = context.completion
     const found = policy.models.get(model)
     if (found === undefined) return context.refuse(model === defaultModel ? NOT_CONFIGURED : unknownModel())
     const { target, price, contextWindow } = found
-    context.record.model = model
-    if (price !== undefined) context.record.price = price
-    return next({
-      routed: {
-        route: options.name,
-        model,
-        price,
-        contextWindow,
-        target: targetOf(target),
-        body: bounded({ ...body, model: target.model } as ChatBody, options.maxOutputTokens),
-        cache,
-      },
-    })
+    const { record } = context
+    record.model = model
+    if (price !== undefined) record.price = price
+    const { messages, removed } = transform(body.messages as ChatBody['messages'], transforms)
+    const onward = () =>
+      next({
+        routed: {
+          route: options.name,
+          model,
+          price,
+          contextWindow,
+          target: targetOf(target),
+          body: bounded({ ...body, messages, model: target.model } as ChatBody, options.maxOutputTokens),
+          transforms: transformLabel(transforms),
+          cache,
+        },
+      })
+    return removed.length === 0 ? onward() : noting(removed, record, onward)
+  }
+}
+
+/**
+ * Counts what was saved while the answer is awaited. A stream isn't kept waiting for the figure, which is there before it ends
+ * but for the shortest. Where the model wasn't asked, nothing was saved.
+ */
+async function noting(
+  removed: readonly Removal[],
+  record: RequestRecord,
+  onward: () => Promise<Response>,
+): Promise<Response> {
+  const unwanted = new AbortController()
+  const counting = savedTokens(removed, unwanted.signal).then(
+    (saved) => {
+      if (!unwanted.signal.aborted) record.savedTokens = saved
+    },
+    // A figure for the log is not worth a request.
+    () => {},
+  )
+  let isWanted = false
+  try {
+    const response = await onward()
+    isWanted = response.status === 200 && record.cache !== 'hit' && record.cache !== 'collapsed'
+    if (isWanted && !isEventStream(response)) await counting
+    return response
+  } finally {
+    if (!isWanted) {
+      unwanted.abort()
+      delete record.savedTokens
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import { noteUsage, parseAnswer, usageOf } from '../completion/index.ts'
+import { EVENT_STREAM_HEADERS, noteUsage, parseAnswer, usageOf } from '../completion/index.ts'
 import {
   describeFault,
   endedBy,
@@ -49,7 +49,7 @@ export function upstream(options: UpstreamOptions): Handler<Callable> {
       if (routed.body.stream === true) {
         const { firstByteMs, idleMs, streamTotalMs: totalMs } = options
         const stream = await openStream(call, { firstByteMs, idleMs, totalMs, left: request.signal })
-        return new Response(stream, { status: 200, headers: STREAM_HEADERS })
+        return new Response(stream, { status: 200, headers: EVENT_STREAM_HEADERS })
       }
       const text = await wholeAnswer(call, request, record, options)
       return new Response(text, { status: 200, headers: { 'content-type': 'application/json' } })
@@ -72,13 +72,6 @@ export function upstream(options: UpstreamOptions): Handler<Callable> {
       })
     }
   }
-}
-
-/** Neither a cache nor a proxy on the way may keep a stream or hold it back. */
-const STREAM_HEADERS = {
-  'content-type': 'text/event-stream; charset=utf-8',
-  'cache-control': 'no-store',
-  'x-accel-buffering': 'no',
 }
 
 /** Sends a request to the model. The signal covers the answer's body too. */

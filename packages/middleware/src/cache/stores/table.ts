@@ -1,58 +1,237 @@
-import { hash } from 'node:crypto'
-import { type OpenTable, readEntity, writeEntity } from '../../storage/index.ts'
-import type { CacheEntry, CacheStore } from '../store.ts'
+import { randomUUID } from 'node:crypto'
+import type { TableClient } from '@azure/data-tables'
+import { listEntitiesBefore, type OpenTable, readEntity, statusOf, writeEntity } from '../../storage/index.ts'
+import type { CacheEntry } from '../entry.ts'
+import { pack, unpack } from '../packing.ts'
+import type { CacheStore, Claim, ClaimOutcome } from '../store.ts'
+import type { Sweepable } from '../sweep.ts'
+import {
+  type CacheRow,
+  claimRow,
+  contentOf,
+  entryRows,
+  expiryOf,
+  type Place,
+  partPlaces,
+  placeOf,
+} from './table-rows.ts'
 
-const ROW = 'completion'
-const VERSION = 1
-/** Table Storage's bounds: 64 KiB a property, 1 MiB an entity. Azurite counts the entity as sent, in base64: 11 fit. */
-const CHUNK_BYTES = 64 * 1024
-const MAX_CHUNKS = 11
+/** So long after its expiry is a row removed, in milliseconds: until then it may be about to be taken over. */
+const GRACE_MS = 60_000
+/** Rows of one partition that a batch can remove. */
+const BATCH = 100
+/** Batches of a sweep that are under way at the same time. */
+const SWEEPERS = 4
 
-interface StoredEntry {
-  version: number
-  storedAt: Date
-  expiresAt: Date
-  /** SHA-256 of the whole body, so that a damaged entry is a miss and not a wrong answer. */
-  digest: string
-  chunks: number
-  [chunk: `body${number}`]: Uint8Array
-}
+type FoundRow = CacheRow & { readonly etag: string }
 
-/** Completions in Azure Table Storage: an entity each, up to 704 KiB. */
-export function tableCacheStore(open: OpenTable): CacheStore {
+/**
+ * Completions in Azure Table Storage: a row a key, up to 704 KiB of the packed entry in it, and the rest in parts beside
+ * it. Parts are written once, before the key's own row names them, so that nobody ever reads half of a write.
+ */
+export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
   const table = open('tollgatecache')
+
+  const read = ({ partitionKey, rowKey }: Place, signal: AbortSignal) =>
+    readEntity<CacheRow>(table, { partition: partitionKey, row: rowKey }, { signal })
+
+  /** `undefined` if it is torn, damaged, or of another version. */
+  async function entryOf(place: Place, row: CacheRow, signal: AbortSignal): Promise<CacheEntry | undefined> {
+    const places = partPlaces(place, row)
+    if (places === undefined) return undefined
+    const parts = await Promise.all(places.map((part) => read(part, signal)))
+    return unpack(contentOf([row, ...parts.filter((part) => part !== undefined)]))
+  }
+
+  /** Whatever comes of it: rows that nobody will read again, and that a sweep would remove one day. */
+  async function tidyAway(places: readonly (Place & { readonly etag?: string })[], abortSignal: AbortSignal) {
+    const remove = async ({ partitionKey, rowKey, etag = '*' }: Place & { readonly etag?: string }) =>
+      (await table()).deleteEntity(partitionKey, rowKey, { etag, abortSignal })
+    await Promise.allSettled(places.map(remove))
+  }
+
+  /**
+   * @param put writes the key's own row; `false` if it may not
+   * @returns `false` if the entry is too large, or may not be written
+   */
+  async function write(
+    place: Place,
+    entry: CacheEntry,
+    put: (row: Place) => Promise<boolean>,
+    abortSignal: AbortSignal,
+  ): Promise<boolean> {
+    const packed = await pack(entry)
+    if (packed === undefined) return false
+    const rows = entryRows(place, packed, entry.expiresAt)
+    const putPart = (part: Place) => writeEntity(table, (client) => client.createEntity(part, { abortSignal }))
+    await Promise.all(rows.parts.map(putPart))
+    const written = await put(rows.entry)
+    if (!written) await tidyAway(rows.parts, abortSignal)
+    return written
+  }
+
+  async function replace(row: Place, abortSignal: AbortSignal): Promise<void> {
+    const { partitionKey, rowKey } = row
+    const key = { partition: partitionKey, row: rowKey }
+    const select = ['kind', 'parts', 'writeId']
+    // Before the write, so that the parts found can't be those of a row that stays.
+    const before = await readEntity<CacheRow>(table, key, { signal: abortSignal, select })
+    await (await table()).upsertEntity(row, 'Replace', { abortSignal })
+    await tidyAway((before && partPlaces(row, before)) ?? [], abortSignal)
+  }
+
+  /** @param replaced the parts of the entry that the claim was put in the place of */
+  function hold(place: Place, nonce: string, firstEtag: string, replaced: readonly Place[]): Claim {
+    let etag = firstEtag
+
+    /** An earlier renewal of ours may have been carried out although its answer was lost: then the row is ours still. */
+    async function ifOurs(change: (client: TableClient) => Promise<object>, signal: AbortSignal): Promise<boolean> {
+      let changed = await ifUnchanged(table, change)
+      if (changed === undefined) {
+        const row = await read(place, signal)
+        if (row === undefined || row.nonce !== nonce || row.etag === etag) return false
+        etag = row.etag
+        changed = await ifUnchanged(table, change)
+      }
+      if (changed !== undefined && 'etag' in changed) etag = String(changed.etag)
+      return changed !== undefined
+    }
+
+    const update = (row: Place, abortSignal: AbortSignal) =>
+      ifOurs((client) => client.updateEntity(row, 'Replace', { etag, abortSignal }), abortSignal)
+
+    return {
+      async store(entry, signal) {
+        const stored = await write(place, entry, (row) => update(row, signal), signal)
+        if (stored) await tidyAway(replaced, signal)
+        return stored
+      },
+      renew: (expiresAt, signal) => update(claimRow(place, nonce, expiresAt), signal),
+      async release(abortSignal) {
+        const { partitionKey, rowKey } = place
+        await ifOurs((client) => client.deleteEntity(partitionKey, rowKey, { etag, abortSignal }), abortSignal)
+      },
+    }
+  }
+
+  /**
+   * Whatever stands in these rows by now: a batch can't name the version to delete. What was written anew in the moment
+   * since they were listed is a completion less, and a claim less that others wait for.
+   */
+  async function removeBatch(rows: readonly Place[], abortSignal: AbortSignal): Promise<number> {
+    const client = await table()
+    try {
+      await client.submitTransaction(
+        rows.map(({ partitionKey, rowKey }) => ['delete', { partitionKey, rowKey }]),
+        {
+          abortSignal,
+        },
+      )
+      return rows.length
+    } catch (error) {
+      if (statusOf(error) !== 404) throw error
+    }
+    // Another sweep was quicker with some of them, and a batch is carried out whole or not at all.
+    let removed = 0
+    for (const { partitionKey, rowKey } of rows) {
+      const gone = await ifUnchanged(table, () => client.deleteEntity(partitionKey, rowKey, { abortSignal }))
+      if (gone !== undefined) removed += 1
+    }
+    return removed
+  }
+
   return {
     async get(key, signal) {
-      const stored = await readEntity<StoredEntry>(table, { partition: key, row: ROW }, { signal })
-      return stored === undefined || stored.version !== VERSION ? undefined : assemble(stored)
+      const place = placeOf(key)
+      const row = await read(place, signal)
+      if (row === undefined) return undefined
+      if (row.kind === 'claim') return 'claimed'
+      const entry = await entryOf(place, row, signal)
+      if (entry === undefined) await tidyAway([{ ...place, etag: row.etag }], signal)
+      return entry
     },
+
     async set(key, entry, abortSignal) {
-      if (entry.body.byteLength > CHUNK_BYTES * MAX_CHUNKS) return false
-      const entity = { partitionKey: key, rowKey: ROW, ...split(entry) }
-      await writeEntity(table, (client) => client.upsertEntity(entity, 'Replace', { abortSignal }))
-      return true
+      const put = async (row: Place) => {
+        const created = await ifNew(table, (client) => client.createEntity(row, { abortSignal }))
+        if (created === undefined) await replace(row, abortSignal)
+        return true
+      }
+      return write(placeOf(key), entry, put, abortSignal)
+    },
+
+    async claim(key, { now, expiresAt }, signal): Promise<ClaimOutcome> {
+      const place = placeOf(key)
+      const before: FoundRow | undefined = await read(place, signal)
+      if (before !== undefined && now < expiryOf(before)) {
+        if (before.kind === 'claim') return { kind: 'held' }
+        const entry = await entryOf(place, before, signal)
+        if (entry !== undefined) return { kind: 'found', entry }
+      }
+      const nonce = randomUUID()
+      const row = claimRow(place, nonce, expiresAt)
+      const made =
+        before === undefined
+          ? await ifNew(table, (client) => client.createEntity(row, { abortSignal: signal }))
+          : await ifUnchanged(table, (client) =>
+              client.updateEntity(row, 'Replace', { etag: before.etag, abortSignal: signal }),
+            )
+      if (made === undefined) return { kind: 'held' }
+      if (made.etag === undefined) throw new Error('The table service wrote a row and named no ETag')
+      const replaced = (before && partPlaces(place, before)) ?? []
+      return { kind: 'claimed', claim: hold(place, nonce, made.etag, replaced) }
+    },
+
+    async sweep(now, signal) {
+      let removed = 0
+      // Shared by all who sweep: when one of them fails, the list ends for the others too.
+      const batches = batchesOf(listEntitiesBefore(table, 'expiresAt', new Date(now - GRACE_MS), signal))
+      const sweeper = async () => {
+        for await (const batch of batches) {
+          const gone = await removeBatch(batch, signal)
+          removed += gone
+        }
+      }
+      try {
+        await Promise.all(Array.from({ length: SWEEPERS }, sweeper))
+      } catch (error) {
+        if (!signal.aborted) throw error
+      }
+      return { removed }
     },
   }
 }
 
-function split({ body, storedAt, expiresAt }: CacheEntry): StoredEntry {
-  const stored: StoredEntry = {
-    version: VERSION,
-    storedAt: new Date(storedAt),
-    expiresAt: new Date(expiresAt),
-    digest: hash('sha256', body, 'base64url'),
-    chunks: Math.ceil(body.byteLength / CHUNK_BYTES),
+/** Rows as they come, by partition: that is the order in which a table lists them. */
+async function* batchesOf(rows: AsyncIterable<Place>): AsyncGenerator<readonly Place[]> {
+  let batch: Place[] = []
+  for await (const row of rows) {
+    if (batch.length === BATCH || (batch[0] !== undefined && batch[0].partitionKey !== row.partitionKey)) {
+      yield batch
+      batch = []
+    }
+    batch.push(row)
   }
-  for (let chunk = 0; chunk < stored.chunks; chunk += 1) {
-    stored[`body${chunk}`] = body.subarray(chunk * CHUNK_BYTES, (chunk + 1) * CHUNK_BYTES)
-  }
-  return stored
+  if (batch.length > 0) yield batch
 }
 
-function assemble(stored: StoredEntry): CacheEntry | undefined {
-  const chunks = Array.from({ length: stored.chunks }, (_, chunk) => stored[`body${chunk}`])
-  if (!chunks.every((chunk) => chunk instanceof Uint8Array)) return undefined
-  const body = Buffer.concat(chunks)
-  if (hash('sha256', body, 'base64url') !== stored.digest) return undefined
-  return { body, storedAt: new Date(stored.storedAt).getTime(), expiresAt: new Date(stored.expiresAt).getTime() }
+/** Creates an entity; `undefined` where there is one already. */
+async function ifNew<T>(table: () => Promise<TableClient>, create: (client: TableClient) => Promise<T>) {
+  try {
+    return await writeEntity(table, create)
+  } catch (error) {
+    if (statusOf(error) === 409) return undefined
+    throw error
+  }
+}
+
+/** Changes an entity, or deletes it; `undefined` where it was changed or deleted before. */
+async function ifUnchanged<T>(table: () => Promise<TableClient>, change: (client: TableClient) => Promise<T>) {
+  try {
+    return await change(await table())
+  } catch (error) {
+    const status = statusOf(error)
+    if (status === 412 || status === 404) return undefined
+    throw error
+  }
 }

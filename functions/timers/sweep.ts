@@ -1,0 +1,28 @@
+import { app, type InvocationContext, type TimerHandler } from '@azure/functions'
+import { describeFault } from '@tollgate/middleware'
+import type { Gateway } from '../gateway.ts'
+
+/** NCRONTAB: every ten minutes. */
+const SCHEDULE = '0 */10 * * * *'
+/** Under the five minutes that the platform gives a function by default; what is left then is the next run's. */
+const SWEEP_MS = 4 * 60_000
+
+/** Removes what has expired from the tables, since nothing goes there by itself. */
+export function registerSweep(gateway: () => Gateway): void {
+  app.timer('sweep', { schedule: SCHEDULE, handler: sweepHandler(gateway) })
+}
+
+/** Never fails: rows that stay longer cost a little room, and the next run is soon. */
+export function sweepHandler(gateway: () => Pick<Gateway, 'sweep'>): TimerHandler {
+  return async function sweep(_timer: unknown, invocation: InvocationContext) {
+    const started = performance.now()
+    try {
+      const { completions, generations } = await gateway().sweep(AbortSignal.timeout(SWEEP_MS))
+      if (completions + generations === 0) return
+      const ms = Math.round(performance.now() - started)
+      invocation.info(JSON.stringify({ event: 'cache swept', completions, generations, ms }))
+    } catch (fault) {
+      invocation.error(JSON.stringify({ event: 'cache sweep failed', ...describeFault(fault) }))
+    }
+  }
+}

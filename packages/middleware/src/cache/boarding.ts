@@ -1,0 +1,125 @@
+import { BrokenStream, EVENT_STREAM_HEADERS, parseAnswer, usageOf } from '../completion/index.ts'
+import { endedBy, type Refusal, type Time } from '../pipeline/index.ts'
+import type { Ask } from './asking.ts'
+import { forwardedStatus } from './cache-status.ts'
+import type { Landing, Seat } from './flight.ts'
+import type { Claimed } from './flights.ts'
+import { hit } from './hit.ts'
+import { served } from './served.ts'
+import type { SharedStream, WholeStream } from './shared-stream.ts'
+import { noteSpared } from './spared.ts'
+import type { Visit } from './visit.ts'
+
+/** What a boarding comes to: an answer, or nothing that is of use to this request. */
+export type Boarded = Response | 'again alone' | 'over'
+
+const COLLAPSED = forwardedStatus({ collapsed: true })
+
+/** Takes part in a flight, as the one who asks or as one who follows, and answers with what comes of it. */
+export async function board(flight: Claimed, visit: Visit, ask: Ask, time: Pick<Time, 'wallClock'>): Promise<Boarded> {
+  const { request, context } = visit
+  let hasLeft = false
+  const errand = { visit, claim: flight.claim, hasLeft: () => hasLeft }
+  const seat = flight.join((signal) => ask(errand, signal))
+  if (seat === undefined) return 'over'
+
+  const landed = await unlessLeft(seat.landed, seat, request.signal)
+  if (landed === 'left') {
+    hasLeft = true
+    return turnAway(leftBy(request.signal), visit)
+  }
+  if (landed.kind !== 'asked') return following(landed, visit, seat, time)
+  context.record.cache = 'miss'
+  const { response, stream } = landed
+  if (stream === undefined) return response
+  const onLeave = (reason: unknown) => {
+    hasLeft = !seat.leave(reason)
+  }
+  return new Response(stream.open(request.signal, onLeave), { status: 200, headers: response.headers })
+}
+
+function following(
+  landed: Landing,
+  visit: Visit,
+  seat: Seat,
+  time: Pick<Time, 'wallClock'>,
+): Promise<Boarded> | Boarded {
+  if (landed.kind === 'alone') return 'again alone'
+  if (landed.kind === 'entry') return hit(landed.entry, visit, time)
+  const { record } = visit.context
+  record.cache = 'collapsed'
+  switch (landed.kind) {
+    case 'refused':
+      return turnAway(landed.refusal, visit)
+    case 'whole':
+      noteSpared(record, landed.entry.usage)
+      return served(landed.entry, visit.asStream, { 'cache-status': COLLAPSED })
+    case 'stream':
+      return visit.asStream ? tail(landed.stream, visit, seat) : collect(landed.stream, visit, seat)
+  }
+}
+
+/** The stream of another's call, from its beginning and as it comes. */
+function tail(stream: SharedStream, { request, context }: Visit, seat: Seat): Response {
+  void stream.ended.then((whole) => noteSpared(context.record, whole && usageIn(whole)))
+  const body = stream.open(request.signal, (reason) => void seat.leave(reason))
+  return new Response(body, { status: 200, headers: { ...EVENT_STREAM_HEADERS, 'cache-status': COLLAPSED } })
+}
+
+/** The answer that the stream of another's call adds up to. */
+async function collect(stream: SharedStream, visit: Visit, seat: Seat): Promise<Boarded> {
+  const { request, context } = visit
+  try {
+    const whole = await unlessLeft(stream.readToEnd(request.signal), seat, request.signal)
+    if (whole === 'left') return turnAway(leftBy(request.signal), visit)
+    noteSpared(context.record, usageIn(whole))
+    const headers = { 'content-type': 'application/json', 'cache-status': COLLAPSED }
+    return new Response(Buffer.from(whole.answer), { status: 200, headers })
+  } catch (fault) {
+    if (request.signal.aborted) return turnAway(leftBy(request.signal), visit)
+    if (!(fault instanceof BrokenStream)) throw fault
+    // It was the other's reservation that was too small.
+    if (fault.failure.code === 'reservation_exceeded') return 'again alone'
+    return turnAway({ ...UPSTREAM_FAILED, upstream: fault.failure }, visit)
+  }
+}
+
+function usageIn({ answer }: WholeStream) {
+  return usageOf(parseAnswer(Buffer.from(answer).toString('utf8'))?.usage)
+}
+
+const UPSTREAM_FAILED: Refusal = {
+  code: 'upstream_failed',
+  status: 502,
+  message: 'The LLM service failed to process the request.',
+}
+
+function turnAway(refusal: Refusal, { context }: Visit): Response {
+  if (refusal.upstream !== undefined) context.record.upstream = refusal.upstream
+  const response = context.refuse(refusal)
+  response.headers.set('cache-status', COLLAPSED)
+  return response
+}
+
+/** Why a request ended before it had an answer: nobody reads this one, or the gateway itself ended it. */
+function leftBy(signal: AbortSignal): Refusal {
+  const ended = endedBy(signal)
+  return ended === undefined
+    ? { ...UPSTREAM_FAILED, upstream: { code: 'client_left' } }
+    : { ...ended.refusal, upstream: { code: ended.code } }
+}
+
+/** Waits for work until its request has left; one whose own call ends with it waits for that end. */
+async function unlessLeft<T>(work: Promise<T>, seat: Seat, signal: AbortSignal): Promise<T | 'left'> {
+  const { promise: left, resolve } = Promise.withResolvers<'left'>()
+  const leave = () => {
+    if (!seat.leave(signal.reason)) resolve('left')
+  }
+  if (signal.aborted) leave()
+  else signal.addEventListener('abort', leave)
+  try {
+    return await Promise.race([work, left])
+  } finally {
+    signal.removeEventListener('abort', leave)
+  }
+}

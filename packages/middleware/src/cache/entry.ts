@@ -1,0 +1,19 @@
+import type { TokenUsage } from '../pipeline/index.ts'
+
+/** A whole completion, in both of its forms. Times are milliseconds since 1970, UTC. */
+export interface CacheEntry {
+  /** The chat completion's JSON, UTF-8: as it came, or put together from `events`. */
+  readonly answer: Uint8Array
+  /** The stream of events, byte for byte, up to and with its last one; `undefined` where the answer came whole. */
+  readonly events: Uint8Array | undefined
+  /** What the model told that it took, for those who are told what a hit spared. */
+  readonly usage: TokenUsage | undefined
+  readonly storedAt: number
+  /** From then on the entry must not be served. */
+  readonly expiresAt: number
+}
+
+/** Bytes that an entry takes, by what it holds. */
+export function sizeOf({ answer, events }: CacheEntry): number {
+  return answer.byteLength + (events?.byteLength ?? 0)
+}

@@ -1,0 +1,30 @@
+/** What a request's `Cache-Control` asks for (RFC 9111, section 5.2.1). Other directives are none of a completion's. */
+export interface RequestDirectives {
+  /** Ask the model, whatever is stored. */
+  readonly noCache: boolean
+  /** Keep nothing of the answer. */
+  readonly noStore: boolean
+  /** Answer from the cache or not at all. */
+  readonly onlyIfCached: boolean
+  /** The oldest answer that will do, in milliseconds. */
+  readonly maxAgeMs: number | undefined
+}
+
+export function requestDirectives(headers: Headers): RequestDirectives {
+  const directives = new Map<string, string | undefined>()
+  for (const directive of (headers.get('cache-control') ?? '').split(',')) {
+    const [name = '', value] = directive.split('=', 2)
+    directives.set(name.trim().toLowerCase(), value?.trim().replace(/^"(.*)"$/, '$1'))
+  }
+  return {
+    noCache: directives.has('no-cache'),
+    noStore: directives.has('no-store'),
+    onlyIfCached: directives.has('only-if-cached'),
+    maxAgeMs: directives.has('max-age') ? maxAge(directives.get('max-age')) : undefined,
+  }
+}
+
+/** What is no number of seconds is taken for 0: whoever says it wants nothing old. */
+function maxAge(seconds: string | undefined): number {
+  return seconds !== undefined && /^\d{1,10}$/.test(seconds) ? Number(seconds) * 1_000 : 0
+}

@@ -1,0 +1,444 @@
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import {
+  type CacheRoomOptions,
+  cacheRoom,
+  completionOf,
+  type Model,
+  memoryFar,
+  RULE,
+  START,
+  streamOf,
+  textIn,
+} from '../../../../test/support/cache-room.ts'
+import { BrokenStream } from '../completion/index.ts'
+import { RequestEnded } from '../pipeline/index.ts'
+
+const room = (model: Model, options: CacheRoomOptions = {}) => cacheRoom({ model, ...options })
+
+/** A model that answers when the test says so, and notes whether its call was aborted. */
+function heldBack(answer: () => Response = () => completionOf('answer')) {
+  const calls: { readonly signal: AbortSignal; answer(): void; fail(fault: unknown): void }[] = []
+  const model: Model = ({ signal, refuse }) => {
+    const { promise, resolve, reject } = Promise.withResolvers<Response>()
+    calls.push({ signal, answer: () => resolve(answer()), fail: reject })
+    const leave = () =>
+      resolve(refuse({ code: 'upstream_failed', status: 502, message: '', upstream: { code: 'client_left' } }))
+    signal.addEventListener('abort', leave)
+    return promise
+  }
+  return { model, calls }
+}
+
+const settled = () => new Promise((resolve) => setImmediate(resolve))
+
+describe('many requests for the same answer', () => {
+  test('make one call, and are told so', async () => {
+    const { model, calls } = heldBack()
+    const { ask, asked } = room(model)
+    const all = Array.from({ length: 1_000 }, () => ask())
+    await vi.waitUntil(() => calls.length > 0)
+    calls[0]?.answer()
+    const answers = await Promise.all(all)
+    expect(asked()).toBe(1)
+    expect(answers.filter(({ record }) => record.cache === 'miss').length).toBe(1)
+    expect(answers[1]).toMatchObject({
+      status: 'tollgate; fwd=miss; collapsed',
+      record: { cache: 'collapsed', spared: { input: 11, cachedInput: 0, output: 7 }, sparedNanoUsd: 25_000 },
+    })
+    expect(new Set(await Promise.all(answers.map(({ text }) => text()))).size).toBe(1)
+    expect((await ask()).status).toContain('hit')
+  })
+
+  test('of different consumers make one call each', async () => {
+    const { ask, asked } = room(() => completionOf('x'))
+    await Promise.all(['alice', 'bob', 'alice', 'bob'].map((consumer) => ask({ consumer })))
+    expect(asked()).toBe(2)
+  })
+
+  test('share its failure, each by its own refusal', async () => {
+    const upstream = { status: 500, code: 'server_error' } as const
+    const { ask, asked } = room(({ refuse }) =>
+      refuse({ code: 'upstream_failed', status: 502, message: 'no', upstream }),
+    )
+    const answers = await Promise.all([ask(), ask(), ask()])
+    expect(answers.map(({ response }) => response.status)).toEqual([502, 502, 502])
+    expect(answers[2]?.record).toMatchObject({ cache: 'collapsed', upstream })
+    expect(asked()).toBe(1)
+    await ask()
+    expect(asked()).toBe(2)
+  })
+
+  test('ask in turn where a limit is the asker’s own concern', async () => {
+    let refused = 0
+    const { ask, asked } = room(({ refuse }) => {
+      refused += 1
+      return refused > 2 ? completionOf('x') : refuse({ code: 'insufficient_quota', status: 429, message: 'spent' })
+    })
+    const answers = await Promise.all(Array.from({ length: 10 }, () => ask()))
+    expect(answers.filter(({ response }) => response.status === 429).length).toBe(2)
+    expect(answers.filter(({ response }) => response.status === 200).length).toBe(8)
+    expect(asked()).toBe(3)
+  })
+
+  test('ask each for itself where the answer was cut to the asker’s budget', async () => {
+    const { ask, asked } = room(({ record }) => {
+      if (record.consumer === undefined) record.clamped = true
+      return completionOf('x', 'length')
+    })
+    const answers = await Promise.all([ask(), ask(), ask()])
+    expect(answers.map(({ record }) => record.cache)).toEqual(['miss', 'miss', 'miss'])
+    expect(asked()).toBe(3)
+  })
+
+  test('ask each for itself where tools are offered, unless the route stores their calls', async () => {
+    const body = { model: 'm', messages: [], tools: [{ type: 'function' }] }
+    const { ask, asked } = room(() => completionOf('x'))
+    await Promise.all([ask({ routed: { body } }), ask({ routed: { body } })])
+    expect(asked()).toBe(2)
+    const opted = { routed: { body: { ...body, seed: 1 }, cache: { ...RULE, tools: true } } }
+    await Promise.all([ask(opted), ask(opted)])
+    expect(asked()).toBe(3)
+  })
+
+  test('throw what the first call threw only at its own request', async () => {
+    let calls = 0
+    const { ask, asked } = room(() => {
+      calls += 1
+      if (calls === 1) throw new Error('a fault')
+      return completionOf('x')
+    })
+    const answers = await Promise.allSettled([ask(), ask(), ask()])
+    expect(answers.map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'fulfilled'])
+    expect(asked()).toBe(2)
+  })
+})
+
+describe('when some leave', () => {
+  test('the call goes on for who is left, and its cost is told afterwards', async () => {
+    const { model, calls } = heldBack()
+    const { ask, asked, events } = room(model)
+    const leaving = new AbortController()
+    const first = ask({ signal: leaving.signal })
+    const second = ask()
+    await vi.waitUntil(() => calls.length > 0)
+    leaving.abort()
+    expect((await first).record).toMatchObject({ upstream: { code: 'client_left' } })
+    expect(calls[0]?.signal.aborted).toBe(false)
+    calls[0]?.answer()
+    expect(await (await second).text()).toContain('answer')
+    expect(asked()).toBe(1)
+    expect(events).toContain('call of a request that had left')
+  })
+
+  test('the call ends when all have left, and the next request begins another', async () => {
+    const { model, calls } = heldBack()
+    const { ask, asked } = room(model)
+    const leaving = new AbortController()
+    const both = [ask({ signal: leaving.signal }), ask({ signal: leaving.signal })]
+    await vi.waitUntil(() => calls.length > 0)
+    leaving.abort()
+    await Promise.all(both)
+    expect(calls[0]?.signal.aborted).toBe(true)
+    const next = ask()
+    await vi.waitUntil(() => calls.length > 1)
+    calls[1]?.answer()
+    expect((await next).response.status).toBe(200)
+    expect(asked()).toBe(2)
+  })
+
+  test('another asks when the first leaves before it could', async () => {
+    const far = memoryFar()
+    const { promise: found, resolve: find } = Promise.withResolvers<undefined>()
+    const { ask, asked } = room(() => completionOf('x'), { far: { ...far, get: () => found }, deadlineMs: 5_000 })
+    const leaving = new AbortController()
+    const first = ask({ signal: leaving.signal })
+    const second = ask()
+    leaving.abort()
+    await first
+    find(undefined)
+    expect((await second).status).toBe('tollgate; fwd=miss; stored')
+    expect(asked()).toBe(1)
+  })
+
+  test('a request that the gateway itself ends is answered so, and nobody else', async () => {
+    const { model, calls } = heldBack()
+    const { ask } = room(model)
+    const ending = new AbortController()
+    const first = ask({ signal: ending.signal })
+    const second = ask()
+    await vi.waitUntil(() => calls.length > 0)
+    ending.abort(new RequestEnded('slot_lost', { code: 'slot_lost', status: 503, message: 'lost' }))
+    expect((await first).response.status).toBe(503)
+    calls[0]?.answer()
+    expect((await second).response.status).toBe(200)
+  })
+
+  test('a client that had left before it began asks nobody', async () => {
+    const { ask, asked } = room(() => completionOf('x'))
+    await ask({ signal: AbortSignal.abort() })
+    await settled()
+    expect(asked()).toBe(0)
+  })
+})
+
+describe('a stream that several read', () => {
+  /** Gives a word each time the test says so. */
+  function paced(words: readonly string[]) {
+    const gates = words.map(() => Promise.withResolvers<void>())
+    let aborted = false
+    const model: Model = ({ signal }) => {
+      signal.addEventListener('abort', () => {
+        aborted = true
+      })
+      return streamOf(words, { before: (index) => gates[index]?.promise })
+    }
+    return { model, say: (index: number) => gates[index]?.resolve(), isAborted: () => aborted }
+  }
+
+  async function readSome(reader: ReadableStreamDefaultReader<Uint8Array>, until: string): Promise<string> {
+    let text = ''
+    while (!text.includes(until)) {
+      const { done, value } = await reader.read()
+      if (done) break
+      text += Buffer.from(value).toString()
+    }
+    return text
+  }
+
+  test('is read by all as it comes, from its beginning', async () => {
+    const { model, say } = paced(['one ', 'two ', 'three'])
+    const { ask, asked } = room(model)
+    say(0)
+    const first = (await ask({ stream: true })).response.body?.getReader()
+    if (first === undefined) throw new Error('no body')
+    expect(textIn(await readSome(first, 'one '))).toBe('one ')
+
+    const late = await ask({ stream: true })
+    expect(late.status).toBe('tollgate; fwd=miss; collapsed')
+    const second = late.response.body?.getReader()
+    if (second === undefined) throw new Error('no body')
+    expect(textIn(await readSome(second, 'one '))).toBe('one ')
+    say(1)
+    expect(textIn(await readSome(second, 'two '))).toBe('two ')
+    expect(textIn(await readSome(first, 'two '))).toBe('two ')
+    say(2)
+    expect(textIn(await readSome(first, '[DONE]'))).toBe('three')
+    expect(textIn(await readSome(second, '[DONE]'))).toBe('three')
+    expect(late.record).toMatchObject({ cache: 'collapsed', spared: { output: 7 } })
+    expect(asked()).toBe(1)
+    expect((await ask({ stream: true })).status).toContain('hit')
+  })
+
+  test('answers who wants it whole, though nobody else reads on', async () => {
+    const { model, say } = paced(['one ', 'two'])
+    const { ask, asked } = room(model)
+    say(0)
+    say(1)
+    const stream = await ask({ stream: true })
+    const whole = await ask()
+    expect(JSON.parse(await whole.text()).choices[0].message.content).toBe('one two')
+    expect([whole.status, whole.record.spared?.output]).toEqual(['tollgate; fwd=miss; collapsed', 7])
+    expect(textIn(await stream.text())).toBe('one two')
+    expect(asked()).toBe(1)
+  })
+
+  test('is streamed to who comes while the answer is awaited whole', async () => {
+    const { model, calls } = heldBack(() => completionOf('A few words of an answer that is long enough.'))
+    const { ask, asked } = room(model)
+    const both = [ask(), ask({ stream: true })] as const
+    await vi.waitUntil(() => calls.length > 0)
+    calls[0]?.answer()
+    expect(textIn(await (await both[1]).text())).toBe('A few words of an answer that is long enough.')
+    expect(asked()).toBe(1)
+  })
+
+  test('goes on when the one who asked leaves, and ends when the last one does', async () => {
+    const { model, say, isAborted } = paced(['one ', 'two ', 'three'])
+    const { ask } = room(model)
+    say(0)
+    const first = (await ask({ stream: true })).response.body?.getReader()
+    const second = (await ask({ stream: true })).response.body?.getReader()
+    if (first === undefined || second === undefined) throw new Error('no body')
+    await readSome(first, 'one ')
+    await first.cancel()
+    say(1)
+    expect(textIn(await readSome(second, 'two '))).toBe('one two ')
+    expect(isAborted()).toBe(false)
+    await second.cancel()
+    expect(isAborted()).toBe(true)
+  })
+
+  test('goes on at the pace of the one who reads, though another stands still', async () => {
+    const { ask } = room(() => streamOf(['one ', 'two ', 'three']))
+    const still = await ask({ stream: true })
+    const quick = await ask({ stream: true })
+    expect(textIn(await quick.text())).toBe('one two three')
+    expect(textIn(await still.text())).toBe('one two three')
+  })
+
+  test('is not read ahead of all its readers', async () => {
+    let said = 0
+    const { ask } = room(() =>
+      streamOf(['one ', 'two ', 'three'], {
+        before: () => {
+          said += 1
+        },
+      }),
+    )
+    const reader = (await ask({ stream: true })).response.body?.getReader()
+    await reader?.read()
+    await settled()
+    expect(said).toBe(0)
+  })
+
+  test('that breaks, breaks for all; who wanted it whole is refused', async () => {
+    const { ask, asked } = room(() =>
+      streamOf(['one ', 'two '], {
+        before: (index) => (index === 1 ? Promise.reject(new BrokenStream({ code: 'stream_cut' })) : undefined),
+      }),
+    )
+    const streams = await Promise.all([ask({ stream: true }), ask({ stream: true })])
+    const whole = ask()
+    await Promise.all(streams.map(({ text }) => expect(text()).rejects.toThrow('broke off')))
+    expect(await whole).toMatchObject({
+      response: { status: 502 },
+      record: { cache: 'collapsed', upstream: { code: 'stream_cut' } },
+    })
+    expect(asked()).toBe(1)
+  })
+
+  test('that another’s reservation ends is asked for again by who can', async () => {
+    let calls = 0
+    const { ask, asked } = room(() => {
+      calls += 1
+      if (calls > 1) return completionOf('whole')
+      return streamOf(['one '], { before: () => Promise.reject(new BrokenStream({ code: 'reservation_exceeded' })) })
+    })
+    const stream = await ask({ stream: true })
+    const whole = ask()
+    await expect(stream.text()).rejects.toThrow('broke off')
+    expect((await whole).response.status).toBe(200)
+    expect(asked()).toBe(2)
+  })
+
+  test('a request whose slot is lost breaks off alone', async () => {
+    const { model, say } = paced(['one ', 'two'])
+    const { ask } = room(model)
+    const ending = new AbortController()
+    say(0)
+    const first = await ask({ stream: true, signal: ending.signal })
+    const second = await ask({ stream: true })
+    const text = first.text()
+    ending.abort(new RequestEnded('slot_lost', { code: 'slot_lost', status: 503, message: 'lost' }))
+    await expect(text).rejects.toMatchObject({ failure: { code: 'slot_lost' } })
+    say(1)
+    expect(textIn(await second.text())).toBe('one two')
+  })
+
+  test('that is too long to be kept is passed on whole, to who has begun', async () => {
+    const words = Array.from({ length: 40 }, (_, index) => `${index}`.padEnd(300_000, '.'))
+    const { ask, asked } = room(() => streamOf(words))
+    const first = await ask({ stream: true })
+    const second = await ask({ stream: true })
+    const [one, two] = await Promise.all([first.text(), second.text()])
+    expect(textIn(one) === words.join('') && two === one).toBe(true)
+    expect((await ask({ stream: true })).status).toBe('tollgate; fwd=miss')
+    expect(asked()).toBe(2)
+  })
+})
+
+describe('across instances', () => {
+  afterEach(() => vi.useRealTimers())
+  /** Two processes that share what is stored, and the model. */
+  function two(model: Model, options: CacheRoomOptions = {}) {
+    const far = memoryFar()
+    const time = { now: START }
+    const shared = { far, wallClock: () => time.now, nearAgeMs: 1, ...options }
+    return { one: room(model, shared), other: room(model, shared), far, time }
+  }
+
+  /** A key that both have missed is one that is asked for again and again. */
+  async function missByBoth({ one, other }: ReturnType<typeof two>) {
+    for (const { ask } of [one, other]) await (await ask()).text()
+  }
+
+  test('one asks for a key that was missed before, and the other waits for its answer', async () => {
+    let filtered = true
+    const { model, calls } = heldBack(() => completionOf('answer', filtered ? 'content_filter' : 'stop'))
+    const rooms = two((asked) => (filtered ? completionOf('no', 'content_filter') : model(asked)))
+    await missByBoth(rooms)
+    filtered = false
+    const first = rooms.one.ask()
+    await vi.waitUntil(() => calls.length > 0)
+    const second = rooms.other.ask()
+    await settled()
+    calls[0]?.answer()
+    expect((await first).status).toBe('tollgate; fwd=miss; stored')
+    expect((await second).status).toContain('hit')
+    expect(calls.length).toBe(1)
+  })
+
+  test('one asks for what has expired', async () => {
+    const rooms = two(({ signal }) => completionOf(`${signal.aborted}`))
+    await (await rooms.one.ask()).text()
+    rooms.time.now += 2 * RULE.ttlMs
+    const answers = await Promise.all([rooms.one.ask(), rooms.other.ask()])
+    expect(answers.map(({ record }) => record.cache).sort()).toEqual(['hit', 'miss'])
+    expect(rooms.one.asked() + rooms.other.asked()).toBe(2)
+  })
+
+  test('the other asks at once when the first comes to nothing', async () => {
+    let calls = 0
+    const rooms = two(() => {
+      calls += 1
+      return calls < 4 ? completionOf('no', 'content_filter') : completionOf('yes')
+    })
+    await missByBoth(rooms)
+    const answers = await Promise.all([rooms.one.ask(), rooms.other.ask()])
+    expect(answers.map(({ record }) => record.cache)).toEqual(['miss', 'miss'])
+    expect(calls).toBe(4)
+  })
+
+  test('the other takes over when the first has died', async () => {
+    let filtered = true
+    const { model, calls } = heldBack()
+    const rooms = two((asked) => (filtered ? completionOf('no', 'content_filter') : model(asked)))
+    await missByBoth(rooms)
+    filtered = false
+    vi.useFakeTimers({ toFake: ['setInterval'] })
+    // It will never answer, and its claim is not renewed while the intervals stand still.
+    void rooms.one.ask()
+    await vi.waitUntil(() => calls.length > 0)
+    rooms.time.now += 10_000
+    const second = rooms.other.ask()
+    await vi.waitUntil(() => calls.length > 1)
+    calls[1]?.answer()
+    expect((await second).status).toBe('tollgate; fwd=miss; stored')
+    // The first was only asleep. Nobody waits for what it says now, and it replaces nothing.
+    rooms.time.now += 1
+    calls[0]?.answer()
+    await settled()
+    expect((await (await rooms.other.ask()).response.text()).length).toBeGreaterThan(0)
+  })
+
+  test('a claim is kept up for as long as the call takes', async () => {
+    let filtered = true
+    const { model, calls } = heldBack()
+    const rooms = two((asked) => (filtered ? completionOf('no', 'content_filter') : model(asked)))
+    await missByBoth(rooms)
+    filtered = false
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    const first = rooms.one.ask()
+    await vi.waitUntil(() => calls.length > 0)
+    for (let seconds = 0; seconds < 60; seconds += 3) {
+      rooms.time.now += 3_000
+      vi.advanceTimersByTime(3_000)
+      await settled()
+    }
+    const second = rooms.other.ask()
+    await settled()
+    calls[0]?.answer()
+    expect((await first).status).toBe('tollgate; fwd=miss; stored')
+    expect((await second).status).toContain('hit')
+  })
+})

@@ -1,0 +1,76 @@
+import { hash } from 'node:crypto'
+import { listEntities, type OpenTable, statusOf, writeEntity } from '../../storage/index.ts'
+import { type GenerationStore, newGeneration } from '../generation-store.ts'
+
+const PARTITION = 'generations'
+
+interface GenerationEntity {
+  subject: string
+  generation: string
+  /** By the clock of whoever purged. */
+  purgedAt: Date
+}
+
+interface GenerationRow extends GenerationEntity {
+  readonly rowKey: string
+  readonly etag: string
+  /** Of the last write, by the service's clock. */
+  readonly timestamp: string
+}
+
+/** Generations in Azure Table Storage: a row a subject, all in one partition beside the completions. */
+export function tableGenerationStore(open: OpenTable): GenerationStore {
+  const table = open('tollgatecache')
+  const read = (signal: AbortSignal) =>
+    Array.fromAsync(listEntities<GenerationRow>(table, { PartitionKey: PARTITION }, signal))
+
+  async function removeUnchanged({ rowKey, etag }: GenerationRow, abortSignal: AbortSignal): Promise<boolean> {
+    try {
+      await (await table()).deleteEntity(PARTITION, rowKey, { etag, abortSignal })
+      return true
+    } catch (error) {
+      const status = statusOf(error)
+      // 412: purged again meanwhile; 404: another sweep was first.
+      if (status === 412 || status === 404) return false
+      throw error
+    }
+  }
+
+  return {
+    async list(signal) {
+      const rows = await read(signal).catch((error) => {
+        // No answer or a 5xx: reading twice changes nothing, and a connection that lay idle may be dead.
+        if (signal.aborted || (statusOf(error) ?? 500) < 500) throw error
+        return read(signal)
+      })
+      return new Map(rows.map(({ subject, generation }) => [subject, generation]))
+    },
+
+    async renew(subject, abortSignal) {
+      const entity = {
+        partitionKey: PARTITION,
+        rowKey: rowOf(subject),
+        subject,
+        generation: newGeneration(),
+        purgedAt: new Date(),
+      }
+      await writeEntity(table, (client) => client.upsertEntity(entity, 'Replace', { abortSignal }))
+    },
+
+    async sweep(before, signal) {
+      let removed = 0
+      try {
+        const old = (await read(signal)).filter(({ timestamp }) => Date.parse(timestamp) < before)
+        for (const row of old) if (await removeUnchanged(row, signal)) removed += 1
+      } catch (error) {
+        if (!signal.aborted) throw error
+      }
+      return { removed }
+    },
+  }
+}
+
+/** Hashed, because a subject may hold characters that a key may not. */
+function rowOf(subject: string): string {
+  return hash('sha256', subject, 'base64url')
+}
