@@ -123,6 +123,7 @@ export function createGateway(settings: Settings): Gateway {
     generations: purges,
     digest,
     deadlineMs: settings.cacheDeadlineMs,
+    log: consoleLog,
   })
   const connection = connect({ token: azureToken(settings.clientId) })
   const model = upstream({
@@ -189,13 +190,17 @@ export function createGateway(settings: Settings): Gateway {
 function openStores({ storage, redis }: Settings): Stores {
   const tables = openStorage(storage)
   if (redis === undefined) return { ...tables, close: () => {} }
-  const connection = openRedis(redis)
+  // One each: Redis answers in order, and a counter must not wait behind completions of some megabytes.
+  const [forCounters, forCompletions] = [openRedis(redis), openRedis(redis)]
   return {
+    // The tables may still hold completions of a time before there was a Redis, and they are swept.
     ...tables,
-    counters: redisCounterStore({ redis: connection, now }),
-    completions: redisCacheStore({ redis: connection, wallClock }),
-    // The tables may still hold what was stored before there was a Redis.
-    close: () => connection.close(),
+    counters: redisCounterStore({ redis: forCounters, now }),
+    completions: redisCacheStore({ redis: forCompletions, wallClock }),
+    close() {
+      forCounters.close()
+      forCompletions.close()
+    },
   }
 }
 

@@ -1,5 +1,5 @@
 import type { HttpHandler, HttpRequest, HttpResponseInit, InvocationContext } from '@azure/functions'
-import { type Entry, type GatewayRequest, isEventStream, type LogSink } from '@tollgate/middleware'
+import { bodyOf, type Entry, type GatewayRequest, isEventStream, type LogSink } from '@tollgate/middleware'
 import { type ClientConnection, takeConnection } from './client-connection.ts'
 
 /**
@@ -29,7 +29,7 @@ function toGatewayRequest(request: HttpRequest, signal: AbortSignal | undefined)
   return {
     method: request.method,
     url: new URL(request.url),
-    headers: new Headers([...request.headers]),
+    headers: request.headers as Headers,
     body: request.body as ReadableStream<Uint8Array> | null,
     clientAddress: clientAddress(request),
     // Without streaming the platform doesn't tell when a client has left.
@@ -50,9 +50,10 @@ function withoutPort(address: string): string {
   return host !== undefined && port !== undefined && rest.length === 0 ? host : address
 }
 
-async function buffered({ status, headers, body }: Response): Promise<HttpResponseInit> {
-  if (body === null) return { status, headers: Object.fromEntries(headers) }
-  const bytes = new Uint8Array(await new Response(body).arrayBuffer())
+async function buffered(response: Response): Promise<HttpResponseInit> {
+  const { status, headers } = response
+  if (response.body === null) return { status, headers: Object.fromEntries(headers) }
+  const bytes = await bodyOf(response)
   // With streaming on, the library knows no length, and would send the answer in chunks.
   return {
     status,

@@ -33,6 +33,9 @@ export interface LoadResult {
   readonly firstWrong?: string
 }
 
+/** Of a wrong answer, in characters. */
+const MOST_SAID = 300
+
 const load = JSON.parse(await text(process.stdin)) as Load
 const agent = new Agent({ keepAlive: true, maxSockets: load.headers.length })
 const latencies: number[] = []
@@ -50,9 +53,10 @@ function ask(headers: Readonly<Record<string, string>>, n: string): Promise<stri
         const { expect } = load
         const value = String(response.headers[expect?.header ?? ''] ?? '')
         const right = response.statusCode === 200 && (expect === undefined || value.includes(expect.holds))
-        response.on('end', () => resolve(right ? undefined : `${response.statusCode} ${expect?.header ?? ''} ${value}`))
+        const told = `${response.statusCode} ${expect?.header ?? ''} ${value}`
         response.on('error', reject)
-        response.resume()
+        if (right) response.on('end', () => resolve(undefined)).resume()
+        else text(response).then((said) => resolve(`${told} ${said.slice(0, MOST_SAID)}`), reject)
       },
     )
     asked.on('error', reject)

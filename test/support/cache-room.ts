@@ -9,6 +9,7 @@ import {
   pipeline,
   type RequestRecord,
   systemTime,
+  type Time,
 } from '@tollgate/middleware'
 import { baseContext, request } from './room.ts'
 
@@ -45,6 +46,7 @@ export interface CacheAnswer {
 /** The model, and the rooms before it: what it is asked, and what is noted. */
 export type Model = (asked: {
   readonly body: Cacheable['routed']['body']
+  readonly consumer: Cacheable['consumer']
   readonly record: RequestRecord
   readonly signal: AbortSignal
   refuse(refusal: Parameters<ReturnType<typeof baseContext>['refuse']>[0]): Response
@@ -57,6 +59,8 @@ export interface CacheRoomOptions {
   readonly model?: Model
   readonly deadlineMs?: number
   readonly wallClock?: () => number
+  readonly after?: Time['after']
+  readonly now?: Time['now']
   readonly random?: () => number
 }
 
@@ -121,7 +125,12 @@ export function memoryFar(): CacheStore {
 }
 
 export function cacheRoom(options: CacheRoomOptions = {}): CacheRoom {
-  const { wallClock = () => START, model = ({ body }) => completionOf(`answer to ${promptOf(body)}`) } = options
+  const {
+    wallClock = () => START,
+    after = systemTime.after,
+    now = systemTime.now,
+    model = ({ body }) => completionOf(`answer to ${promptOf(body)}`),
+  } = options
   const events: string[] = []
   let asked = 0
   const handler = pipeline<Cacheable>()
@@ -132,13 +141,14 @@ export function cacheRoom(options: CacheRoomOptions = {}): CacheRoom {
         generations: options.generations ?? ALWAYS_KNOWN,
         digest: digestWith(undefined),
         deadlineMs: options.deadlineMs ?? 40,
-        time: { ...systemTime, wallClock },
+        log: (_level: string, event: string) => events.push(event),
+        time: { ...systemTime, wallClock, after, now },
         random: options.random ?? (() => 0.5),
       }),
     )
-    .handle((passed, { routed, record, refuse }) => {
+    .handle((passed, { routed, consumer, record, refuse }) => {
       asked += 1
-      return model({ body: routed.body, record, signal: passed.signal, refuse })
+      return model({ body: routed.body, consumer, record, signal: passed.signal, refuse })
     })
   return {
     events,

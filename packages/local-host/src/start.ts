@@ -11,6 +11,7 @@ import { type FunctionHost, hostFunctions } from './host/function-host.ts'
 import { isLogged, readHostJson } from './host/host-json.ts'
 import { type HostServer, openHostServer } from './host/http-server.ts'
 import { applyLocalSettings, type LocalSettings } from './host/local-settings.ts'
+import { logWriter } from './log-writer.ts'
 import { SIMULATED_MODEL, startSimulatedModel } from './simulated-model/server.ts'
 import { stopWell } from './stop-well.ts'
 import { type OpenedStorage, openStorage } from './storage.ts'
@@ -32,8 +33,9 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
   const local = applyLocalSettings(ROOT, env)
   env.AZURE_FUNCTIONS_ENVIRONMENT ??= 'Development'
   const { routePrefix, logLevel } = readHostJson(ROOT)
+  const write = logWriter()
   const log: WorkerLog = (level, category, message) => {
-    if (isLogged(level, logLevel)) console.log(`[${new Date().toISOString()}] ${level} ${category}: ${message}`)
+    if (isLogged(level, logLevel)) write(`[${new Date().toISOString()}] ${level} ${category}: ${message}`)
   }
 
   const server = await listen(env, local, log)

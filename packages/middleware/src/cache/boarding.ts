@@ -1,12 +1,12 @@
-import { BrokenStream, EVENT_STREAM_HEADERS, parseAnswer, usageOf } from '../completion/index.ts'
-import { endedBy, type Refusal, type Time } from '../pipeline/index.ts'
+import { BrokenStream, EVENT_STREAM_HEADERS } from '../completion/index.ts'
+import { endedBy, type Refusal, type Time, upstreamFailed } from '../pipeline/index.ts'
 import type { Ask } from './asking.ts'
 import { forwardedStatus } from './cache-status.ts'
 import type { Landing, Seat } from './flight.ts'
 import type { Claimed } from './flights.ts'
 import { hit } from './hit.ts'
 import { served } from './served.ts'
-import type { SharedStream, WholeStream } from './shared-stream.ts'
+import type { SharedReader, SharedStream } from './shared-stream.ts'
 import { noteSpared } from './spared.ts'
 import type { Visit } from './visit.ts'
 
@@ -26,16 +26,19 @@ export async function board(flight: Claimed, visit: Visit, ask: Ask, time: Pick<
   const landed = await unlessLeft(seat.landed, seat, request.signal)
   if (landed === 'left') {
     hasLeft = true
-    return turnAway(leftBy(request.signal), visit)
+    return turnAway(leftBy(request.signal), visit, seat)
   }
   if (landed.kind !== 'asked') return following(landed, visit, seat, time)
   context.record.cache = 'miss'
   const { response, stream } = landed
   if (stream === undefined) return response
-  const onLeave = (reason: unknown) => {
-    hasLeft = !seat.leave(reason)
+  const reader: SharedReader = {
+    onEnd: () => void seat.leave(undefined),
+    onLeave: (reason) => {
+      hasLeft = !seat.leave(reason)
+    },
   }
-  return new Response(stream.open(request.signal, onLeave), { status: 200, headers: response.headers })
+  return new Response(stream.open(request.signal, reader), { status: 200, headers: response.headers })
 }
 
 function following(
@@ -50,7 +53,7 @@ function following(
   record.cache = 'collapsed'
   switch (landed.kind) {
     case 'refused':
-      return turnAway(landed.refusal, visit)
+      return turnAway(landed.refusal, visit, seat)
     case 'whole':
       noteSpared(record, landed.entry.usage)
       return served(landed.entry, visit.asStream, { 'cache-status': COLLAPSED })
@@ -61,8 +64,9 @@ function following(
 
 /** The stream of another's call, from its beginning and as it comes. */
 function tail(stream: SharedStream, { request, context }: Visit, seat: Seat): Response {
-  void stream.ended.then((whole) => noteSpared(context.record, whole && usageIn(whole)))
-  const body = stream.open(request.signal, (reason) => void seat.leave(reason))
+  void stream.ended.then((whole) => noteSpared(context.record, whole?.usage))
+  const leave = (reason?: unknown) => void seat.leave(reason)
+  const body = stream.open(request.signal, { onEnd: leave, onLeave: leave })
   return new Response(body, { status: 200, headers: { ...EVENT_STREAM_HEADERS, 'cache-status': COLLAPSED } })
 }
 
@@ -71,33 +75,28 @@ async function collect(stream: SharedStream, visit: Visit, seat: Seat): Promise<
   const { request, context } = visit
   try {
     const whole = await unlessLeft(stream.readToEnd(request.signal), seat, request.signal)
-    if (whole === 'left') return turnAway(leftBy(request.signal), visit)
-    noteSpared(context.record, usageIn(whole))
+    if (whole === 'left') return turnAway(leftBy(request.signal), visit, seat)
+    noteSpared(context.record, whole.usage)
     const headers = { 'content-type': 'application/json', 'cache-status': COLLAPSED }
     return new Response(Buffer.from(whole.answer), { status: 200, headers })
   } catch (fault) {
-    if (request.signal.aborted) return turnAway(leftBy(request.signal), visit)
+    if (request.signal.aborted) return turnAway(leftBy(request.signal), visit, seat)
     if (!(fault instanceof BrokenStream)) throw fault
     // It was the other's reservation that was too small.
     if (fault.failure.code === 'reservation_exceeded') return 'again alone'
-    return turnAway({ ...UPSTREAM_FAILED, upstream: fault.failure }, visit)
+    return turnAway(upstreamFailed(fault.failure), visit, seat)
+  } finally {
+    seat.leave(undefined)
   }
 }
 
-function usageIn({ answer }: WholeStream) {
-  return usageOf(parseAnswer(Buffer.from(answer).toString('utf8'))?.usage)
-}
-
-const UPSTREAM_FAILED: Refusal = {
-  code: 'upstream_failed',
-  status: 502,
-  message: 'The LLM service failed to process the request.',
-}
-
-function turnAway(refusal: Refusal, { context }: Visit): Response {
-  if (refusal.upstream !== undefined) context.record.upstream = refusal.upstream
+function turnAway(refusal: Refusal, { context, forwardedAs: fwd }: Visit, seat: Seat): Response {
+  const { record } = context
+  const collapsed = !seat.asks()
+  record.cache = collapsed ? 'collapsed' : 'miss'
+  if (refusal.upstream !== undefined) record.upstream = refusal.upstream
   const response = context.refuse(refusal)
-  response.headers.set('cache-status', COLLAPSED)
+  response.headers.set('cache-status', forwardedStatus({ fwd, collapsed }))
   return response
 }
 
@@ -105,7 +104,7 @@ function turnAway(refusal: Refusal, { context }: Visit): Response {
 function leftBy(signal: AbortSignal): Refusal {
   const ended = endedBy(signal)
   return ended === undefined
-    ? { ...UPSTREAM_FAILED, upstream: { code: 'client_left' } }
+    ? upstreamFailed({ code: 'client_left' })
     : { ...ended.refusal, upstream: { code: ended.code } }
 }
 

@@ -12,6 +12,9 @@ import {
   streamOf,
   textIn,
 } from '../../../../test/support/cache-room.ts'
+import { wholeResponse } from '../pipeline/index.ts'
+import type { CacheEntry } from './entry.ts'
+import { pack, unpack } from './packing.ts'
 import type { CacheStore } from './store.ts'
 
 let time: number
@@ -162,6 +165,7 @@ describe('only what is whole is stored', () => {
         return completionOf('x', 'length')
       },
     ],
+    ['fewer choices than were asked for', () => completionOf('x')],
     ['a filtered stream', () => streamOf(['x'], { finish: 'content_filter' })],
     ['a stream that calls a tool', () => streamOf(['x'], { finish: 'tool_calls' })],
     ['a stream that was cut', () => cut(streamOf(['one', 'two', 'three']), 2)],
@@ -174,10 +178,11 @@ describe('only what is whole is stored', () => {
       },
     ],
     ['a stream with an error event', () => sse('data: {"error":{"code":"server_error"}}\n\n')],
-  ])('never %s', async (_what, model) => {
+  ])('never %s', async (what, model) => {
     const { ask, asked } = room({ ...(model === undefined ? {} : { model }) })
     for (const _ of [1, 2]) {
-      const { status, text } = await ask()
+      const body = { model: 'm', messages: [], ...(what.startsWith('fewer') ? { n: 2 } : {}) }
+      const { status, text } = await ask({ routed: { body } })
       expect(status).toBe('tollgate; fwd=miss')
       await text().catch(() => {})
     }
@@ -216,6 +221,32 @@ describe('only what is whole is stored', () => {
 
   function sse(text: string): Response {
     return new Response(text, { headers: { 'content-type': 'text/event-stream' } })
+  }
+})
+
+describe('what is stored', () => {
+  test('keeps no more memory than it counts', async () => {
+    const entries: CacheEntry[] = []
+    const far = memoryFar()
+    const set: CacheStore['set'] = async (_key, entry) => {
+      entries.push(entry)
+      return true
+    }
+    const { ask } = room({ far: { ...far, set }, model: () => wholeResponse(Buffer.from(whole), {}) })
+    const whole = await completionOf('short').text()
+    await read(ask())
+    const streamed = room({ far: { ...far, set }, model: () => streamOf(['a', 'b']) })
+    await read(streamed.ask({ stream: true }))
+    const [unpacked] = await Promise.all(entries.map(async (entry) => unpack((await pack(entry)) ?? new Uint8Array())))
+    expect(entries.length).toBe(2)
+    for (const { answer, events = new Uint8Array() } of [...entries, unpacked ?? fail()]) {
+      expect(answer.buffer.byteLength).toBe(answer.byteLength)
+      expect(events.buffer.byteLength).toBe(events.byteLength)
+    }
+  })
+
+  function fail(): never {
+    throw new Error('Nothing was unpacked')
   }
 })
 
@@ -310,6 +341,16 @@ describe('a request’s Cache-Control', () => {
     expect((await read(ask(control('only-if-cached, max-age=60')))).status).toContain('hit')
     expect(asked()).toBe(1)
   })
+
+  test.each([
+    ['the route has no cache', { routed: { cache: undefined } }],
+    ['the answer is sampled', { routed: { cache: { ...RULE, sampled: false } } }],
+    ['the body has no canonical form', { prompt: '\ud800' }],
+  ])('only-if-cached asks nobody where %s either', async (_what, asking) => {
+    const { ask, asked } = room()
+    expect((await read(ask({ ...control('only-if-cached'), ...asking }))).code).toBe(504)
+    expect(asked()).toBe(0)
+  })
 })
 
 describe('a request that the model turns away for what it is', () => {
@@ -332,8 +373,15 @@ describe('a request that the model turns away for what it is', () => {
     })
     expect(asked()).toBe(1)
     await read(ask({ consumer: 'bob' }))
-    await read(ask({ headers: { 'cache-control': 'no-cache' } }))
-    expect(asked()).toBe(3)
+    for (const directive of ['no-cache', 'max-age=0']) await read(ask({ headers: { 'cache-control': directive } }))
+    expect(asked()).toBe(4)
+  })
+
+  test('is not remembered where the request says so', async () => {
+    const { ask, asked } = refusing(400, 'context_length_exceeded')
+    await read(ask({ headers: { 'cache-control': 'no-store' } }))
+    await read(ask())
+    expect(asked()).toBe(2)
   })
 
   test.each([
@@ -361,7 +409,7 @@ describe('a cache store that fails', () => {
   ])('and %s is a miss', async (_what, fault) => {
     const { ask, events } = room({ far: store(fault) })
     expect((await read(ask())).status).toBe('tollgate; fwd=miss; stored')
-    expect(events).toContain('cache lookup failed')
+    expect(events).toContain('cache store failed')
     expect((await read(ask())).status).toContain('hit')
   })
 
@@ -372,12 +420,12 @@ describe('a cache store that fails', () => {
     const { ask, events } = room({ far: store({ claim }), model: () => completionOf('x', 'content_filter') })
     await read(ask())
     expect((await read(ask())).status).toBe('tollgate; fwd=miss')
-    expect(events).toContain('cache lookup failed')
+    expect(events).toContain('cache store failed')
   })
 
   test.each([
-    ['hangs on writing', { set: never }, 'cache write is slow'],
-    ['fails on writing', { set: broken }, 'cache write failed'],
+    ['hangs on writing', { set: never }, undefined],
+    ['fails on writing', { set: broken }, 'cache store failed'],
     ['finds the entry too large', { set: async () => false }, 'completion not stored'],
   ])('and %s costs the caller nothing', async (_what, fault, event) => {
     const { ask, events } = room({ far: store(fault) })
@@ -385,6 +433,25 @@ describe('a cache store that fails', () => {
     expect(text).toContain('answer to Why?')
     // In this process it is.
     expect(status).toBe('tollgate; fwd=miss; stored')
-    expect(events).toContain(event)
+    expect(events[0]).toBe(event)
+  })
+
+  test('is asked no more than now and then once it is down for certain, and told of twice', async () => {
+    let calls = 0
+    let works = false
+    const far = memoryFar()
+    const get: CacheStore['get'] = (key, signal) => {
+      calls += 1
+      return works ? far.get(key, signal) : broken()
+    }
+    let now = 0
+    const { ask, events } = room({ far: { ...far, get, set: broken }, now: () => now })
+    for (let index = 0; index < 20; index += 1) await read(ask({ prompt: `${index}` }))
+    expect(calls).toBe(2)
+    works = true
+    now += 1_000
+    await read(ask({ prompt: 'later' }))
+    expect(calls).toBe(3)
+    expect(events).toEqual(['cache store failed', 'cache store recovered', 'cache store failed'])
   })
 })

@@ -1,6 +1,7 @@
 import type { ChatBody, Digest } from '../completion/index.ts'
 import {
   type BaseContext,
+  type Log,
   type Middleware,
   type Refusal,
   type Refuse,
@@ -11,7 +12,7 @@ import type { CacheRule } from '../policy/index.ts'
 import { asking } from './asking.ts'
 import { board } from './boarding.ts'
 import { cacheKey } from './cache-key.ts'
-import { bypassStatus, hitStatus, NOT_CACHED_STATUS } from './cache-status.ts'
+import { bypassStatus, forwardedStatus, hitStatus, NOT_CACHED_STATUS } from './cache-status.ts'
 import type { CacheEntry } from './entry.ts'
 import { flights } from './flights.ts'
 import { freshUntil } from './freshness.ts'
@@ -25,6 +26,7 @@ import { requestDirectives } from './request-directives.ts'
 import { scopeOf } from './scope.ts'
 import { farSearch } from './search.ts'
 import type { CacheStore } from './store.ts'
+import { storeHealth } from './store-health.ts'
 import type { Visit } from './visit.ts'
 
 export interface CompletionCacheOptions {
@@ -36,6 +38,8 @@ export interface CompletionCacheOptions {
   readonly digest: Digest
   /** A store that takes longer is a miss, in milliseconds. */
   readonly deadlineMs: number
+  /** For what concerns all requests: when the store begins to fail, and when it works again. */
+  readonly log: Log
   readonly time?: Time
   /** From 0 to 1: spreads over time what would else happen everywhere at once. */
   readonly random?: () => number
@@ -65,32 +69,35 @@ export interface Cacheable {
  * `only-if-cached`; the last is refused with 504 (`not_cached`) where there is nothing.
  */
 export function completionCache(options: CompletionCacheOptions): Middleware<Cacheable, { readonly refuse: Refuse }> {
-  const { near, far, generations, digest, deadlineMs, time = systemTime, random = Math.random } = options
+  const { near, far, generations, digest, deadlineMs, log, time = systemTime, random = Math.random } = options
   const digestOf = questionAliases()
   const refusals = refusedBefore(random)
-  const search = farSearch({ store: far, deadlineMs, time, random })
-  const ask = asking({ keep: keeper({ near, far, deadlineMs, time }), refusals, time, random })
+  const health = storeHealth({ time, log })
+  const search = farSearch({ store: far, health, deadlineMs, time, random })
+  const ask = asking({ keep: keeper({ near, far, health, deadlineMs, time }), refusals, time, random })
   const departures = flights({ near, search, time })
 
   return async function completionCache(request, context, next) {
     const { routed, consumer, record } = context
-    const { cache: rule, body } = routed
-    const question = questionOf(context)
-    if (rule === undefined || 'none' in question) {
+    const { cache: rule, route, body } = routed
+    const { noCache, noStore, onlyIfCached, maxAgeMs } = requestDirectives(request.headers)
+    const scope = rule && scopeOf(rule, consumer)
+    const question = questionOf(context, scope)
+    if (rule === undefined || scope === undefined || 'none' in question) {
       record.cache = 'bypass'
+      if (onlyIfCached) return withStatus(context.refuse(NOT_CACHED), NOT_CACHED_STATUS)
       const why = 'none' in question ? question.none : 'off'
       return withStatus(await next({ refuse: context.refuse }), bypassStatus(why))
     }
-    const scope = scopeOf(rule, consumer)
-    const generation = await generations.tag(['all', `route:${routed.route}`, scope])
+    const generation = await generations.tag(['all', `route:${route}`, scope])
     const key = cacheKey({ scope, generation: generation ?? UNKNOWN, question: question.digest }, digest)
-    const { noCache, noStore, onlyIfCached, maxAgeMs } = requestDirectives(request.headers)
     const visit: Visit = {
       request,
       context,
       next,
       key,
       rule,
+      body,
       ownKey: `${consumer.id} ${key}`,
       asStream: body.stream === true,
       seeks: generation !== undefined,
@@ -101,27 +108,30 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
 
     const known = noCache ? undefined : near.get(key)
     if (known !== undefined && isWanted(known)) return hit(known, visit, time)
-    const refused = noCache ? undefined : refusals.find(visit.ownKey)
+    const refused = noCache || maxAgeMs !== undefined ? undefined : refusals.find(visit.ownKey)
     if (refused !== undefined) return refuseAgain(refused.refusal, refused.ttl, context)
 
     const isPlain = !noCache && !noStore && !onlyIfCached && maxAgeMs === undefined
     if (isPlain && (rule.tools || !offersTools(body))) return fly(visit)
 
-    const found = noCache || !visit.seeks ? undefined : await search.look(key, context.log)
+    const found = noCache || !visit.seeks ? undefined : await search.look(key)
     if (found !== undefined && isWanted(found)) {
       near.set(key, found)
       return hit(found, visit, time)
     }
     if (onlyIfCached) return withStatus(context.refuse(NOT_CACHED), NOT_CACHED_STATUS)
-    return flyAlone(visit)
+    return visit.keeps ? flyAlone(visit) : passOn(visit)
   }
 
   /** The digest of what is asked, or why the cache is passed by. */
-  function questionOf({ routed, bodyDigest }: Cacheable): { readonly digest: string } | { readonly none: string } {
+  function questionOf(
+    { routed, bodyDigest }: Cacheable,
+    scope: string | undefined,
+  ): { readonly digest: string } | { readonly none: string } {
     const { cache: rule, route, target, transforms, body } = routed
-    if (rule === undefined) return { none: 'off' }
+    if (rule === undefined || scope === undefined) return { none: 'off' }
     if (!rule.sampled && body.temperature !== 0) return { none: 'sampled' }
-    const question = digestOf({ route, target: target.identity, transforms, body }, bodyDigest)
+    const question = digestOf({ route, target: target.identity, transforms, body }, scope, bodyDigest)
     return question === undefined ? { none: 'no-key' } : { digest: question }
   }
 
@@ -131,17 +141,20 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
   }
 
   async function fly(visit: Visit): Promise<Response> {
-    for (;;) {
-      const boarded = await board(departures.of(visit), visit, ask, time)
-      if (boarded === 'again alone') return flyAlone(visit)
-      if (boarded !== 'over') return boarded
-    }
+    const boarded = await board(departures.of(visit), visit, ask, time)
+    return typeof boarded === 'string' ? flyAlone(visit) : boarded
   }
 
   async function flyAlone(visit: Visit): Promise<Response> {
     const boarded = await board(departures.alone(), visit, ask, time)
     if (typeof boarded === 'string') throw new Error('A flight of its own was over before it began')
     return boarded
+  }
+
+  /** Nobody else is answered by this call, and nothing of it is kept. */
+  async function passOn({ context, next, forwardedAs: fwd }: Visit): Promise<Response> {
+    context.record.cache = 'miss'
+    return withStatus(await next({ refuse: context.refuse }), forwardedStatus({ fwd }))
   }
 }
 

@@ -4,7 +4,7 @@ import type { TokenUsage } from '../pipeline/index.ts'
 export interface CacheEntry {
   /** The chat completion's JSON, UTF-8: as it came, or put together from `events`. */
   readonly answer: Uint8Array
-  /** The stream of events, byte for byte, up to and with its last one; `undefined` where the answer came whole. */
+  /** The stream of events, byte for byte, with its last one; `undefined` where the answer came whole. */
   readonly events: Uint8Array | undefined
   /** What the model told that it took, for those who are told what a hit spared. */
   readonly usage: TokenUsage | undefined
@@ -16,4 +16,12 @@ export interface CacheEntry {
 /** Bytes that an entry takes, by what it holds. */
 export function sizeOf({ answer, events }: CacheEntry): number {
   return answer.byteLength + (events?.byteLength ?? 0)
+}
+
+/**
+ * The same bytes in memory of their own. Small buffers are slices of a common one, and whoever keeps a slice keeps all of
+ * that: many times what it counts.
+ */
+export function ownBytes(bytes: Uint8Array): Uint8Array {
+  return bytes.buffer.byteLength === bytes.byteLength ? bytes : new Uint8Array(bytes)
 }

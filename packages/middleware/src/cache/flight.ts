@@ -5,8 +5,7 @@ import type { SharedStream } from './shared-stream.ts'
 /** What a flight came to, for those who only followed. */
 export type Landing =
   | { readonly kind: 'entry'; readonly entry: CacheEntry }
-  /** @param stored whether the cache has it now */
-  | { readonly kind: 'whole'; readonly entry: CacheEntry; readonly stored: boolean }
+  | { readonly kind: 'whole'; readonly entry: CacheEntry }
   | { readonly kind: 'stream'; readonly stream: SharedStream }
   /** The model's failure, which would be everybody's. */
   | { readonly kind: 'refused'; readonly refusal: Refusal }
@@ -26,8 +25,10 @@ export interface Asked {
 export interface Seat {
   /** @throws what asking threw, to the one who asked */
   readonly landed: Promise<Landing | Asked['own']>
+  /** Whether this is the one who asks, or has asked. */
+  asks(): boolean
   /**
-   * Gives up. When nobody is left, the call to the model ends.
+   * Gives the seat up. When nobody is left, the call to the model ends.
    *
    * @returns whether this one's own call is what ends now: its answer will tell how.
    */
@@ -45,19 +46,26 @@ export interface FlightOptions {
   readonly find: (signal: AbortSignal) => Promise<CacheEntry | undefined>
   /** Called once, when nobody can join any more. */
   readonly onOver: () => void
+  /** Milliseconds on a monotonic clock. */
+  readonly now: () => number
 }
+
+/** For so long do those who wait ask in turn, in milliseconds: if each is turned away slowly, the last would wait for good. */
+const IN_TURN_MS = 100
 
 interface Passenger {
   readonly ask: (signal: AbortSignal) => Promise<Asked>
   readonly landed: PromiseWithResolvers<Landing | Asked['own']>
   waits: boolean
+  /** What `leave` answered. */
+  left?: boolean
 }
 
 /**
  * Begins with the first who joins. The call to the model belongs to all aboard: it goes on when the one who asked has left,
- * and ends when all have. Where the answer concerns the asker alone, the next in the queue asks.
+ * and ends when all have. Where the answer concerns the asker alone, the next in the queue asks; where that takes long, all.
  */
-export function startFlight({ find, onOver }: FlightOptions): Flight {
+export function startFlight({ find, onOver, now }: FlightOptions): Flight {
   const aboard = new Set<Passenger>()
   const givenUp = new AbortController()
   let landing: Landing | undefined
@@ -68,13 +76,21 @@ export function startFlight({ find, onOver }: FlightOptions): Flight {
   async function fly(): Promise<void> {
     const entry = await find(givenUp.signal)
     if (entry !== undefined) return land({ kind: 'entry', entry })
+    let inTurnUntil = Number.POSITIVE_INFINITY
     for (;;) {
-      asker = [...aboard].find(({ waits }) => waits)
+      asker = firstWaiting()
       if (asker === undefined) return end()
       const asked = await askBy(asker)
       if (asked?.others !== undefined) return land(asked.others, asked.until)
       aboard.delete(asker)
+      if (inTurnUntil === Number.POSITIVE_INFINITY) inTurnUntil = now() + IN_TURN_MS
+      if (now() > inTurnUntil) return land({ kind: 'alone' })
     }
+  }
+
+  function firstWaiting(): Passenger | undefined {
+    for (const passenger of aboard) if (passenger.waits) return passenger
+    return undefined
   }
 
   async function askBy(passenger: Passenger): Promise<Asked | undefined> {
@@ -99,7 +115,7 @@ export function startFlight({ find, onOver }: FlightOptions): Flight {
       passenger.waits = false
       passenger.landed.resolve(on)
     }
-    await until
+    if (until !== undefined) await until
     end()
   }
 
@@ -109,9 +125,18 @@ export function startFlight({ find, onOver }: FlightOptions): Flight {
     onOver()
   }
 
+  function leave(passenger: Passenger, reason: unknown): boolean {
+    if (!aboard.delete(passenger)) return false
+    passenger.waits = false
+    if (aboard.size > 0) return false
+    end()
+    givenUp.abort(reason)
+    return passenger === asker
+  }
+
   return {
     join(ask) {
-      if (over || landing?.kind === 'alone') return undefined
+      if (over) return undefined
       const landed = Promise.withResolvers<Landing | Asked['own']>()
       const passenger: Passenger = { ask, landed, waits: landing === undefined }
       aboard.add(passenger)
@@ -124,14 +149,10 @@ export function startFlight({ find, onOver }: FlightOptions): Flight {
       }
       return {
         landed: landed.promise,
+        asks: () => passenger === asker,
         leave(reason) {
-          if (!aboard.delete(passenger)) return false
-          passenger.waits = false
-          if (aboard.size > 0) return false
-          end()
-          const ends = passenger === asker
-          givenUp.abort(reason)
-          return ends
+          passenger.left ??= leave(passenger, reason)
+          return passenger.left
         },
       }
     },

@@ -1,5 +1,4 @@
-import type { Log, Time } from '../pipeline/index.ts'
-import type { CacheRule } from '../policy/index.ts'
+import type { Time } from '../pipeline/index.ts'
 import type { CacheEntry } from './entry.ts'
 import { type Flight, startFlight } from './flight.ts'
 import { freshUntil } from './freshness.ts'
@@ -15,28 +14,25 @@ export interface Claimed extends Flight {
 export interface FlightsOptions {
   readonly near: NearCache
   readonly search: Search
-  readonly time: Pick<Time, 'wallClock'>
+  readonly time: Pick<Time, 'now' | 'wallClock'>
 }
 
 /** The flights of this process, one a key at most; and such as nobody else can join. */
 export function flights({ near, search, time }: FlightsOptions) {
   const shared = new Map<string, Claimed>()
+  const { now } = time
 
-  async function find(key: string, rule: CacheRule, signal: AbortSignal, log: Log) {
-    const { entry, claim } = await search(key, signal, log)
-    if (entry === undefined || time.wallClock() >= freshUntil(entry, rule)) return { entry: undefined, claim }
-    near.set(key, entry)
-    return { entry, claim }
-  }
-
-  function begin({ key, rule, seeks, context }: Visit): Claimed {
+  function begin({ key, rule, seeks, asStream }: Visit): Claimed {
     let claim: HeldClaim | undefined
     const flight = startFlight({
+      now,
       async find(signal): Promise<CacheEntry | undefined> {
         if (!seeks) return undefined
-        const found = await find(key, rule, signal, context.log)
+        const found = await search.find(key, asStream, signal)
         claim = found.claim
         if (signal.aborted) claim?.release()
+        if (found.entry === undefined || time.wallClock() >= freshUntil(found.entry, rule)) return undefined
+        near.set(key, found.entry)
         return found.entry
       },
       onOver() {
@@ -58,7 +54,7 @@ export function flights({ near, search, time }: FlightsOptions) {
       return begun
     },
     alone(): Claimed {
-      return { ...startFlight({ find: async () => undefined, onOver: () => {} }), claim: () => undefined }
+      return { ...startFlight({ now, find: async () => undefined, onOver: () => {} }), claim: () => undefined }
     },
   }
 }

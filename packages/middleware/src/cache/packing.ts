@@ -10,7 +10,7 @@ import {
   zstdDecompress,
   zstdDecompressSync,
 } from 'node:zlib'
-import { type CacheEntry, sizeOf } from './entry.ts'
+import { type CacheEntry, ownBytes, sizeOf } from './entry.ts'
 import { PACKING_DICTIONARY } from './packing-dictionary.ts'
 
 /** Of an answer and its events together, in bytes. */
@@ -71,8 +71,9 @@ export async function unpack(bytes: Uint8Array): Promise<CacheEntry | undefined>
   const flags = packed.readUInt8(2)
   const answerLength = packed.readUInt32BE(43)
   const length = answerLength + packed.readUInt32BE(47)
-  const content = await decompress(packed.readUInt8(1), packed.subarray(HEAD_BYTES, -DIGEST_BYTES), length)
-  if (content?.byteLength !== length) return undefined
+  const decompressed = await decompress(packed.readUInt8(1), packed.subarray(HEAD_BYTES, -DIGEST_BYTES), length)
+  if (decompressed?.byteLength !== length) return undefined
+  const content = ownBytes(decompressed)
   return {
     answer: content.subarray(0, answerLength),
     events: flags & HAS_EVENTS ? content.subarray(answerLength) : undefined,

@@ -6,13 +6,14 @@ const MAX_ALIASES = 10_000
 
 /**
  * Digests of questions by the bytes that they came in, since the canonical form costs ten times as much as a hash: the
- * same bytes on the same route, for the same target and by the same transforms, are the same question.
+ * same bytes on the same route, for the same target and by the same transforms, are the same question. Each scope has its own:
+ * how long an answer takes must not tell one consumer what another has asked.
  */
-export function questionAliases(): (question: Question, bytesDigest: string) => string | undefined {
+export function questionAliases(): (question: Question, scope: string, bytesDigest: string) => string | undefined {
   const aliases = new LRUCache<string, string>({ max: MAX_ALIASES })
-  return (question, bytesDigest) => {
+  return (question, scope, bytesDigest) => {
     const { route, target, transforms } = question
-    const alias = `${bytesDigest} ${route} ${transforms} ${target}`
+    const alias = `${bytesDigest} ${scope} ${route} ${transforms} ${target}`
     const known = aliases.get(alias)
     if (known !== undefined) return known
     const digest = questionDigest(question)

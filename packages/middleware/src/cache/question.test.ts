@@ -195,9 +195,9 @@ describe('an alias', () => {
 
   test('is the digest of the question that came in the same bytes', () => {
     const digestOf = questionAliases()
-    expect(digestOf(asked, 'bytes')).toBe(questionDigest(asked))
-    expect(digestOf(asked, 'bytes')).toBe(questionDigest(asked))
-    expect(digestOf(asked, 'other bytes')).toBe(questionDigest(asked))
+    expect(digestOf(asked, 'alice', 'bytes')).toBe(questionDigest(asked))
+    expect(digestOf(asked, 'alice', 'bytes')).toBe(questionDigest(asked))
+    expect(digestOf(asked, 'bob', 'bytes')).toBe(questionDigest(asked))
   })
 
   test.each([
@@ -206,8 +206,8 @@ describe('an alias', () => {
     ['transforms', { transforms: 'x.1' }],
   ])('of another %s is another', (_what, change) => {
     const digestOf = questionAliases()
-    const first = digestOf(asked, 'bytes')
-    expect(digestOf({ ...asked, ...change }, 'bytes')).toBe(questionDigest({ ...asked, ...change }))
-    expect(digestOf({ ...asked, ...change }, 'bytes')).not.toBe(first)
+    const first = digestOf(asked, 'alice', 'bytes')
+    expect(digestOf({ ...asked, ...change }, 'alice', 'bytes')).toBe(questionDigest({ ...asked, ...change }))
+    expect(digestOf({ ...asked, ...change }, 'alice', 'bytes')).not.toBe(first)
   })
 })

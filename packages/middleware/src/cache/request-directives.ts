@@ -10,9 +10,13 @@ export interface RequestDirectives {
   readonly maxAgeMs: number | undefined
 }
 
+const NONE: RequestDirectives = { noCache: false, noStore: false, onlyIfCached: false, maxAgeMs: undefined }
+
 export function requestDirectives(headers: Headers): RequestDirectives {
+  const text = headers.get('cache-control')
+  if (text === null) return NONE
   const directives = new Map<string, string | undefined>()
-  for (const directive of (headers.get('cache-control') ?? '').split(',')) {
+  for (const directive of text.split(',')) {
     const [name = '', value] = directive.split('=', 2)
     directives.set(name.trim().toLowerCase(), value?.trim().replace(/^"(.*)"$/, '$1'))
   }

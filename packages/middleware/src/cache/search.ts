@@ -1,15 +1,21 @@
 import { LRUCache } from 'lru-cache'
-import { describeFault, type Log, pause, type Time, withDeadline } from '../pipeline/index.ts'
+import { pause, type Time, withDeadline } from '../pipeline/index.ts'
 import type { CacheEntry } from './entry.ts'
 import type { CacheStore, Claim } from './store.ts'
+import type { StoreHealth } from './store-health.ts'
 
 /** How long a claim holds that nobody renews, in milliseconds: so long do others wait for an instance that died. */
-const CLAIM_MS = 10_000
-const RENEW_MS = 3_000
+const CLAIM_MS = 5_000
+const RENEW_MS = 1_500
+/** After so long a claim is renewed no more, in milliseconds: the stream of a client that stands still may never end. */
+const MAX_HELD_MS = 300_000
 /** How often somebody who waits looks, in milliseconds: at random between these, so that instances don't look together. */
 const POLL_MS = { least: 100, most: 250 }
-/** How long to wait for other instances at most, in milliseconds. */
-const MAX_WAIT_MS = 60_000
+/**
+ * How long to wait for another instance's answer at most, in milliseconds. A stream's first words are worth more than the
+ * call that is spared; and after either wait an own call must fit into the 230 s that the platform gives an answer to begin.
+ */
+const MAX_WAIT_MS = { whole: 25_000, stream: 3_000 }
 /** Keys that this process has missed: 100 bytes or so each. */
 const MAX_MISSED = 10_000
 
@@ -26,13 +32,14 @@ export type Finding =
 
 export interface Search {
   /** @param signal aborts when nobody waits for the answer any more */
-  (key: string, signal: AbortSignal, log: Log): Promise<Finding>
+  find(key: string, asStream: boolean, signal: AbortSignal): Promise<Finding>
   /** Looks without claiming. */
-  look(key: string, log: Log): Promise<CacheEntry | undefined>
+  look(key: string): Promise<CacheEntry | undefined>
 }
 
 export interface SearchOptions {
   readonly store: CacheStore
+  readonly health: StoreHealth
   /** A store that takes longer is a miss, in milliseconds. */
   readonly deadlineMs: number
   readonly time: Time
@@ -42,85 +49,109 @@ export interface SearchOptions {
 
 /**
  * Looks a key up in the store that all instances share. A key that this process has missed before, that has expired, or
- * that another has claimed, is one that is asked for again and again: it is claimed before the model is asked, which costs a write, so that of all
- * instances one asks and the others wait for its answer. Never rejects: a store that fails is a miss, and is logged.
+ * that another has claimed, is one that is asked for again and again: it is claimed before the model is asked, which costs
+ * a write, so that of all instances one asks and the others wait for its answer. Never rejects: a store that fails is a
+ * miss.
  */
-export function farSearch({ store, deadlineMs, time, random }: SearchOptions): Search {
+export function farSearch({ store, health, deadlineMs, time, random }: SearchOptions): Search {
   const missed = new LRUCache<string, true>({ max: MAX_MISSED })
 
   const isFresh = (found: CacheEntry | 'claimed' | undefined): found is CacheEntry =>
     typeof found === 'object' && time.wallClock() < found.expiresAt
-  const get = (key: string) => withDeadline(deadlineMs, (late) => store.get(key, late), time)
-  const failed = (log: Log, error: unknown) => log('warn', 'cache lookup failed', describeFault(error))
 
-  async function search(key: string, signal: AbortSignal, log: Log): Promise<Finding> {
+  /** `undefined` where the store fails, or is not worth asking. */
+  async function attempt<T>(
+    ms: number,
+    work: (late: AbortSignal) => Promise<T>,
+  ): Promise<{ readonly got: T } | undefined> {
+    if (!health.mayAsk()) return undefined
     try {
-      if (missed.get(key) === undefined) {
-        const found = await get(key)
-        if (isFresh(found)) return { entry: found }
-        missed.set(key, true)
-        if (found === undefined) return NOTHING
-      }
-      return await claim(key, signal, log)
+      const got = await withDeadline(ms, work, time)
+      health.succeeded()
+      return { got }
     } catch (error) {
-      failed(log, error)
-      return NOTHING
-    }
-  }
-
-  async function look(key: string, log: Log): Promise<CacheEntry | undefined> {
-    try {
-      const found = await get(key)
-      return isFresh(found) ? found : undefined
-    } catch (error) {
-      failed(log, error)
+      health.failed(error)
       return undefined
     }
   }
 
-  async function claim(key: string, signal: AbortSignal, log: Log): Promise<Finding> {
-    const began = time.now()
-    while (!signal.aborted && time.now() - began < MAX_WAIT_MS) {
+  async function find(key: string, asStream: boolean, signal: AbortSignal): Promise<Finding> {
+    if (missed.get(key) === undefined) {
+      const found = await attempt(deadlineMs, (late) => store.get(key, late))
+      if (found === undefined) return NOTHING
+      if (isFresh(found.got)) return { entry: found.got }
+      missed.set(key, true)
+      if (found.got === undefined) return NOTHING
+    }
+    return claim(key, asStream, signal)
+  }
+
+  async function claim(key: string, asStream: boolean, signal: AbortSignal): Promise<Finding> {
+    const waitUntil = time.now() + (asStream ? MAX_WAIT_MS.stream : MAX_WAIT_MS.whole)
+    while (!signal.aborted && time.now() < waitUntil) {
       const now = time.wallClock()
       const times = { now, expiresAt: now + CLAIM_MS }
       // A look and a write, one after the other.
-      const outcome = await withDeadline(2 * deadlineMs, (late) => store.claim(key, times, late), time)
-      if (outcome.kind === 'found') return { entry: outcome.entry }
-      if (outcome.kind === 'claimed') return { entry: undefined, claim: keepUp(outcome.claim, log) }
+      const outcome = await attempt(2 * deadlineMs, (late) => store.claim(key, times, late))
+      if (outcome === undefined) return NOTHING
+      const { got } = outcome
+      if (got.kind === 'found') return { entry: got.entry }
+      if (got.kind === 'claimed') return { entry: undefined, claim: keepUp(got.claim) }
       await pause(POLL_MS.least + random() * (POLL_MS.most - POLL_MS.least), time)
     }
     return NOTHING
   }
 
-  function keepUp(claim: Claim, log: Log): HeldClaim {
-    const failed = (error: unknown) => log('warn', 'cache claim failed', describeFault(error))
+  function keepUp(claim: Claim): HeldClaim {
+    const heldUntil = time.now() + MAX_HELD_MS
     let settled = false
     // One call at a time: each needs to know what the one before it has written.
     let last: Promise<unknown> = Promise.resolve()
+
+    const within = (work: (late: AbortSignal) => Promise<unknown>) => withDeadline(RENEW_MS, work, time)
     const stop = time.every(RENEW_MS, () => {
-      const renew = () => withDeadline(RENEW_MS, (late) => claim.renew(time.wallClock() + CLAIM_MS, late), time)
-      last = last.then(renew).catch(failed)
+      if (time.now() >= heldUntil) return stop()
+      const renew = () => within((late) => claim.renew(time.wallClock() + CLAIM_MS, late))
+      last = last.then(renew).catch(health.failed)
     })
     const settle = () => {
       settled = true
       stop()
     }
+    /** In the background, and once more after a while: others wait for as long as it stands. */
+    function giveBack(): void {
+      const release = () => within((late) => claim.release(late))
+      const again = () => pause(RENEW_MS, time).then(release)
+      last.then(release).catch(again).catch(health.failed)
+    }
+
     return {
       async store(entry, late) {
         settle()
         await last
-        return claim.store(entry, late)
+        let stored = false
+        try {
+          stored = await claim.store(entry, late)
+          return stored
+        } finally {
+          if (!stored) giveBack()
+        }
       },
       release() {
         if (settled) return
         settle()
-        const release = () => withDeadline(RENEW_MS, (late) => claim.release(late), time)
-        last.then(release).catch(failed)
+        giveBack()
       },
     }
   }
 
-  return Object.assign(search, { look })
+  return {
+    find,
+    async look(key) {
+      const found = await attempt(deadlineMs, (late) => store.get(key, late))
+      return found !== undefined && isFresh(found.got) ? found.got : undefined
+    },
+  }
 }
 
 const NOTHING: Finding = { entry: undefined, claim: undefined }

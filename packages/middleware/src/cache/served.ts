@@ -1,4 +1,5 @@
 import { EVENT_STREAM_HEADERS, parseAnswer, replayEvents } from '../completion/index.ts'
+import { wholeResponse } from '../pipeline/index.ts'
 import type { CacheEntry } from './entry.ts'
 
 /** Bytes of a stored stream that are sent at a time. */
@@ -8,10 +9,15 @@ const PIECE_BYTES = 16 * 1024
 export function served(entry: CacheEntry, asStream: boolean, headers: Readonly<Record<string, string>>): Response {
   return asStream
     ? new Response(streamOf(entry), { status: 200, headers: { ...EVENT_STREAM_HEADERS, ...headers } })
-    : new Response(Buffer.from(entry.answer), {
+    : wholeResponse(bytesOf(entry.answer), {
         status: 200,
         headers: { 'content-type': 'application/json', ...headers },
       })
+}
+
+/** The same bytes, without a copy. */
+function bytesOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer<ArrayBuffer> {
+  return Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength)
 }
 
 function streamOf({ answer, events }: CacheEntry): ReadableStream<Uint8Array> {

@@ -1,5 +1,7 @@
-import { answerAssembler, BrokenStream, type ChatAnswer, chatEvents } from '../completion/index.ts'
-import { endedBy } from '../pipeline/index.ts'
+import { answerAssembler, BrokenStream, type ChatAnswer, chatEvents, usageOf } from '../completion/index.ts'
+import { endedBy, type TokenUsage } from '../pipeline/index.ts'
+import type { ByteBudget } from './byte-budget.ts'
+import { keptChunks } from './kept-chunks.ts'
 
 /** A model's stream of events that several requests read, each from its beginning and at a pace of its own. */
 export interface SharedStream {
@@ -7,25 +9,36 @@ export interface SharedStream {
    * One more reader. The model is read as fast as the fastest asks; nothing is read ahead.
    *
    * @param signal aborts when this reader's client has left, or the gateway ends its request
-   * @param onLeave called once if the reader gives up before the end
    */
-  open(signal: AbortSignal, onLeave: (reason: unknown) => void): ReadableStream<Uint8Array>
+  open(signal: AbortSignal, reader: SharedReader): ReadableStream<Uint8Array>
   /**
    * Reads to the end for somebody who wants the answer whole.
    *
    * @throws BrokenStream
    */
   readToEnd(signal: AbortSignal): Promise<WholeStream>
-  /** Resolves when the answer is whole, or, with nothing, when it has broken off. */
+  /** Resolves when the answer is whole, or, with nothing, when it has broken off or was given up. */
   readonly ended: Promise<WholeStream | undefined>
+  /** Nobody opens it any more: what all have read can be let go. */
+  shut(): void
   /** Ends the call to the model: nobody reads any more. */
   cancel(reason: unknown): Promise<void>
 }
 
+/** One of these is called, once. */
+export interface SharedReader {
+  /** The reader has read all. */
+  readonly onEnd: () => void
+  /** It has given up before. */
+  readonly onLeave: (reason: unknown) => void
+}
+
 /** A stream that came to its end, and the answer that it adds up to. */
 export interface WholeStream {
-  /** UTF-8 JSON. */
+  readonly completion: ChatAnswer
+  /** The same, as UTF-8 JSON. */
   readonly answer: Uint8Array
+  readonly usage: TokenUsage | undefined
   /** `undefined` where it was too long to be kept. */
   readonly events: Uint8Array | undefined
 }
@@ -33,10 +46,10 @@ export interface WholeStream {
 export interface SharedStreamOptions {
   /** What is kept for those who come later, in bytes; what is longer is passed on and let go. */
   readonly maxKeptBytes: number
-  /** Called when so much has come that not all of it can be kept: nobody who comes from now on can read it whole. */
+  /** What all streams of the process may keep together. */
+  readonly budget: ByteBudget
+  /** Called when not all can be kept any more: nobody who comes from now on can read it whole. */
   readonly onTooLong: () => void
-  /** Called once, when the answer is whole, or broken off. */
-  readonly onEnd: (whole: WholeStream | undefined) => void
 }
 
 /** How far one reader may fall behind another once the beginning is no longer kept, in bytes. */
@@ -45,26 +58,26 @@ const MAX_LAG_BYTES = 4 * 1024 * 1024
 interface Reader {
   /** Which chunk it reads next, counted from the stream's first. */
   next: number
+  readonly tooSlow: () => void
 }
 
 export function sharedStream(
   source: ReadableStream<Uint8Array>,
-  { maxKeptBytes, onTooLong, onEnd }: SharedStreamOptions,
+  { maxKeptBytes, budget, onTooLong }: SharedStreamOptions,
 ): SharedStream {
   const reader = source.getReader()
   const events = chatEvents()
   const assembler = answerAssembler()
   const readers = new Set<Reader>()
-  /** Of the stream's chunks, those from number `first` on. */
-  let chunks: Uint8Array[] = []
-  let first = 0
-  let keptBytes = 0
+  const chunks = keptChunks()
+  const { promise: ended, resolve: resolveEnded } = Promise.withResolvers<WholeStream | undefined>()
+  /** Bytes of the common budget, while all is kept. */
+  let taken = 0
   let keepsAll = true
   let done = false
   let fault: unknown
   let whole: WholeStream | undefined
   let told = false
-  const { promise: ended, resolve: resolveEnded } = Promise.withResolvers<WholeStream | undefined>()
   let reading: Promise<void> | undefined
 
   /** One read for all who wait. It never rejects: what it met is in `done` and `fault`. */
@@ -83,87 +96,92 @@ export function sharedStream(
         done = true
       } else {
         for (const chunk of events.feed(value)) assembler.add(chunk)
-        chunks.push(value)
-        keptBytes += value.byteLength
-        letGo()
+        keep(value)
       }
     } catch (error) {
-      fault = error ?? new BrokenStream({ code: 'stream_cut' })
+      fault ??= error ?? new BrokenStream({ code: 'stream_cut' })
       done = true
     }
     if (events.ended !== undefined || done) tell()
   }
 
+  function keep(chunk: Uint8Array): void {
+    chunks.add(chunk)
+    const fits = !keepsAll || (chunks.bytes <= maxKeptBytes && budget.take(chunk.byteLength))
+    if (!fits) {
+      stopKeeping()
+      onTooLong()
+    } else if (keepsAll) taken += chunk.byteLength
+    letGo()
+  }
+
+  function stopKeeping(): void {
+    keepsAll = false
+    budget.give(taken)
+    taken = 0
+  }
+
+  /** Once not all is kept, no more is than what somebody has still to read, and is not too far behind. */
+  function letGo(): void {
+    if (keepsAll) return
+    let slowest = Number.POSITIVE_INFINITY
+    for (const { next } of readers) slowest = Math.min(slowest, next)
+    while (chunks.bytes > 0 && (chunks.first < slowest || chunks.bytes > maxKeptBytes + MAX_LAG_BYTES)) chunks.drop()
+    if (slowest < chunks.first) for (const each of [...readers]) if (each.next < chunks.first) each.tooSlow()
+  }
+
   function tell(): void {
     if (told) return
     told = true
-    const answer = fault === undefined && events.ended === 'whole' ? textOf(assembler.answer()) : undefined
-    if (answer !== undefined) whole = { answer, events: keepsAll ? Buffer.concat(chunks, keptBytes) : undefined }
-    onEnd(whole)
+    const completion = fault === undefined && events.ended === 'whole' ? assembler.answer() : undefined
+    const answer = completion && bytesOf(completion)
+    if (completion !== undefined && answer !== undefined) {
+      whole = { completion, answer, usage: usageOf(completion.usage), events: keepsAll ? chunks.joined() : undefined }
+    }
     resolveEnded(whole)
   }
 
-  /** Once not all can be kept, no more is than what somebody has still to read. */
-  function letGo(): void {
-    if (keepsAll && keptBytes > maxKeptBytes) {
-      keepsAll = false
-      onTooLong()
-    }
-    if (keepsAll) return
-    const slowest = Math.min(...[...readers].map(({ next }) => next))
-    let gone = 0
-    while (gone < chunks.length && (first + gone < slowest || keptBytes > maxKeptBytes + MAX_LAG_BYTES)) {
-      keptBytes -= chunks[gone]?.byteLength ?? 0
-      gone += 1
-    }
-    chunks = chunks.slice(gone)
-    first += gone
-  }
-
   return {
-    open(signal, onLeave) {
-      const mine: Reader = { next: 0 }
-      readers.add(mine)
-      let stop = () => {}
-      const end = () => {
-        readers.delete(mine)
-        stop()
+    open(signal, { onEnd, onLeave }) {
+      let abort = () => {}
+      const close = () => {
+        signal.removeEventListener('abort', abort)
+        return readers.delete(mine)
       }
+      let tooSlow = () => {}
+      const mine: Reader = { next: 0, tooSlow: () => tooSlow() }
+      readers.add(mine)
       return new ReadableStream(
         {
           start(controller) {
-            const abort = () => {
-              end()
-              onLeave(signal.reason)
-              controller.error(new BrokenStream({ code: endedBy(signal)?.code ?? 'client_left' }))
+            const breakOff = (code: string, reason: unknown) => {
+              close()
+              onLeave(reason)
+              controller.error(new BrokenStream({ code }))
             }
-            stop = () => signal.removeEventListener('abort', abort)
+            tooSlow = () => breakOff('too_slow', undefined)
+            abort = () => breakOff(endedBy(signal)?.code ?? 'client_left', signal.reason)
             if (signal.aborted) abort()
             else signal.addEventListener('abort', abort)
           },
           async pull(controller) {
             while (readers.has(mine)) {
-              if (mine.next < first) {
-                end()
-                onLeave(undefined)
-                return controller.error(new BrokenStream({ code: 'too_slow' }))
-              }
-              const chunk = chunks[mine.next - first]
+              const chunk = chunks.get(mine.next)
               if (chunk !== undefined) {
                 mine.next += 1
                 letGo()
                 return controller.enqueue(chunk)
               }
               if (done) {
-                end()
+                close()
+                onEnd()
                 return fault === undefined ? controller.close() : controller.error(fault)
               }
               await more()
             }
           },
           cancel(reason) {
-            end()
-            onLeave(reason)
+            if (close()) onLeave(reason)
           },
         },
         { highWaterMark: 0 },
@@ -178,14 +196,25 @@ export function sharedStream(
       throw fault ?? (events.ended instanceof BrokenStream ? events.ended : new BrokenStream({ code: 'stream_cut' }))
     },
     ended,
-    cancel: (reason) => reader.cancel(reason),
+    shut() {
+      stopKeeping()
+      letGo()
+    },
+    cancel(reason) {
+      const cancelled = reader.cancel(reason)
+      events.close()
+      if (events.ended !== 'whole') fault ??= new BrokenStream({ code: 'client_left' })
+      done = true
+      tell()
+      return cancelled
+    },
   }
 }
 
-/** UTF-8; `undefined` for no answer, and for one that is nested too deeply to be written. */
-function textOf(answer: ChatAnswer | undefined): Uint8Array | undefined {
+/** UTF-8, in memory of its own; `undefined` for an answer that is nested too deeply to be written. */
+function bytesOf(answer: ChatAnswer): Uint8Array | undefined {
   try {
-    return answer && Buffer.from(JSON.stringify(answer))
+    return new TextEncoder().encode(JSON.stringify(answer))
   } catch {
     return undefined
   }

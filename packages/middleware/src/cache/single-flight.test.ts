@@ -12,6 +12,7 @@ import {
 } from '../../../../test/support/cache-room.ts'
 import { BrokenStream } from '../completion/index.ts'
 import { RequestEnded } from '../pipeline/index.ts'
+import { memoryCacheStore } from './stores/memory.ts'
 
 const room = (model: Model, options: CacheRoomOptions = {}) => cacheRoom({ model, ...options })
 
@@ -29,6 +30,7 @@ function heldBack(answer: () => Response = () => completionOf('answer')) {
   return { model, calls }
 }
 
+const LATE = 'call of a request that had left'
 const settled = () => new Promise((resolve) => setImmediate(resolve))
 
 describe('many requests for the same answer', () => {
@@ -90,6 +92,44 @@ describe('many requests for the same answer', () => {
     expect(asked()).toBe(3)
   })
 
+  test('that come while such an answer is streamed ask for themselves', async () => {
+    let clamped = true
+    const gate = Promise.withResolvers<void>()
+    const { ask, asked } = room(({ record }) => {
+      if (!clamped) return completionOf('x')
+      record.clamped = true
+      clamped = false
+      return streamOf(['one ', 'two'], { finish: 'length', before: () => gate.promise })
+    })
+    const stream = await ask({ stream: true })
+    expect((await ask()).status).toBe('tollgate; fwd=miss; stored')
+    gate.resolve()
+    expect(textIn(await stream.text())).toBe('one two')
+    expect(asked()).toBe(2)
+  })
+
+  test('ask all at once where turning them away takes long', async () => {
+    let now = 0
+    const refusals: (() => void)[] = []
+    const { ask, asked } = room(
+      ({ refuse }) =>
+        new Promise((resolve) => {
+          refusals.push(() => resolve(refuse({ code: 'store_unavailable', status: 503, message: 'down' })))
+        }),
+      { now: () => now },
+    )
+    const all = Array.from({ length: 50 }, () => ask())
+    await vi.waitUntil(() => refusals.length === 1)
+    refusals[0]?.()
+    await vi.waitUntil(() => refusals.length === 2)
+    now += 2_000
+    refusals[1]?.()
+    await vi.waitUntil(() => refusals.length === 50)
+    for (const refuse of refusals) refuse()
+    expect((await Promise.all(all)).every(({ response }) => response.status === 503)).toBe(true)
+    expect(asked()).toBe(50)
+  })
+
   test('ask each for itself where tools are offered, unless the route stores their calls', async () => {
     const body = { model: 'm', messages: [], tools: [{ type: 'function' }] }
     const { ask, asked } = room(() => completionOf('x'))
@@ -122,12 +162,34 @@ describe('when some leave', () => {
     const second = ask()
     await vi.waitUntil(() => calls.length > 0)
     leaving.abort()
-    expect((await first).record).toMatchObject({ upstream: { code: 'client_left' } })
+    expect(await first).toMatchObject({
+      status: 'tollgate; fwd=miss',
+      record: { cache: 'miss', upstream: { code: 'client_left' } },
+    })
     expect(calls[0]?.signal.aborted).toBe(false)
     calls[0]?.answer()
     expect(await (await second).text()).toContain('answer')
     expect(asked()).toBe(1)
-    expect(events).toContain('call of a request that had left')
+    expect(events).toEqual([LATE])
+  })
+
+  test.each<[string, (call: ReturnType<typeof heldBack>['calls'][number], leave: () => void) => void, string[]]>([
+    ['all others leave too', (_call, leave) => leave(), [LATE]],
+    ['the call fails', (call) => call.fail(new Error('a fault')), ['fault', LATE]],
+  ])('what the call took is told, though %s', async (_what, end, told) => {
+    const { model, calls } = heldBack()
+    const { ask, events } = room(model)
+    const [leaving, last] = [new AbortController(), new AbortController()]
+    const all = [ask({ signal: leaving.signal }), ask({ signal: last.signal })]
+    await vi.waitUntil(() => calls.length > 0)
+    leaving.abort()
+    await all[0]
+    const [call] = calls
+    if (call !== undefined) end(call, () => last.abort())
+    await vi.waitUntil(() => events.length === told.length)
+    expect(events).toEqual(told)
+    if (calls[1] !== undefined) calls[1].answer()
+    await all[1]
   })
 
   test('the call ends when all have left, and the next request begins another', async () => {
@@ -268,6 +330,65 @@ describe('a stream that several read', () => {
     expect(isAborted()).toBe(true)
   })
 
+  test('that nobody reads to its end is told of, whoever leaves last', async () => {
+    const { model, say, isAborted } = paced(['one ', 'two'])
+    const { ask, events } = room(model)
+    say(0)
+    const first = (await ask({ stream: true })).response.body?.getReader()
+    const second = (await ask({ stream: true })).response.body?.getReader()
+    if (first === undefined || second === undefined) throw new Error('no body')
+    await readSome(first, 'one ')
+    await first.cancel()
+    expect(events).toEqual([])
+    await second.cancel()
+    await vi.waitUntil(() => events.length > 0)
+    expect([isAborted(), events]).toEqual([true, [LATE]])
+  })
+
+  test('has its usage noted for the one who asked, however slowly that one reads', async () => {
+    const { ask, events } = room(() => streamOf(['one ', 'two']))
+    const slow = await ask({ stream: true })
+    await (await ask({ stream: true })).text()
+    await settled()
+    expect(slow.record).toMatchObject({ cache: 'miss', usage: { output: 7 }, costNanoUsd: 25_000 })
+    await slow.response.body?.cancel()
+    expect(events).toEqual([])
+  })
+
+  test('is let go when all have what they wanted, though its connection stays', async () => {
+    const events = await streamOf(['one']).text()
+    let cancelled = false
+    const { ask } = room(() => {
+      const body = new ReadableStream({
+        start: (controller) => controller.enqueue(Buffer.from(events)),
+        cancel() {
+          cancelled = true
+        },
+      })
+      return new Response(body, { headers: { 'content-type': 'text/event-stream' } })
+    })
+    const reader = (await ask({ stream: true })).response.body?.getReader()
+    const whole = await ask()
+    expect(JSON.parse(await whole.text()).choices[0].message.content).toBe('one')
+    await reader?.read()
+    await reader?.cancel()
+    expect(cancelled).toBe(true)
+  })
+
+  test('breaks off for a reader who falls too far behind, and for no other', async () => {
+    const words = Array.from({ length: 50 }, (_, index) => `${index}`.padEnd(300_000, '.'))
+    const { ask } = room(() => streamOf(words))
+    const still = (await ask({ stream: true })).response.body?.getReader()
+    const quick = await ask({ stream: true })
+    await still?.read()
+    expect(textIn(await quick.text()) === words.join('')).toBe(true)
+    await expect(readSome(still ?? fail(), '[DONE]')).rejects.toMatchObject({ failure: { code: 'too_slow' } })
+  })
+
+  function fail(): never {
+    throw new Error('no body')
+  }
+
   test('goes on at the pace of the one who reads, though another stands still', async () => {
     const { ask } = room(() => streamOf(['one ', 'two ', 'three']))
     const still = await ask({ stream: true })
@@ -387,6 +508,52 @@ describe('across instances', () => {
     expect(rooms.one.asked() + rooms.other.asked()).toBe(2)
   })
 
+  /** Time that passes as fast as it is waited for. */
+  function quickTime() {
+    let now = 0
+    const after = (ms: number, callback: () => void) => {
+      const timer = setImmediate(() => {
+        now += ms
+        callback()
+      })
+      return () => clearImmediate(timer)
+    }
+    return { now: () => now, after }
+  }
+
+  test.each([
+    [true, 3_000],
+    [false, 25_000],
+  ])('nobody waits longer for another’s answer than is worth it (streamed: %s)', async (stream, longest) => {
+    let filtered = true
+    const { model, calls } = heldBack()
+    const quick = quickTime()
+    const rooms = two((asked) => (filtered ? completionOf('no', 'content_filter') : model(asked)), quick)
+    await missByBoth(rooms)
+    filtered = false
+    void rooms.one.ask()
+    await vi.waitUntil(() => calls.length > 0)
+    const began = quick.now()
+    const second = rooms.other.ask({ stream })
+    await vi.waitUntil(() => calls.length > 1)
+    expect(quick.now() - began).toBeGreaterThan(longest - 300)
+    expect(quick.now() - began).toBeLessThan(longest + 300)
+    calls[1]?.answer()
+    expect((await second).response.status).toBe(200)
+  })
+
+  test('what can’t be stored keeps nobody waiting', async () => {
+    let large = false
+    const store = memoryCacheStore({ maxBytes: 10_000 })
+    const rooms = two(() => (large ? completionOf('x'.repeat(20_000)) : completionOf('no', 'content_filter')), {
+      far: store,
+    })
+    await missByBoth(rooms)
+    large = true
+    expect((await rooms.one.ask()).response.status).toBe(200)
+    expect((await rooms.other.ask()).record.cache).toBe('miss')
+  })
+
   test('the other asks at once when the first comes to nothing', async () => {
     let calls = 0
     const rooms = two(() => {
@@ -409,7 +576,7 @@ describe('across instances', () => {
     // It will never answer, and its claim is not renewed while the intervals stand still.
     void rooms.one.ask()
     await vi.waitUntil(() => calls.length > 0)
-    rooms.time.now += 10_000
+    rooms.time.now += 5_000
     const second = rooms.other.ask()
     await vi.waitUntil(() => calls.length > 1)
     calls[1]?.answer()
@@ -430,9 +597,9 @@ describe('across instances', () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
     const first = rooms.one.ask()
     await vi.waitUntil(() => calls.length > 0)
-    for (let seconds = 0; seconds < 60; seconds += 3) {
-      rooms.time.now += 3_000
-      vi.advanceTimersByTime(3_000)
+    for (let seconds = 0; seconds < 60; seconds += 1.5) {
+      rooms.time.now += 1_500
+      vi.advanceTimersByTime(1_500)
       await settled()
     }
     const second = rooms.other.ask()

@@ -1,13 +1,17 @@
-import type { ChatAnswer, ChatChoice } from '../completion/index.ts'
+import type { ChatAnswer, ChatBody, ChatChoice } from '../completion/index.ts'
 import type { CacheRule } from '../policy/index.ts'
 
 /** Ends that make an answer whole: by itself, or at its length. Anything else, a filter's cut among them, is no answer. */
 const WHOLE: ReadonlySet<unknown> = new Set(['stop', 'length'])
 const CALLS: ReadonlySet<unknown> = new Set(['tool_calls', 'function_call'])
 
-/** Whether every choice of an answer is whole, and none calls a tool unless the route stores that. */
-export function isStorable(answer: ChatAnswer, { tools }: Pick<CacheRule, 'tools'>): boolean {
+/** Whether all choices that were asked for are there and whole, and none calls a tool unless the route stores that. */
+export function isStorable(
+  answer: ChatAnswer,
+  { rule: { tools }, body }: { readonly rule: Pick<CacheRule, 'tools'>; readonly body: ChatBody },
+): boolean {
   if ((answer as { readonly error?: unknown }).error) return false
+  if (Number.isInteger(body.n) && answer.choices.length !== body.n) return false
   return answer.choices.every((choice) => {
     const { finish_reason } = choice
     if (WHOLE.has(finish_reason)) return tools || !callsTools(choice)

@@ -1,3 +1,4 @@
+import type { ChatBody } from '../completion/index.ts'
 import type { BaseContext, GatewayRequest, Next, Refuse } from '../pipeline/index.ts'
 import type { CacheRule } from '../policy/index.ts'
 
@@ -9,6 +10,8 @@ export interface Visit {
   readonly next: Next<{ readonly refuse: Refuse }>
   readonly key: string
   readonly rule: CacheRule
+  /** As it is forwarded. */
+  readonly body: ChatBody
   /** Where refusals of this consumer's requests are remembered. */
   readonly ownKey: string
   readonly asStream: boolean

@@ -1,11 +1,13 @@
 import { hash } from 'node:crypto'
 import {
   type BaseContext,
+  bodyOf,
   describeFault,
   isEventStream,
   type Middleware,
   type Refusal,
   type RequestRecord,
+  wholeResponse,
 } from '../pipeline/index.ts'
 import { parseAnswer } from './answer.ts'
 import { parseJson, readBody } from './body.ts'
@@ -94,9 +96,9 @@ function tooLarge(maxBodyBytes: number): Refusal {
 }
 
 async function encode(response: Response, codec: Codec): Promise<Response> {
-  const answer = parseAnswer(await response.text())
+  const answer = parseAnswer((await bodyOf(response)).toString())
   if (answer === undefined) throw new Error('A 200 without a completion came from inside')
-  const headers = new Headers(response.headers)
+  const { headers } = response
   headers.set('content-type', 'application/json')
-  return new Response(JSON.stringify(codec.encode(answer)), { status: 200, headers })
+  return wholeResponse(Buffer.from(JSON.stringify(codec.encode(answer))), { status: 200, headers })
 }

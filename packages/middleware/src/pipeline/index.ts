@@ -5,7 +5,15 @@ export { describeFault, OperatorError } from './fault.ts'
 export type { Log, LogLevel } from './log.ts'
 export { type Handler, type Middleware, type Next, type Pipeline, pipeline } from './pipeline.ts'
 export type { CacheOutcome, RequestRecord, TokenPrice, TokenUsage } from './record.ts'
-export { errorCode, type Refusal, type RefusalCode, type Refuse, type UpstreamFailure } from './refusal.ts'
+export {
+  errorCode,
+  type Refusal,
+  type RefusalCode,
+  type Refuse,
+  type UpstreamFailure,
+  upstreamFailed,
+} from './refusal.ts'
 export type { GatewayRequest } from './request.ts'
 export { isEventStream, type StreamEnd, tap } from './tap.ts'
 export { pause, systemTime, type Time } from './time.ts'
+export { bodyOf, wholeResponse } from './whole.ts'

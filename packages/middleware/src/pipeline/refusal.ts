@@ -58,6 +58,16 @@ export interface Refusal {
 /** Renders a refusal in the shape that the route's callers expect. */
 export type Refuse = (refusal: Refusal) => Response
 
+/** The refusal of a request whose call to the model came to nothing. */
+export function upstreamFailed(upstream: UpstreamFailure): Refusal {
+  return {
+    code: 'upstream_failed',
+    status: 502,
+    message: 'The LLM service failed to process the request.',
+    upstream,
+  }
+}
+
 const ERROR_CODE = /^[A-Za-z0-9_.-]{1,64}$/
 
 /** An error code as a model gave it, if it looks like one: whatever else stands there could repeat a prompt or a key. */

@@ -7,7 +7,15 @@ export interface Target {
   readonly identity: string
 }
 
+const known = new WeakMap<TargetSettings, Target>()
+
 export function targetOf(settings: TargetSettings): Target {
+  const target = known.get(settings) ?? resolve(settings)
+  known.set(settings, target)
+  return target
+}
+
+function resolve(settings: TargetSettings): Target {
   const { kind, model } = settings
   const url = new URL(kind === 'azure' ? settings.endpoint : settings.baseUrl)
   const place = isSimulated(url) ? 'simulated' : url.host + url.pathname

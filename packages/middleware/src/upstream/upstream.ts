@@ -5,6 +5,7 @@ import {
   type GatewayRequest,
   type Handler,
   type RequestRecord,
+  upstreamFailed,
   withDeadline,
 } from '../pipeline/index.ts'
 import { type Connect, whenSent } from './client.ts'
@@ -64,12 +65,7 @@ export function upstream(options: UpstreamOptions): Handler<Callable> {
       record.upstream = failure
       // What never reached the model (no token, no such host) is the operator's to mend, and needs more than a code.
       if (failure.status === undefined) log('error', 'upstream failed', describeFault(error))
-      return context.refuse({
-        code: 'upstream_failed',
-        status: 502,
-        message: 'The LLM service failed to process the request.',
-        upstream: failure,
-      })
+      return context.refuse(upstreamFailed(failure))
     }
   }
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Redis, redisScript } from '../../storage/index.ts'
+import { afterwards } from '../afterwards.ts'
 import type { CacheEntry } from '../entry.ts'
 import { pack, unpack } from '../packing.ts'
 import type { CacheStore, Claim, ClaimOutcome } from '../store.ts'
@@ -78,14 +79,19 @@ export function redisCacheStore({ redis, prefix = 'tollgate:cache:', wallClock }
       const head = `c${randomUUID()}`
       const value = claimValue(head, expiresAt)
       const claimed: ClaimOutcome = { kind: 'claimed', claim: hold(key, head) }
-      const reply = (await SET_IF_NONE(redis, keyOf(key), [value, lifeOf(expiresAt)], signal)) as Buffer | null
+      const disown = (error: unknown) => {
+        afterwards((late) => REMOVE(redis, keyOf(key), [head], late))
+        throw error
+      }
+      const set = SET_IF_NONE(redis, keyOf(key), [value, lifeOf(expiresAt)], signal)
+      const reply = (await set.catch(disown)) as Buffer | null
       if (reply === null) return claimed
 
       const found = await parse(reply)
       if (found.kind === 'entry' && now < found.entry.expiresAt) return { kind: 'found', entry: found.entry }
       if (found.kind === 'claim' && now < found.expiresAt) return { kind: 'held' }
       const before = reply.subarray(0, HEAD_BYTES)
-      const taken = await REPLACE(redis, keyOf(key), [before, value, lifeOf(expiresAt)], signal)
+      const taken = await REPLACE(redis, keyOf(key), [before, value, lifeOf(expiresAt)], signal).catch(disown)
       return taken === 1 ? claimed : { kind: 'held' }
     },
   }

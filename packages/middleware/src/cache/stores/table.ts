@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { TableClient } from '@azure/data-tables'
 import { listEntitiesBefore, type OpenTable, readEntity, statusOf, writeEntity } from '../../storage/index.ts'
+import { afterwards } from '../afterwards.ts'
 import type { CacheEntry } from '../entry.ts'
 import { pack, unpack } from '../packing.ts'
 import type { CacheStore, Claim, ClaimOutcome } from '../store.ts'
@@ -78,6 +79,21 @@ export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
     const before = await readEntity<CacheRow>(table, key, { signal: abortSignal, select })
     await (await table()).upsertEntity(row, 'Replace', { abortSignal })
     await tidyAway((before && partPlaces(row, before)) ?? [], abortSignal)
+  }
+
+  /** @param etag of the row to replace; `undefined` where there is none */
+  function put(row: Place, etag: string | undefined, abortSignal: AbortSignal) {
+    return etag === undefined
+      ? ifNew(table, (client) => client.createEntity(row, { abortSignal }))
+      : ifUnchanged(table, (client) => client.updateEntity(row, 'Replace', { etag, abortSignal }))
+  }
+
+  /** A claim that failed may have been written, or be written yet: nobody holds it, and others would wait for it. */
+  function disown(place: Place, nonce: string): void {
+    afterwards(async (signal) => {
+      const row = await read(place, signal)
+      if (row?.nonce === nonce) await tidyAway([{ ...place, etag: row.etag }], signal)
+    })
   }
 
   /** @param replaced the parts of the entry that the claim was put in the place of */
@@ -170,12 +186,10 @@ export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
       }
       const nonce = randomUUID()
       const row = claimRow(place, nonce, expiresAt)
-      const made =
-        before === undefined
-          ? await ifNew(table, (client) => client.createEntity(row, { abortSignal: signal }))
-          : await ifUnchanged(table, (client) =>
-              client.updateEntity(row, 'Replace', { etag: before.etag, abortSignal: signal }),
-            )
+      const made = await put(row, before?.etag, signal).catch((error) => {
+        disown(place, nonce)
+        throw error
+      })
       if (made === undefined) return { kind: 'held' }
       if (made.etag === undefined) throw new Error('The table service wrote a row and named no ETag')
       const replaced = (before && partPlaces(place, before)) ?? []
