@@ -6,8 +6,8 @@ import {
   tableGenerationStore,
 } from '@tollgate/middleware'
 import { CommandFault } from './command-fault.ts'
-import type { Place } from './consumer-directory.ts'
 import { checkConsumerId } from './keys.ts'
+import type { Place } from './place.ts'
 import { withTables } from './tables.ts'
 
 /** Exactly one of them is to be given. */

@@ -1,8 +1,9 @@
 import { type Consumer, type ConsumerChange, outlinePolicy } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
-import { type Place, withConsumers } from './consumer-directory.ts'
+import { withConsumers } from './consumer-directory.ts'
 import { checkConsumerId, keyTable, SEEN_BY, show } from './keys.ts'
+import type { Place } from './place.ts'
 
 export async function listConsumers(options: { json?: boolean }, place: Place): Promise<string> {
   const consumers = await withConsumers(place, (store) => Array.fromAsync(store.listConsumers()))

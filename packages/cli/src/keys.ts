@@ -1,8 +1,9 @@
 import { isConsumerId, issueKey, type KeyChange, type KeyRecord, outlinePolicy, parseKey } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
-import { type Place, withConsumers } from './consumer-directory.ts'
+import { withConsumers } from './consumer-directory.ts'
 import { moment } from './moment.ts'
+import type { Place } from './place.ts'
 
 export interface KeysCreateOptions {
   readonly consumer: string

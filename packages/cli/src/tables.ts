@@ -1,7 +1,7 @@
 import { openStorage } from '@tollgate/local-host'
 import { type OpenTable, openTables } from '@tollgate/middleware'
 import { CommandFault } from './command-fault.ts'
-import type { Place } from './consumer-directory.ts'
+import type { Place } from './place.ts'
 
 /**
  * Runs a command's work on the tables that the gateway uses.

@@ -3,7 +3,8 @@ export { openRedis } from './redis.ts'
 export { type Redis, type RedisArgument, type RedisReply, RedisUnreachable } from './redis-connection.ts'
 export { type RedisScript, redisScript } from './redis-script.ts'
 export {
-  type EntityVersion,
+  type Before,
+  type EntityKey,
   listEntities,
   listEntitiesBefore,
   type OpenTable,

@@ -95,23 +95,29 @@ export async function* listEntities<T extends object>(
   yield* list<T & { readonly partitionKey: string }>(table, filter === '' ? {} : { filter }, signal)
 }
 
-/** One entity, as it stood when it was read. */
-export interface EntityVersion {
+export interface EntityKey {
   readonly partitionKey: string
   readonly rowKey: string
-  readonly etag: string
+}
+
+export interface Before {
+  readonly field: string
+  readonly time: Date
+  /** The first partition to look at: after the last one follow those before it. */
+  readonly from: string
 }
 
 /** The entities whose field names a time before this, a page at a time; none where the table does not exist. */
 export async function* listEntitiesBefore(
   table: () => Promise<TableClient>,
-  field: string,
-  before: Date,
+  { field, time, from }: Before,
   signal: AbortSignal,
-): AsyncGenerator<EntityVersion> {
+): AsyncGenerator<EntityKey> {
   const { odata } = await import('@azure/data-tables')
-  const query = { filter: odata`${field} lt ${before}`, select: ['PartitionKey', 'RowKey'] }
-  yield* list<EntityVersion>(table, query, signal)
+  for (const where of [odata`PartitionKey ge ${from}`, odata`PartitionKey lt ${from}`]) {
+    const filter = `${where} and ${odata`${field} lt ${time}`}`
+    yield* list<EntityKey>(table, { filter, select: ['PartitionKey', 'RowKey'] }, signal)
+  }
 }
 
 async function* list<T>(

@@ -1,0 +1,5 @@
+/** Where a command works: the app's folder and its settings. */
+export interface Place {
+  readonly root: string
+  readonly env: NodeJS.ProcessEnv
+}
