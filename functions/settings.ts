@@ -45,6 +45,7 @@ export class SettingsError extends OperatorError {
  * @throws SettingsError, StorageSettingError or PolicyError, each with what to correct.
  */
 export function readSettings(env: Environment, root: string): Settings {
+  refuseUnresolved(env)
   const storage = storageLocation(env)
   if (storage === undefined) {
     throw new SettingsError(
@@ -77,6 +78,16 @@ export function readSettings(env: Environment, root: string): Settings {
     streamTotalMs: wholeNumber(env, 'TOLLGATE_STREAM_TOTAL_MS', { fallback: 1_800_000, min: 100, max: 3_600_000 }),
     clientId: env.AZURE_CLIENT_ID || undefined,
   }
+}
+
+/** Where the platform can't read a secret from Key Vault, the app gets the reference in its place, which is no secret at all. */
+function refuseUnresolved(env: Environment): void {
+  const [setting] = Object.entries(env).find(([, value]) => value?.startsWith('@Microsoft.KeyVault(')) ?? []
+  if (setting === undefined) return
+  throw new SettingsError(
+    `${setting} is a reference to Key Vault that was not resolved. Give the app's identity the role Key Vault Secrets User ` +
+      'on the vault, see that the secret is there, and restart the app.',
+  )
 }
 
 /** The target of the `OPENAI_*` settings; `undefined` where no model is configured. */

@@ -1,0 +1,107 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { type Entry, type GatewayRequest, isEventStream, type LogSink } from '@tollgate/middleware'
+
+/** How long a slow client may take to be sent the rest of a stream that broke, in milliseconds. */
+const FLUSH_MS = 5_000
+
+export interface NodeHttpOptions {
+  /** Whether a proxy of yours stands in front: then the client's address is the last of `X-Forwarded-For`. */
+  readonly behindProxy: boolean
+  readonly log: LogSink
+}
+
+/**
+ * Puts an entry behind a server of Node's. Total: whatever is asked gets an answer, and nothing ends the process. A stream
+ * goes out as fast as the client takes it, is given up when the client leaves, and breaks the connection where it breaks
+ * itself, so that half an answer never looks like a whole one.
+ */
+export function nodeHttp(entry: Entry, options: NodeHttpOptions): RequestListener {
+  return async function handle(incoming, outgoing) {
+    const left = new AbortController()
+    outgoing.once('close', () => {
+      if (!outgoing.writableFinished) left.abort(new DOMException('The client has left', 'AbortError'))
+    })
+    const request = toGatewayRequest(incoming, options, left.signal)
+    if (request === undefined) return void outgoing.writeHead(400).end()
+    try {
+      await answer(await entry(request, options.log), outgoing, left.signal)
+    } catch (fault) {
+      options.log('error', { event: 'adapter fault', fault: (fault as Error)?.name })
+      if (outgoing.headersSent) outgoing.destroy()
+      else outgoing.writeHead(500).end()
+    }
+  }
+}
+
+async function answer(response: Response, outgoing: ServerResponse, left: AbortSignal): Promise<void> {
+  const { status, headers, body } = response
+  if (body !== null && isEventStream(response)) {
+    outgoing.writeHead(status, [...headers].flat())
+    return send(body, outgoing, left)
+  }
+  const bytes = Buffer.from(await response.arrayBuffer())
+  outgoing.writeHead(status, [...headers, ['content-length', `${bytes.byteLength}`]].flat()).end(bytes)
+}
+
+/** `undefined` for a target that is no URL. */
+function toGatewayRequest(
+  incoming: IncomingMessage,
+  { behindProxy }: Pick<NodeHttpOptions, 'behindProxy'>,
+  signal: AbortSignal,
+): GatewayRequest | undefined {
+  const { method = 'GET', headersDistinct } = incoming
+  // Of the address only path and query are used; whatever host the client names decides nothing.
+  const url = URL.parse((incoming.url ?? '/').replace(/^\/+/, '/'), 'http://gateway.invalid')
+  if (url === null) return undefined
+  const headers = new Headers()
+  for (const [name, values = []] of Object.entries(headersDistinct)) {
+    for (const value of values) headers.append(name, value)
+  }
+  return {
+    method,
+    url,
+    headers,
+    // Read no further than a room asks for it.
+    body: ReadableStream.from<Uint8Array>(incoming),
+    clientAddress: (behindProxy ? lastForwarded(incoming) : incoming.socket.remoteAddress) ?? 'unknown',
+    signal,
+  }
+}
+
+function lastForwarded({ headers }: IncomingMessage): string | undefined {
+  return [headers['x-forwarded-for']].flat().join(',').split(',').at(-1)?.trim() || undefined
+}
+
+async function send(body: ReadableStream<Uint8Array>, outgoing: ServerResponse, left: AbortSignal): Promise<void> {
+  const reader = body.getReader()
+  const giveUp = () => void reader.cancel(left.reason).catch(() => {})
+  if (left.aborted) giveUp()
+  else left.addEventListener('abort', giveUp)
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) break
+      if (!outgoing.write(value)) await drained(outgoing)
+    }
+    outgoing.end()
+  } catch {
+    // What came before the break is sent; an end that would make the answer look whole is not.
+    const timer = setTimeout(() => outgoing.destroy(), FLUSH_MS)
+    outgoing.once('close', () => clearTimeout(timer))
+    outgoing.write('', () => outgoing.destroy())
+  }
+}
+
+/** Resolves when more may be written, or when there is nobody left to write to. */
+function drained(outgoing: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    function done() {
+      outgoing.off('drain', done)
+      outgoing.off('close', done)
+      resolve()
+    }
+    if (outgoing.destroyed) return resolve()
+    outgoing.on('drain', done)
+    outgoing.on('close', done)
+  })
+}

@@ -1,0 +1,89 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { describeFault, type Entry, issueKey, type Log, type LogSink, trace } from '@tollgate/middleware'
+import { refuseGenerate } from '../../functions/generate-surface.ts'
+import { readSettings } from '../../functions/settings.ts'
+import { createGateway } from './gateway.ts'
+import { nodeHttp } from './node-http.ts'
+
+/*
+ * The gateway in a plain server of Node's, without Azure Functions: POST /api/generate, GET /health. The settings are those
+ * of docs/settings.md; without a TOLLGATE_STORAGE all is kept in memory, and a key is made and printed.
+ * PORT, HOST: where it listens (8080, 0.0.0.0). BEHIND_PROXY=1: a proxy of yours stands in front.
+ */
+
+const SWEEP_MS = 10 * 60_000
+/** Above a load balancer's own, so that it never sends a request on a connection that is just being closed. */
+const KEEP_ALIVE_MS = 75_000
+/** Streams that are under way when the process is told to end, in milliseconds. */
+const DRAIN_MS = 25_000
+
+const sink: LogSink = (level, line) => console.log(JSON.stringify({ time: new Date().toISOString(), level, ...line }))
+const log: Log = (level, event, fields) => sink(level, { event, ...fields })
+
+async function main(): Promise<void> {
+  const { PORT = '8080', HOST = '0.0.0.0', BEHIND_PROXY } = process.env
+  const settings = readSettings(
+    { ...process.env, TOLLGATE_STORAGE: process.env.TOLLGATE_STORAGE || 'memory:' },
+    process.cwd(),
+  )
+  const gateway = createGateway(settings, log)
+  const generate = trace({ refuse: refuseGenerate, handler: () => gateway.generate })
+
+  const entry: Entry = async (request, to) => {
+    const { pathname } = request.url
+    if (request.method === 'POST' && pathname === '/api/generate') return generate(request, to)
+    if (request.method === 'GET' && pathname === '/health') return Response.json({ status: 'live' })
+    return Response.json({ error: 'Not found' }, { status: 404 })
+  }
+
+  const server = createServer(
+    { keepAliveTimeout: KEEP_ALIVE_MS },
+    nodeHttp(entry, { behindProxy: BEHIND_PROXY === '1', log: sink }),
+  )
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(Number(PORT), HOST, resolve))
+  const { port } = server.address() as AddressInfo
+  if (settings.storage.kind === 'memory') log('info', 'key', { key: await demoKey(gateway.consumers, settings.policy) })
+  log('info', 'listening', { url: `http://${HOST}:${port}` })
+
+  const sweeping = new AbortController()
+  const sweeper = setInterval(() => {
+    gateway.sweep(sweeping.signal).catch((fault) => log('error', 'sweep failed', describeFault(fault)))
+  }, SWEEP_MS)
+
+  // Requests and streams that are under way may end; new ones go to another process.
+  let ending = false
+  server.on('request', (_, response) => {
+    response.once('close', () => ending && setImmediate(() => server.closeIdleConnections()))
+  })
+  const end = () => {
+    ending = true
+    clearInterval(sweeper)
+    sweeping.abort()
+    setTimeout(() => server.closeAllConnections(), DRAIN_MS).unref()
+    server.close(() => gateway.close().finally(() => process.exit(0)))
+  }
+  process.once('SIGTERM', end)
+  process.once('SIGINT', end)
+}
+
+async function demoKey(
+  store: Parameters<typeof issueKey>[0],
+  { plans, defaultPlan }: { readonly plans: ReadonlyMap<string, unknown>; readonly defaultPlan: string | undefined },
+): Promise<string> {
+  const [first] = plans.keys()
+  const plan = defaultPlan ?? first
+  const { key } = await issueKey(store, {
+    consumer: 'demo',
+    plan,
+    defaultPlan,
+    plans: [...plans.keys()],
+    now: Date.now(),
+  })
+  return key
+}
+
+main().catch((fault: Error & { readonly operatorMessage?: string }) => {
+  console.error(fault.operatorMessage ?? fault.stack ?? fault.message)
+  process.exitCode = 1
+})

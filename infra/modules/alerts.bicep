@@ -1,0 +1,243 @@
+/*
+ * What is worth a mail. The platform counts answers and throttled calls. Refusals and money stand in Tollgate's own log:
+ * one JSON text a request, which a trace's Message holds. Traces are sampled under load, and ItemCount tells for how many
+ * each stands.
+ */
+
+@description('What names end in.')
+param token string
+
+@description('Azure region.')
+param location string
+
+@description('Tags.')
+param tags object
+
+@description('Who is told.')
+param email string
+
+@description('Resource id of the Function app.')
+param appId string
+
+@description('Resource id of the storage account.')
+param storageId string
+
+@description('Resource id of the workspace that holds the logs.')
+param workspaceId string
+
+@description('Answers with 5xx in 5 minutes.')
+param serverErrors int
+
+@description('Per cent of the requests of 15 minutes that were refused with 429.')
+param refusedPercent int
+
+@description('US dollars an hour that models cost.')
+param spendUsdPerHour int
+
+@description('Calls that storage throttled in 15 minutes.')
+param throttledCalls int
+
+var serverErrorsQuery = '''
+AppTraces
+| where Message contains '"event":"request"'
+| extend line = parse_json(substring(Message, indexof(Message, '{')))
+| where line.event == 'request' and toint(line.status) >= 500
+| summarize Errors = sum(ItemCount)
+'''
+
+var refusedQuery = '''
+AppTraces
+| where Message contains '"event":"request"'
+| extend line = parse_json(substring(Message, indexof(Message, '{')))
+| where line.event == 'request'
+| summarize Requests = sum(ItemCount), Refused = sumif(ItemCount, toint(line.status) == 429)
+| where Requests >= 20
+| project RefusedPercent = 100.0 * Refused / Requests
+'''
+
+// Calls of requests that had left cost too, and have a line of their own.
+var spendQuery = '''
+AppTraces
+| where Message contains '"costNanoUsd":'
+| extend line = parse_json(substring(Message, indexof(Message, '{')))
+| where isnotnull(line.costNanoUsd)
+| summarize Usd = sum(tolong(line.costNanoUsd) * ItemCount) / 1e9
+'''
+
+var logAlerts = [
+  {
+    name: 'server-errors'
+    title: 'Tollgate answers with 5xx'
+    severity: 1
+    query: serverErrorsQuery
+    column: 'Errors'
+    threshold: serverErrors
+    window: 'PT5M'
+    frequency: 'PT5M'
+  }
+  {
+    name: 'refusals'
+    title: 'Tollgate refuses many requests with 429'
+    severity: 3
+    query: refusedQuery
+    column: 'RefusedPercent'
+    threshold: refusedPercent
+    window: 'PT15M'
+    frequency: 'PT5M'
+  }
+  {
+    name: 'spend'
+    title: 'Models cost more an hour than is usual'
+    severity: 2
+    query: spendQuery
+    column: 'Usd'
+    threshold: spendUsdPerHour
+    window: 'PT1H'
+    frequency: 'PT15M'
+  }
+]
+
+resource mail 'Microsoft.Insights/actionGroups@2023-01-01' = {
+  name: 'ag-${token}'
+  location: 'global'
+  tags: tags
+  properties: {
+    groupShortName: 'tollgate'
+    enabled: true
+    emailReceivers: [
+      {
+        name: 'mail'
+        emailAddress: email
+        useCommonAlertSchema: true
+      }
+    ]
+  }
+}
+
+resource onLogs 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for alert in logAlerts: {
+  name: 'alert-${alert.name}-${token}'
+  location: location
+  tags: tags
+  kind: 'LogAlert'
+  properties: {
+    displayName: alert.title
+    severity: alert.severity
+    enabled: true
+    scopes: [
+      workspaceId
+    ]
+    windowSize: alert.window
+    evaluationFrequency: alert.frequency
+    autoMitigate: true
+    // The table comes with the first line, which is later than this.
+    skipQueryValidation: true
+    criteria: {
+      allOf: [
+        {
+          query: alert.query
+          metricMeasureColumn: alert.column
+          timeAggregation: 'Maximum'
+          operator: 'GreaterThan'
+          threshold: alert.threshold
+          failingPeriods: {
+            numberOfEvaluationPeriods: 1
+            minFailingPeriodsToAlert: 1
+          }
+        }
+      ]
+    }
+    actions: {
+      actionGroups: [
+        mail.id
+      ]
+    }
+  }
+}]
+
+// Sees also what never reached the app, which leaves no line in its log.
+resource onAnswers 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: 'alert-http-5xx-${token}'
+  location: 'global'
+  tags: tags
+  properties: {
+    description: 'The app or the platform before it answers with 5xx'
+    severity: 1
+    enabled: true
+    scopes: [
+      appId
+    ]
+    windowSize: 'PT5M'
+    evaluationFrequency: 'PT1M'
+    autoMitigate: true
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        {
+          name: 'http-5xx'
+          criterionType: 'StaticThresholdCriterion'
+          metricNamespace: 'Microsoft.Web/sites'
+          metricName: 'Http5xx'
+          timeAggregation: 'Total'
+          operator: 'GreaterThan'
+          threshold: serverErrors
+          // An app that never ran has no metrics yet.
+          skipMetricValidation: true
+        }
+      ]
+    }
+    actions: [
+      {
+        actionGroupId: mail.id
+      }
+    ]
+  }
+}
+
+resource onStorage 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: 'alert-storage-throttled-${token}'
+  location: 'global'
+  tags: tags
+  properties: {
+    description: 'Storage throttles: limits and keys are checked late, or not at all'
+    severity: 2
+    enabled: true
+    scopes: [
+      storageId
+    ]
+    windowSize: 'PT15M'
+    evaluationFrequency: 'PT5M'
+    autoMitigate: true
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        {
+          name: 'throttled'
+          criterionType: 'StaticThresholdCriterion'
+          metricNamespace: 'Microsoft.Storage/storageAccounts'
+          metricName: 'Transactions'
+          dimensions: [
+            {
+              name: 'ResponseType'
+              operator: 'Include'
+              values: [
+                'ClientThrottlingError'
+                'ClientAccountRequestThrottlingError'
+                'ClientAccountBandwidthThrottlingError'
+                'ServerBusyError'
+              ]
+            }
+          ]
+          timeAggregation: 'Total'
+          operator: 'GreaterThan'
+          threshold: throttledCalls
+          skipMetricValidation: true
+        }
+      ]
+    }
+    actions: [
+      {
+        actionGroupId: mail.id
+      }
+    ]
+  }
+}

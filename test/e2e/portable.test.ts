@@ -1,0 +1,235 @@
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { complete } from '../support/completions.ts'
+import { newKey, unique } from '../support/consumers.ts'
+import { type CountedModel, startCountedModel, whole } from '../support/counted-model.ts'
+import { generate, ROOT, type RunningHost, rawStatus, startHost } from '../support/host.ts'
+import { openAccount } from '../support/tables.ts'
+
+/*
+ * examples/portable: the gateway in a plain server of Node's. What it builds is copied into an empty folder, so that it is
+ * known to need nothing beside it.
+ */
+
+const EXAMPLE = join(ROOT, 'examples/portable')
+const LISTENING = /"url":"([^"]+)"/
+const POLICY = `
+plans:
+  default: { limits: [ {requests: 100, per: 1m} ] }
+  few: { limits: [ {requests: 2, per: day} ] }
+  poor: { limits: [ {usd: 0.000001, per: month} ] }
+  onModel: { limits: [ {requests: 1, per: day, model: default} ] }
+models:
+  default: { price: {input: 1, output: 1} }
+`
+
+const folder = mkdtempSync(join(tmpdir(), 'tollgate-portable-'))
+const open = openAccount(inject('azurite'))
+let model: CountedModel
+let server: RunningHost
+
+/** An app's folder with the built server and a policy in it. */
+function start(settings: Record<string, string>): Promise<RunningHost> {
+  const env = { HOST: '127.0.0.1', OPENAI_BASE_URL: model.baseUrl, ...settings }
+  return startHost(env, join(folder, 'server.cjs'), LISTENING)
+}
+
+beforeAll(async () => {
+  const built = spawnSync(process.execPath, [join(EXAMPLE, 'build.ts')], { encoding: 'utf8' })
+  if (built.status !== 0) throw new Error(`The example was not built:\n${built.stderr}`)
+  copyFileSync(join(EXAMPLE, 'dist/server.cjs'), join(folder, 'server.cjs'))
+  writeFileSync(join(folder, 'tollgate.policy.yaml'), POLICY)
+  model = await startCountedModel()
+  server = await start({ TOLLGATE_STORAGE: inject('azurite'), TOLLGATE_POLICY: join(folder, 'tollgate.policy.yaml') })
+})
+afterAll(async () => {
+  await server?.stop()
+  await model?.close()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+test('it stands alone: one file and a policy', () => {
+  expect(readdirSync(folder).toSorted()).toEqual(['server.cjs', 'tollgate.policy.yaml'])
+})
+
+describe('on tables', () => {
+  test('a miss asks the model, a hit does not, streamed or plain; and the tables are those of any Tollgate', async () => {
+    const [key, prompt] = [await newKey(open, unique('portable')), unique('why')]
+    const miss = await complete(server, { prompt, key })
+    expect([miss.status, miss.cacheStatus, miss.whole]).toEqual([200, 'tollgate; fwd=miss; stored', true])
+    const hit = await complete(server, { prompt, key })
+    expect([hit.cacheStatus, hit.text]).toEqual([expect.stringMatching(/^tollgate; hit; ttl=\d+$/), miss.text])
+    const streamed = await complete(server, { prompt, key, stream: true })
+    expect([streamed.cacheStatus, streamed.text, streamed.whole]).toEqual([
+      expect.stringMatching(/^tollgate; hit/),
+      miss.text,
+      true,
+    ])
+    expect(model.asked(prompt)).toBe(1)
+  })
+
+  test('a stream comes piece by piece, as the model writes', async () => {
+    const [key, prompt] = [await newKey(open, unique('portable')), unique('stream')]
+    const seen = Promise.withResolvers<void>()
+    model.next(prompt, whole({ before: (index) => (index === 2 ? seen.promise : undefined) }))
+    const answer = await complete(server, {
+      prompt,
+      key,
+      stream: true,
+      onText: (text) => text !== '' && seen.resolve(),
+    })
+    expect([answer.cacheStatus, answer.whole, answer.text]).toEqual([
+      'tollgate; fwd=miss',
+      true,
+      model.given(prompt)[0],
+    ])
+  })
+
+  test('a stream that breaks says so, and breaks the connection', async () => {
+    const [key, prompt] = [await newKey(open, unique('portable')), unique('break')]
+    const seen = Promise.withResolvers<void>()
+    const before = (index: number) => (index === 3 ? seen.promise : undefined)
+    model.next(prompt, whole({ before, end: (response) => response.destroy() }))
+    const onText = (text: string) => text !== '' && seen.resolve()
+    const answer = await complete(server, { prompt, key, stream: true, onText })
+    expect(answer).toMatchObject({ status: 200, whole: false, broke: true, error: expect.stringContaining('failed') })
+  })
+
+  test('a client that leaves ends the call of the model', async () => {
+    const [key, prompt] = [await newKey(open, unique('portable')), unique('leave')]
+    const never = new Promise(() => {})
+    model.next(prompt, whole({ before: (index) => (index === 2 ? never : undefined) }))
+    const left = new AbortController()
+    const asked = complete(server, { prompt, key, stream: true, signal: left.signal, onText: () => left.abort() })
+    await asked.catch(() => {})
+    await expect.poll(() => model.ended(prompt)).toBe(1)
+  })
+
+  test('429 when a limit or a budget is reached, with the time to come back', async () => {
+    const [few, poor] = [await newKey(open, unique('few'), 'few'), await newKey(open, unique('poor'), 'poor')]
+    const statuses = []
+    for (const prompt of ['a', 'b', 'c'].map(unique))
+      statuses.push((await complete(server, { prompt, key: few })).status)
+    expect(statuses).toEqual([200, 200, 429])
+    const refused = await generate(server, '{"prompt":"Why?"}', { 'x-api-key': few })
+    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+    expect(await complete(server, { prompt: unique('dear'), key: poor })).toMatchObject({ status: 400 })
+    const onModel = await newKey(open, unique('on-model'), 'onModel')
+    const twice = [
+      await complete(server, { prompt: 'a', key: onModel }),
+      await complete(server, { prompt: 'b', key: onModel }),
+    ]
+    expect(twice.map(({ status }) => status)).toEqual([200, 429])
+  })
+
+  test.each([
+    ['no key', '{"prompt":"Why?"}', {}, 401],
+    ['no JSON', '{', { keyed: true }, 400],
+    ['too much', JSON.stringify({ prompt: 'x'.repeat(1024 * 1024) }), { keyed: true }, 413],
+  ])('%s is refused as anywhere', async (_what, body, { keyed }: { keyed?: boolean }, status) => {
+    const headers: Record<string, string> = keyed ? { 'x-api-key': await newKey(open, unique('portable')) } : {}
+    const answer = await generate(server, body, headers)
+    expect([answer.status, typeof answer.body.error]).toEqual([status, 'string'])
+  })
+
+  test('a body that turns out too long is refused, and its connection does not break before the answer', async () => {
+    const key = await newKey(open, unique('portable'))
+    const status = await new Promise<number | undefined>((resolve, reject) => {
+      const sent = request(
+        `${server.url}/api/generate`,
+        { method: 'POST', headers: { 'x-api-key': key } },
+        (response) => {
+          response.resume()
+          resolve(response.statusCode)
+        },
+      )
+      sent.on('error', reject)
+      for (let piece = 0; piece < 160; piece += 1) sent.write('x'.repeat(64 * 1024))
+      sent.end()
+    })
+    expect(status).toBe(413)
+  })
+
+  test('answers whether it lives, and nothing else', async () => {
+    const health = await fetch(`${server.url}/health`)
+    expect(health.headers.get('content-length')).toBe('17')
+    expect(await health.json()).toEqual({ status: 'live' })
+    expect((await fetch(`${server.url}/api/generate`)).status).toBe(404)
+    expect((await fetch(`${server.url}/admin`)).status).toBe(404)
+    expect(await rawStatus(server, { path: 'http://[' })).toBe(400)
+    expect(await rawStatus(server, { path: '//' })).toBe(404)
+  })
+})
+
+describe('in memory', () => {
+  test('makes a key, prints it, and lets a stream end when it is told to stop', async () => {
+    const alone = await start({})
+    try {
+      const key = /"key":"(tg_\w+)"/.exec(alone.output())?.[1] ?? ''
+      const prompt = unique('last')
+      const stopped = Promise.withResolvers<void>()
+      // Once: a second signal ends the process at once.
+      const stop = () => {
+        if (!alone.process.killed) alone.process.kill('SIGTERM')
+        stopped.resolve()
+      }
+      model.next(prompt, whole({ before: (index) => (index === 2 ? stopped.promise : undefined) }))
+      const answer = await complete(alone, {
+        prompt,
+        key,
+        stream: true,
+        onText: stop,
+      })
+      expect([answer.whole, answer.broke]).toEqual([true, false])
+      await expect.poll(() => alone.process.exitCode).toBe(0)
+    } finally {
+      await alone.stop('SIGKILL')
+    }
+  })
+
+  test('says what is wrong with a setting, and ends', async () => {
+    await expect(start({ TOLLGATE_STORAGE: 'somewhere' })).rejects.toThrow('TOLLGATE_STORAGE is neither')
+    await expect(start({ TOLLGATE_REDIS: 'redis://127.0.0.1' })).rejects.toThrow('Unset TOLLGATE_REDIS')
+  })
+})
+
+describe('the image', () => {
+  const docker = spawnSync('docker', ['info'], { encoding: 'utf8' })
+  if (docker.status !== 0) console.log('No Docker daemon answers here: the image of examples/portable is not built.')
+
+  test('copies what is built, and does not run as root', () => {
+    const steps = readFileSync(join(EXAMPLE, 'Dockerfile'), 'utf8').split('\n')
+    const copied = steps.filter((step) => step.startsWith('COPY ')).flatMap((step) => step.split(' ').slice(1, -1))
+    expect(copied).toEqual(['dist/server.cjs'])
+    expect(copied.every((file) => existsSync(join(EXAMPLE, file)))).toBe(true)
+    expect(steps.indexOf('USER node')).toBeGreaterThan(0)
+  })
+
+  test.skipIf(docker.status !== 0)('builds, and answers', { timeout: 300_000 }, () => {
+    const tag = unique('tollgate-portable')
+    const run = (...args: string[]) => spawnSync('docker', args, { encoding: 'utf8' })
+    try {
+      expect(run('build', '--tag', tag, EXAMPLE)).toMatchObject({ status: 0 })
+      const user = run('run', '--rm', tag, 'node', '-p', 'process.getuid()')
+      expect(user.stdout.trim()).not.toBe('0')
+      const name = unique('portable')
+      run('run', '--detach', '--rm', '--name', name, '--env', 'OPENAI_API_KEY=x', tag)
+      const asked = () =>
+        run(
+          'exec',
+          name,
+          'node',
+          '-e',
+          "fetch('http://127.0.0.1:8080/health').then(async r => console.log(await r.text()))",
+        )
+      expect(asked().stdout).toContain('live')
+      run('stop', name)
+    } finally {
+      run('image', 'rm', '--force', tag)
+    }
+  })
+})
