@@ -1,5 +1,5 @@
 import type { HttpHandler, HttpRequest, HttpResponseInit, InvocationContext } from '@azure/functions'
-import { bodyOf, type Entry, type GatewayRequest, isEventStream, type LogSink } from '@tollgate/middleware'
+import { bodyOf, type Entry, type GatewayRequest, isEventStream, type LogSink, wholeStream } from '@tollgate/middleware'
 import { type ClientConnection, takeConnection } from './client-connection.ts'
 
 /**
@@ -52,14 +52,11 @@ function withoutPort(address: string): string {
 
 async function buffered(response: Response): Promise<HttpResponseInit> {
   const { status, headers } = response
-  if (response.body === null) return { status, headers: Object.fromEntries(headers) }
+  if (response.body === null) return { status, headers }
   const bytes = await bodyOf(response)
   // With streaming on, the library knows no length, and would send the answer in chunks.
-  return {
-    status,
-    headers: { ...Object.fromEntries(headers), 'content-length': String(bytes.byteLength) },
-    body: bytes,
-  }
+  headers.set('content-length', String(bytes.byteLength))
+  return { status, headers, body: wholeStream(bytes) }
 }
 
 /** @throws what the stream throws before its first byte, when a plain 500 can still be sent. */
@@ -89,7 +86,7 @@ async function streamed(response: Response, connection: ClientConnection): Promi
     },
     { highWaterMark: 0 },
   )
-  return { status, headers: Object.fromEntries(headers), body: paced }
+  return { status, headers, body: paced }
 }
 
 /**

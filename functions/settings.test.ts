@@ -28,7 +28,9 @@ describe('settings', () => {
 test('a reference to Key Vault that was not resolved is refused, and not taken for the secret', () => {
   const reference = '@Microsoft.KeyVault(SecretUri=https://x.vault.azure.net/secrets/SECRET)'
   for (const setting of ['TOLLGATE_CACHE_SECRET', 'OPENAI_API_KEY', 'TEAM_KEY']) {
-    expect(() => read({ [setting]: reference })).toThrow(new RegExp(`^${setting} is a reference to Key Vault (?!.*SECRET/)`))
+    expect(() => read({ [setting]: reference })).toThrow(
+      new RegExp(`^${setting} is a reference to Key Vault (?!.*SECRET/)`),
+    )
   }
 })
 

@@ -95,7 +95,7 @@ describe('npm start', () => {
     expect(outputs[0]).toMatch(/^HTTP\/1.1 200[\s\S]*cache-status: tollgate; fwd=miss; stored/)
     expect(outputs[1]).toMatch(/^HTTP\/1.1 200[\s\S]*cache-status: tollgate; hit/)
     expect(outputs[2]).toMatch(
-      /^HTTP\/1.1 200[\s\S]*text\/event-stream[\s\S]*data: \{"data":\{"completion":"simulated "/,
+      /^HTTP\/1.1 200[\s\S]*text\/event-stream[\s\S]*data: \{"data":\{"completion":"This is a simulated answer"/,
     )
     expect(outputs[3]).toMatch(/^HTTP\/1.1 401/)
     const statuses = outputs[4]?.trim().split('\n') ?? []

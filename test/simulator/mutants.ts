@@ -18,7 +18,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'refills across the end of a lease in one step',
     file: 'accounts/rate.ts',
-    find: 'bucket = roll(bucket, room(account, out), slotEnd(slot))\n    out -= units',
+    find: 'bucket = roll(bucket, room(account, out), slotEnd(slot))\n      out -= units',
     replace: 'out -= units',
     seed: 1,
   },

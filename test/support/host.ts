@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { type RequestOptions, request } from 'node:http'
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -29,6 +29,21 @@ export function cleanEnv(settings: Record<string, string>): NodeJS.ProcessEnv {
 }
 
 /**
+ * Another Function app to test in the place of ours: what `npm run package` makes, unpacked. `npm start` takes no other
+ * app than its own, so it gives way to a host that does; what it would have supplied is not there.
+ */
+const TEST_APP = process.env.TOLLGATE_TEST_APP
+
+/** The same host, serving that app. Paths in its settings are from our root all the same. */
+function withTestApp(script: string, settings: Record<string, string>): [string, Record<string, string>] {
+  if (TEST_APP === undefined || settings.APP_ROOT !== undefined) return [script, settings]
+  if (script !== START && script !== BARE_HOST) return [script, settings]
+  const { TOLLGATE_POLICY: policy } = settings
+  const absolute = policy === undefined || isAbsolute(policy) ? {} : { TOLLGATE_POLICY: join(ROOT, policy) }
+  return [BARE_HOST, { ...settings, ...absolute, APP_ROOT: TEST_APP }]
+}
+
+/**
  * @param started what it prints when it is up: its first group is the URL
  * @throws with the host's own words if it ends, or doesn't come up in time.
  */
@@ -37,9 +52,10 @@ export async function startHost(
   script: string = START,
   started: RegExp = STARTED,
 ): Promise<RunningHost> {
-  const child = spawn(process.execPath, [script], {
+  const [served, env] = withTestApp(script, settings)
+  const child = spawn(process.execPath, [served], {
     cwd: ROOT,
-    env: cleanEnv(settings),
+    env: cleanEnv(env),
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''

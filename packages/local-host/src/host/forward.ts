@@ -22,7 +22,8 @@ const HOP_BY_HOP = new Set([
 ])
 const INVOCATION = 'x-ms-invocation-id'
 
-const agent = new Agent({ keepAlive: true })
+/** The library closes a connection that lay idle for 5 s: it is given up well before, for a request must not meet its end. */
+const agent = new Agent({ keepAlive: true, agentKeepAliveTimeoutBuffer: 3_000 })
 
 export interface Forwarded {
   readonly request: IncomingMessage

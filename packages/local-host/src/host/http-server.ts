@@ -28,7 +28,10 @@ export async function openHostServer({ host, port, log }: HostServerOptions): Pr
   let answer: Answer = async () => {
     throw new Refused(503, 'The Function app is still starting.')
   }
+  let closing = false
   const server = createServer((request, response) => {
+    // A connection that is in use when the server closes would else go on from request to request.
+    if (closing) response.setHeader('connection', 'close')
     Promise.try(() => answer(request, response, urlOf(request, host))).catch((error: unknown) => {
       const left = response.destroyed || (request.destroyed && !request.complete)
       const line = `${request.method} ${request.url?.split('?')[0]}`
@@ -47,6 +50,7 @@ export async function openHostServer({ host, port, log }: HostServerOptions): Pr
     },
     close: () =>
       new Promise((resolve) => {
+        closing = true
         server.close(() => resolve())
         server.closeIdleConnections()
       }),

@@ -99,7 +99,7 @@ function scheduleOf({ name, schedule }: TimerTrigger, env: NodeJS.ProcessEnv): S
   if (every !== undefined) return (after) => new Date(after.getTime() + every)
   try {
     // Where both days are given, both must fit, as NCRONTAB has it.
-    const cron = new Cron(text, { timezone: 'UTC', mode: '5-or-6-parts', domAndDow: true, paused: true })
+    const cron = new Cron(text, { utcOffset: 0, mode: '5-or-6-parts', domAndDow: true, paused: true })
     return (after) => cron.nextRun(after) ?? undefined
   } catch (error) {
     throw new Error(`${name}: the schedule '${text}' is neither NCRONTAB nor hh:mm:ss. ${(error as Error).message}`)

@@ -109,7 +109,7 @@ export function asking({ keep, refusals, time, random }: AskingOptions): Ask {
 
   function entryOf(
     { rule }: Visit,
-    { answer, events }: Pick<CacheEntry, 'answer' | 'events'>,
+    { answer, events }: { readonly answer: Uint8Array; readonly events: Uint8Array | undefined },
     usage: TokenUsage | undefined,
   ): CacheEntry {
     const storedAt = time.wallClock()

@@ -3,9 +3,9 @@ import type { TokenUsage } from '../pipeline/index.ts'
 /** A whole completion, in both of its forms. Times are milliseconds since 1970, UTC. */
 export interface CacheEntry {
   /** The chat completion's JSON, UTF-8: as it came, or put together from `events`. */
-  readonly answer: Uint8Array
+  readonly answer: Buffer
   /** The stream of events, byte for byte, with its last one; `undefined` where the answer came whole. */
-  readonly events: Uint8Array | undefined
+  readonly events: Buffer | undefined
   /** What the model told that it took, for those who are told what a hit spared. */
   readonly usage: TokenUsage | undefined
   readonly storedAt: number
@@ -22,6 +22,7 @@ export function sizeOf({ answer, events }: CacheEntry): number {
  * The same bytes in memory of their own. Small buffers are slices of a common one, and whoever keeps a slice keeps all of
  * that: many times what it counts.
  */
-export function ownBytes(bytes: Uint8Array): Uint8Array {
-  return bytes.buffer.byteLength === bytes.byteLength ? bytes : new Uint8Array(bytes)
+export function ownBytes(bytes: Uint8Array): Buffer {
+  const own = bytes.buffer.byteLength === bytes.byteLength ? bytes : new Uint8Array(bytes)
+  return own instanceof Buffer ? own : Buffer.from(own.buffer)
 }

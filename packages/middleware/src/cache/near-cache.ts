@@ -27,7 +27,9 @@ export interface NearCache {
 /** Bounded in bytes, and in each entry's age; the least recently used goes first. */
 export function nearCache({ maxBytes, maxAgeMs, now }: NearCacheOptions): NearCache {
   const maxEntrySize = Math.max(1, Math.floor(maxBytes * LARGEST_SHARE))
-  const bytesOf = (entry: CacheEntry, key: string) => sizeOf(entry) + 2 * key.length + OVERHEAD_BYTES
+  // The answer twice: in the shape of its route, too, it is remembered for as long as the entry.
+  const bytesOf = (entry: CacheEntry, key: string) =>
+    sizeOf(entry) + entry.answer.byteLength + 2 * key.length + OVERHEAD_BYTES
   const entries = new LRUCache<string, CacheEntry>({
     maxSize: maxBytes,
     maxEntrySize,

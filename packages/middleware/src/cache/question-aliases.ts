@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache'
 import { type Question, questionDigest } from './question.ts'
 
-/** Of 250 bytes or so each. */
-const MAX_ALIASES = 10_000
+/** Bound on all aliases, in bytes, of which one takes 600 or so. */
+const MAX_BYTES = 4 * 1024 * 1024
 
 /**
  * Digests of questions by the bytes that they came in, since the canonical form costs ten times as much as a hash: the
@@ -10,7 +10,10 @@ const MAX_ALIASES = 10_000
  * how long an answer takes must not tell one consumer what another has asked.
  */
 export function questionAliases(): (question: Question, scope: string, bytesDigest: string) => string | undefined {
-  const aliases = new LRUCache<string, string>({ max: MAX_ALIASES })
+  const aliases = new LRUCache<string, string>({
+    maxSize: MAX_BYTES,
+    sizeCalculation: (digest, alias) => 2 * (digest.length + alias.length),
+  })
   return (question, scope, bytesDigest) => {
     const { route, target, transforms } = question
     const alias = `${bytesDigest} ${scope} ${route} ${transforms} ${target}`

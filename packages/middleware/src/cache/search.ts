@@ -16,7 +16,7 @@ const POLL_MS = { least: 100, most: 250 }
  * call that is spared; and after either wait an own call must fit into the 230 s that the platform gives an answer to begin.
  */
 const MAX_WAIT_MS = { whole: 25_000, stream: 3_000 }
-/** Keys that this process has missed: 100 bytes or so each. */
+/** How many keys that it has missed a process remembers. */
 const MAX_MISSED = 10_000
 
 /** A claim of this process, kept up until it is stored or given back. */
@@ -54,7 +54,7 @@ export interface SearchOptions {
  * miss.
  */
 export function farSearch({ store, health, deadlineMs, time, random }: SearchOptions): Search {
-  const missed = new LRUCache<string, true>({ max: MAX_MISSED })
+  const missed = new LRUCache<string, true>({ maxSize: MAX_MISSED, sizeCalculation: () => 1 })
 
   const isFresh = (found: CacheEntry | 'claimed' | undefined): found is CacheEntry =>
     typeof found === 'object' && time.wallClock() < found.expiresAt

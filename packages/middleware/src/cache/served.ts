@@ -9,15 +9,10 @@ const PIECE_BYTES = 16 * 1024
 export function served(entry: CacheEntry, asStream: boolean, headers: Readonly<Record<string, string>>): Response {
   return asStream
     ? new Response(streamOf(entry), { status: 200, headers: { ...EVENT_STREAM_HEADERS, ...headers } })
-    : wholeResponse(bytesOf(entry.answer), {
+    : wholeResponse(entry.answer, {
         status: 200,
         headers: { 'content-type': 'application/json', ...headers },
       })
-}
-
-/** The same bytes, without a copy. */
-function bytesOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer<ArrayBuffer> {
-  return Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength)
 }
 
 function streamOf({ answer, events }: CacheEntry): ReadableStream<Uint8Array> {

@@ -174,8 +174,9 @@ export function sharedStream(
               }
               if (done) {
                 close()
-                onEnd()
-                return fault === undefined ? controller.close() : controller.error(fault)
+                if (fault === undefined) controller.close()
+                else controller.error(fault)
+                return onEnd()
               }
               await more()
             }
@@ -202,9 +203,11 @@ export function sharedStream(
     },
     cancel(reason) {
       const cancelled = reader.cancel(reason)
-      events.close()
-      if (events.ended !== 'whole') fault ??= new BrokenStream({ code: 'client_left' })
-      done = true
+      if (!done) {
+        events.close()
+        if (events.ended !== 'whole') fault = new BrokenStream({ code: 'client_left' })
+        done = true
+      }
       tell()
       return cancelled
     },

@@ -16,10 +16,12 @@ export async function readBody(request: GatewayRequest, maxBytes: number): Promi
   return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
 /** The value of a JSON text in UTF-8 (RFC 8259); `undefined` if the bytes are none. */
 export function parseJson(bytes: Uint8Array): { readonly value: unknown } | undefined {
   try {
-    return { value: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) }
+    return { value: JSON.parse(utf8.decode(bytes)) }
   } catch {
     return undefined
   }

@@ -37,6 +37,8 @@ export interface Parsed {
  */
 export function parse(options: ParseOptions): Middleware<{}, Parsed> {
   const { codec, maxBodyBytes, digest, heartbeatMs } = options
+  /** Of answers that were given before: what the cache keeps comes again and again as the same bytes. */
+  const encoded = new WeakMap<Buffer, Buffer>()
 
   return async function parse(request, context, next) {
     const bytes = await readBody(request, maxBodyBytes)
@@ -49,7 +51,16 @@ export function parse(options: ParseOptions): Middleware<{}, Parsed> {
     context.record.promptHash = digest(completion.prompt)
     const response = await next({ completion, bodyDigest: hash('sha256', bytes, 'base64url') })
     if (response.status !== 200) return response
-    return isEventStream(response) ? stream(response, context) : encode(response, codec)
+    return isEventStream(response) ? stream(response, context) : encode(response)
+  }
+
+  async function encode(response: Response): Promise<Response> {
+    const answer = await bodyOf(response)
+    const body = encoded.get(answer) ?? encodedWith(codec, answer)
+    encoded.set(answer, body)
+    const { headers } = response
+    headers.set('content-type', 'application/json')
+    return wholeResponse(body, { status: 200, headers })
   }
 
   function stream(response: Response, { record, log }: BaseContext): Response {
@@ -95,10 +106,9 @@ function tooLarge(maxBodyBytes: number): Refusal {
   }
 }
 
-async function encode(response: Response, codec: Codec): Promise<Response> {
-  const answer = parseAnswer((await bodyOf(response)).toString())
+function encodedWith(codec: Codec, bytes: Buffer): Buffer {
+  const answer = parseAnswer(bytes.toString())
   if (answer === undefined) throw new Error('A 200 without a completion came from inside')
-  const { headers } = response
-  headers.set('content-type', 'application/json')
-  return wholeResponse(Buffer.from(JSON.stringify(codec.encode(answer))), { status: 200, headers })
+  // In memory of its own: what is remembered must not keep a common buffer.
+  return Buffer.from(new TextEncoder().encode(JSON.stringify(codec.encode(answer))).buffer)
 }

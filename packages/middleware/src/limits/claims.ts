@@ -15,10 +15,9 @@ const OF_REQUESTS: ReadonlySet<Measure> = new Set(['requests', 'concurrency'])
  * @param model those on this model's requests; `undefined` for those on all
  */
 export function requestClaims(subjects: readonly Subject[], model?: string): Claim[] {
-  return select(subjects, (limit) => OF_REQUESTS.has(limit.measure) && limit.model === model).map((held) => ({
-    ...held,
-    units: 1,
-  }))
+  return select(subjects, (limit) => OF_REQUESTS.has(limit.measure) && limit.model === model).map(
+    ({ subject, limit }) => ({ subject, limit, units: 1 }),
+  )
 }
 
 /** The limits on tokens and money that hold for a request to this model. */
@@ -30,5 +29,9 @@ export function usageLimits(subjects: readonly Subject[], model: string): Held[]
 }
 
 function select(subjects: readonly Subject[], holds: (limit: Limit) => boolean): Held[] {
-  return subjects.flatMap((subject) => subject.limits.filter(holds).map((limit) => ({ subject, limit })))
+  const held: Held[] = []
+  for (const subject of subjects) {
+    for (const limit of subject.limits) if (holds(limit)) held.push({ subject, limit })
+  }
+  return held
 }

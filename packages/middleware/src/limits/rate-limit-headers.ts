@@ -31,18 +31,11 @@ export function addRateLimits(headers: Headers, standings: readonly Standing[], 
   if (standings.length === 0) return
   prepend(headers, 'ratelimit-policy', standings.map(({ limit }) => policyOf(limit, now)).join(', '))
   prepend(headers, 'ratelimit', standings.map(stateOf).join(', '))
-  addTightest(
-    headers,
-    'requests',
-    standings.filter(({ limit }) => limit.measure === 'requests'),
-  )
-  addTightest(
-    headers,
-    'tokens',
-    standings.filter(({ limit }) => OF_TOKENS.has(limit.measure)),
-  )
+  addTightest(headers, 'requests', tightest(standings, OF_REQUESTS))
+  addTightest(headers, 'tokens', tightest(standings, OF_TOKENS))
 }
 
+const OF_REQUESTS: ReadonlySet<Measure> = new Set(['requests'])
 const OF_TOKENS: ReadonlySet<Measure> = new Set(['tokens', 'input', 'output'])
 
 function prepend(headers: Headers, name: string, value: string): void {
@@ -53,13 +46,11 @@ function prepend(headers: Headers, name: string, value: string): void {
 function policyOf(limit: Limit, now: number): string {
   const unit = UNITS[limit.measure]
   const window = windowOf(limit, now)
-  return [
-    `"${limit.name}"`,
-    `q=${shown(limit.measure, limit.quota)}`,
-    ...(unit === undefined ? [] : [`qu="${unit}"`]),
-    ...(window === undefined ? [] : [`w=${window}`]),
-    ...(limit.kind === 'rate' && limit.burst > 0 ? [`burst=${limit.burst}`] : []),
-  ].join(';')
+  let text = `"${limit.name}";q=${shown(limit.measure, limit.quota)}`
+  if (unit !== undefined) text += `;qu="${unit}"`
+  if (window !== undefined) text += `;w=${window}`
+  if (limit.kind === 'rate' && limit.burst > 0) text += `;burst=${limit.burst}`
+  return text
 }
 
 function stateOf({ limit, remaining, nextMs }: Standing): string {
@@ -78,14 +69,23 @@ function shown(measure: Measure, units: number): number {
   return measure === 'money' ? Math.floor(units / NANO_IN_MICRO) : units
 }
 
-function addTightest(headers: Headers, what: 'requests' | 'tokens', standings: readonly Standing[]): void {
-  const [tightest] = standings.toSorted((a, b) => a.remaining - b.remaining)
-  if (tightest === undefined) return
+/** Of the limits on these measures the first that has the least left. */
+function tightest(standings: readonly Standing[], measures: ReadonlySet<Measure>): Standing | undefined {
+  let least: Standing | undefined
+  for (const standing of standings) {
+    if (!measures.has(standing.limit.measure)) continue
+    if (least === undefined || standing.remaining < least.remaining) least = standing
+  }
+  return least
+}
+
+function addTightest(headers: Headers, what: 'requests' | 'tokens', standing: Standing | undefined): void {
+  if (standing === undefined) return
   const inner = headers.get(`x-ratelimit-remaining-${what}`)
-  if (inner !== null && Number(inner) < tightest.remaining) return
-  headers.set(`x-ratelimit-limit-${what}`, String(largestClaim(tightest.limit)))
-  headers.set(`x-ratelimit-remaining-${what}`, String(tightest.remaining))
-  headers.set(`x-ratelimit-reset-${what}`, resetText(fullAfterMs(tightest)))
+  if (inner !== null && Number(inner) < standing.remaining) return
+  headers.set(`x-ratelimit-limit-${what}`, String(largestClaim(standing.limit)))
+  headers.set(`x-ratelimit-remaining-${what}`, String(standing.remaining))
+  headers.set(`x-ratelimit-reset-${what}`, resetText(fullAfterMs(standing)))
 }
 
 /** Until none is missing, if nobody takes any. */

@@ -12,12 +12,11 @@ export function subjectsOf(
 ): readonly Subject[] | Refusal {
   const plan = plans.get(consumer.plan)
   if (plan === undefined) return missingPlan(consumer.plan)
-  const subjects: readonly Subject[] = [
-    { id: `consumer:${consumer.id}`, limits: plan.limits },
-    { id: `plan:${plan.name}`, limits: plan.shared },
-    { id: 'global', limits: global },
-  ]
-  return subjects.filter(({ limits }) => limits.length > 0)
+  const subjects: Subject[] = []
+  if (plan.limits.length > 0) subjects.push({ id: `consumer:${consumer.id}`, limits: plan.limits })
+  if (plan.shared.length > 0) subjects.push({ id: `plan:${plan.name}`, limits: plan.shared })
+  if (global.length > 0) subjects.push({ id: 'global', limits: global })
+  return subjects
 }
 
 function missingPlan(plan: string): Refusal {

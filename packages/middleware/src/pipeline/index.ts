@@ -16,4 +16,4 @@ export {
 export type { GatewayRequest } from './request.ts'
 export { isEventStream, type StreamEnd, tap } from './tap.ts'
 export { pause, systemTime, type Time } from './time.ts'
-export { bodyOf, wholeResponse } from './whole.ts'
+export { bodyOf, wholeResponse, wholeStream } from './whole.ts'

@@ -53,7 +53,7 @@ function extend(rooms: readonly Middleware<Erased, Erased>[]): Pipeline<Erased, 
 }
 
 function compose(rooms: readonly Middleware<Erased, Erased>[], handler: Handler<Erased>): Handler<Erased> {
-  const run = async (index: number, request: GatewayRequest, context: object): Promise<Response> => {
+  const run = (index: number, request: GatewayRequest, context: object): Response | Promise<Response> => {
     const room = rooms[index]
     if (room === undefined) return handler(request, context as Erased)
     let passedOn = false
@@ -64,5 +64,5 @@ function compose(rooms: readonly Middleware<Erased, Erased>[], handler: Handler<
     }
     return room(request, context as Erased, next)
   }
-  return (request, context) => run(0, request, context)
+  return async (request, context) => run(0, request, context)
 }

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** A value of an environment variable; a secret is never written into a policy. */
 const fromEnv = z.strictObject(

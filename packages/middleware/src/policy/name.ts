@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 
 /** The name of a plan or a model. It goes into headers and the counters' rows as it is. */
 export const name = z

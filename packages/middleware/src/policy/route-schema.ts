@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { duration, durationMs } from './duration.ts'
 import { name } from './name.ts'
 

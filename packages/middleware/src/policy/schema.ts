@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { limits } from './limit-schema.ts'
 import { model } from './model-schema.ts'
 import { name } from './name.ts'

@@ -23,18 +23,21 @@ export function openRate({ capacity, refill, periodMs }: RateLimit, { latest }: 
  */
 export function rollRate(account: RateAccount, { earliest, latest }: StoreInterval): RateAccount {
   let bucket: Bucket = account
-  let out = unitsIn(account.out)
-  for (const [slot, units] of inOrder(account.out)) {
-    if (slotEnd(slot) > earliest) break
-    bucket = roll(bucket, room(account, out), slotEnd(slot))
-    out -= units
+  const left = unexpired(account.out, earliest)
+  if (left !== account.out) {
+    let out = unitsIn(account.out)
+    for (const [slot, units] of inOrder(account.out)) {
+      if (slotEnd(slot) > earliest) break
+      bucket = roll(bucket, room(account, out), slotEnd(slot))
+      out -= units
+    }
   }
-  const size = room(account, out)
+  const size = room(account, unitsIn(left))
   bucket = roll(bucket, size, earliest)
   const level = Math.min(bucket.level, size.capacity * size.periodMs)
   const missing = size.capacity * size.periodMs - level
   const at = Math.max(bucket.at, latest - Math.floor(missing / size.refill))
-  return { ...account, level, at, out: unexpired(account.out, earliest) }
+  return { ...account, level, at, out: left }
 }
 
 /** The bucket as small as it is while so many units are leased. */
@@ -44,6 +47,7 @@ function room({ capacity, refill, periodMs }: BucketSize, out: number): BucketSi
 
 /** Carries the level over to a limit of another size; it never grows by the change. */
 export function resizeRate(account: RateAccount, { capacity, refill, periodMs }: RateLimit): RateAccount {
+  if (account.capacity === capacity && account.refill === refill && account.periodMs === periodMs) return account
   const level = Math.min(account.level, Math.max(0, capacity - unitsIn(account.out)) * periodMs)
   return { ...account, capacity, refill, periodMs, level }
 }
@@ -57,13 +61,14 @@ export function rateHas(account: RateAccount, units: number): number {
   if (freeOfRate(account) >= units) return 0
   let bucket: Bucket = account
   let out = unitsIn(account.out)
-  for (const [slot, held] of [...inOrder(account.out), [Number.POSITIVE_INFINITY, 0] as const]) {
+  const filledAt = (size: BucketSize) =>
+    units <= size.capacity ? bucket.at + waitFor(bucket, size, bucket.at, units) : Number.POSITIVE_INFINITY
+  for (const [slot, held] of inOrder(account.out)) {
     const size = room(account, out)
-    const filled = bucket.at + waitFor(bucket, size, bucket.at, units)
-    if (units <= size.capacity && filled <= slotEnd(slot)) return filled
-    if (slot === Number.POSITIVE_INFINITY) break
+    const filled = filledAt(size)
+    if (filled <= slotEnd(slot)) return filled
     bucket = roll(bucket, size, slotEnd(slot))
     out -= held
   }
-  return Number.POSITIVE_INFINITY
+  return filledAt(room(account, out))
 }

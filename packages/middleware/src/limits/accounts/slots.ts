@@ -24,17 +24,18 @@ export function unitsIn(slots: Slots): number {
 
 /** With so many units more, or fewer; an empty slot is left out. */
 export function change(slots: Slots, slot: number, by: number): Slots {
-  const { [slot]: held = 0, ...others } = slots
-  const units = held + by
+  const units = (slots[slot] ?? 0) + by
   if (units < 0) throw new RangeError('A slot would hold less than nothing')
-  return units === 0 ? others : { ...others, [slot]: units }
+  const changed: Record<string, number> = { ...slots, [slot]: units }
+  if (units === 0) delete changed[slot]
+  return changed
 }
 
 /** Slots in the order in which they end. */
 export function inOrder(slots: Slots): (readonly [slot: number, units: number])[] {
-  return Object.entries(slots)
-    .map(([slot, units]) => [Number(slot), units] as const)
-    .sort(([a], [b]) => a - b)
+  const ordered: (readonly [slot: number, units: number])[] = []
+  for (const slot in slots) ordered.push([Number(slot), slots[slot] ?? 0])
+  return ordered.sort(([a], [b]) => a - b)
 }
 
 /** What is left when all that has ended by then is taken out. */

@@ -99,7 +99,9 @@ export function holding(subject: Subject, ground: Ground): Holding {
   const queued = new Map<string, number>()
   let flight: Promise<void> | undefined
   let next: Wish | undefined
-  let seen: { readonly row: Row; readonly at: number; readonly certainMs: number } | undefined
+  let seen:
+    | { readonly row: Row; readonly instances: number; readonly at: number; readonly certainMs: number }
+    | undefined
   let rolled: { readonly seen: Row; readonly at: number; readonly row: Row } | undefined
   let closing = false
   let paidAt = Number.NEGATIVE_INFINITY
@@ -112,7 +114,7 @@ export function holding(subject: Subject, ground: Ground): Holding {
       return
     }
     const certainMs = isAlone(row) ? SOLE_CERTAINTY_MS : SHARED_CERTAINTY_MS * (0.75 + 0.25 * random())
-    seen = { row, at: time.now(), certainMs }
+    seen = { row, instances: instances(row), at: time.now(), certainMs }
   }
 
   /** Many ask in the same moment, when a burst is refused: then it is rolled once. */
@@ -280,7 +282,7 @@ export function holding(subject: Subject, ground: Ground): Holding {
       for (const lease of leases.values()) {
         const account = seen.row.accounts[lease.limit.key]
         if (account === undefined || lease.slot === undefined) continue
-        const among = instances(seen.row)
+        const among = seen.instances
         if (holdsBackRefill({ lease, account, instances: among }, spentOf(lease))) writeOffSoon()
         if (lease.held > 0 && areFew(lease, account, interval)) void depart({ free: new Set([lease]) })
         const soon = lease.demand.rate(now) * AHEAD_MS

@@ -70,8 +70,13 @@ function admissionOf(
     if (!open) return
     open = false
     if (alarm !== undefined) for (const { lease } of slots) lease.alarms.delete(alarm)
-    for (const each of debits) settle(each, used(each), now())
-    for (const { held } of parties) held.touched()
+    let moved = false
+    for (const each of debits) {
+      const units = used(each)
+      settle(each, units, now())
+      moved ||= each.reserved || units !== each.units
+    }
+    if (moved) for (const { held } of parties) held.touched()
   }
   return {
     admitted: true,

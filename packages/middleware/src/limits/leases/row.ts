@@ -38,15 +38,13 @@ export function parseRow(text: string | undefined): Row {
  * long as they say anything: an instance with an older or newer policy must not reset what another one counts.
  */
 export function rollRow(row: Row, limits: readonly Limit[], time: StoreInterval): Row {
-  const known = limits.map((limit) => [limit.key, accountOf(row.accounts[limit.key], limit, time)] as const)
-  const keys = new Set(limits.map(({ key }) => key))
-  const foreign = Object.entries(row.accounts)
-    .filter(([key]) => !keys.has(key))
-    .map(([key, account]) => [key, rollAccount(account, time)] as const)
-    .filter(([, account]) => !isVoid(account, time))
-  return {
-    ...row,
-    holders: unexpired(row.holders, time.earliest),
-    accounts: { ...Object.fromEntries(foreign), ...Object.fromEntries(known) },
+  const accounts: Record<string, Account> = {}
+  for (const key in row.accounts) {
+    const stored = row.accounts[key]
+    if (stored === undefined || limits.some((limit) => limit.key === key)) continue
+    const foreign = rollAccount(stored, time)
+    if (!isVoid(foreign, time)) accounts[key] = foreign
   }
+  for (const limit of limits) accounts[limit.key] = accountOf(row.accounts[limit.key], limit, time)
+  return { v: 2, nonce: row.nonce, holders: unexpired(row.holders, time.earliest), accounts }
 }

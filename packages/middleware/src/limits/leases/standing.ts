@@ -26,7 +26,7 @@ export function standingOf(lease: Lease, row: Row | undefined, time: StoreInterv
   const { limit } = lease
   const held = spendable(lease, time.latest)
   if (row === undefined) return { limit, remaining: held, nextMs: 0 }
-  const account = withoutSpent(accountIn(row, lease), lease.slot, spentOf(lease))
+  const account = accountIn(row, lease)
   const centre = free(account, limit, time)
   // What was used beyond a reservation is owed out of the centre.
   const owed = Math.max(0, lease.debt - lease.held)
@@ -36,7 +36,7 @@ export function standingOf(lease: Lease, row: Row | undefined, time: StoreInterv
   if (limit.kind === 'concurrency') return { limit, remaining, nextMs: SLOT_WAIT_MS }
   if (limit.kind === 'budget')
     return { limit, remaining, nextMs: epochAt(limit.per, time.earliest).end - time.earliest }
-  const at = hasUnits(account, limit, centre + 1, time)
+  const at = hasUnits(withoutSpent(account, lease.slot, spentOf(lease)), limit, centre + 1, time)
   const nextMs = Number.isFinite(at) ? until(at, time) : Math.ceil(limit.periodMs / limit.refill)
   return { limit, remaining, nextMs }
 }
