@@ -86,7 +86,8 @@ function refuseUnresolved(env: Environment): void {
   if (setting === undefined) return
   throw new SettingsError(
     `${setting} is a reference to Key Vault that was not resolved. Give the app's identity the role Key Vault Secrets User ` +
-      'on the vault, see that the secret is there, and restart the app.',
+      'on the vault, see that the secret is there, have the references read again (docs/infra.md says by which command: a ' +
+      'restart alone does not), and restart the app.',
   )
 }
 

@@ -8,7 +8,7 @@ targetScope = 'resourceGroup'
 
 @description('Name of this environment, such as dev or prod. Resource names are made from it, so another name is another Tollgate.')
 @minLength(1)
-@maxLength(24)
+@maxLength(64)
 param environmentName string
 
 @description('Azure region. It must offer Flex Consumption, and Azure OpenAI if openAi is new.')
@@ -91,16 +91,8 @@ param openAi string = 'new'
 @description('Resource id of the Azure OpenAI account, if openAi is existing. It may be in another resource group. It must have a custom subdomain, since tokens need one.')
 param openAiResourceId string = ''
 
-@description('Deployments of a new account: name, model, version, sku (GlobalStandard, Standard …) and capacity in thousands of tokens a minute. Models retire: see which ones the region has.')
-param openAiDeployments array = [
-  {
-    name: 'gpt-4.1-mini'
-    model: 'gpt-4.1-mini'
-    version: '2025-04-14'
-    sku: 'GlobalStandard'
-    capacity: 10
-  }
-]
+@description('Deployments of a new account: name, model, version, sku (GlobalStandard, Standard …) and capacity in thousands of tokens a minute. No model is the default, since models retire: docs/deploy.md says how to choose one.')
+param openAiDeployments array = []
 
 @description('Model, or Azure deployment, of requests that name none. Empty: the first of openAiDeployments, if openAi is new; else the default of the code.')
 param openAiModelName string = ''
@@ -178,16 +170,13 @@ param alertRefusedPercent int = 20
 @minValue(0)
 param alertSpendUsdPerHour int = 5
 
-@description('An alert: calls that storage throttled in 15 minutes, more than this.')
+@description('An alert: calls that storage throttled in 15 minutes, of one kind of throttling, more than this.')
 @minValue(0)
 param alertThrottledCalls int = 10
 
-@description('Cost budget of this resource group for a month, in the currency of the bill. Mails go out at 80 % and 100 %; nothing is switched off. 0: none.')
+@description('Cost budget of this resource group for a month, in the currency of the bill. Mails go out at 80 % and 100 %; nothing is switched off. It is made once, and not changed by a later deployment. 0: none.')
 @minValue(0)
 param monthlyBudget int = 0
-
-@description('First day of the month in which the budget begins, YYYY-MM-01. Left out: this month.')
-param budgetStart string = utcNow('yyyy-MM-01')
 
 // ---- People
 
@@ -453,7 +442,6 @@ module budget 'modules/budget.bicep' = if (watched && monthlyBudget > 0) {
   params: {
     name: 'budget-${token}'
     amount: monthlyBudget
-    start: budgetStart
     email: alertEmail
   }
 }

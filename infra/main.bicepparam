@@ -8,16 +8,18 @@ param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'dev')
 param location = readEnvironmentVariable('AZURE_LOCATION', 'swedencentral')
 
 // Who may make the first consumer and its key: your own object id, `az ad signed-in-user show --query id --output tsv`.
+// A pipeline's is a ServicePrincipal.
 param operatorPrincipalId = readEnvironmentVariable('AZURE_PRINCIPAL_ID', '')
+param operatorPrincipalType = readEnvironmentVariable('AZURE_PRINCIPAL_TYPE', 'User')
 
-// Capacity is in thousands of tokens a minute. Which models the region has:
-//   az cognitiveservices model list --location swedencentral --query "[].model.{name:name, version:version}" --output table
+// Which model: without a default, since any would be retired one day. docs/deploy.md lists what the region has. Capacity is
+// in thousands of tokens a minute. Where openAi is not new, leave openAiDeployments out.
 param openAi = 'new'
 param openAiDeployments = [
   {
-    name: 'gpt-4.1-mini'
-    model: 'gpt-4.1-mini'
-    version: '2025-04-14'
+    name: readEnvironmentVariable('TOLLGATE_MODEL')
+    model: readEnvironmentVariable('TOLLGATE_MODEL')
+    version: readEnvironmentVariable('TOLLGATE_MODEL_VERSION')
     sku: 'GlobalStandard'
     capacity: 10
   }

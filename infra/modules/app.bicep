@@ -98,6 +98,8 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
 var secrets = '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/'
 
 var hostSettings = {
+  // Instances of this plan have failed to start with the addresses alone. Those hold in every cloud, and the code goes by them.
+  AzureWebJobsStorage__accountName: storageName
   AzureWebJobsStorage__blobServiceUri: storage.properties.primaryEndpoints.blob
   AzureWebJobsStorage__queueServiceUri: storage.properties.primaryEndpoints.queue
   // Tollgate's own tables are there too, since TOLLGATE_STORAGE is left out.

@@ -32,7 +32,8 @@ test('what the texts say of the first table is in it', () => {
   expect(page).toContain(`spares ${spared('model')} of tokens and ${spared('function')} of the function's time`)
   const tables = bills.at(-1)?.lines.filter(({ item }) => item.startsWith('tables:')) ?? []
   const calls = tables.reduce((sum, { usd }) => sum + usd, 0).toFixed(2)
-  expect(readFileSync(join(ROOT, 'docs/deploy.md'), 'utf8')).toContain(
-    `${calls} for the tables' calls of a million requests`,
-  )
+  const deploy = readFileSync(join(ROOT, 'docs/deploy.md'), 'utf8')
+  expect(deploy).toContain(`${calls} for the tables' calls of a million requests`)
+  const idle: number = JSON.parse(cost('--json --requests 0')).bills.at(-1).usd
+  expect(deploy).toContain(`and their telemetry, ${idle.toFixed(2)} in all`)
 })

@@ -29,7 +29,7 @@ function slug(heading: string): string {
     .replaceAll(' ', '-')
 }
 
-test.each(PAGES)('the links of %s lead somewhere', (page) => {
+test.each([...PAGES, 'docs/infra.md'])('the links of %s lead somewhere', (page) => {
   const prose = read(page).replace(/^```[\s\S]*?^```$/gm, '')
   const links = [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link)
   for (const link of links.filter((link) => !link.startsWith('https:'))) {
@@ -61,12 +61,31 @@ test('the parameters and outputs of the page are those of the template', () => {
   ]
   expect(named.filter((name) => !parameters.has(name))).toEqual([])
   expect([...names(page, /\bout (\w+)\)/g)].filter((name) => !outputs.has(name))).toEqual([])
-  for (const name of ['AZURE_ENV_NAME', 'AZURE_LOCATION', 'AZURE_PRINCIPAL_ID', 'TOLLGATE_ALERT_EMAIL']) {
-    expect(read('infra/main.bicepparam')).toContain(`'${name}'`)
-  }
+  for (const name of names(read('infra/main.bicepparam'), /^(?!\/\/).*readEnvironmentVariable\('(\w+)'/gm))
+    expect(page).toContain(name)
   expect(template).toMatch(
     /@allowed\(\[\s+'Recreate'\s+'RollingUpdate'\s+\]\)\nparam siteUpdateStrategy string = 'Recreate'/,
   )
+})
+
+test.each(['README.md', ...PAGES])(
+  'what %s publishes by Core Tools names the language, which no file tells',
+  (page) => {
+    const commands =
+      blocks(page, 'sh')
+        .join('\n')
+        .match(/^.*func azure functionapp publish.*$/gm) ?? []
+    for (const command of commands) expect(command).toMatch(/ --javascript$/)
+    if (page === 'docs/deploy.md') expect(commands.length).toBeGreaterThanOrEqual(3)
+  },
+)
+
+test('the commands for Azure name one group and one deployment, which are set in one place', () => {
+  const commands = [...PAGES, 'docs/infra.md'].flatMap((page) => blocks(page, 'sh')).join('\n')
+  expect([...names(commands, /--resource-group (\S+)/g)]).toEqual(['$GROUP'])
+  expect([...commands.matchAll(/^ *(GROUP|DEPLOYMENT)=/gm)].map(([, name]) => name)).toEqual(['GROUP', 'DEPLOYMENT'])
+  for (const command of commands.match(/az deployment group (?:create|show)\b.*/g) ?? [])
+    expect(command).toContain('--name $DEPLOYMENT')
 })
 
 test('the queries ask for fields that a request’s line has', () => {
@@ -111,7 +130,10 @@ test('the workflow deploys the package that was tested, without a secret', () =>
   const used = (name: string) =>
     [...jobs.build.steps, ...jobs.deploy.steps].find(({ uses }: { uses?: string }) => uses?.startsWith(`${name}@`))
       ?.with
-  expect(read('packages/workshop/src/package.ts')).toContain(`'${used('actions/upload-artifact').path}'`)
+  const artifact = used('actions/upload-artifact')
+  expect(read('packages/workshop/src/package.ts')).toContain(`'${artifact.path}'`)
+  // Its folder is a hidden one, which else is left out.
+  expect(artifact['include-hidden-files']).toBe(true)
   expect(used('Azure/functions-action')).toMatchObject({
     package: 'tollgate.zip',
     sku: 'flexconsumption',

@@ -14,6 +14,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, sep } from 'node:path'
+import { unzipSync } from 'fflate'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { type Bundled, bundle, MAIN } from '../../packages/workshop/src/bundle.ts'
 import { funcignore } from '../../packages/workshop/src/funcignore.ts'
@@ -64,6 +65,19 @@ describe('the zip', () => {
       expect(isDeployed(path)).toBe(false)
   })
 
+  test('is what Core Tools make of a line: all that begins with it and has the edge of a word there', () => {
+    const isDeployed = funcignore('*\n!dist/index.js\n!policies/**/*.yaml\n')
+    const paths = [
+      'dist/index.js',
+      'dist/index.js.map',
+      'dist/index.json',
+      'dist/index',
+      'policies/eu/a.yaml',
+      'a.yaml',
+    ]
+    expect(paths.filter(isDeployed)).toEqual(['dist/index.js', 'dist/index.js.map', 'policies/eu/a.yaml'])
+  })
+
   test('keeps out of the app’s first file what is loaded later', () => {
     const inputs = Object.keys(metafile.outputs[MAIN]?.inputs ?? {})
     expect(inputs.length).toBeGreaterThan(100)
@@ -71,7 +85,7 @@ describe('the zip', () => {
     expect(inputs.filter((input) => later.test(input))).toEqual([])
   })
 
-  test('has the same bytes when the same sources are built elsewhere; a file too many is refused', () => {
+  test('has the same bytes when the same sources are built elsewhere; policies go along, and a file too many is refused', () => {
     const copy = join(folder, 'copy')
     copyCheckout(copy)
     const build = () => {
@@ -85,8 +99,30 @@ describe('the zip', () => {
     const built = packageApp(copy, join(folder, 'copy.zip'))
     expect(digest(built)).toBe(digest(zip))
 
-    writeFileSync(join(copy, 'dist/index.js.map'), '{}')
     const refused = join(folder, 'refused.zip')
+    const letBy = (...names: readonly string[]) => {
+      const lines = names.map((name) => `!${name}\n`).join('')
+      writeFileSync(join(copy, '.funcignore'), readFileSync(join(ROOT, '.funcignore'), 'utf8') + lines)
+      for (const name of names) writeFileSync(join(copy, name), '{}')
+    }
+    const policies = ['prod.policy.yaml', 'test.yml', 'eu-policy.json']
+    letBy(...policies)
+    const files = new Map(Object.entries(unzipSync(packageApp(copy, join(folder, 'policies.zip')))))
+    expect(policies.filter((name) => !files.has(name))).toEqual([])
+    for (const name of [
+      'local.settings.json',
+      'package-lock.json',
+      'tsconfig.build.json',
+      'azure.yaml',
+      '.biome.json',
+    ]) {
+      letBy(name)
+      expect(() => packageApp(copy, refused)).toThrow(`lets ${name} be deployed`)
+      rmSync(join(copy, name))
+    }
+
+    letBy()
+    writeFileSync(join(copy, 'dist/index.js.map'), '{}')
     expect(() => packageApp(copy, refused)).toThrow(/lets dist\/index\.js\.map be deployed/)
     rmSync(join(copy, 'dist'), { recursive: true })
     expect(() => packageApp(copy, refused)).toThrow(/dist\/index\.js is missing/)

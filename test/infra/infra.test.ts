@@ -152,7 +152,6 @@ describe('the app settings', () => {
   const NOT_GIVEN: Readonly<Record<string, string>> = {
     TOLLGATE_STORAGE: 'the tables are in the app’s own account',
     AzureWebJobsStorage: 'a connection string holds a key, and keys are off',
-    AzureWebJobsStorage__accountName: 'AzureWebJobsStorage__tableServiceUri is given, which holds in every cloud',
   }
   /** Given here, and read by the host or its libraries. */
   const OF_THE_PLATFORM: Readonly<Record<string, string>> = {
@@ -253,10 +252,20 @@ describe('what is said of the resources', () => {
     expect(decorators?.has('batchSize')).toBe(true)
   })
 
-  test('a cache secret that is there is never replaced', () => {
+  test.each([
+    ['a cache secret', 'vault', 'storedCacheSecret'],
+    ['a budget, whose start can’t be moved,', 'budget', 'budget'],
+  ])('%s that is there is never replaced', (_what, file, name) => {
     const { decorators } =
-      of(template('infra/modules/vault.bicep'), 'resource').find(({ name }) => name === 'storedCacheSecret') ?? {}
+      of(template(`infra/modules/${file}.bicep`), 'resource').find((one) => one.name === name) ?? {}
     expect(decorators?.has('onlyIfNotExists')).toBe(true)
+  })
+
+  test('no model is chosen for whoever deploys, since any retires', () => {
+    has('infra/main.bicep', 'param openAiDeployments array = []')
+    const [parameters] = parameterFiles
+    for (const variable of ['TOLLGATE_MODEL', 'TOLLGATE_MODEL_VERSION'])
+      expect(parameters?.text).toContain(`: readEnvironmentVariable('${variable}')`)
   })
 
   test('no comment or string speaks of a file that is not there', () => {

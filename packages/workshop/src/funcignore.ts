@@ -1,7 +1,7 @@
 /**
  * Whether Core Tools deploy a file, by the text of `.funcignore`. They read it in a way of their own: a path stays if a
  * line with `!` matches it, wherever that line stands, or no other line does; and a line matches every path that begins
- * with it, so `!dist/index.js` lets dist/index.js.map by.
+ * with it and has the edge of a word there, so `!dist/index.js` lets dist/index.js.map by, and not dist/index.json.
  *
  * @returns takes a path from the root, with slashes
  */
@@ -19,5 +19,5 @@ export function funcignore(text: string): (path: string) => boolean {
 function beginning(pattern: string): RegExp {
   const parts = pattern.replace(/^\//, '').split(/(\*\*|\*)/)
   const source = parts.map((part) => (part === '**' ? '.+' : part === '*' ? '[^/]+' : RegExp.escape(part)))
-  return new RegExp(`^${source.join('')}`)
+  return new RegExp(`^${source.join('')}\\b`)
 }

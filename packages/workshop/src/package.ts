@@ -13,8 +13,10 @@ import { funcignore } from './funcignore.ts'
 
 const MOST_BYTES = 5 * 1024 * 1024
 const NEEDED = ['host.json', 'package.json', ...FILES]
-/** Only where there is one: without it the defaults hold. */
-const OPTIONAL = ['tollgate.policy.yaml']
+/** Policies: tollgate.policy.yaml where there is one, and whatever else a TOLLGATE_POLICY names. */
+const POLICY = /^[\w.-]+\.(?:ya?ml|json)$/
+/** Of that form, and something else, which may hold secrets or just has no use there. */
+const NO_POLICY = /^(?:local\.settings[\w.-]*|package-lock\.json|tsconfig[\w.-]*|azure\.yaml|\..*)$/
 /** Core Tools do not look into these. */
 const NEVER = /^(?:\.git|\.vscode)(?:\/|$)/
 
@@ -29,7 +31,7 @@ const paths = readdirSync(ROOT, { recursive: true, withFileTypes: true })
 
 const faults = [
   ...paths
-    .filter((path) => ![...NEEDED, ...OPTIONAL].includes(path))
+    .filter((path) => !NEEDED.includes(path) && !isPolicy(path))
     .map((path) => `.funcignore lets ${path} be deployed; remove the one or the other`),
   ...NEEDED.filter((path) => !paths.includes(path)).map((path) => `${path} is missing, or .funcignore leaves it out`),
 ]
@@ -44,3 +46,7 @@ if (faults.length === 0) {
   console.log(`${zip.byteLength} bytes, SHA-256 ${createHash('sha256').update(zip).digest('hex')}`)
 }
 process.exitCode = faults.length > 0 ? 1 : 0
+
+function isPolicy(path: string): boolean {
+  return POLICY.test(path) && !NO_POLICY.test(path)
+}

@@ -85,11 +85,11 @@ describe('by hand', () => {
   })
 
   test('Tollgate adds table calls, log lines, and the time of its own', () => {
-    // 250 hits, 750 misses. 2 reads a lookup; 1,750 decisions on 3 rows at 0.1; hits 0.5, misses 2 + 0.2 × (2 + 7 / 3).
+    // 250 hits, 750 misses. 2 reads a lookup; 1,750 decisions on 3 rows at 0.1; hits 0.5, misses 2 + 0.2 × (2 + ⌊7 / 1.5⌋).
     expect(tableTransactions(small)).toEqual({
       keys: 2_000,
       limits: 525,
-      cache: 125 + 750 * 2.8,
+      cache: 125 + 750 * 3.2,
       purges: 1_000,
       sweep: 750 + 2 * 4_380,
     })
@@ -97,11 +97,28 @@ describe('by hand', () => {
     expect(lineOf(bill, 'executions of hits')).toBeCloseTo(0.000125, 12)
     expect(lineOf(bill, 'time of hits')).toBeCloseTo(250 * 1 * 0.5 * 0.00002, 12)
     expect(lineOf(bill, 'time added to misses')).toBeCloseTo(750 * 0.03 * 0.5 * 0.00002, 12)
-    expect(lineOf(bill, 'tables: cache')).toBeCloseTo(2_225 * 1e-7, 12)
+    expect(lineOf(bill, 'tables: cache')).toBeCloseTo(2_525 * 1e-7, 12)
     expect(lineOf(bill, 'tables: room')).toBeCloseTo((750 * 1e-6 * 0.05) / 730, 15)
     expect(lineOf(bill, 'telemetry of hits')).toBeCloseTo(0.0005, 12)
     expect(lineOf(bill, 'log lines')).toBeCloseTo(0.002, 12)
+    expect(lineOf(bill, 'executions of the sweep')).toBeCloseTo(4_380 * 0.5e-6, 12)
+    expect(lineOf(bill, 'time of the sweep')).toBeCloseTo(4_380 * 1 * 0.5 * 0.00002, 12)
+    expect(lineOf(bill, 'time of what it removes')).toBeCloseTo(750 * 0.005 * 0.5 * 0.00002, 12)
+    expect(lineOf(bill, 'telemetry of the sweep')).toBeCloseTo(4_380 * 2_000e-9 * 2, 12)
     expect(total(bill, 'model')).toBeCloseTo(0.45, 12)
+  })
+
+  test('while nobody calls, the sweep runs all the same, and by itself, however many requests share an instance', () => {
+    const idle = tollgate({ ...small, requests: 0, concurrent: 10 }, rates)
+    const paid = idle.lines.filter(({ usd }) => usd > 0).map(({ item }) => item)
+    expect(paid).toEqual(['executions of the sweep', 'time of the sweep', 'tables: sweep', 'telemetry of the sweep'])
+    expect(lineOf(idle, 'time of the sweep')).toBeCloseTo(4_380 * 1 * 0.5 * 0.00002, 12)
+  })
+
+  test('a claim is renewed, and the sweep runs, as often as is reckoned', () => {
+    const source = (file: string) => readFileSync(join(ROOT, file), 'utf8')
+    expect(source('packages/middleware/src/cache/search.ts')).toContain('const RENEW_MS = 1_500\n')
+    expect(source('functions/timers/sweep.ts')).toContain("const SCHEDULE = '0 */10 * * * *'\n")
   })
 
   test('keys and purges cost no more than an instance asks for, however many requests there are', () => {

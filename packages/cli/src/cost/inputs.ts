@@ -15,6 +15,7 @@ export interface Inputs {
   readonly leastMs: number
   readonly hitMs: number
   readonly missMs: number
+  readonly removalMs: number
   readonly telemetryBytes: number
   readonly logBytes: number
   readonly instances: number
@@ -55,6 +56,7 @@ export const INPUTS: readonly InputOption[] = [
   { key: 'leastMs', fallback: 1_000, what: 'milliseconds that are billed at least where an instance does something' },
   { key: 'hitMs', fallback: 20, what: 'milliseconds of a hit' },
   { key: 'missMs', fallback: 30, what: 'milliseconds that Tollgate adds to a miss' },
+  { key: 'removalMs', fallback: 5, what: 'milliseconds that the sweep takes for a completion that it removes' },
   { key: 'telemetryBytes', fallback: 1_000, what: "bytes of the platform's own telemetry for an execution" },
   { key: 'logBytes', fallback: 1_000, what: "bytes of Tollgate's log line, as it is stored" },
   { key: 'instances', fallback: 2, least: 1, what: 'instances that are up, on average' },

@@ -21,8 +21,8 @@ const OPENAI = 'https://azure.microsoft.com/pricing/details/cognitive-services/o
 const EAST_US = 'East US'
 
 /**
- * List prices in US dollars, without tax, discounts and free grants. None could be read at its source from here: where
- * another's page was read, it is named with its date; all are to be checked before they are relied on.
+ * List prices in US dollars, without tax, discounts and free grants. None has been read at its source: where another's
+ * page was read, it is named with its date; all are to be checked before they are relied on.
  */
 export const PRICES = {
   modelInput: price(0.15, '1M tokens', 'global', OPENAI, 'redresscompliance.com, 2026: GPT-4o mini'),

@@ -1,7 +1,7 @@
 import { type Bill, type Line, product } from './bill.ts'
 import type { Inputs } from './inputs.ts'
 import type { Rates } from './prices.ts'
-import { tableTransactions } from './transactions.ts'
+import { SWEEPS, tableTransactions } from './transactions.ts'
 
 const MONTH_HOURS = 730
 /** etcd needs a majority of three. */
@@ -57,14 +57,15 @@ export function apisix(inputs: Inputs, rates: Rates): Bill {
  * is all that Tollgate adds, the executions and the time of its hits too.
  */
 export function tollgate(inputs: Inputs, rates: Rates): Bill {
-  const { requests, hitRatio, memoryGb, concurrent, leastMs, hitMs, missMs, logBytes, entryBytes, ttlHours } = inputs
+  const { requests, hitRatio, memoryGb, concurrent, leastMs, hitMs, missMs, removalMs } = inputs
+  const { telemetryBytes, logBytes, entryBytes, ttlHours } = inputs
   const hits = requests * hitRatio
   const misses = requests - hits
   const hitSeconds = Math.max(hitMs, leastMs) / 1_000
   const calls = tableTransactions(inputs)
   const stored = (entryBytes / 1e9) * Math.min(1, ttlHours / MONTH_HOURS)
-  const used = (item: string, count: number, seconds: number) =>
-    product('gateway', item, [count, '%'], [seconds, '% s'], ...instanceTime(memoryGb, concurrent, rates))
+  const used = (item: string, count: number, seconds: number, sharing = concurrent) =>
+    product('gateway', item, [count, '%'], [seconds, '% s'], ...instanceTime(memoryGb, sharing, rates))
   return {
     system: 'Tollgate',
     lines: [
@@ -72,6 +73,10 @@ export function tollgate(inputs: Inputs, rates: Rates): Bill {
       product('gateway', 'executions of hits', [hits, '%'], million(rates.functionExecutions)),
       used('time of hits', hits, hitSeconds),
       used('time added to misses', misses, missMs / 1_000),
+      product('gateway', 'executions of the sweep', [SWEEPS, '%'], million(rates.functionExecutions)),
+      // A timer shares no instance with requests.
+      used('time of the sweep', SWEEPS, leastMs / 1_000, 1),
+      used('time of what it removes', misses, removalMs / 1_000, 1),
       ...Object.entries(calls).map(([what, count]) =>
         product(
           'gateway',
@@ -81,7 +86,9 @@ export function tollgate(inputs: Inputs, rates: Rates): Bill {
         ),
       ),
       product('gateway', 'tables: room', [misses, '%'], [stored, '% GB-months'], [rates.tableGbMonth, '$%']),
-      product('gateway', 'telemetry of hits', [hits, '%'], ...logged(inputs.telemetryBytes, rates)),
+      product('gateway', 'telemetry of hits', [hits, '%'], ...logged(telemetryBytes, rates)),
+      // A run that removed something writes a line too.
+      product('gateway', 'telemetry of the sweep', [SWEEPS, '%'], ...logged(telemetryBytes + logBytes, rates)),
       product('gateway', 'log lines', [requests, '%'], ...logged(logBytes, rates)),
     ],
   }
