@@ -64,8 +64,6 @@ test('two layouts of one question are one question to the cache, and a hit saves
 })
 
 test('a stream’s line says what was saved too', async () => {
-  // The first count of a process loads the vocabulary, which takes longer than this stream.
-  await generate(host, JSON.stringify({ prompt: asked(unique('Why?')) }), { 'x-api-key': await consumer() })
   upstream.reply = streaming(['a', 'b'])
   const response = await fetch(`${host.url}/api/generate`, {
     method: 'POST',

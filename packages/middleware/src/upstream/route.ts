@@ -1,5 +1,5 @@
 import { type ChatBody, type CompletionRequest, statesOutput, withOutputBound } from '../completion/index.ts'
-import { isEventStream, type Middleware, type Refusal, type RequestRecord } from '../pipeline/index.ts'
+import type { Middleware, Refusal, RequestRecord } from '../pipeline/index.ts'
 import type { CacheRule, Policy, Price } from '../policy/index.ts'
 import { type Removal, savedTokens, transform, transformLabel } from '../transform/index.ts'
 import { type Target, targetOf } from './target.ts'
@@ -65,8 +65,8 @@ export function route(options: RouteOptions): Middleware<{ readonly completion: 
 }
 
 /**
- * Counts what was saved while the answer is awaited. A stream isn't kept waiting for the figure, which is there before it ends
- * but for the shortest. Where the model wasn't asked, nothing was saved.
+ * Counts what was saved while the answer, or the beginning of its stream, is awaited: a model takes longer than that, but for
+ * the first count of a process. Where the model wasn't asked, nothing was saved.
  */
 async function noting(
   removed: readonly Removal[],
@@ -85,7 +85,7 @@ async function noting(
   try {
     const response = await onward()
     isWanted = response.status === 200 && record.cache !== 'hit' && record.cache !== 'collapsed'
-    if (isWanted && !isEventStream(response)) await counting
+    if (isWanted) await counting
     return response
   } finally {
     if (!isWanted) {
