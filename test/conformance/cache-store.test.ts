@@ -4,16 +4,15 @@ import {
   type CacheStore,
   memoryCacheStore,
   type OpenTable,
-  openRedis,
   type Redis,
   redisCacheStore,
   type TableName,
   tableCacheStore,
 } from '@tollgate/middleware'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
-import { noRedis, type RedisServer, startRedis } from '../support/redis.ts'
 import { tableAccounts } from '../support/tables.ts'
+import { describeWithRedis } from '../support/with-redis.ts'
 import { cacheEntry, cacheStoreConforms, claimOf, textOf } from './cache-store.ts'
 
 const KIB = 1024
@@ -330,17 +329,7 @@ for (const { name, open } of tableAccounts()) {
   })
 }
 
-describe.skipIf(noRedis)(noRedis ?? 'on Redis', () => {
-  let server: RedisServer
-  let redis: Redis
-  beforeAll(async () => {
-    server = await startRedis()
-    redis = openRedis(server.url)
-  })
-  afterAll(async () => {
-    redis?.close()
-    await server?.close()
-  })
+describeWithRedis('on Redis', (redis) => {
   const create = () => redisCacheStore({ redis, prefix: 'cache:', wallClock: () => NOW })
   const send = (...command: (string | Buffer)[]) => redis.send(command, signal)
 

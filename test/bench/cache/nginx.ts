@@ -1,10 +1,10 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { freePort } from '../../support/free-port.ts'
 
 const TEMPLATE = fileURLToPath(new URL('nginx.conf', import.meta.url))
 
@@ -96,13 +96,4 @@ function modulesPath(): string | undefined {
   const { status, stderr } = spawnSync('nginx', ['-V'], { encoding: 'utf8' })
   const path = status === 0 ? /--modules-path=(\S+)/.exec(stderr)?.[1] : undefined
   return path !== undefined && existsSync(join(path, 'ngx_http_lua_module.so')) ? path : undefined
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  await once(probe, 'close')
-  return port
 }

@@ -1,7 +1,6 @@
-import { bars } from '../limits/report.ts'
 import { machine } from '../machine.ts'
-import { table } from '../report.ts'
-import type { Section } from './section.ts'
+import type { Section } from '../workbench/section.ts'
+import { bars, sectionText } from '../workbench/section-text.ts'
 
 /** The page of a run. */
 export function page(
@@ -16,20 +15,8 @@ export function page(
     '',
     ...(chart === undefined ? [] : [`![${chart.alt}](${chart.file})`, '']),
     ...bars(sections.flatMap(({ bars, must }) => [...bars, ...must])),
-    ...sections.flatMap(section),
+    ...sections.flatMap(sectionText),
     `Measured on ${machine()}, gateways, stores, model and load together.`,
     '',
   ].join('\n')
-}
-
-function section({ title, method, tables, findings }: Section): string[] {
-  return [
-    `## ${title}`,
-    '',
-    method,
-    '',
-    ...tables.flatMap(({ head, rows }) => [...table(head, rows), '']),
-    ...findings.map((text) => `- ${text}`),
-    ...(findings.length > 0 ? [''] : []),
-  ]
 }

@@ -1,7 +1,7 @@
 import { startStorageProxy } from '../../support/storage-proxy.ts'
 import { runLoad, type Subject } from '../harness.ts'
+import type { Workbench } from '../workbench/workbench.ts'
 import { type Rig, startRig, subjectsOf } from './subjects.ts'
-import type { Workbench } from './workbench.ts'
 
 /** Leases of limits are small at first, and cost more calls. */
 const WARM_UP_EACH = 10

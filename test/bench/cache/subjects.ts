@@ -3,6 +3,7 @@ import { noRedis, startRedis } from '../../support/redis.ts'
 import { runLoad, type Subject } from '../harness.ts'
 import { redisCommands } from '../limits/transaction-count.ts'
 import { startWire } from '../limits/wire.ts'
+import { running, type Workbench } from '../workbench/workbench.ts'
 import {
   AMPLE,
   newConsumers,
@@ -14,7 +15,6 @@ import {
   writePolicy,
 } from './gateway.ts'
 import { type Nginx, noNginx, startNginx } from './nginx.ts'
-import { running, type Workbench } from './workbench.ts'
 
 const CONNECTIONS = 16
 /** A connection whose answers are to be found by another gateway asks no longer than this for them. */

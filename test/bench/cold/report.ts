@@ -1,7 +1,6 @@
-import type { Section } from '../cache/section.ts'
-import { bars } from '../limits/report.ts'
 import { machine } from '../machine.ts'
-import { table } from '../report.ts'
+import type { Section } from '../workbench/section.ts'
+import { bars, sectionText } from '../workbench/section-text.ts'
 
 /** The page of a run. */
 export function page(sections: readonly Section[]): string {
@@ -12,15 +11,7 @@ export function page(sections: readonly Section[]): string {
     'not pages.',
     '',
     ...bars(sections.flatMap(({ bars }) => bars)),
-    ...sections.flatMap(({ title, method, tables, findings }) => [
-      `## ${title}`,
-      '',
-      method,
-      '',
-      ...tables.flatMap(({ head, rows }) => [...table(head, rows), '']),
-      ...findings.map((text) => `- ${text}`),
-      '',
-    ]),
+    ...sections.flatMap(sectionText),
     `Measured on ${machine()}.`,
     '',
   ].join('\n')

@@ -1,5 +1,6 @@
 import { machine } from '../machine.ts'
-import type { Bar, Section, Table } from './section.ts'
+import { bars, sectionText } from '../workbench/section-text.ts'
+import type { Section } from './section.ts'
 
 /** The page of a run. */
 export function page(
@@ -14,32 +15,8 @@ export function page(
     '',
     ...(chart === undefined ? [] : [`![${chart.alt}](${chart.file})`, '']),
     ...bars(sections.flatMap(({ bars }) => bars)),
-    ...sections.flatMap(section),
+    ...sections.flatMap(sectionText),
     `Measured on ${machine()}, limiters, stores and load generators together.`,
     '',
   ].join('\n')
-}
-
-/** What must hold, all in one table. */
-export function bars(all: readonly Bar[]): string[] {
-  if (all.length === 0) return []
-  const rows = all.map(({ what, bar, figure, met }) => [what, bar, figure, met ? 'yes' : '**no**'])
-  return ['## What must hold', '', ...table({ head: ['what', 'bar', 'measured', 'met'], rows }), '']
-}
-
-function section({ title, method, tables, findings }: Section): string[] {
-  return [
-    `## ${title}`,
-    '',
-    method,
-    '',
-    ...tables.flatMap((its) => [...table(its), '']),
-    ...findings.map((text) => `- ${text}`),
-    ...(findings.length > 0 ? [''] : []),
-  ]
-}
-
-function table({ head, rows }: Table): string[] {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)]
 }

@@ -14,9 +14,9 @@ import { forwardedStatus } from './cache-status.ts'
 import { type CacheEntry, ownBytes } from './entry.ts'
 import type { Asked } from './flight.ts'
 import { expiryOf } from './freshness.ts'
+import type { HeldClaim } from './held-claim.ts'
 import { type Keep, MAX_ENTRY_BYTES } from './keeper.ts'
 import type { RefusedBefore } from './refused-before.ts'
-import type { HeldClaim } from './search.ts'
 import { sharedStream, type WholeStream } from './shared-stream.ts'
 import { isStorable } from './storable.ts'
 import type { Visit } from './visit.ts'
@@ -61,10 +61,10 @@ export function asking({ keep, refusals, time, random }: AskingOptions): Ask {
       return isEventStream(response) ? stream(errand, response, response.body, signal) : whole(errand, response)
     }
     if (refusal !== undefined && keeps) refusals.note(ownKey, refusal)
-    const isOthers = refusal !== undefined && isEverybodys(refusal)
+    const shared = refusal !== undefined && isEverybodys(refusal) ? withoutRequestId(refusal) : undefined
     return {
       own: own(response, errand.visit, false),
-      others: isOthers ? { kind: 'refused', refusal: withoutRequestId(refusal as Refusal) } : undefined,
+      others: shared && { kind: 'refused', refusal: shared },
     }
   }
 

@@ -11,7 +11,7 @@ import { noteSpared } from './spared.ts'
 import type { Visit } from './visit.ts'
 
 /** What a boarding comes to: an answer, or nothing that is of use to this request. */
-export type Boarded = Response | 'again alone' | 'over'
+export type Boarded = Response | 'again alone'
 
 const COLLAPSED = forwardedStatus({ collapsed: true })
 
@@ -21,7 +21,6 @@ export async function board(flight: Claimed, visit: Visit, ask: Ask, time: Pick<
   let hasLeft = false
   const errand = { visit, claim: flight.claim, hasLeft: () => hasLeft }
   const seat = flight.join((signal) => ask(errand, signal))
-  if (seat === undefined) return 'over'
 
   const landed = await unlessLeft(seat.landed, seat, request.signal)
   if (landed === 'left') {

@@ -60,6 +60,13 @@ export interface Cacheable {
   }
 }
 
+interface Asking {
+  readonly rule: CacheRule
+  readonly scope: string
+  /** Of `questionDigest`. */
+  readonly question: string
+}
+
 /**
  * Answers from the cache, or from a call for the same question that is under way, or asks and stores what ends whole.
  * Scope: the consumer, unless the route's rule says otherwise, so that nobody can get, or learn of, another's completions.
@@ -79,18 +86,17 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
 
   return async function completionCache(request, context, next) {
     const { routed, consumer, record } = context
-    const { cache: rule, route, body } = routed
+    const { route, body } = routed
     const { noCache, noStore, onlyIfCached, maxAgeMs } = requestDirectives(request.headers)
-    const scope = rule && scopeOf(rule, consumer)
-    const question = questionOf(context, scope)
-    if (rule === undefined || scope === undefined || 'none' in question) {
+    const asked = askedOf(context)
+    if ('bypass' in asked) {
       record.cache = 'bypass'
       if (onlyIfCached) return withStatus(context.refuse(NOT_CACHED), NOT_CACHED_STATUS)
-      const why = 'none' in question ? question.none : 'off'
-      return withStatus(await next({ refuse: context.refuse }), bypassStatus(why))
+      return withStatus(await next({ refuse: context.refuse }), bypassStatus(asked.bypass))
     }
+    const { rule, scope, question } = asked
     const generation = await generations.tag(['all', `route:${route}`, scope])
-    const key = cacheKey({ scope, generation: generation ?? UNKNOWN, question: question.digest }, digest)
+    const key = cacheKey({ scope, generation: generation ?? UNKNOWN, question }, digest)
     const visit: Visit = {
       request,
       context,
@@ -123,16 +129,14 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
     return visit.keeps ? flyAlone(visit) : passOn(visit)
   }
 
-  /** The digest of what is asked, or why the cache is passed by. */
-  function questionOf(
-    { routed, bodyDigest }: Cacheable,
-    scope: string | undefined,
-  ): { readonly digest: string } | { readonly none: string } {
+  /** What is asked, under which rule and for whom; or why the cache is passed by. */
+  function askedOf({ routed, consumer, bodyDigest }: Cacheable): Asking | { readonly bypass: string } {
     const { cache: rule, route, target, transforms, body } = routed
-    if (rule === undefined || scope === undefined) return { none: 'off' }
-    if (!rule.sampled && body.temperature !== 0) return { none: 'sampled' }
+    if (rule === undefined) return { bypass: 'off' }
+    if (!rule.sampled && body.temperature !== 0) return { bypass: 'sampled' }
+    const scope = scopeOf(rule, consumer)
     const question = digestOf({ route, target: target.identity, transforms, body }, scope, bodyDigest)
-    return question === undefined ? { none: 'no-key' } : { digest: question }
+    return question === undefined ? { bypass: 'no-key' } : { rule, scope, question }
   }
 
   function willDo(entry: CacheEntry, rule: CacheRule, maxAgeMs: number | undefined): boolean {
@@ -142,12 +146,12 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
 
   async function fly(visit: Visit): Promise<Response> {
     const boarded = await board(departures.of(visit), visit, ask, time)
-    return typeof boarded === 'string' ? flyAlone(visit) : boarded
+    return boarded === 'again alone' ? flyAlone(visit) : boarded
   }
 
   async function flyAlone(visit: Visit): Promise<Response> {
     const boarded = await board(departures.alone(), visit, ask, time)
-    if (typeof boarded === 'string') throw new Error('A flight of its own was over before it began')
+    if (boarded === 'again alone') throw new Error('Nobody asked for a request that is alone')
     return boarded
   }
 

@@ -37,8 +37,8 @@ export interface Seat {
 
 /** Several requests for the same answer, of which one asks the model. */
 export interface Flight {
-  /** `undefined` when it is over: then another must begin. */
-  join(ask: (signal: AbortSignal) => Promise<Asked>): Seat | undefined
+  /** To be called before it is over, which `onOver` tells. */
+  join(ask: (signal: AbortSignal) => Promise<Asked>): Seat
 }
 
 export interface FlightOptions {
@@ -136,7 +136,7 @@ export function startFlight({ find, onOver, now }: FlightOptions): Flight {
 
   return {
     join(ask) {
-      if (over) return undefined
+      if (over) throw new Error('This flight is over')
       const landed = Promise.withResolvers<Landing | Asked['own']>()
       const passenger: Passenger = { ask, landed, waits: landing === undefined }
       aboard.add(passenger)

@@ -2,8 +2,9 @@ import type { Time } from '../pipeline/index.ts'
 import type { CacheEntry } from './entry.ts'
 import { type Flight, startFlight } from './flight.ts'
 import { freshUntil } from './freshness.ts'
+import type { HeldClaim } from './held-claim.ts'
 import type { NearCache } from './near-cache.ts'
-import type { HeldClaim, Search } from './search.ts'
+import type { Search } from './search.ts'
 import type { Visit } from './visit.ts'
 
 /** A flight, and the claim by which other instances wait for it. */

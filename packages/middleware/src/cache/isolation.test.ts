@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import {
   type CacheAnswer,
   type CacheRoom,
@@ -13,11 +13,10 @@ import {
   textIn,
 } from '../../../../test/support/cache-room.ts'
 import { unique } from '../../../../test/support/consumers.ts'
-import { noRedis, type RedisServer, startRedis } from '../../../../test/support/redis.ts'
 import { tableAccounts } from '../../../../test/support/tables.ts'
+import { describeWithRedis } from '../../../../test/support/with-redis.ts'
 import { BrokenStream } from '../completion/index.ts'
 import { systemTime } from '../pipeline/index.ts'
-import { openRedis, type Redis } from '../storage/index.ts'
 import type { GenerationStore, PurgeSubject } from './generation-store.ts'
 import { generations } from './generations.ts'
 import type { CacheStore } from './store.ts'
@@ -286,18 +285,7 @@ describe('nobody gets another’s answer, or half of one', () => {
     60_000,
   )
 
-  describe.skipIf(noRedis)(noRedis ?? 'over Redis', () => {
-    let server: RedisServer
-    let redis: Redis
-    beforeAll(async () => {
-      server = await startRedis()
-      redis = openRedis(server.url)
-    })
-    afterAll(async () => {
-      redis?.close()
-      await server?.close()
-    })
-
+  describeWithRedis('over Redis', (redis) => {
     test('with generations in memory', async () => {
       const far = redisCacheStore({ redis, wallClock: () => START })
       await expectIsolated(() => ({ far, purges: inMemory() }), 60)

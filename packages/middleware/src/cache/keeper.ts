@@ -1,7 +1,7 @@
 import { type Log, type Time, withDeadline } from '../pipeline/index.ts'
 import { type CacheEntry, sizeOf } from './entry.ts'
+import type { HeldClaim } from './held-claim.ts'
 import type { NearCache } from './near-cache.ts'
-import type { HeldClaim } from './search.ts'
 import type { CacheStore } from './store.ts'
 import type { StoreHealth } from './store-health.ts'
 

@@ -1,14 +1,10 @@
 import { LRUCache } from 'lru-cache'
 import { pause, type Time, withDeadline } from '../pipeline/index.ts'
 import type { CacheEntry } from './entry.ts'
-import type { CacheStore, Claim } from './store.ts'
+import { CLAIM_MS, type HeldClaim, holdClaim } from './held-claim.ts'
+import type { CacheStore } from './store.ts'
 import type { StoreHealth } from './store-health.ts'
 
-/** How long a claim holds that nobody renews, in milliseconds: so long do others wait for an instance that died. */
-const CLAIM_MS = 5_000
-const RENEW_MS = 1_500
-/** After so long a claim is renewed no more, in milliseconds: the stream of a client that stands still may never end. */
-const MAX_HELD_MS = 300_000
 /** How often somebody who waits looks, in milliseconds: at random between these, so that instances don't look together. */
 const POLL_MS = { least: 100, most: 250 }
 /**
@@ -18,12 +14,6 @@ const POLL_MS = { least: 100, most: 250 }
 const MAX_WAIT_MS = { whole: 25_000, stream: 3_000 }
 /** How many keys that it has missed a process remembers. */
 const MAX_MISSED = 10_000
-
-/** A claim of this process, kept up until it is stored or given back. */
-export interface HeldClaim extends Pick<Claim, 'store'> {
-  /** Gives the key free, if it is still ours and nothing was stored. */
-  release(): void
-}
 
 /** What was found, or the right to ask the model; without a claim where none is worth its write, or the store fails. */
 export type Finding =
@@ -96,53 +86,10 @@ export function farSearch({ store, health, deadlineMs, time, random }: SearchOpt
       if (outcome === undefined) return NOTHING
       const { got } = outcome
       if (got.kind === 'found') return { entry: got.entry }
-      if (got.kind === 'claimed') return { entry: undefined, claim: keepUp(got.claim) }
+      if (got.kind === 'claimed') return { entry: undefined, claim: holdClaim(got.claim, { health, time }) }
       await pause(POLL_MS.least + random() * (POLL_MS.most - POLL_MS.least), time)
     }
     return NOTHING
-  }
-
-  function keepUp(claim: Claim): HeldClaim {
-    const heldUntil = time.now() + MAX_HELD_MS
-    let settled = false
-    // One call at a time: each needs to know what the one before it has written.
-    let last: Promise<unknown> = Promise.resolve()
-
-    const within = (work: (late: AbortSignal) => Promise<unknown>) => withDeadline(RENEW_MS, work, time)
-    const stop = time.every(RENEW_MS, () => {
-      if (time.now() >= heldUntil) return stop()
-      const renew = () => within((late) => claim.renew(time.wallClock() + CLAIM_MS, late))
-      last = last.then(renew).catch(health.failed)
-    })
-    const settle = () => {
-      settled = true
-      stop()
-    }
-    /** In the background, and once more after a while: others wait for as long as it stands. */
-    function giveBack(): void {
-      const release = () => within((late) => claim.release(late))
-      const again = () => pause(RENEW_MS, time).then(release)
-      last.then(release).catch(again).catch(health.failed)
-    }
-
-    return {
-      async store(entry, late) {
-        settle()
-        await last
-        let stored = false
-        try {
-          stored = await claim.store(entry, late)
-          return stored
-        } finally {
-          if (!stored) giveBack()
-        }
-      },
-      release() {
-        if (settled) return
-        settle()
-        giveBack()
-      },
-    }
   }
 
   return {

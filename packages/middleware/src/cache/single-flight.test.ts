@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import {
+  type CacheRoom,
   type CacheRoomOptions,
   cacheRoom,
   completionOf,
@@ -257,6 +258,12 @@ describe('a stream that several read', () => {
     return { model, say: (index: number) => gates[index]?.resolve(), isAborted: () => aborted }
   }
 
+  async function readerOf(asking: ReturnType<CacheRoom['ask']>): Promise<ReadableStreamDefaultReader<Uint8Array>> {
+    const { body } = (await asking).response
+    if (body === null) throw new Error('no body')
+    return body.getReader()
+  }
+
   async function readSome(reader: ReadableStreamDefaultReader<Uint8Array>, until: string): Promise<string> {
     let text = ''
     while (!text.includes(until)) {
@@ -271,8 +278,7 @@ describe('a stream that several read', () => {
     const { model, say } = paced(['one ', 'two ', 'three'])
     const { ask, asked } = room(model)
     say(0)
-    const first = (await ask({ stream: true })).response.body?.getReader()
-    if (first === undefined) throw new Error('no body')
+    const first = await readerOf(ask({ stream: true }))
     expect(textIn(await readSome(first, 'one '))).toBe('one ')
 
     const late = await ask({ stream: true })
@@ -318,9 +324,7 @@ describe('a stream that several read', () => {
     const { model, say, isAborted } = paced(['one ', 'two ', 'three'])
     const { ask } = room(model)
     say(0)
-    const first = (await ask({ stream: true })).response.body?.getReader()
-    const second = (await ask({ stream: true })).response.body?.getReader()
-    if (first === undefined || second === undefined) throw new Error('no body')
+    const [first, second] = [await readerOf(ask({ stream: true })), await readerOf(ask({ stream: true }))]
     await readSome(first, 'one ')
     await first.cancel()
     say(1)
@@ -334,9 +338,7 @@ describe('a stream that several read', () => {
     const { model, say, isAborted } = paced(['one ', 'two'])
     const { ask, events } = room(model)
     say(0)
-    const first = (await ask({ stream: true })).response.body?.getReader()
-    const second = (await ask({ stream: true })).response.body?.getReader()
-    if (first === undefined || second === undefined) throw new Error('no body')
+    const [first, second] = [await readerOf(ask({ stream: true })), await readerOf(ask({ stream: true }))]
     await readSome(first, 'one ')
     await first.cancel()
     expect(events).toEqual([])
@@ -378,16 +380,12 @@ describe('a stream that several read', () => {
   test('breaks off for a reader who falls too far behind, and for no other', async () => {
     const words = Array.from({ length: 50 }, (_, index) => `${index}`.padEnd(300_000, '.'))
     const { ask } = room(() => streamOf(words))
-    const still = (await ask({ stream: true })).response.body?.getReader()
+    const still = await readerOf(ask({ stream: true }))
     const quick = await ask({ stream: true })
-    await still?.read()
+    await still.read()
     expect(textIn(await quick.text()) === words.join('')).toBe(true)
-    await expect(readSome(still ?? fail(), '[DONE]')).rejects.toMatchObject({ failure: { code: 'too_slow' } })
+    await expect(readSome(still, '[DONE]')).rejects.toMatchObject({ failure: { code: 'too_slow' } })
   })
-
-  function fail(): never {
-    throw new Error('no body')
-  }
 
   test('goes on at the pace of the one who reads, though another stands still', async () => {
     const { ask } = room(() => streamOf(['one ', 'two ', 'three']))

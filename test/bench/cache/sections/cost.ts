@@ -1,8 +1,9 @@
 import { type Measured, measure, type Rounds } from '../../harness.ts'
 import { withSpread } from '../../report.ts'
-import { closing } from '../closing.ts'
+import { closing } from '../../workbench/closing.ts'
+import { atMost, num, type Section } from '../../workbench/section.ts'
+import type { Workbench } from '../../workbench/workbench.ts'
 import { noNginx } from '../nginx.ts'
-import { atMost, num, type Section } from '../section.ts'
 import { storeCalls } from '../store-calls.ts'
 import {
   CONSTANT,
@@ -17,7 +18,6 @@ import {
   startRig,
   subjectsOf,
 } from '../subjects.ts'
-import type { Workbench } from '../workbench.ts'
 
 /** Of prompts, in KiB. */
 const SIZES = [1, 16, 64]

@@ -1,13 +1,13 @@
 import { once } from 'node:events'
 import type { RunningHost } from '../../../support/host.ts'
+import { type Bar, exactly, num, percent, type Section } from '../../workbench/section.ts'
+import { running, type Workbench } from '../../workbench/workbench.ts'
 import { askAll } from '../desk/ask-all.ts'
 import { requestLines, sumOf } from '../desk/log-lines.ts'
 import { type Asked, deskTrace, type TraceOptions } from '../desk/trace.ts'
 import { type DeskUsage, deskUsage } from '../desk/usage.ts'
 import { AMPLE, newConsumers, startGateway, startModel, startTables, writePolicy } from '../gateway.ts'
 import { forgetCalls, modelCalls } from '../model-calls.ts'
-import { type Bar, exactly, num, percent, type Section } from '../section.ts'
-import { running, type Workbench } from '../workbench.ts'
 
 const SCOPES = ['consumer', 'plan', 'shared'] as const
 type Scope = (typeof SCOPES)[number]

@@ -1,11 +1,11 @@
 import type { RunningHost } from '../../../support/host.ts'
 import { generate } from '../../../support/host.ts'
 import { noRedis, startRedis } from '../../../support/redis.ts'
+import { type Bar, exactly, num, type Section } from '../../workbench/section.ts'
+import { running, type Workbench } from '../../workbench/workbench.ts'
 import { type BurstResult, burst } from '../burst.ts'
 import { AMPLE, newConsumers, PLAN, startGateway, startModel, startTables, writePolicy } from '../gateway.ts'
 import { forgetCalls, modelCalls, setFailing } from '../model-calls.ts'
-import { type Bar, exactly, num, type Section } from '../section.ts'
-import { running, type Workbench } from '../workbench.ts'
 
 /** Gateways over one store. */
 interface Fleet {

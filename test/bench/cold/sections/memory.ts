@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT, startHost } from '../../../support/host.ts'
 import { AMPLE, newConsumers, PLAN, startGateway, startTables, writePolicy } from '../../cache/gateway.ts'
-import { atMost, num, percent, type Section } from '../../cache/section.ts'
-import { running, type Workbench } from '../../cache/workbench.ts'
 import { runLoad } from '../../harness.ts'
 import { spread } from '../../statistics.ts'
+import { atMost, num, percent, type Section } from '../../workbench/section.ts'
+import { running, type Workbench } from '../../workbench/workbench.ts'
 
 const CONNECTIONS = 40
 const SAMPLES = 10
