@@ -14,8 +14,8 @@ import {
 } from '../../../../test/support/cache-room.ts'
 import { wholeResponse } from '../pipeline/index.ts'
 import type { CacheEntry } from './entry.ts'
-import { pack, unpack } from './packing.ts'
 import type { CacheStore } from './store.ts'
+import { pack, unpack } from './stores/packing.ts'
 
 let time: number
 beforeEach(() => {

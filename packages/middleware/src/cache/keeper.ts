@@ -1,9 +1,9 @@
 import { type Log, type Time, withDeadline } from '../pipeline/index.ts'
+import type { HeldClaim } from './claims/held-claim.ts'
+import type { StoreHealth } from './claims/store-health.ts'
 import { type CacheEntry, sizeOf } from './entry.ts'
-import type { HeldClaim } from './held-claim.ts'
 import type { NearCache } from './near-cache.ts'
 import type { CacheStore } from './store.ts'
-import type { StoreHealth } from './store-health.ts'
 
 /** How long a write may go on after the caller was answered, in milliseconds. */
 const WRITE_TIMEOUT_MS = 5_000

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { listEntities, type OpenTable, statusOf, writeEntity } from '../../storage/index.ts'
-import { type GenerationStore, newGeneration } from '../generation-store.ts'
+import { type GenerationStore, newGeneration } from '../purges/generation-store.ts'
 
 const PARTITION = 'generations'
 

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { type Redis, redisScript } from '../../storage/index.ts'
-import { afterwards } from '../afterwards.ts'
 import type { CacheEntry } from '../entry.ts'
-import { pack, unpack } from '../packing.ts'
 import type { CacheStore, Claim, ClaimOutcome } from '../store.ts'
+import { afterwards } from './afterwards.ts'
+import { pack, unpack } from './packing.ts'
 
 /** What a value begins with: `e` for an entry, `c` for a claim; then a UUID that no other value has. */
 const HEAD_BYTES = 37

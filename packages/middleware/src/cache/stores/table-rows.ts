@@ -1,5 +1,5 @@
 import { hash, randomUUID } from 'node:crypto'
-import { MAX_PACKED_BYTES } from '../packing.ts'
+import { MAX_PACKED_BYTES } from './packing.ts'
 
 /** Table Storage's bounds: 64 KiB a property, 1 MiB an entity. Azurite counts the entity as sent, in base64: 11 fit. */
 const CHUNK_BYTES = 64 * 1024

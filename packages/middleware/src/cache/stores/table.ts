@@ -1,11 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { TableClient } from '@azure/data-tables'
 import { listEntitiesBefore, type OpenTable, readEntity, statusOf, writeEntity } from '../../storage/index.ts'
-import { afterwards } from '../afterwards.ts'
 import type { CacheEntry } from '../entry.ts'
-import { pack, unpack } from '../packing.ts'
 import type { CacheStore, Claim, ClaimOutcome } from '../store.ts'
-import type { Sweepable } from '../sweep.ts'
+import { afterwards } from './afterwards.ts'
+import { pack, unpack } from './packing.ts'
+import type { Sweepable } from './sweep.ts'
 import {
   type CacheRow,
   claimRow,

@@ -10,7 +10,7 @@ import {
   zstdDecompress,
   zstdDecompressSync,
 } from 'node:zlib'
-import { type CacheEntry, ownBytes, sizeOf } from './entry.ts'
+import { type CacheEntry, ownBytes, sizeOf } from '../entry.ts'
 import { PACKING_DICTIONARY } from './packing-dictionary.ts'
 
 /** Of an answer and its events together, in bytes. */

@@ -1,5 +1,5 @@
-import { answerAssembler, BrokenStream, type ChatAnswer, chatEvents, usageOf } from '../completion/index.ts'
-import { endedBy, type TokenUsage } from '../pipeline/index.ts'
+import { answerAssembler, BrokenStream, type ChatAnswer, chatEvents, usageOf } from '../../completion/index.ts'
+import { endedBy, type TokenUsage } from '../../pipeline/index.ts'
 import type { ByteBudget } from './byte-budget.ts'
 import { keptChunks } from './kept-chunks.ts'
 

@@ -1,4 +1,4 @@
-import { describeFault, type Log, type Time } from '../pipeline/index.ts'
+import { describeFault, type Log, type Time } from '../../pipeline/index.ts'
 
 /** So many failures one after the other are an outage, and not a slow moment. */
 const OUTAGE_FAILURES = 3

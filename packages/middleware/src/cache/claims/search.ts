@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache'
-import { pause, type Time, withDeadline } from '../pipeline/index.ts'
-import type { CacheEntry } from './entry.ts'
+import { pause, type Time, withDeadline } from '../../pipeline/index.ts'
+import type { CacheEntry } from '../entry.ts'
+import type { CacheStore } from '../store.ts'
 import { CLAIM_MS, type HeldClaim, holdClaim } from './held-claim.ts'
-import type { CacheStore } from './store.ts'
 import type { StoreHealth } from './store-health.ts'
 
 /** How often somebody who waits looks, in milliseconds: at random between these, so that instances don't look together. */

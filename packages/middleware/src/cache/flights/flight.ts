@@ -1,5 +1,5 @@
-import type { Refusal } from '../pipeline/index.ts'
-import type { CacheEntry } from './entry.ts'
+import type { Refusal } from '../../pipeline/index.ts'
+import type { CacheEntry } from '../entry.ts'
 import type { SharedStream } from './shared-stream.ts'
 
 /** What a flight came to, for those who only followed. */

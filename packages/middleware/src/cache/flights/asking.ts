@@ -1,4 +1,4 @@
-import { noteUsage, parseAnswer, usageOf } from '../completion/index.ts'
+import { noteUsage, parseAnswer, usageOf } from '../../completion/index.ts'
 import {
   bodyOf,
   describeFault,
@@ -8,18 +8,18 @@ import {
   type Time,
   type TokenUsage,
   wholeResponse,
-} from '../pipeline/index.ts'
+} from '../../pipeline/index.ts'
+import { forwardedStatus } from '../cache-status.ts'
+import type { HeldClaim } from '../claims/held-claim.ts'
+import { type CacheEntry, ownBytes } from '../entry.ts'
+import { expiryOf } from '../freshness.ts'
+import { type Keep, MAX_ENTRY_BYTES } from '../keeper.ts'
+import type { RefusedBefore } from '../refused-before.ts'
+import { isStorable } from '../storable.ts'
+import type { Visit } from '../visit.ts'
 import { type ByteBudget, byteBudget } from './byte-budget.ts'
-import { forwardedStatus } from './cache-status.ts'
-import { type CacheEntry, ownBytes } from './entry.ts'
 import type { Asked } from './flight.ts'
-import { expiryOf } from './freshness.ts'
-import type { HeldClaim } from './held-claim.ts'
-import { type Keep, MAX_ENTRY_BYTES } from './keeper.ts'
-import type { RefusedBefore } from './refused-before.ts'
 import { sharedStream, type WholeStream } from './shared-stream.ts'
-import { isStorable } from './storable.ts'
-import type { Visit } from './visit.ts'
 
 export interface AskingOptions {
   readonly keep: Keep

@@ -1,4 +1,4 @@
-import type { CacheRule } from '../policy/index.ts'
+import type { CacheRule } from '../../policy/index.ts'
 
 /** Who shares completions with this consumer, by a route's rule; in the words that a purge names them by. */
 export function scopeOf(

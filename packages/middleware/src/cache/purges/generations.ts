@@ -1,4 +1,4 @@
-import { describeFault, type Log, systemTime, type Time, withDeadline } from '../pipeline/index.ts'
+import { describeFault, type Log, systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
 import type { GenerationStore } from './generation-store.ts'
 
 export interface GenerationsOptions {

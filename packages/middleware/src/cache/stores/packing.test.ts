@@ -1,7 +1,7 @@
 import { hash, randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { CacheEntry } from './entry.ts'
+import type { CacheEntry } from '../entry.ts'
 import { MAX_PACKED_BYTES, MAX_UNPACKED_BYTES, pack, unpack } from './packing.ts'
 
 const entry = (change: Partial<CacheEntry> = {}): CacheEntry => ({

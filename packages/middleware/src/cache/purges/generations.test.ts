@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Time } from '../pipeline/index.ts'
+import type { Time } from '../../pipeline/index.ts'
 import type { GenerationStore } from './generation-store.ts'
 import { type GenerationsOptions, generations } from './generations.ts'
 

@@ -10,10 +10,10 @@ import {
   START,
   streamOf,
   textIn,
-} from '../../../../test/support/cache-room.ts'
-import { BrokenStream } from '../completion/index.ts'
-import { RequestEnded } from '../pipeline/index.ts'
-import { memoryCacheStore } from './stores/memory.ts'
+} from '../../../../../test/support/cache-room.ts'
+import { BrokenStream } from '../../completion/index.ts'
+import { RequestEnded } from '../../pipeline/index.ts'
+import { memoryCacheStore } from '../stores/memory.ts'
 
 const room = (model: Model, options: CacheRoomOptions = {}) => cacheRoom({ model, ...options })
 

@@ -1,11 +1,11 @@
-import type { Time } from '../pipeline/index.ts'
-import type { CacheEntry } from './entry.ts'
+import type { Time } from '../../pipeline/index.ts'
+import type { HeldClaim } from '../claims/held-claim.ts'
+import type { Search } from '../claims/search.ts'
+import type { CacheEntry } from '../entry.ts'
+import { freshUntil } from '../freshness.ts'
+import type { NearCache } from '../near-cache.ts'
+import type { Visit } from '../visit.ts'
 import { type Flight, startFlight } from './flight.ts'
-import { freshUntil } from './freshness.ts'
-import type { HeldClaim } from './held-claim.ts'
-import type { NearCache } from './near-cache.ts'
-import type { Search } from './search.ts'
-import type { Visit } from './visit.ts'
 
 /** A flight, and the claim by which other instances wait for it. */
 export interface Claimed extends Flight {
