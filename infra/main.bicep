@@ -196,11 +196,14 @@ param operatorPrincipalType string = 'User'
 var token = toLower(uniqueString(subscription().id, resourceGroup().id, environmentName))
 var allTags = union(tags, { 'azd-env-name': environmentName })
 
-// Known before anything is deployed, so that endpoints and settings can be made from them.
+// Known before anything is deployed, so that endpoints and settings can be made from them, and what-if can tell what would
+// become of resources that are named by them. A module that takes such a name waits for the resource by its dependsOn.
 var storageName = 'st${token}'
 var vaultName = 'kv-${token}'
 var openAiName = 'oai-${token}'
 var redisName = 'redis-${token}'
+var insightsName = 'appi-${token}'
+var networkName = 'vnet-${token}'
 var vaultUri = 'https://${vaultName}${environment().suffixes.keyvaultDns}/'
 
 var newOpenAi = openAi == 'new'
@@ -212,7 +215,6 @@ var watched = !empty(alertEmail)
 var openAiIdParts = split(existingOpenAi ? openAiResourceId : resourceGroup().id, '/')
 
 module identity 'modules/identity.bicep' = {
-  name: 'identity'
   params: {
     name: 'id-${token}'
     location: location
@@ -221,10 +223,9 @@ module identity 'modules/identity.bicep' = {
 }
 
 module monitoring 'modules/monitoring.bicep' = {
-  name: 'monitoring'
   params: {
     workspaceName: 'log-${token}'
-    insightsName: 'appi-${token}'
+    insightsName: insightsName
     location: location
     tags: allTags
     retentionDays: logRetentionDays
@@ -233,7 +234,6 @@ module monitoring 'modules/monitoring.bicep' = {
 }
 
 module storage 'modules/storage.bicep' = {
-  name: 'storage'
   params: {
     name: storageName
     location: location
@@ -243,7 +243,6 @@ module storage 'modules/storage.bicep' = {
 }
 
 module vault 'modules/vault.bicep' = {
-  name: 'vault'
   params: {
     name: vaultName
     location: location
@@ -255,7 +254,6 @@ module vault 'modules/vault.bicep' = {
 }
 
 module model 'modules/open-ai.bicep' = if (newOpenAi) {
-  name: 'open-ai'
   params: {
     name: openAiName
     location: location
@@ -266,7 +264,6 @@ module model 'modules/open-ai.bicep' = if (newOpenAi) {
 }
 
 module foundModel 'modules/existing-open-ai.bicep' = if (existingOpenAi) {
-  name: 'existing-open-ai'
   scope: resourceGroup(openAiIdParts[2], openAiIdParts[4])
   params: {
     name: last(openAiIdParts)
@@ -274,7 +271,6 @@ module foundModel 'modules/existing-open-ai.bicep' = if (existingOpenAi) {
 }
 
 module redisCache 'modules/redis.bicep' = if (redis) {
-  name: 'redis'
   params: {
     name: redisName
     location: location
@@ -282,14 +278,16 @@ module redisCache 'modules/redis.bicep' = if (redis) {
     publicAccess: !privateNetwork
     sku: redisSku
     replica: redisReplica
-    vaultName: vault.outputs.name
+    vaultName: vaultName
   }
+  dependsOn: [
+    vault
+  ]
 }
 
 module network 'modules/network.bicep' = if (privateNetwork) {
-  name: 'network'
   params: {
-    name: 'vnet-${token}'
+    name: networkName
     location: location
     tags: allTags
     addressPrefix: vnetAddressPrefix
@@ -337,13 +335,14 @@ var wantedEndpoints = concat(
 )
 var endpoints = privateNetwork ? wantedEndpoints : []
 
+// A storage account, and a subnet, take one endpoint at a time.
+@batchSize(1)
 module privateEndpoints 'modules/private-endpoint.bicep' = [for endpoint in endpoints: {
-  name: 'endpoint-${endpoint.name}'
   params: {
     name: 'pe-${endpoint.name}-${token}'
     location: location
     tags: allTags
-    vnetId: network!.outputs.id
+    vnetId: resourceId('Microsoft.Network/virtualNetworks', networkName)
     subnetId: network!.outputs.endpointSubnetId
     targetId: endpoint.target
     group: endpoint.group
@@ -358,30 +357,35 @@ module privateEndpoints 'modules/private-endpoint.bicep' = [for endpoint in endp
 }]
 
 module roles 'modules/roles.bicep' = {
-  name: 'roles'
   params: {
+    #disable-next-line what-if-short-circuiting // A role's name is made from it, since an identity made anew is another one.
     principalId: identity.outputs.principalId
-    storageName: storage.outputs.name
-    insightsName: monitoring.outputs.insightsName
-    vaultName: vault.outputs.name
-    openAiName: newOpenAi ? model!.outputs.name : ''
+    storageName: storageName
+    insightsName: insightsName
+    vaultName: vaultName
+    openAiName: newOpenAi ? openAiName : ''
     operatorPrincipalId: operatorPrincipalId
     operatorPrincipalType: operatorPrincipalType
   }
+  dependsOn: [
+    storage
+    monitoring
+    vault
+    model
+  ]
 }
 
 // In the group of that account, where whoever deploys must be allowed to give roles.
 module modelRole 'modules/roles.bicep' = if (existingOpenAi) {
-  name: 'existing-open-ai-role'
   scope: resourceGroup(openAiIdParts[2], openAiIdParts[4])
   params: {
+    #disable-next-line what-if-short-circuiting // A role's name is made from it, since an identity made anew is another one.
     principalId: identity.outputs.principalId
     openAiName: last(openAiIdParts)
   }
 }
 
 module app 'modules/app.bicep' = {
-  name: 'app'
   params: {
     name: 'func-${token}'
     planName: 'plan-${token}'
@@ -389,9 +393,9 @@ module app 'modules/app.bicep' = {
     tags: allTags
     identityId: identity.outputs.id
     identityClientId: identity.outputs.clientId
-    storageName: storage.outputs.name
+    storageName: storageName
     deploymentContainer: storage.outputs.deploymentContainer
-    insightsName: monitoring.outputs.insightsName
+    insightsName: insightsName
     vaultUri: vaultUri
     subnetId: privateNetwork ? network!.outputs.appSubnetId : ''
     instanceMemoryMB: instanceMemoryMB
@@ -421,7 +425,6 @@ module app 'modules/app.bicep' = {
 }
 
 module alerts 'modules/alerts.bicep' = if (watched) {
-  name: 'alerts'
   params: {
     token: token
     location: location
@@ -438,7 +441,6 @@ module alerts 'modules/alerts.bicep' = if (watched) {
 }
 
 module budget 'modules/budget.bicep' = if (watched && monthlyBudget > 0) {
-  name: 'budget'
   params: {
     name: 'budget-${token}'
     amount: monthlyBudget

@@ -49,6 +49,10 @@ param alwaysReadyInstances int
 param httpConcurrency int
 
 @description('Recreate or RollingUpdate.')
+@allowed([
+  'Recreate'
+  'RollingUpdate'
+])
 param siteUpdateStrategy string
 
 @description('Origins that browsers may call from.')
@@ -145,62 +149,19 @@ var settings = union(
   hostSettings
 )
 
-// What a Flex Consumption app refuses is left out: ftpsState, linuxFxVersion, alwaysOn, healthCheckPath.
-var siteConfig = union(
-  {
-    minTlsVersion: '1.2'
-    appSettings: map(items(settings), (setting) => {
-      name: setting.key
-      value: setting.value
-    })
-  },
-  empty(corsOrigins) ? {} : {
-    cors: {
-      allowedOrigins: corsOrigins
-      supportCredentials: false
-    }
+// What a Flex Consumption app refuses is left out: ftpsState, linuxFxVersion, alwaysOn, healthCheckPath. No union() here and
+// in functionAppConfig, since the compiler doesn't compare what that makes with the resource's type.
+var siteConfig = {
+  minTlsVersion: '1.2'
+  appSettings: map(items(settings), (setting) => {
+    name: setting.key
+    value: setting.value
+  })
+  cors: empty(corsOrigins) ? null : {
+    allowedOrigins: corsOrigins
+    supportCredentials: false
   }
-)
-
-// The strategy is left out unless it is asked for, since it is a preview.
-var functionAppConfig = union(
-  {
-    deployment: {
-      storage: {
-        type: 'blobContainer'
-        value: '${storage.properties.primaryEndpoints.blob}${deploymentContainer}'
-        authentication: {
-          type: 'UserAssignedIdentity'
-          userAssignedIdentityResourceId: identityId
-        }
-      }
-    }
-    runtime: {
-      name: 'node'
-      version: '24'
-    }
-    scaleAndConcurrency: {
-      instanceMemoryMB: instanceMemoryMB
-      maximumInstanceCount: maximumInstanceCount
-      alwaysReady: alwaysReadyInstances == 0 ? [] : [
-        {
-          name: 'http'
-          instanceCount: alwaysReadyInstances
-        }
-      ]
-      triggers: {
-        http: {
-          perInstanceConcurrency: httpConcurrency
-        }
-      }
-    }
-  },
-  siteUpdateStrategy == 'Recreate' ? {} : {
-    siteUpdateStrategy: {
-      type: siteUpdateStrategy
-    }
-  }
-)
+}
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
@@ -236,7 +197,42 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     keyVaultReferenceIdentity: identityId
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     siteConfig: siteConfig
-    functionAppConfig: functionAppConfig
+    functionAppConfig: {
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: '${storage.properties.primaryEndpoints.blob}${deploymentContainer}'
+          authentication: {
+            type: 'UserAssignedIdentity'
+            userAssignedIdentityResourceId: identityId
+          }
+        }
+      }
+      runtime: {
+        name: 'node'
+        version: '24'
+      }
+      scaleAndConcurrency: {
+        instanceMemoryMB: instanceMemoryMB
+        maximumInstanceCount: maximumInstanceCount
+        alwaysReady: alwaysReadyInstances == 0 ? [] : [
+          {
+            name: 'http'
+            instanceCount: alwaysReadyInstances
+          }
+        ]
+        triggers: {
+          http: {
+            perInstanceConcurrency: httpConcurrency
+          }
+        }
+      }
+      // Nothing unless it is asked for, since it is a preview. The platform documents it from API version 2024-11-01 on.
+      #disable-next-line BCP037 // The compiler's types have it in no version.
+      siteUpdateStrategy: siteUpdateStrategy == 'Recreate' ? null : {
+        type: siteUpdateStrategy
+      }
+    }
   }
 }
 

@@ -56,9 +56,6 @@ resource vnet 'Microsoft.Network/virtualNetworks@2025-05-01' = {
   }
 }
 
-@description('Resource id of the virtual network.')
-output id string = vnet.id
-
 @description('Resource id of the app\'s part.')
 output appSubnetId string = '${vnet.id}/subnets/app'
 

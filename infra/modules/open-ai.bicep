@@ -1,5 +1,20 @@
 /* An Azure OpenAI account without keys, and its deployments. */
 
+@description('A deployment of a model. Without a default, since any model would be retired one day.')
+type deploymentType = {
+  @description('Name that requests ask for.')
+  name: string
+  @description('Name of the model.')
+  model: string
+  @description('Version of the model.')
+  version: string
+  @description('Kind of the deployment, such as GlobalStandard or Standard.')
+  sku: string
+  @description('Thousands of tokens a minute.')
+  @minValue(1)
+  capacity: int
+}
+
 @description('Name of the account, and its subdomain: tokens work with a subdomain only.')
 param name string
 
@@ -12,8 +27,8 @@ param tags object
 @description('Whether it is reached from outside the virtual network.')
 param publicAccess bool
 
-@description('Deployments: name, model, version, sku, capacity.')
-param deployments array
+@description('Deployments, each of one model.')
+param deployments deploymentType[]
 
 resource account 'Microsoft.CognitiveServices/accounts@2025-06-01' = {
   name: name
@@ -52,9 +67,6 @@ resource models 'Microsoft.CognitiveServices/accounts/deployments@2025-06-01' = 
     versionUpgradeOption: 'OnceCurrentVersionExpired'
   }
 }]
-
-@description('Name of the account.')
-output name string = account.name
 
 @description('Address of the account.')
 output endpoint string = account.properties.endpoint

@@ -73,4 +73,4 @@ output name string = vault.name
 output cacheSecretName string = storedCacheSecret.name
 
 @description('Name of the secret that holds the model\'s key, whether or not it is there.')
-output openAiKeySecretName string = 'openai-api-key'
+output openAiKeySecretName string = storedOpenAiKey.name
