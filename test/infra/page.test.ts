@@ -44,5 +44,5 @@ test('every role is on the page', () => {
 })
 
 test('the page says what nobody has tried', () => {
-  expect(page).toContain('checked by parser and structure, and have not been deployed yet')
+  expect(page).toContain('compiled and linted by CI, checked by parser and structure, and have not been deployed yet')
 })
