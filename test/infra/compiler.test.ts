@@ -1,7 +1,9 @@
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { BICEP_VERSION } from '../../packages/workshop/src/bicep.ts'
 import { ROOT } from '../support/host.ts'
 import { bicep, type Compiler, NO_COMPILER, type Ran, startCompiler } from './compiler.ts'
 import { filesOf } from './template.ts'
@@ -47,6 +49,32 @@ test('what the compiler or the linter is told to overlook has its reason beside 
 function saidOf({ said }: Ran, file: string, all: readonly string[]): string[] {
   return said.filter((line) => line.includes(`${file}(`) || !all.some((other) => line.includes(`${other}(`)))
 }
+
+describe('`npm run bicep` says why there is no compiler, and is no failure,', () => {
+  /** On a machine that has nothing but this folder of packages. */
+  function run(packages: string): string {
+    const { status, stdout } = spawnSync(process.execPath, [join(ROOT, 'packages/workshop/src/bicep.ts')], {
+      env: { HOME: folder, PATH: folder, NUGET_PACKAGES: packages },
+      encoding: 'utf8',
+    })
+    expect(status).toBe(0)
+    return stdout
+  }
+
+  test('without the .NET SDK', () => {
+    expect(run(join(folder, 'none'))).toMatch(
+      /^No Bicep compiler, so infra\/ is parsed and not compiled: (?:the \.NET SDK is not on the PATH|.* is for Linux on x64: .*)\.$/m,
+    )
+  })
+
+  test('with something else in its place, which is not run', () => {
+    const packages = join(folder, 'packages')
+    const tools = join(packages, 'azure.bicep.commandline.linux-x64', BICEP_VERSION, 'tools')
+    mkdirSync(tools, { recursive: true })
+    writeFileSync(join(tools, 'bicep'), '#!/bin/sh\necho run\n', { mode: 0o755 })
+    expect(run(packages)).toContain('delete its folder, and fetch it again')
+  })
+})
 
 describe.skipIf(NO_COMPILER !== undefined)('the compiler', () => {
   describe('has nothing to say,', () => {

@@ -37,7 +37,10 @@ export type Found = { readonly path: string } | { readonly reason: string }
 export function findBicep(): Found {
   if (existsSync(EXECUTABLE)) {
     const hash = createHash('sha256').update(readFileSync(EXECUTABLE)).digest('hex')
-    if (hash !== SHA256) return { reason: `${EXECUTABLE} is not the executable of ${PACKAGE} ${BICEP_VERSION}` }
+    if (hash !== SHA256)
+      return {
+        reason: `${EXECUTABLE} is not that of ${PACKAGE} ${BICEP_VERSION}: delete its folder, and fetch it again`,
+      }
     const { status, stderr } = versionOf(EXECUTABLE)
     if (status === 0) return { path: EXECUTABLE }
     return { reason: `bicep ${BICEP_VERSION} does not run here: ${errorLine('', stderr)}` }
