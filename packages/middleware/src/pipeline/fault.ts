@@ -1,3 +1,5 @@
+import { faultMessage } from './fault-message.ts'
+
 /**
  * A fault that an operator can mend. Its message names what is wrong and the fix, and holds neither a secret nor a
  * prompt, so that it may be printed and logged. Known by `operatorMessage`, since two copies of this class can meet.
@@ -10,13 +12,14 @@ export class OperatorError extends Error {
 }
 
 /**
- * A fault's kind and place, for a log line. Its message is left out unless it was written for the operator,
- * because libraries quote what they were given: keys, prompts, connection strings.
+ * A fault's kind and place, for a log line. Its message is told where it was written for the operator; that of the
+ * JavaScript engine's own errors without the values in it (`faultMessage`). Any other is left out, because libraries quote
+ * what they were given: keys, prompts, connection strings.
  */
 export function describeFault(fault: unknown): Record<string, unknown> {
   if (!(fault instanceof Error)) return { fault: typeof fault }
   const { code, statusCode } = fault as { code?: unknown; statusCode?: unknown }
-  const operatorMessage = (fault as Partial<OperatorError>).operatorMessage
+  const { operatorMessage = faultMessage(fault) } = fault as Partial<OperatorError>
   return {
     fault: fault.name,
     ...(typeof code === 'string' && /^[\w.-]{1,64}$/.test(code) ? { code } : {}),

@@ -3,6 +3,7 @@ export { isTimeout, withDeadline } from './deadline.ts'
 export { endedBy, RequestEnded } from './ended.ts'
 export { describeFault, OperatorError } from './fault.ts'
 export type { Log, LogLevel } from './log.ts'
+export { isOutage, StoreUnavailable } from './outage.ts'
 export { type Handler, type Middleware, type Next, type Pipeline, pipeline } from './pipeline.ts'
 export type { CacheOutcome, RequestRecord, TokenPrice, TokenUsage } from './record.ts'
 export {
