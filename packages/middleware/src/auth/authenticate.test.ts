@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { baseContext, request } from '../../../../test/support/room.ts'
 import { localLimiter } from '../limits/index.ts'
-import { pipeline, type Refusal } from '../pipeline/index.ts'
+import { type Log, pipeline, type Refusal, StoreUnavailable } from '../pipeline/index.ts'
 import { authenticate, type ConsumerStore, generateKey, issueKey, memoryConsumerStore } from './index.ts'
 
 let time: number
@@ -27,9 +27,10 @@ beforeEach(() => {
   }
 })
 
-function door() {
+function door(log: Log = () => {}) {
   const refusals: Refusal[] = []
   const base = baseContext({
+    log,
     refuse: (refusal) => {
       refusals.push(refusal)
       return new Response(null, { status: refusal.status, headers: refusal.headers ?? {} })
@@ -223,5 +224,128 @@ describe('a flood of made-up keys', () => {
     const key = generateKey()
     for (let i = 0; i < 20; i += 1) expect((await knock(key)).status).toBe(401)
     expect(lookups).toBe(1)
+  })
+})
+
+/** What a flood of made-up keys costs a store whose lookups take so long by a simulated clock. */
+async function flood({
+  networks,
+  seconds,
+  perSecond,
+  everyMs = 50,
+  lookupMs = 0,
+}: {
+  readonly networks: number
+  readonly seconds: number
+  /** Of each network. */
+  readonly perSecond: number
+  /** From one burst of a network to its next. */
+  readonly everyMs?: number
+  readonly lookupMs?: number
+}) {
+  const TICK_MS = 50
+  let clock = 1_000
+  let made = 0
+  const answers: { readonly at: number; answer(): void }[] = []
+  const inner = memoryConsumerStore()
+  const slow: ConsumerStore = {
+    ...inner,
+    async findKey(id) {
+      made += 1
+      if (lookupMs > 0) await new Promise<void>((answer) => answers.push({ at: clock + lookupMs, answer }))
+      return inner.findKey(id)
+    },
+  }
+  const handler = pipeline()
+    .use(
+      authenticate({
+        store: slow,
+        guard: localLimiter({
+          each: { capacity: 60, refill: 1, periodMs: 1_000 },
+          total: { capacity: 600, refill: 20, periodMs: 1_000 },
+          now: () => clock,
+        }),
+        maxAgeMs: 30_000,
+        deadlineMs: 20_000,
+        now: () => clock,
+        wallClock: () => clock,
+      }),
+    )
+    .handle(() => new Response())
+  const statuses = new Set<number>()
+  const settled = () => new Promise((resolve) => setImmediate(resolve))
+  const advance = async () => {
+    clock += TICK_MS
+    while (answers[0] !== undefined && answers[0].at <= clock) answers.shift()?.answer()
+    await settled()
+  }
+  for (let tick = 0; tick < (seconds * 1_000) / TICK_MS; tick += 1) {
+    for (let network = 0; network < networks; network += 1) {
+      if ((tick * TICK_MS) % everyMs > 0) continue
+      for (let count = 0; count < (perSecond * everyMs) / 1_000; count += 1) {
+        const headers = new Headers({ 'x-api-key': generateKey() })
+        const clientAddress = `203.0.${network >> 8}.${network & 255}`
+        const answered = Promise.resolve(handler({ ...request, headers, clientAddress }, baseContext()))
+        void answered.then(({ status }) => statuses.add(status))
+      }
+    }
+    await settled()
+    await advance()
+  }
+  const lookups = made
+  for (const { answer } of answers.splice(0)) answer()
+  return { lookups, statuses: [...statuses].sort() }
+}
+
+describe('D1: a flood of made-up keys costs no more lookups than SECURITY.md says', () => {
+  // 60 a network and one a second; 600 and 20 a second for all, and one a minute for each network that had none lately.
+  test.each([
+    ['one network', { networks: 1, seconds: 20, perSecond: 200 }, 60 + 20],
+    ['one network, with lookups that take a second', { networks: 1, seconds: 20, perSecond: 200, lookupMs: 1_000 }, 80],
+    ['50 networks', { networks: 50, seconds: 20, perSecond: 20 }, 600 + 20 * 20 + 50],
+    ['50 networks, with slow lookups', { networks: 50, seconds: 20, perSecond: 20, lookupMs: 300 }, 1_050],
+    [
+      '50 networks that ask once a second each',
+      { networks: 50, seconds: 90, perSecond: 1, everyMs: 1_000 },
+      600 + 90 * 20 + 100,
+    ],
+    ['1,000 networks', { networks: 1_000, seconds: 2, perSecond: 20 }, 600 + 40 + 1_000],
+  ])('%s', async (_what, attack, promised) => {
+    const { lookups, statuses } = await flood(attack)
+    expect(lookups).toBeLessThanOrEqual(promised)
+    expect(statuses).toEqual([401, 429])
+  })
+})
+
+describe('B1: a programming fault in a lookup', () => {
+  const faulty = (change: Partial<ConsumerStore>, log?: Log) => {
+    store = { ...memoryConsumerStore(), ...change }
+    return door(log)
+  }
+
+  test.each<[string, Partial<ConsumerStore>]>([
+    ['of keys', { findKey: async () => (undefined as never as { key: never }).key }],
+    ['of keys, at once', { findKey: undefined as never }],
+    [
+      'of consumers',
+      { findKey: async () => ({ consumer: 'x' }) as never, findConsumer: async () => new Array(-1) as never },
+    ],
+  ])('%s is thrown, and not told as a store that is down', async (_what, change) => {
+    const { knock, refusals } = faulty(change)
+    await expect(knock(generateKey())).rejects.toThrow(/TypeError|RangeError|undefined|not a function|Invalid array/)
+    expect(refusals).toEqual([])
+    // Nor is the network charged for it.
+    for (const _ of [1, 2, 3, 4]) await expect(knock(generateKey())).rejects.toThrow()
+  })
+
+  test.each([
+    ['a system’s error', Object.assign(new Error('x'), { code: 'ECONNREFUSED' })],
+    ['missing rights', Object.assign(new Error('x'), { statusCode: 403, code: 'AuthorizationFailure' })],
+    ['what a store calls one', new StoreUnavailable()],
+  ])('is not %s: that is a 503, and the log says what it was', async (_what, error) => {
+    const logged: unknown[] = []
+    const { knock } = faulty({ findKey: () => Promise.reject(error) }, (...line) => logged.push(line))
+    expect((await knock(generateKey())).status).toBe(503)
+    expect(logged).toEqual([['error', 'key lookup failed', expect.objectContaining({ fault: error.name })]])
   })
 })

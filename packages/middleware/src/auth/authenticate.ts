@@ -1,4 +1,4 @@
-import { describeFault, type Middleware, type Refusal } from '../pipeline/index.ts'
+import { describeFault, isOutage, type Middleware, type Refusal } from '../pipeline/index.ts'
 import type { Consumer } from './consumer.ts'
 import { credentialFrom } from './credential.ts'
 import { parseKey, sameDigest } from './key.ts'
@@ -12,7 +12,7 @@ export interface AuthenticateOptions extends KeyDirectoryOptions {
 /**
  * Lets a request in if it carries a valid API key, and adds its consumer. Reads headers only.
  * Refuses with 401 (`invalid_api_key`), with 429 when a network tries too many unknown keys, and with 503 when the
- * key can't be looked up: an unreachable store never lets anyone in.
+ * key can't be looked up: an unreachable store never lets anyone in. Throws what is no outage of the store.
  *
  * @example
  * pipeline().use(authenticate({ store, guard, maxAgeMs: 30_000, deadlineMs: 2_000, now, wallClock: Date.now }))
@@ -34,6 +34,7 @@ export function authenticate(options: AuthenticateOptions): Middleware<{}, { rea
     try {
       found = await find(presented.publicId, request.clientAddress)
     } catch (error) {
+      if (!isOutage(error)) throw error
       context.log('error', 'key lookup failed', describeFault(error))
       return context.refuse(lookupFailed())
     }

@@ -1,6 +1,12 @@
 import type { Consumer, KeyRecord } from './consumer.ts'
 
-/** Keeps consumers and their keys. Every method rejects when the store can't be reached; none answers from a guess. */
+/**
+ * Keeps consumers and their keys. Every method rejects when the store can't be reached; none answers from a guess.
+ *
+ * What a method rejects with is told to callers as an outage (503) if `isOutage` holds for it: an SDK's or a system's
+ * error, a timeout, any error class of the store's own, or `StoreUnavailable`, which says it beyond doubt. An error of the
+ * JavaScript engine (`TypeError` …) or an assertion is a defect of the store's code, and a 500.
+ */
 export interface ConsumerStore {
   findKey(publicId: string, signal?: AbortSignal): Promise<KeyRecord | undefined>
   findConsumer(id: string, signal?: AbortSignal): Promise<Consumer | undefined>

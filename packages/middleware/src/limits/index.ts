@@ -6,7 +6,13 @@ export { type Limiter, type LimiterEvents, type LimiterOptions, limiter } from '
 export type { Standing } from './leases/standing.ts'
 export type { Claim, Subject } from './leases/subject.ts'
 export { LimiterUnavailable } from './leases/unavailable.ts'
-export { type LocalLimiter, type LocalLimiterOptions, localLimiter } from './local-limiter.ts'
+export {
+  type LocalLimiter,
+  type LocalLimiterOptions,
+  type LocalReservation,
+  localLimiter,
+  type NoLocalRoom,
+} from './local-limiter.ts'
 export { type RateLimitOptions, rateLimit } from './rate-limit.ts'
 export type { Metered } from './reservation.ts'
 export type { CounterRead, CounterStore, CounterWrite, StoreTime } from './store.ts'
