@@ -7,6 +7,7 @@ export const limiterEvents: Required<LimiterEvents> = {
   storeRecovered: (failedMs, failures) =>
     consoleLog('warn', 'limits store recovered', { failedMs: Math.round(failedMs), failures }),
   rowFailed: (subject, cause) => consoleLog('error', 'limits row failed', { subject, ...describeFault(cause) }),
+  fault: (subject, thrown) => consoleLog('error', 'fault', { subject, ...describeFault(thrown) }),
   unitsLost: (subject, { name, measure }, units) =>
     consoleLog('warn', 'limits units lost', { subject, limit: name, measure, units }),
 }

@@ -1,4 +1,4 @@
-import { type CounterStore, type Limit, type Limiter, OperatorError } from '@tollgate/middleware'
+import { type CounterStore, type Limit, type Limiter, LimiterUnavailable, OperatorError } from '@tollgate/middleware'
 
 /** So small that each claim on it is a look at the store. */
 const LIMIT: Limit = {
@@ -25,7 +25,9 @@ export async function reachCounters(store: CounterStore, limiter: Limiter, signa
   // That there is no such row is an answer.
   await store.read(SUBJECT.id, signal)
   if (limiter.failingFor() !== undefined) {
-    await limiter.admit([{ subject: SUBJECT, limit: LIMIT, units: 1 }]).catch(() => {})
+    await limiter.admit([{ subject: SUBJECT, limit: LIMIT, units: 1 }]).catch((error) => {
+      if (!(error instanceof LimiterUnavailable)) throw error
+    })
   }
   const failing = limiter.failingFor()
   if (failing !== undefined) {

@@ -42,6 +42,7 @@ export function boot({ world, random, store, limits, subjects, onDefect, mayFail
     events: {
       rowFailed: (subject, cause) =>
         onDefect(`the row of ${subject} failed: ${cause instanceof Error ? cause.stack : cause}`),
+      fault: (subject, thrown) => onDefect(`a fault at ${subject}: ${thrown instanceof Error ? thrown.stack : thrown}`),
       storeFailed(cause) {
         const isTimeout = cause instanceof DOMException && cause.name === 'TimeoutError'
         if (mayFail && (cause instanceof SimulatedFault || isTimeout)) return

@@ -318,6 +318,14 @@ describe('when the limits can’t be checked', () => {
     expect(record.limits).toBe('contention')
   })
 
+  test('B1: a programming fault is thrown, and the record blames no store', async () => {
+    const broken = { ...down, read: () => Promise.reject(new TypeError('x is not a function')) }
+    for (const storeDown of ['closed', 'open'] as const) {
+      const asked = room([subject([rate()])], gate(broken, storeDown))
+      await expect(asked.ask()).rejects.toBeInstanceOf(TypeError)
+    }
+  })
+
   test('everybody is, where the policy says so: without a word of limits', async () => {
     const works = memoryCounterStore({ wallClock, now })
     let store: CounterStore = works

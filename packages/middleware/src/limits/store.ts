@@ -26,6 +26,11 @@ export interface CounterWrite {
  * Keeps one opaque row for each subject, changed by compare-and-swap alone.
  * Both methods reject when the outcome is unknown; after a rejected write the row may or may not have changed, and may
  * still change. Neither repeats a write by itself.
+ *
+ * What a method rejects with is told to callers as an outage (503, or no check where the policy says so) if `isOutage`
+ * holds for it: an SDK's or a system's error, a timeout, any error class of the store's own, or `StoreUnavailable`, which
+ * says it beyond doubt. An error of the JavaScript engine (`TypeError` …) or an assertion is a defect of the store's code,
+ * and a 500.
  */
 export interface CounterStore {
   read(subject: string, signal: AbortSignal): Promise<CounterRead>

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { isTimeout, pause, withDeadline } from '../../pipeline/index.ts'
+import { isOutage, isTimeout, pause, withDeadline } from '../../pipeline/index.ts'
 import type { Limit } from '../../policy/index.ts'
 import type { CounterRead } from '../store.ts'
 import { isSet } from './clock.ts'
@@ -30,7 +30,7 @@ export interface Pilot {
    *
    * @param boarding those who wait, the first first; asked anew for each try
    * @param saw told of the row whenever it is seen, and of `undefined` when what was seen may no longer hold
-   * @throws LimiterUnavailable when time is up
+   * @throws LimiterUnavailable when time is up, or the row can't be read; what the store threw, where that is no outage
    */
   fly(
     errand: Errand,
@@ -106,12 +106,18 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
     const until = time.now() + flightMs
     let failure: LimiterUnavailable['code'] = 'contention'
     let cause: unknown
+    let fault: { readonly thrown: unknown } | undefined
     /** Half of the time for each call, so that one that hangs can be tried again. */
     const call = <T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> => {
       const ms = Math.min(until - time.now(), flightMs / 2)
       return withDeadline(Math.max(1, ms), work, time).catch((error) => {
         // A call that had less than its time says nothing of the store.
         if (isTimeout(error) && ms < flightMs / 2) return undefined
+        if (!isOutage(error)) {
+          // Thrown once it is noted that a write's fate is unknown.
+          fault = { thrown: error }
+          return undefined
+        }
         cause ??= error
         failure = 'store_failed'
         return undefined
@@ -119,6 +125,7 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
     }
 
     for (let tries = 0; ; tries += 1) {
+      if (fault !== undefined) throw fault.thrown
       const backoff = random() * Math.min(BACKOFF_MS * 2 ** tries, MAX_BACKOFF_MS)
       if (tries > 0) await pause(Math.max(0, Math.min(backoff, until - time.now())), time)
       if (time.now() >= until) throw new LimiterUnavailable(failure, cause)

@@ -19,6 +19,8 @@ export interface Ground {
   readonly landed: (outcome: 'ok' | LimiterUnavailable) => void
   /** Told of a row that can't be read or written as it is. */
   readonly rowFailed: (subject: string, cause: unknown) => void
+  /** Told of a programming fault that no request has met. */
+  readonly fault: (subject: string, fault: unknown) => void
   /** Told of units of a budget whose holder was not heard of any more. */
   readonly lost: (subject: string, limit: Limit, units: number) => void
 }

@@ -6,7 +6,7 @@ import { type Errand, pilot } from './flight.ts'
 import type { Ground } from './ground.ts'
 import { close, emptyLease, type Lease, spentOf, unbookedOf } from './lease.ts'
 import { accountIn, renewable } from './plan.ts'
-import { type Row, rollRow } from './row.ts'
+import { type Row, RowUnreadable, rollRow } from './row.ts'
 import { holdsBackRefill, LEAST_SURPLUS, surplus } from './sizing.ts'
 import { NEAR_MS } from './standing.ts'
 import type { Claim, Subject } from './subject.ts'
@@ -34,7 +34,7 @@ export interface Holding {
   /**
    * Waits until the centre was asked for these units.
    *
-   * @throws LimiterUnavailable
+   * @throws LimiterUnavailable; a programming fault, as it is
    */
   ask(claims: readonly Claim[]): Promise<void>
   /** To be called when units were taken or have come back: looks ahead. */
@@ -62,7 +62,7 @@ interface Wish {
 interface Need {
   readonly claims: readonly Claim[]
   resolve(): void
-  reject(reason: LimiterUnavailable): void
+  reject(reason: unknown): void
 }
 
 /** So long is an empty centre taken for empty: while others could give something back, and while nobody else can. */
@@ -141,8 +141,13 @@ export function holding(subject: Subject, ground: Ground): Holding {
     } catch (error) {
       aboard = waiting
       leave()
-      const reason = error instanceof LimiterUnavailable ? error : new LimiterUnavailable('row_failed', error)
+      const reason = error instanceof RowUnreadable ? new LimiterUnavailable('row_failed', error) : error
       for (const need of aboard) need.reject(reason)
+      if (!(reason instanceof LimiterUnavailable)) {
+        // Who waits throws it on; where no request does, it is told here.
+        if (aboard.length === 0) ground.fault(subject.id, reason)
+        return
+      }
       if (reason.code === 'row_failed') ground.rowFailed(subject.id, reason.cause)
       ground.landed(reason)
     }

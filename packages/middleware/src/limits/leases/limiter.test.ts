@@ -696,3 +696,79 @@ describe('a limiter whose store fails', () => {
     await expect(ask(quick(store), 1)).rejects.toBeInstanceOf(LimiterUnavailable)
   })
 })
+
+describe('B1: a programming fault', () => {
+  const defect = () => Promise.reject(new TypeError('row.text is not a function'))
+
+  test.each([
+    ['in reading', (store: CounterStore) => ({ ...store, read: defect })],
+    ['in writing', (store: CounterStore) => ({ read: store.read, writeIfMatch: defect })],
+    ['in calling the store', (store: CounterStore) => ({ ...store, read: undefined as never })],
+  ])('%s is thrown at once: no contention, no outage, and no pass where the policy has one', async (_what, broken) => {
+    const works = memoryCounterStore({ wallClock: () => START + now, now: () => now })
+    const told: unknown[] = []
+    const store = broken(works)
+    const gate = limiter({
+      store,
+      deadlineMs: 2_000,
+      time: slow,
+      storeDown: 'open',
+      events: { storeFailed: (cause) => told.push(cause), rowFailed: (_subject, cause) => told.push(cause) },
+    })
+    for (const _turn of [1, 2]) await expect(ask(gate, 1)).rejects.toBeInstanceOf(TypeError)
+    expect(told).toEqual([])
+    expect(gate.failingFor()).toBeUndefined()
+    await gate.close()
+  })
+
+  test('of a write whose fate it leaves open grants nothing twice, and loses nothing', async () => {
+    const store = sharedStore()
+    let broken = true
+    const faulty: CounterStore = {
+      read: (...args) => store.read(...args),
+      async writeIfMatch(...args) {
+        const written = await store.writeIfMatch(...args)
+        return broken ? defect() : written
+      },
+    }
+    const gate = limiter({ store: faulty, deadlineMs: 2_000, time: slow })
+    await expect(ask(gate, 1, 'alice', [THREE_AN_HOUR])).rejects.toBeInstanceOf(TypeError)
+    broken = false
+    expect(admitted(await ask(gate, 5, 'alice', [THREE_AN_HOUR]))).toBe(3)
+    expect(admitted(await ask(instance(store), 1, 'alice', [THREE_AN_HOUR]))).toBe(0)
+  })
+
+  test('that concerns no request is told, since nobody else would hear of it', async () => {
+    const store = sharedStore()
+    let broken = false
+    const faulty: CounterStore = {
+      read: (...args) => (broken ? defect() : store.read(...args)),
+      writeIfMatch: (...args) => (broken ? defect() : store.writeIfMatch(...args)),
+    }
+    const told: unknown[] = []
+    const gate = limiter({
+      store: faulty,
+      deadlineMs: 2_000,
+      time: slow,
+      events: { fault: (...what) => told.push(what) },
+    })
+    await ask(gate, 1, 'alice', [{ ...TEN_A_MINUTE, capacity: 60_000, refill: 60_000 }])
+    broken = true
+    await gate.close()
+    expect(told).toEqual([['alice', expect.any(TypeError)]])
+  })
+
+  test.each([
+    ['no JSON', '{'],
+    ['no row', 'null'],
+    ['a row without accounts', '{"v":2,"nonce":"","holders":{}}'],
+    ['an account that is none', '{"v":2,"nonce":"","holders":{},"accounts":{"requests:60000":null}}'],
+    ['a row without holders', '{"v":2,"nonce":"","accounts":{}}'],
+    ['a first row without buckets', '{"v":1}'],
+  ])('is not what a row is that holds %s: that is the row’s', async (_what, text) => {
+    const store = sharedStore()
+    await store.writeIfMatch('alice', text, undefined, new AbortController().signal)
+    const gate = limiter({ store, deadlineMs: 2_000, time: slow })
+    await expect(ask(gate, 1)).rejects.toMatchObject({ name: 'LimiterUnavailable', code: 'row_failed' })
+  })
+})

@@ -1,4 +1,4 @@
-import { systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
+import { isTimeout, systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
 import { type Limit, largestClaim } from '../../policy/index.ts'
 import type { CounterStore } from '../store.ts'
 import { type StoreInterval, storeClock } from './clock.ts'
@@ -6,7 +6,7 @@ import type { Decision, Denial } from './decision.ts'
 import type { Ground } from './ground.ts'
 import { type Holding, holding, type Verdict } from './holding.ts'
 import type { Lease } from './lease.ts'
-import { narrow } from './narrow.ts'
+import { NARROW_SUBJECT, narrow } from './narrow.ts'
 import { outage } from './outage.ts'
 import { freeAdmission, lacks, type Party, partiesOf, standingsOf, take } from './party.ts'
 import { NEAR_MS } from './standing.ts'
@@ -19,6 +19,8 @@ export interface LimiterEvents {
   readonly storeRecovered?: (failedMs: number, failures: number) => void
   /** A row can't be read, or not as it is: its subject's requests are refused with 503 until it is mended. */
   readonly rowFailed?: (subject: string, cause: unknown) => void
+  /** A programming fault, in work that no request waits for; what a request meets, `admit` throws. */
+  readonly fault?: (subject: string, fault: unknown) => void
   /** An instance has died, or was cut off, with units of a budget in its hands: they count as spent. */
   readonly unitsLost?: (subject: string, limit: Limit, units: number) => void
 }
@@ -39,7 +41,8 @@ export interface Limiter {
   /**
    * Takes from every limit that is claimed, or from none.
    *
-   * @throws LimiterUnavailable when that can't be settled before the deadline, or the store is down.
+   * @throws LimiterUnavailable when that can't be settled before the deadline, or the store is down; a programming fault
+   * as it is.
    */
   admit(claims: readonly Claim[]): Promise<Decision>
   /** For how long the store has been failing, in milliseconds; `undefined` while it works. */
@@ -67,7 +70,7 @@ export function limiter(options: LimiterOptions): Limiter {
   const now = () => time.now()
   const clock = storeClock(time)
   const down = outage({ time, random, began: events.storeFailed, ended: events.storeRecovered })
-  const narrowing = narrow({ store, clock, time })
+  const narrowing = narrow({ store, clock, time, fault: (thrown) => events.fault?.(NARROW_SUBJECT, thrown) })
   const holdings = new Map<string, Holding>()
   let closed = false
   /** Of subjects whose limits have changed: what is in flight under the old ones goes on. */
@@ -83,6 +86,7 @@ export function limiter(options: LimiterOptions): Limiter {
     mayAsk: () => down.mayAsk(),
     landed: (outcome) => down.landed(outcome),
     rowFailed: (subject, cause) => events.rowFailed?.(subject, cause),
+    fault: (subject, fault) => events.fault?.(subject, fault),
     lost: (subject, limit, units) => events.unitsLost?.(subject, limit, units),
   }
 
@@ -165,8 +169,10 @@ export function limiter(options: LimiterOptions): Limiter {
     return { admitted: false, subject, limit, units, retryAfterMs: Math.max(1, waitMs), standings }
   }
 
+  /** @throws what is neither the limiter's own word nor its deadline: a programming fault is no outage. */
   function unavailable(error: unknown): LimiterUnavailable {
     if (error instanceof LimiterUnavailable) return error
+    if (!isTimeout(error)) throw error
     return new LimiterUnavailable(down.lasts() === undefined ? 'contention' : 'store_failed', error)
   }
 

@@ -1,4 +1,4 @@
-import { pause, type Time, withDeadline } from '../../pipeline/index.ts'
+import { isOutage, pause, type Time, withDeadline } from '../../pipeline/index.ts'
 import type { CounterStore } from '../store.ts'
 import type { StoreClock } from './clock.ts'
 
@@ -6,10 +6,12 @@ export interface NarrowOptions {
   readonly store: CounterStore
   readonly clock: StoreClock
   readonly time: Time
+  /** Told of what is no outage of the store. */
+  readonly fault: (thrown: unknown) => void
 }
 
 /** A row that nobody writes: all that is asked for is the time. */
-const SUBJECT = 'clock'
+export const NARROW_SUBJECT = 'clock'
 /** So wide an interval makes callers wait that need not; so narrow a one is not worth another read. */
 const WIDE_MS = 60
 const NARROW_MS = 25
@@ -21,7 +23,7 @@ const READ_WITHIN_MS = 1_000
  * have changed tells, by its `Date`, in which half of the interval the time is. From a second to a few hundredths takes
  * six reads in as many seconds, and only where somebody had to wait because the clock didn't know better.
  */
-export function narrow({ store, clock, time }: NarrowOptions): { start(): void } {
+export function narrow({ store, clock, time, fault }: NarrowOptions): { start(): void } {
   let running = false
   let tripMs = 0
 
@@ -32,7 +34,7 @@ export function narrow({ store, clock, time }: NarrowOptions): { start(): void }
 
   async function read(signal: AbortSignal): Promise<void> {
     const [sent, asked] = [time.now(), clock.wall()]
-    const reply = await store.read(SUBJECT, signal)
+    const reply = await store.read(NARROW_SUBJECT, signal)
     tripMs = time.now() - sent
     if (reply.time !== undefined) clock.observe(reply.time, asked)
   }
@@ -52,7 +54,9 @@ export function narrow({ store, clock, time }: NarrowOptions): { start(): void }
       if (running || width() <= WIDE_MS) return
       running = true
       void bisect()
-        .catch(() => {})
+        .catch((error) => {
+          if (!isOutage(error)) fault(error)
+        })
         .finally(() => {
           running = false
         })

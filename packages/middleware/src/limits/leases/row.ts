@@ -22,15 +22,38 @@ interface FirstRow {
   >
 }
 
-/** @throws if the row was written by a version that this one can't read: a limit is never guessed. */
+/** A row that can't be read: a limit is never guessed. */
+export class RowUnreadable extends Error {
+  override readonly name = 'RowUnreadable'
+}
+
+/** @throws RowUnreadable for a row of a version that this one doesn't know, or of none. */
 export function parseRow(text: string | undefined): Row {
-  const row: Row | FirstRow = text === undefined ? { v: 2, nonce: '', holders: {}, accounts: {} } : JSON.parse(text)
-  if (row.v === 2) return row
-  if (row.v !== 1) throw new Error('A counter row has an unknown version')
+  const row: Row | FirstRow = text === undefined ? { v: 2, nonce: '', holders: {}, accounts: {} } : parseJson(text)
+  if (row.v === 2 && isObject(row.holders) && holdsObjects(row.accounts)) return row
+  if (row.v !== 1 || !holdsObjects(row.buckets)) throw new RowUnreadable('A counter row has an unknown form')
   const accounts = Object.entries(row.buckets).map(([periodMs, bucket]) => {
     return [`requests:${periodMs}`, { kind: 'rate', ...bucket, out: {} }] as const
   })
   return { v: 2, nonce: '', holders: {}, accounts: Object.fromEntries(accounts) }
+}
+
+function parseJson(text: string): Row | FirstRow {
+  try {
+    const row = JSON.parse(text)
+    if (isObject(row)) return row as unknown as Row | FirstRow
+  } catch {
+    // Told without what the parser says: it quotes the row.
+  }
+  throw new RowUnreadable('A counter row is no JSON object')
+}
+
+function holdsObjects(value: unknown): boolean {
+  return isObject(value) && Object.values(value).every(isObject)
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null
 }
 
 /**
