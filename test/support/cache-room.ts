@@ -4,6 +4,7 @@ import {
   completionCache,
   digestWith,
   type Generations,
+  type Log,
   memoryCacheStore,
   nearCache,
   pipeline,
@@ -22,8 +23,9 @@ export interface CacheRoom {
   ask(question?: Asking): Promise<CacheAnswer>
   /** How often the model was asked. */
   asked(): number
-  /** What was logged. */
+  /** What was logged: the events' names, and the cache's own lines whole. */
   readonly events: string[]
+  readonly lines: Parameters<Log>[]
 }
 
 export interface Asking {
@@ -132,6 +134,7 @@ export function cacheRoom(options: CacheRoomOptions = {}): CacheRoom {
     model = ({ body }) => completionOf(`answer to ${promptOf(body)}`),
   } = options
   const events: string[] = []
+  const lines: Parameters<Log>[] = []
   let asked = 0
   const handler = pipeline<Cacheable>()
     .use(
@@ -141,7 +144,10 @@ export function cacheRoom(options: CacheRoomOptions = {}): CacheRoom {
         generations: options.generations ?? ALWAYS_KNOWN,
         digest: digestWith(undefined),
         deadlineMs: options.deadlineMs ?? 40,
-        log: (_level: string, event: string) => events.push(event),
+        log(...line) {
+          events.push(line[1])
+          lines.push(line)
+        },
         time: { ...systemTime, wallClock, after, now },
         random: options.random ?? (() => 0.5),
       }),
@@ -152,6 +158,7 @@ export function cacheRoom(options: CacheRoomOptions = {}): CacheRoom {
     })
   return {
     events,
+    lines,
     asked: () => asked,
     async ask({ consumer = 'alice', plan = 'free', prompt = 'Why?', routed = {}, headers = {}, signal, stream } = {}) {
       const base = baseContext({

@@ -455,3 +455,45 @@ describe('a cache store that fails', () => {
     expect(events).toEqual(['cache store failed', 'cache store recovered', 'cache store failed'])
   })
 })
+
+describe('B1: a programming fault in a cache store', () => {
+  const store = (fault: Partial<CacheStore>): CacheStore => ({ ...memoryFar(), ...fault })
+  const defect = () => Promise.reject(new TypeError("Cannot read properties of undefined (reading 'SECRET prompt')"))
+
+  test.each<[string, Partial<CacheStore>]>([
+    ['in reading', { get: defect }],
+    ['in writing', { set: defect }],
+    ['in claiming', { get: async () => 'claimed', claim: defect }],
+    ['in a claim', { get: async () => 'claimed', claim: async () => ({ kind: 'claimed', claim: {} as never }) }],
+    ['in calling the store', { get: undefined as never }],
+  ])('%s costs the caller nothing, and is logged as what it is, with its message and place', async (_what, fault) => {
+    const { ask, lines } = room({ far: store(fault) })
+    expect(await read(ask())).toMatchObject({ code: 200, status: 'tollgate; fwd=miss; stored' })
+    const [line, ...more] = lines
+    expect(line).toEqual([
+      'error',
+      'fault',
+      expect.objectContaining({ in: 'cache store', fault: 'TypeError', at: expect.any(Array) }),
+    ])
+    expect(line?.[2]).toHaveProperty('message', expect.stringMatching(/Cannot read properties|is not a function/))
+    expect(JSON.stringify(lines)).not.toContain('SECRET')
+    expect(more.map(([, event]) => event)).not.toContain('cache store failed')
+  })
+
+  test('is logged again while it lasts, once a second, and the store is asked all the same', async () => {
+    let now = 0
+    let asked = 0
+    const get = () => {
+      asked += 1
+      return defect()
+    }
+    const { ask, lines } = room({ far: store({ get }), now: () => now })
+    for (let index = 0; index < 50; index += 1) {
+      await read(ask({ prompt: `${index}` }))
+      now += 100
+    }
+    expect(asked).toBe(50)
+    const faults = lines.filter(([, event]) => event === 'fault')
+    expect(faults.map(([, , fields]) => fields?.times)).toEqual([1, 10, 10, 10, 10])
+  })
+})

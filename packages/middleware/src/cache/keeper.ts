@@ -1,4 +1,4 @@
-import { type Log, type Time, withDeadline } from '../pipeline/index.ts'
+import { isTimeout, type Log, type Time, withDeadline } from '../pipeline/index.ts'
 import type { HeldClaim } from './claims/held-claim.ts'
 import type { StoreHealth } from './claims/store-health.ts'
 import { type CacheEntry, sizeOf } from './entry.ts'
@@ -30,7 +30,10 @@ export function keeper({ near, far, health, deadlineMs, time }: KeeperOptions): 
       return false
     }
     const isNear = near.set(key, entry)
-    const isFar = await withDeadline(deadlineMs, () => write(key, entry, claim, log), time).catch(() => false)
+    const isFar = await withDeadline(deadlineMs, () => write(key, entry, claim, log), time).catch((error) => {
+      if (!isTimeout(error)) health.failed(error)
+      return false
+    })
     return isNear || isFar
   }
 

@@ -5,6 +5,10 @@ import type { CacheEntry } from './entry.ts'
  * that is damaged, torn or of an unknown version is `undefined`, and removed. Expired entries may be given back: their
  * expiry is the caller's to check.
  *
+ * What a method rejects with is a miss, and logged as a store that fails if `isOutage` holds for it: an SDK's or a
+ * system's error, a timeout, any error class of the store's own, or `StoreUnavailable`, which says it beyond doubt. An
+ * error of the JavaScript engine (`TypeError` …) or an assertion is logged as a fault, and is a miss too.
+ *
  * A key can also be claimed, by whoever is about to ask the model, so that other instances wait for the answer.
  */
 export interface CacheStore {

@@ -4,6 +4,7 @@ import {
   bodyOf,
   describeFault,
   isEventStream,
+  isOutage,
   type Middleware,
   type Refusal,
   type RequestRecord,
@@ -70,7 +71,9 @@ export function parse(options: ParseOptions): Middleware<{}, Parsed> {
       heartbeatMs,
       onBroken({ failure, cause }) {
         record.upstream = failure
-        log('warn', 'stream broken', { upstream: failure, ...(cause === undefined ? {} : describeFault(cause)) })
+        const told = { upstream: failure, ...(cause === undefined ? {} : describeFault(cause)) }
+        if (cause === undefined || isOutage(cause)) log('warn', 'stream broken', told)
+        else log('error', 'fault', told)
       },
     })
     return new Response(events, { status: 200, headers: response.headers })

@@ -203,6 +203,16 @@ describe('a call that fails', () => {
     expect((await ask()).left('tokens')).toBe(10_000 - 2 * RESERVED)
   })
 
+  test('B1: costs nothing where a room within throws before anything was sent', async () => {
+    const ask = room(LIMITS)
+    const thrown = ask((record) => {
+      record.upstream = { code: 'request_failed', unspent: true }
+      throw new TypeError('fault')
+    })
+    await expect(thrown).rejects.toThrow('fault')
+    expect((await ask()).left('tokens')).toBe(10_000 - RESERVED)
+  })
+
   test('costs all that was reserved where a room within throws', async () => {
     const ask = room(LIMITS)
     let seen: RequestRecord | undefined

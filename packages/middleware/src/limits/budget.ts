@@ -55,7 +55,8 @@ export function budget<Needs extends object>(
     try {
       response = await next({ routed: { ...routed, body } })
     } catch (fault) {
-      settled.uncertain()
+      if (record.upstream?.unspent) settled.unspent()
+      else settled.uncertain()
       throw fault
     }
     if (decision.checked) addRateLimits(response.headers, decision.standings, wallClock())

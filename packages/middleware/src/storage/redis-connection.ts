@@ -1,4 +1,4 @@
-import { OperatorError, type Time, withDeadline } from '../pipeline/index.ts'
+import { isOutage, OperatorError, type Time, withDeadline } from '../pipeline/index.ts'
 import { untilAborted } from './until-aborted.ts'
 
 export type RedisArgument = string | Buffer
@@ -10,7 +10,7 @@ export interface Redis {
    * Sends one command, once. Where it rejects with anything but Redis's own answer, the command may or may not have been
    * carried out, and may still be.
    *
-   * @throws the signal's reason; RedisUnreachable; Redis's own answer, an error whose message begins with its code.
+   * @throws the signal's reason; RedisUnreachable; Redis's own answer, an error with its `code` (`OOM`, `READONLY` …).
    */
   send(command: readonly RedisArgument[], signal: AbortSignal): Promise<RedisReply>
   /** Ends the connection. Commands without an answer reject. */
@@ -49,7 +49,7 @@ export interface ConnectOptions {
  * @throws RedisUnreachable
  */
 export async function connectRedis(url: string, { time, onEnd }: ConnectOptions): Promise<Redis> {
-  const { createClient, RESP_TYPES } = await import('@redis/client')
+  const { createClient, ErrorReply, RESP_TYPES } = await import('@redis/client')
   // RESP 2 is spoken by every server and proxy, and authenticates by a command of its own.
   const client = createClient({
     url,
@@ -71,6 +71,7 @@ export async function connectRedis(url: string, { time, onEnd }: ConnectOptions)
     await withDeadline(CONNECT_MS, () => client.connect(), time)
   } catch (error) {
     client.destroy()
+    if (!isOutage(error)) throw error
     throw new RedisUnreachable(new URL(url).host, codeOf(error))
   }
 
@@ -82,6 +83,9 @@ export async function connectRedis(url: string, { time, onEnd }: ConnectOptions)
       const reply = client
         .sendCommand<RedisReply>(command, { ...replies, abortSignal: signal })
         .finally(() => unanswered.delete(waiting))
+        .catch((error) => {
+          throw error instanceof ErrorReply ? Object.assign(error, { code: codeOf(error) }) : error
+        })
       return untilAborted(reply, signal, () => {
         const [oldest] = unanswered
         if (oldest !== undefined && time.now() - oldest.sent >= SILENCE_MS) end()

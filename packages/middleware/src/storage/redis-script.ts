@@ -16,7 +16,7 @@ export function redisScript(lua: string): RedisScript {
     try {
       return await redis.send(['EVALSHA', sha, '1', key, ...args], signal)
     } catch (error) {
-      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT '))) throw error
+      if ((error as { readonly code?: unknown } | undefined)?.code !== 'NOSCRIPT') throw error
       return redis.send(['EVAL', lua, '1', key, ...args], signal)
     }
   }

@@ -5,6 +5,7 @@ import type {
   TableServiceClientOptions,
 } from '@azure/data-tables'
 import type { TokenCredential } from '@azure/identity'
+import { isOutage } from '../pipeline/index.ts'
 import type { StorageLocation } from './location.ts'
 
 /** Opens tables by name. The SDK (about 0.15 s to load) is loaded when the first one is used. */
@@ -150,7 +151,7 @@ export async function writeEntity<T>(
 
 function isPassing(error: unknown): boolean {
   const status = statusOf(error)
-  return status === undefined || status >= 500
+  return isOutage(error) && (status === undefined || status >= 500)
 }
 
 /** HTTP status of a failed table operation, if it got an answer. */

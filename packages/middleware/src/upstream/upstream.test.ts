@@ -115,6 +115,25 @@ describe('a call that was made', () => {
     }
   })
 
+  test('B1: and met a programming fault is no failure of the model, and costs nothing if it was never sent', async () => {
+    const defect = () => Promise.reject(new TypeError('x is not a function'))
+    const handler = upstream({ connect: defect, firstByteMs: 100, totalMs: 100, ...STREAM_BOUNDS })
+    for (const stream of [false, true]) {
+      const refused: unknown[] = []
+      const base = baseContext({
+        refuse: (refusal) => {
+          refused.push(refusal)
+          return new Response()
+        },
+      })
+      const target = targetOf({ kind: 'openai', baseUrl: model.baseUrl, model: 'd', key: 'sk' })
+      const body = { model: 'd', messages: [{ role: 'user', content: 'Why?' }], stream }
+      await expect(handler(request, { ...base, routed: { target, body } })).rejects.toBeInstanceOf(TypeError)
+      expect(base.record.upstream).toMatchObject({ unspent: true })
+      expect(refused).toEqual([])
+    }
+  })
+
   test('and reached nobody has cost nothing', async () => {
     const gone = await startUpstream()
     await gone.close()

@@ -1,4 +1,5 @@
-import { describeFault, type Log, type Time } from '../../pipeline/index.ts'
+import { describeFault, isOutage, type Log, type Time } from '../../pipeline/index.ts'
+import { faultLog } from '../fault-log.ts'
 
 /** So many failures one after the other are an outage, and not a slow moment. */
 const OUTAGE_FAILURES = 3
@@ -9,6 +10,7 @@ const PAUSE_MS = 200
 export interface StoreHealth {
   mayAsk(): boolean
   succeeded(): void
+  /** A programming fault is no word of the store's: it is logged as one, and the store is asked as before. */
   failed(cause: unknown): void
 }
 
@@ -16,6 +18,7 @@ export interface StoreHealth {
 export function storeHealth({ time, log }: { readonly time: Pick<Time, 'now'>; readonly log: Log }): StoreHealth {
   let failing: { readonly since: number; failures: number } | undefined
   let retryAt = Number.NEGATIVE_INFINITY
+  const tellFault = faultLog('cache store', { time, log })
   return {
     mayAsk() {
       if (failing === undefined || failing.failures < OUTAGE_FAILURES) return true
@@ -31,6 +34,7 @@ export function storeHealth({ time, log }: { readonly time: Pick<Time, 'now'>; r
       failing = undefined
     },
     failed(cause) {
+      if (!isOutage(cause)) return tellFault(cause)
       if (failing === undefined) log('warn', 'cache store failed', describeFault(cause))
       failing ??= { since: time.now(), failures: 0 }
       failing.failures += 1

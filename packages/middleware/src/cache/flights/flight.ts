@@ -42,7 +42,7 @@ export interface Flight {
 }
 
 export interface FlightOptions {
-  /** Looks for an answer elsewhere, before anybody asks the model. It never rejects. */
+  /** Looks for an answer elsewhere, before anybody asks the model. Where it rejects, so does everybody's seat. */
   readonly find: (signal: AbortSignal) => Promise<CacheEntry | undefined>
   /** Called once, when nobody can join any more. */
   readonly onOver: () => void
@@ -119,6 +119,13 @@ export function startFlight({ find, onOver, now }: FlightOptions): Flight {
     end()
   }
 
+  /** A programming fault in the flight itself: nobody waits for an answer that can't come any more. */
+  function crash(fault: unknown): void {
+    for (const passenger of aboard) passenger.landed.reject(fault)
+    aboard.clear()
+    end()
+  }
+
   function end(): void {
     if (over) return
     over = true
@@ -145,7 +152,7 @@ export function startFlight({ find, onOver, now }: FlightOptions): Flight {
       if (landing !== undefined) landed.resolve(landing)
       if (!begun) {
         begun = true
-        void fly()
+        fly().catch(crash)
       }
       return {
         landed: landed.promise,

@@ -14,6 +14,7 @@ import {
 import { BrokenStream } from '../../completion/index.ts'
 import { RequestEnded } from '../../pipeline/index.ts'
 import { memoryCacheStore } from '../stores/memory.ts'
+import { startFlight } from './flight.ts'
 
 const room = (model: Model, options: CacheRoomOptions = {}) => cacheRoom({ model, ...options })
 
@@ -606,4 +607,13 @@ describe('across instances', () => {
     expect((await first).status).toBe('tollgate; fwd=miss; stored')
     expect((await second).status).toContain('hit')
   })
+})
+
+test('B1: a programming fault in the search for an answer reaches all that wait for it, and the next one flies anew', async () => {
+  const fault = new TypeError('x is not a function')
+  let over = 0
+  const flight = startFlight({ find: () => Promise.reject(fault), onOver: () => (over += 1), now: () => 0 })
+  const seats = [1, 2].map(() => flight.join(() => Promise.reject(new Error('Nobody asks'))))
+  for (const { landed } of seats) await expect(landed).rejects.toBe(fault)
+  expect(over).toBe(1)
 })

@@ -198,6 +198,26 @@ describe('generations', () => {
     expect(JSON.stringify(seen.logged)).not.toContain('SECRET')
   })
 
+  test('B1: a programming fault in reading them is logged as one, and not as a store that fails', async () => {
+    const { seen, run, known } = fixture()
+    seen.reply = new TypeError('rows.map is not a function')
+    for (let ms = 0; ms < 2_000; ms += 1) {
+      expect(await known.tag(SUBJECTS)).toBeUndefined()
+      await run(1)
+    }
+    const fault = (times: number) =>
+      expect.objectContaining({
+        in: 'cache generations',
+        fault: 'TypeError',
+        message: 'rows.map is not a function',
+        times,
+      })
+    expect(seen.logged).toEqual([
+      ['error', 'fault', fault(1)],
+      ['error', 'fault', fault(5)],
+    ])
+  })
+
   test('are told at once from a copy that is young enough while the store fails', async () => {
     const { seen, run, known } = fixture()
     await known.tag(SUBJECTS)

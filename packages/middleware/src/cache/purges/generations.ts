@@ -1,4 +1,5 @@
-import { describeFault, type Log, systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
+import { describeFault, isOutage, type Log, systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
+import { faultLog } from '../fault-log.ts'
 import type { GenerationStore } from './generation-store.ts'
 
 export interface GenerationsOptions {
@@ -50,6 +51,7 @@ const SEPARATOR = '.'
  */
 export function generations(options: GenerationsOptions): Generations {
   const { store, deadlineMs, refreshMs = 2_000, maxAgeMs = 4_000, time = systemTime, log } = options
+  const tellFault = faultLog('cache generations', { time, log })
   let copy: Copy | undefined
   let reading: Promise<void> | undefined
   let retryAt = Number.NEGATIVE_INFINITY
@@ -83,6 +85,7 @@ export function generations(options: GenerationsOptions): Generations {
       failing = undefined
     } catch (error) {
       retryAt = sent.now + RETRY_MS
+      if (!isOutage(error)) return tellFault(error)
       if (failing === undefined) log?.('warn', 'cache generations failed', describeFault(error))
       failing ??= { since: sent.now, failures: 0 }
       failing.failures += 1

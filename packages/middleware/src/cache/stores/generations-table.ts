@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto'
+import { isOutage } from '../../pipeline/index.ts'
 import { listEntities, type OpenTable, statusOf, writeEntity } from '../../storage/index.ts'
 import { type GenerationStore, newGeneration } from '../purges/generation-store.ts'
 
@@ -40,7 +41,7 @@ export function tableGenerationStore(open: OpenTable): GenerationStore {
     async list(signal) {
       const rows = await read(signal).catch((error) => {
         // No answer or a 5xx: reading twice changes nothing, and a connection that lay idle may be dead.
-        if (signal.aborted || (statusOf(error) ?? 500) < 500) throw error
+        if (signal.aborted || !isOutage(error) || (statusOf(error) ?? 500) < 500) throw error
         return read(signal)
       })
       return new Map(rows.map(({ subject, generation }) => [subject, generation]))

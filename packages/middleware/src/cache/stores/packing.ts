@@ -121,7 +121,14 @@ async function decompress(codec: number, payload: Buffer, length: number): Promi
     return length <= MAX_SYNC_BYTES
       ? zstdDecompressSync(payload, bounds)
       : await promisify<Uint8Array, ZstdOptions, Buffer>(zstdDecompress)(payload, bounds)
-  } catch {
-    return undefined
+  } catch (error) {
+    if (isOfZlib(error)) return undefined
+    throw error
   }
+}
+
+/** What zlib throws at damaged bytes, or at bytes that unpack to more than they say. */
+function isOfZlib(error: unknown): boolean {
+  const { code } = error as { readonly code?: unknown }
+  return typeof code === 'string' && /^(?:Z_|ZSTD_|ERR_BUFFER_TOO_LARGE$)/.test(code)
 }

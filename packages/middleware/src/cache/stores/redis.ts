@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { isOutage } from '../../pipeline/index.ts'
 import { type Redis, redisScript } from '../../storage/index.ts'
 import type { CacheEntry } from '../entry.ts'
 import type { CacheStore, Claim, ClaimOutcome } from '../store.ts'
@@ -39,8 +40,10 @@ export function redisCacheStore({ redis, prefix = 'tollgate:cache:', wallClock }
   const lifeOf = (expiresAt: number) => String(Math.max(1, Math.ceil(expiresAt - wallClock())))
 
   async function removeDamaged(key: string, value: Buffer, signal: AbortSignal): Promise<void> {
-    // Whether it succeeds or not, the value is of no use.
-    await REMOVE(redis, keyOf(key), [value.subarray(0, HEAD_BYTES)], signal).catch(() => {})
+    // Whether Redis can do it or not, the value is of no use.
+    await REMOVE(redis, keyOf(key), [value.subarray(0, HEAD_BYTES)], signal).catch((error) => {
+      if (!isOutage(error)) throw error
+    })
   }
 
   function hold(key: string, head: string): Claim {

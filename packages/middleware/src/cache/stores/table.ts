@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { TableClient } from '@azure/data-tables'
+import { isOutage } from '../../pipeline/index.ts'
 import { listEntitiesBefore, type OpenTable, readEntity, statusOf, writeEntity } from '../../storage/index.ts'
 import type { CacheEntry } from '../entry.ts'
 import type { CacheStore, Claim, ClaimOutcome } from '../store.ts'
@@ -44,11 +45,12 @@ export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
     return unpack(contentOf([row, ...parts.filter((part) => part !== undefined)]))
   }
 
-  /** Whatever comes of it: rows that nobody will read again, and that a sweep would remove one day. */
+  /** Whether the service can do it or not: rows that nobody will read again, and that a sweep would remove one day. */
   async function tidyAway(places: readonly (Place & { readonly etag?: string })[], abortSignal: AbortSignal) {
     const remove = async ({ partitionKey, rowKey, etag = '*' }: Place & { readonly etag?: string }) =>
       (await table()).deleteEntity(partitionKey, rowKey, { etag, abortSignal })
-    await Promise.allSettled(places.map(remove))
+    const outcomes = await Promise.allSettled(places.map(remove))
+    for (const outcome of outcomes) if (outcome.status === 'rejected' && !isOutage(outcome.reason)) throw outcome.reason
   }
 
   /**
