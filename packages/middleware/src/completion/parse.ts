@@ -34,7 +34,7 @@ export interface Parsed {
 
 /**
  * Reads the body, once, and adds the completion request that it holds; on the way back, gives a 200 the route's shape.
- * Refuses with 413 (`request_too_large`) and 400 (`invalid_json`, `invalid_request`).
+ * Refuses with 413 (`request_too_large`) and 400 (`invalid_json`, `invalid_request`: also a body in many tiny pieces).
  */
 export function parse(options: ParseOptions): Middleware<{}, Parsed> {
   const { codec, maxBodyBytes, digest, heartbeatMs } = options
@@ -43,7 +43,7 @@ export function parse(options: ParseOptions): Middleware<{}, Parsed> {
 
   return async function parse(request, context, next) {
     const bytes = await readBody(request, maxBodyBytes)
-    if (bytes === undefined) return context.refuse(tooLarge(maxBodyBytes))
+    if (typeof bytes === 'string') return context.refuse(bytes === 'too large' ? tooLarge(maxBodyBytes) : IN_PIECES)
     const json = parseJson(bytes)
     if (json === undefined) return context.refuse(INVALID_JSON)
     const completion = codec.decode(json.value)
@@ -97,6 +97,9 @@ function isOwn({ cache }: RequestRecord): boolean {
   return cache !== 'hit' && cache !== 'collapsed'
 }
 
+/** What is left of the body is not read, so the connection can't be used again. */
+const UNREAD = { connection: 'close' }
+
 const INVALID_JSON: Refusal = { code: 'invalid_json', status: 400, message: 'Invalid JSON format' }
 
 function tooLarge(maxBodyBytes: number): Refusal {
@@ -104,9 +107,15 @@ function tooLarge(maxBodyBytes: number): Refusal {
     code: 'request_too_large',
     status: 413,
     message: `The request body is larger than ${maxBodyBytes} bytes.`,
-    // What is left of the body is not read, so the connection can't be used again.
-    headers: { connection: 'close' },
+    headers: UNREAD,
   }
+}
+
+const IN_PIECES: Refusal = {
+  code: 'invalid_request',
+  status: 400,
+  message: 'The request body came in too many pieces of a few bytes each. Send it in larger ones.',
+  headers: UNREAD,
 }
 
 function encodedWith(codec: Codec, bytes: Buffer): Buffer {

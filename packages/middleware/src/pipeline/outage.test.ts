@@ -23,6 +23,17 @@ async function closedPort(): Promise<number> {
   return port
 }
 
+/** Fetches from a server that says this and hangs up. */
+async function answered(text: string): Promise<string> {
+  const server = createServer((socket) => socket.once('data', () => socket.end(text))).listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  try {
+    return await (await fetch(`http://127.0.0.1:${(server.address() as { port: number }).port}`)).text()
+  } finally {
+    server.close()
+  }
+}
+
 const withCode = (code: string) => Object.assign(new Error('x'), { code })
 const nothing = undefined as unknown as { readonly name: string }
 
@@ -32,6 +43,8 @@ describe('B1: an outage is', () => {
     ['a signal that was aborted', () => AbortSignal.abort().throwIfAborted()],
     ['a signal that timed out', () => Promise.reject(new DOMException('late', 'TimeoutError'))],
     ['a fetch that reaches nobody', async () => fetch(`http://127.0.0.1:${await closedPort()}`)],
+    ['a fetch whose answer is cut off', () => answered('HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx')],
+    ['a fetch whose answer is no HTTP', () => answered('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n')],
     ['a system’s error', () => readFile('/no/such/file')],
     ['an HTTP status', () => Promise.reject(Object.assign(new Error('x'), { statusCode: 403 }))],
     ['a store’s own error', () => Promise.reject(new Error('down'))],
@@ -58,7 +71,6 @@ describe('B1: a programming fault is', () => {
     ['an argument of the wrong type', () => readFile(Number.NaN as never)],
     ['a module that is not there', () => import('./no-such-file.ts' as string)],
     ['a fetch that was called wrong', () => fetch('no url')],
-    ['a fetch that refuses the port', () => fetch('http://127.0.0.1:1')],
     ['a wrong call of the platform', () => structuredClone(() => {})],
     ['a fault within a deadline', () => withDeadline(1_000, async () => nothing.name)],
     ['several faults', () => Promise.any([Promise.reject(new TypeError('x'))])],

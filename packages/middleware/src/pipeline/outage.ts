@@ -30,14 +30,14 @@ const OUTAGE_NAMES: ReadonlySet<string> = new Set(['TimeoutError', 'AbortError',
  * | an outage | a fault |
  * |---|---|
  * | a deadline, an aborted signal | an error of the JavaScript engine (`TypeError`, `RangeError` …) |
- * | such an error caused by a network's error, as a failed `fetch` throws it | an assertion, an invalid argument, a missing module |
+ * | such an error that is caused by an outage, as a failed `fetch` throws it | an assertion, an invalid argument, a missing module |
  * | `StoreUnavailable`; any other error of an SDK or a store, with or without a code or an HTTP status | what is no `Error` |
  */
 export function isOutage(error: unknown): boolean {
   if (!(error instanceof Error)) return false
   if (error.name === 'StoreUnavailable') return true
   if (error instanceof DOMException) return OUTAGE_NAMES.has(error.name)
-  if (isEngines(error)) return isOutage(error.cause) && isOfNetwork(error.cause)
+  if (isEngines(error)) return isOutage(error.cause)
   if (error instanceof AggregateError && error.errors.length > 0) return error.errors.some(isOutage)
   const { code } = error as { readonly code?: unknown }
   return !(typeof code === 'string' && FAULT_CODE.test(code))
@@ -46,11 +46,4 @@ export function isOutage(error: unknown): boolean {
 /** By its name too, for an error that comes from another realm. */
 function isEngines(error: Error): boolean {
   return ENGINES.some((Engines) => error instanceof Engines || error.name === Engines.name)
-}
-
-/** Whether an outage says so itself, by more than that it is an `Error`. */
-function isOfNetwork(outage: unknown): boolean {
-  const { name, code, statusCode } = outage as { name?: unknown; code?: unknown; statusCode?: unknown }
-  const says = typeof code === 'string' || typeof statusCode === 'number' || name === 'StoreUnavailable'
-  return says || outage instanceof DOMException || (outage instanceof Error && isEngines(outage))
 }
