@@ -170,6 +170,14 @@ describe('a request that is refused', () => {
     expect(await rawStatus(host, options, ['x'.repeat(MAX_BODY), 'x'])).toBe(413)
   })
 
+  test('C4: for a body in many pieces of a byte, and not for one in some', async () => {
+    const options = { path: '/api/generate', method: 'POST', headers: { 'x-api-key': key } }
+    const pieces = (length: number) => [...JSON.stringify({ prompt: 'a'.repeat(length) })]
+    // This host's bound is larger; it has no model.
+    expect(await rawStatus(bare, options, pieces(20_000))).toBe(400)
+    expect(await rawStatus(bare, options, pieces(10_000))).toBe(500)
+  })
+
   test('with a body of just the bound is not', async () => {
     const frame = JSON.stringify({ prompt: '' }).length
     expect((await post({ prompt: 'a'.repeat(MAX_BODY - frame) })).status).toBe(200)

@@ -93,6 +93,21 @@ describe('when the storage fails', () => {
     expect(upstream.calls).toHaveLength(0)
   })
 
+  test.each([
+    [403, 'AuthenticationFailed'],
+    [403, 'AuthorizationPermissionMismatch'],
+    [401, 'InvalidAuthenticationInfo'],
+  ])('B1: and the keys’ table refuses us (%i %s), it is a 503, and the log names both', async (status, code) => {
+    proxy.inject({ kind: 'answer', status, code }, { table: 'tollgatekeys' })
+    expect((await ask()).status).toBe(503)
+    const lines = host
+      .output()
+      .split('\n')
+      .filter((line) => line.includes('"event":"key lookup failed"'))
+    expect(lines.at(-1)).toContain(`"statusCode":${status}`)
+    expect(lines.at(-1)).toContain(`"code":"${code}"`)
+  })
+
   test.each<[string, Fault]>([
     ['503', { kind: 'answer', status: 503, code: 'ServerBusy' }],
     ['412', { kind: 'answer', status: 412, code: 'UpdateConditionNotSatisfied' }],
