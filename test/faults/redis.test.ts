@@ -3,6 +3,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { inspect } from 'node:util'
 import {
   type CounterStore,
+  isOutage,
   openRedis,
   type Redis,
   RedisUnreachable,
@@ -203,6 +204,20 @@ describe.skipIf(noRedis)(noRedis ?? 'counters on a failing Redis', () => {
     const { failed } = await outcome(storeAt(redis.url.replace('p%40ss', 'SECRET')).read('any', soon()))
     expect(failed).toMatchObject({ name: 'RedisUnreachable', code: 'WRONGPASS' })
     expect(inspect(failed, { depth: null })).not.toContain('SECRET')
+  })
+
+  test('B1: what Redis itself answers is an outage with its code, and a command that is none is a fault', async () => {
+    const { url } = await server()
+    const redis = redisAt(url)
+    const store = storeAt(url)
+    await redis.send(['SET', 'tollgate:counters:{ann}', 'text'], soon())
+    const { failed: wrong } = await outcome(store.read('ann', soon()))
+    await redis.send(['CONFIG', 'SET', 'maxmemory', '1'], soon())
+    const { failed: full } = await outcome(store.writeIfMatch('bob', 'one', undefined, soon()))
+    expect([wrong, full]).toMatchObject([{ code: 'WRONGTYPE' }, { code: 'OOM' }])
+    expect([wrong, full].map(isOutage)).toEqual([true, true])
+    const { failed: fault } = await outcome(redis.send([1 as never], soon()))
+    expect([fault, isOutage(fault)]).toEqual([expect.any(TypeError), false])
   })
 
   test('a closed store rejects', async () => {

@@ -53,9 +53,10 @@ export function readiness(options: ReadinessOptions): (onFailure: OnFailure) => 
       // Nobody starts another look while this one lasts, and its age begins with its end.
       const mine = { outcome: look(onFailure), until: Number.POSITIVE_INFINITY }
       last = mine
-      void mine.outcome.then(() => {
+      const age = () => {
         mine.until = now() + maxAgeMs
-      })
+      }
+      void mine.outcome.then(age, age)
     }
     return last.outcome
   }

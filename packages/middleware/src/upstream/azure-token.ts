@@ -10,10 +10,18 @@ const SCOPE = 'https://cognitiveservices.azure.com/.default'
  */
 export function azureToken(clientId: string | undefined): TokenSource {
   let provider: Promise<TokenSource> | undefined
+
+  async function open(): Promise<TokenSource> {
+    const { DefaultAzureCredential, getBearerTokenProvider } = await import('@azure/identity')
+    const options = clientId === undefined ? {} : { managedIdentityClientId: clientId }
+    return getBearerTokenProvider(new DefaultAzureCredential(options), SCOPE)
+  }
+
   return async () => {
-    provider ??= import('@azure/identity').then(({ DefaultAzureCredential, getBearerTokenProvider }) => {
-      const options = clientId === undefined ? {} : { managedIdentityClientId: clientId }
-      return getBearerTokenProvider(new DefaultAzureCredential(options), SCOPE)
+    provider ??= open().catch((error) => {
+      // A failure is tried again by the next call.
+      provider = undefined
+      throw error
     })
     return (await provider)()
   }

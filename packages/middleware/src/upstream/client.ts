@@ -53,6 +53,8 @@ export function connect({ token, fetch = globalThis.fetch }: ConnectOptions): Co
     if (client === undefined) {
       client = open(target)
       clients.set(target, client)
+      // A failure is tried again by the next call.
+      client.catch(() => clients.delete(target))
     }
     return client
   }

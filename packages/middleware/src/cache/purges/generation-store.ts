@@ -5,7 +5,8 @@ export type PurgeSubject = 'all' | `route:${string}` | 'shared' | `consumer:${st
 
 /**
  * Keeps the generation of each subject that was purged. It is part of every cache key, so that one write makes all that
- * was stored before unfindable, however much that is. Every method rejects when the store can't be reached.
+ * was stored before unfindable, however much that is. Every method rejects when the store can't be reached,
+ * with what `isOutage` takes for an outage; an error of the JavaScript engine (`TypeError` …) is logged as a fault.
  */
 export interface GenerationStore {
   /** The generations by subject; none for a subject that was not purged. */
