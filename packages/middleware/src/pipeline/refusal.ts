@@ -37,6 +37,8 @@ export interface UpstreamFailure {
    */
   readonly code?: string
   readonly requestId?: string
+  /** How long the model's server says to wait before another try, in milliseconds. */
+  readonly retryAfterMs?: number
   /** The model certainly generated nothing: it refused, or was never reached. Left out where nobody knows. */
   readonly unspent?: true
 }
@@ -58,13 +60,29 @@ export interface Refusal {
 /** Renders a refusal in the shape that the route's callers expect. */
 export type Refuse = (refusal: Refusal) => Response
 
-/** The refusal of a request whose call to the model came to nothing. */
+/** The longest wait that is passed on to a caller, in milliseconds: what is told beyond it is no plan, but a mistake. */
+const LONGEST_WAIT_MS = 60 * 60_000
+/** OpenAI's clients don't wait longer than this, in milliseconds, but try again at once, unless they are told not to. */
+const LONGEST_CLIENT_WAIT_MS = 60_000
+
+/** The refusal of a request whose call to the model came to nothing. It says to wait as long as the model's server says. */
 export function upstreamFailed(upstream: UpstreamFailure): Refusal {
+  const { retryAfterMs = 0 } = upstream
+  const waitMs = Math.ceil(Math.min(retryAfterMs, LONGEST_WAIT_MS))
   return {
     code: 'upstream_failed',
     status: 502,
     message: 'The LLM service failed to process the request.',
+    ...(waitMs > 0 ? { headers: waiting(waitMs) } : {}),
     upstream,
+  }
+}
+
+function waiting(ms: number): Record<string, string> {
+  return {
+    'retry-after': String(Math.ceil(ms / 1_000)),
+    'retry-after-ms': String(ms),
+    ...(ms > LONGEST_CLIENT_WAIT_MS ? { 'x-should-retry': 'false' } : {}),
   }
 }
 

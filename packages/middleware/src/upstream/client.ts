@@ -1,11 +1,14 @@
 import type OpenAI from 'openai'
 import type { TargetSettings } from '../policy/index.ts'
+import { noting } from './noting-fetch.ts'
+import { transport } from './transport.ts'
 
 /** Gives an Entra token for Azure AI. */
 export type TokenSource = () => Promise<string>
 
 export interface ConnectOptions {
   readonly token: TokenSource
+  /** Another way to send requests than `transport()`. */
   readonly fetch?: typeof fetch
 }
 
@@ -16,7 +19,7 @@ export type Connect = (target: TargetSettings) => Promise<OpenAI>
  * Every option that the SDK would otherwise read from the environment is given, so that only our settings decide where
  * a prompt and a key go. Its retries are off, for they belong to the gateway; so are its logs, which show bodies.
  */
-export function connect({ token, fetch = globalThis.fetch }: ConnectOptions): Connect {
+export function connect({ token, fetch }: ConnectOptions): Connect {
   const clients = new WeakMap<TargetSettings, Promise<OpenAI>>()
   const common = {
     organization: null,
@@ -27,7 +30,7 @@ export function connect({ token, fetch = globalThis.fetch }: ConnectOptions): Co
     logLevel: 'off' as const,
     // A redirect could carry the key to another host.
     fetchOptions: { redirect: 'error' as const },
-    fetch: tellingFetch(fetch),
+    fetch: fetch === undefined ? transport() : noting(fetch),
   }
 
   async function open(target: TargetSettings): Promise<OpenAI> {
@@ -57,28 +60,6 @@ export function connect({ token, fetch = globalThis.fetch }: ConnectOptions): Co
       client.catch(() => clients.delete(target))
     }
     return client
-  }
-}
-
-const ON_SEND = Symbol('onSend')
-
-interface Telling {
-  readonly [ON_SEND]?: () => void
-}
-
-/**
- * As a call's `fetchOptions`: is told when the request is about to leave this process. Before that a token may have to be
- * fetched, and a call that fails there has cost nothing.
- */
-export function whenSent(onSend: () => void): object {
-  return { [ON_SEND]: onSend } satisfies Telling
-}
-
-/** The SDK hands a call's `fetchOptions` to `fetch` as they are. */
-function tellingFetch(send: typeof fetch): typeof fetch {
-  return (input, init?: RequestInit & Telling) => {
-    init?.[ON_SEND]?.()
-    return send(input, init)
   }
 }
 

@@ -1,53 +1,82 @@
 import { errorCode, isTimeout, type UpstreamFailure } from '../pipeline/index.ts'
+import type { CallProgress } from './call-progress.ts'
+import { retryAfterOf } from './retry-after.ts'
 
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
 
-/** Statuses with which a model turns a request away before it generates anything. */
-const TURNED_AWAY: ReadonlySet<unknown> = new Set([400, 401, 403, 404, 413, 422, 429])
+/**
+ * Statuses by which a server, or a gateway before it, says that it has not processed the request. Not among them are those
+ * that may come after a model has worked: 408 (Azure OpenAI says so of its own time-outs), 499, 500, 502, 504, 520, 522 and
+ * 524. 503 and 529 are told apart by their `Retry-After`.
+ */
+const NOT_PROCESSED: ReadonlySet<number> = new Set([
+  400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 424, 425, 426,
+  428, 429, 431, 451,
+  // nginx: a header or a certificate that it refuses, or plain HTTP to its TLS port.
+  494, 495, 496, 497,
+  // Groq: no capacity for the flex tier.
+  498, 501, 505, 506, 508, 510, 511,
+  // Cloudflare: the server behind it refused the connection, is unreachable, or failed the TLS handshake.
+  521, 523, 525, 526,
+])
 
-/** System and TLS errors by which no connection comes about that a request could have gone over. */
-const NEVER_CONNECTED =
-  /^(?:ECONNREFUSED|ENOTFOUND|EAI_\w+|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_TLS_\w+|CERT_\w+|\w*CERT(?:IFICATE)?|UNABLE_TO_\w+)$/
+/** Overloaded (529 is Anthropic's). With a time to come back they are a server's own refusal, and no accident on the way. */
+const OVERLOADED: ReadonlySet<number> = new Set([503, 529])
 
 /** As much of the SDK's errors as is read here. Their texts are not: they repeat what was sent. */
 interface SdkError {
   readonly status?: unknown
+  readonly headers?: unknown
   readonly code?: unknown
   readonly type?: unknown
-  readonly requestID?: unknown
 }
 
-/** How far a call had come when it failed. */
+/** What became of a call until it failed. */
 export interface CallState {
   readonly clientLeft: boolean
-  /** Whether the request may have left this process. */
-  readonly sent: boolean
+  readonly progress: CallProgress
 }
 
 /** What may be told of an error that the SDK, or our deadline, threw. */
 export function failureOf(
   error: unknown,
   sdk: typeof import('openai'),
-  { clientLeft, sent }: CallState,
+  { clientLeft, progress }: CallState,
 ): UpstreamFailure {
-  const unspent = !sent || neverConnected(error) ? ({ unspent: true } as const) : {}
+  const { sent = false } = progress
+  // An answer's head counts, whatever has become of its body.
+  const refused = progress.refused ?? refusalIn(error, sdk)
+  const retryAfterMs = refused && retryAfterOf(refused.headers)
+  const isUnspent = refused === undefined ? !sent : isUnprocessed(refused.status, retryAfterMs)
+  const unspent = isUnspent ? ({ unspent: true } as const) : {}
   if (clientLeft) return { code: 'client_left', ...unspent }
+  if (refused !== undefined) {
+    const { code, type } = error instanceof sdk.APIError ? (error as SdkError) : {}
+    const requestId = refused.headers.get('x-request-id')
+    return {
+      status: refused.status,
+      ...codeField(errorCode(code ?? type)),
+      ...(requestId !== null && REQUEST_ID.test(requestId) ? { requestId } : {}),
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+      ...unspent,
+    }
+  }
   if (error instanceof sdk.APIConnectionTimeoutError || isTimeout(error)) return { code: 'timeout', ...unspent }
   if (error instanceof sdk.APIConnectionError) return { code: 'connection_failed', ...unspent }
-  if (!(error instanceof sdk.APIError)) return { code: sent ? 'connection_failed' : 'request_failed', ...unspent }
-  const { status, code, type, requestID } = error as SdkError
-  return {
-    ...(typeof status === 'number' ? { status } : {}),
-    ...codeField(errorCode(code ?? type)),
-    ...(typeof requestID === 'string' && REQUEST_ID.test(requestID) ? { requestId: requestID } : {}),
-    ...(TURNED_AWAY.has(status) ? ({ unspent: true } as const) : {}),
-  }
+  return { code: sent ? 'connection_failed' : 'request_failed', ...unspent }
 }
 
-function neverConnected(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
-  const { code, cause } = error as { readonly code?: unknown; readonly cause?: unknown }
-  return (typeof code === 'string' && NEVER_CONNECTED.test(code)) || neverConnected(cause)
+/** Whether a status says that the model has generated nothing, for certain. */
+function isUnprocessed(status: number, retryAfterMs: number | undefined): boolean {
+  if (OVERLOADED.has(status)) return retryAfterMs !== undefined
+  // A redirect is never followed: the request that it asks for is not made.
+  return NOT_PROCESSED.has(status) || (status >= 300 && status < 400)
+}
+
+function refusalIn(error: unknown, sdk: typeof import('openai')): CallProgress['refused'] {
+  if (!(error instanceof sdk.APIError)) return undefined
+  const { status, headers } = error as SdkError
+  return typeof status === 'number' ? { status, headers: headers instanceof Headers ? headers : new Headers() } : undefined
 }
 
 function codeField(code: string | undefined): { code: string } | Record<string, never> {

@@ -1,6 +1,5 @@
 import { EVENT_STREAM_HEADERS, noteUsage, parseAnswer, usageOf } from '../completion/index.ts'
 import {
-  describeFault,
   endedBy,
   type GatewayRequest,
   type Handler,
@@ -9,8 +8,10 @@ import {
   upstreamFailed,
   withDeadline,
 } from '../pipeline/index.ts'
-import { type Connect, whenSent } from './client.ts'
+import { type CallProgress, following } from './call-progress.ts'
+import type { Connect } from './client.ts'
 import { failureOf } from './failure.ts'
+import { logFailure } from './failure-log.ts'
 import { NoAnswer } from './no-answer.ts'
 import type { Routed } from './route.ts'
 import { openStream } from './stream.ts'
@@ -42,12 +43,9 @@ export function upstream(options: UpstreamOptions): Handler<Callable> {
   return async function upstream(request, context) {
     const { routed, record, log } = context
     const sdk = await import('openai')
-    let sent = false
-    const onSend = () => {
-      sent = true
-    }
+    const progress: CallProgress = {}
     try {
-      const call = callOf(options.connect, routed, { requestId: record.requestId, onSend })
+      const call = callOf(options.connect, routed, { requestId: record.requestId, progress })
       if (routed.body.stream === true) {
         const { firstByteMs, idleMs, streamTotalMs: totalMs } = options
         const stream = await openStream(call, { firstByteMs, idleMs, totalMs, left: request.signal })
@@ -58,15 +56,16 @@ export function upstream(options: UpstreamOptions): Handler<Callable> {
     } catch (error) {
       const ended = endedBy(request.signal)
       const clientLeft = request.signal.aborted && ended === undefined
-      const failure = error instanceof NoAnswer ? error.failure : failureOf(error, sdk, { clientLeft, sent })
+      const failure = error instanceof NoAnswer ? error.failure : failureOf(error, sdk, { clientLeft, progress })
       if (ended !== undefined) {
         record.upstream = { ...(failure.unspent ? { unspent: true } : {}), code: ended.code }
         return context.refuse(ended.refusal)
       }
       record.upstream = failure
-      if (!clientLeft && !(error instanceof NoAnswer) && !isOutage(error)) throw error
-      // What never reached the model (no token, no such host) is the operator's to mend, and needs more than a code.
-      if (failure.status === undefined) log('error', 'upstream failed', describeFault(error))
+      // A refusal stands, whatever the SDK made of its body.
+      const isAnswered = error instanceof NoAnswer || progress.refused !== undefined
+      if (!clientLeft && !isAnswered && !isOutage(error)) throw error
+      logFailure(log, failure, { error, progress })
       return context.refuse(upstreamFailed(failure))
     }
   }
@@ -78,12 +77,12 @@ type Call = (signal: AbortSignal, timeoutMs: number) => Promise<Response>
 function callOf(
   connect: Connect,
   { target, body }: Callable['routed'],
-  { requestId, onSend }: { readonly requestId: string; readonly onSend: () => void },
+  { requestId, progress }: { readonly requestId: string; readonly progress: CallProgress },
 ): Call {
   return async (signal, timeout) => {
     const client = await connect(target.settings)
     const headers = { 'x-request-id': requestId }
-    const fetchOptions = whenSent(onSend)
+    const fetchOptions = following(progress)
     return client.post('/chat/completions', { body, signal, timeout, headers, fetchOptions }).asResponse()
   }
 }

@@ -1,0 +1,50 @@
+import type { Agent, Dispatcher } from 'undici'
+import { OperatorError } from '../pipeline/index.ts'
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** Where requests leave from: straight, or by the proxy that the environment names. */
+export interface WayOut {
+  dispatcherFor(url: URL): Dispatcher
+  /** Kept connections are closed when the last answer is read. */
+  close(): Promise<void>
+}
+
+type Undici = Pick<typeof import('undici'), 'Agent' | 'EnvHttpProxyAgent'>
+
+/**
+ * By `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or their lower-case names, which win. This machine is never asked by a
+ * proxy: a proxy's `localhost` is another machine, and would be shown the request.
+ *
+ * @throws OperatorError for a proxy that is no http or https URL
+ */
+export function wayOut({ Agent, EnvHttpProxyAgent }: Undici, env: Environment, options: Agent.Options = {}): WayOut {
+  const direct = new Agent(options)
+  const httpProxy = proxyUrl(env, 'http_proxy') ?? ''
+  const httpsProxy = proxyUrl(env, 'https_proxy') ?? ''
+  if (httpProxy === '' && httpsProxy === '') {
+    return { dispatcherFor: () => direct, close: () => direct.close() }
+  }
+  // An empty text keeps it from reading the process's own environment.
+  const noProxy = env.no_proxy ?? env.NO_PROXY ?? ''
+  const proxied = new EnvHttpProxyAgent({ ...options, httpProxy, httpsProxy, noProxy })
+  return {
+    dispatcherFor: ({ hostname }) => (isThisMachine(hostname) ? direct : proxied),
+    async close() {
+      await Promise.all([direct.close(), proxied.close()])
+    },
+  }
+}
+
+function proxyUrl(env: Environment, name: string): string | undefined {
+  const text = env[name] ?? env[name.toUpperCase()]
+  if (!text) return undefined
+  // As other clients take it: a host and a port alone mean http.
+  const url = URL.parse(text.includes('://') ? text : `http://${text}`)
+  if (url !== null && (url.protocol === 'http:' || url.protocol === 'https:')) return url.href
+  throw new OperatorError(`${name.toUpperCase()} must be a URL such as http://proxy.example:8080.`)
+}
+
+function isThisMachine(hostname: string): boolean {
+  return /^(?:127(?:\.\d+){3}|(?:.+\.)?localhost|\[::1\]|\[::ffff:7f[\da-f]{2}:[\da-f]+\])$/i.test(hostname)
+}
