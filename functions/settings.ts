@@ -1,14 +1,15 @@
 import {
-  isAzureAiHost,
   isLoopback,
   loadPolicy,
-  OperatorError,
   type Policy,
   type PolicyBounds,
   type StorageLocation,
   storageLocation,
-  type TargetSettings,
 } from '@tollgate/middleware'
+import { defaultTarget } from './default-target.ts'
+import { SettingsError } from './settings-error.ts'
+
+export { SettingsError } from './settings-error.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -31,11 +32,6 @@ export interface Settings {
   readonly streamTotalMs: number
   /** Of a user-assigned managed identity. */
   readonly clientId: string | undefined
-}
-
-/** Settings that can't be used. The message names the setting and the fix, and never a secret's value. */
-export class SettingsError extends OperatorError {
-  override readonly name = 'SettingsError'
 }
 
 /**
@@ -89,42 +85,6 @@ function refuseUnresolved(env: Environment): void {
       'on the vault, see that the secret is there, have the references read again (docs/infra.md says by which command: a ' +
       'restart alone does not), and restart the app.',
   )
-}
-
-/** The target of the `OPENAI_*` settings; `undefined` where no model is configured. */
-function defaultTarget(env: Environment): TargetSettings | undefined {
-  const { OPENAI_API_KEY: key, OPENAI_ENDPOINT: endpoint, OPENAI_BASE_URL: baseUrl } = env
-  const model = env.OPENAI_MODEL_NAME || 'gpt-4'
-  if (endpoint && baseUrl) {
-    throw new SettingsError(
-      'OPENAI_ENDPOINT (Azure) and OPENAI_BASE_URL (any other server) are both set. Unset the one that is not meant.',
-    )
-  }
-  if (endpoint) {
-    const url = modelUrl('OPENAI_ENDPOINT', endpoint)
-    if (!key && !isAzureAiHost(new URL(url))) {
-      throw new SettingsError(
-        'OPENAI_ENDPOINT is no Azure AI host, so no Entra token is sent to it. Set OPENAI_API_KEY.',
-      )
-    }
-    return {
-      kind: 'azure',
-      endpoint: url,
-      model,
-      apiVersion: env.OPENAI_API_VERSION || undefined,
-      key: key || undefined,
-    }
-  }
-  if (baseUrl) return { kind: 'openai', baseUrl: modelUrl('OPENAI_BASE_URL', baseUrl), model, key: key || undefined }
-  return key ? { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model, key } : undefined
-}
-
-function modelUrl(setting: string, text: string): string {
-  const url = URL.parse(text)
-  if (url === null) throw new SettingsError(`${setting} is not a URL.`)
-  if (url.username !== '' || url.password !== '') throw new SettingsError(`${setting} must not hold a password.`)
-  if (url.protocol !== 'https:' && !isLoopback(url)) throw new SettingsError(`${setting} must begin with https://.`)
-  return url.href.replace(/\/+$/, '')
 }
 
 /** A password that holds / ? # @ or a stray % would end in the host or the path, and from there in a message. */

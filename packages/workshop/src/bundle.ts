@@ -17,8 +17,8 @@ const LATER: Readonly<Record<string, string>> = {
   '@azure/data-tables': 'tables',
   '@azure/identity': 'identity',
   '@redis/client': 'redis',
-  openai: 'openai',
   'packages/middleware/src/transform/tokens.ts': 'tokens',
+  'packages/middleware/src/upstream/sdk.ts': 'openai',
 }
 
 /** The app's file, which imports the others when it needs them. */

@@ -8,6 +8,7 @@ export {
   type RateLimit,
 } from './limit.ts'
 export { type LoadOptions, loadPolicy, outlinePolicy, POLICY_FILE, type PolicyLocation } from './load.ts'
+export { type AzureUrl, azureUrl, isAzureForm, ModelUrlFault, openaiUrl } from './model-url.ts'
 export {
   type CacheRule,
   type Model,

@@ -1,4 +1,5 @@
 import type { TargetDocument } from './model-schema.ts'
+import { AZURE_AI_SUFFIXES, azureUrl, isAzureForm, ModelUrlFault, OPENAI_HOST, openaiUrl } from './model-url.ts'
 import type { TargetSettings } from './policy.ts'
 
 /** What a policy may reach and read: set by the app's operator, never by the policy itself. */
@@ -10,31 +11,46 @@ export interface PolicyBounds {
   readonly hosts: readonly string[]
 }
 
-/** Hosts of Azure OpenAI and Azure AI Foundry: the only ones that are ever sent an Entra token. */
-const AZURE_AI_SUFFIXES = ['.openai.azure.com', '.cognitiveservices.azure.com', '.services.ai.azure.com']
-const OPENAI_HOST = 'api.openai.com'
-
 /** A fault in a target, to be reported with its path. */
 export class TargetFault extends Error {}
 
-/** @throws TargetFault for a variable that may not be read or is not set, and for a host that may not be reached. */
+/**
+ * @throws TargetFault for a variable that may not be read or is not set, for a host that may not be reached, and for a URL
+ * that no model is served under.
+ */
 export function resolveTarget(document: TargetDocument, bounds: PolicyBounds): TargetSettings {
   if ('azure' in document) {
     const { endpoint, deployment, apiVersion, key } = document.azure
     const url = checkedUrl(settingOf(endpoint, bounds, 'endpoint'), bounds.hosts)
     const secret = key && settingOf(key, bounds, 'key')
     if (secret === undefined) refuseForeignIdentity(url)
-    return { kind: 'azure', endpoint: url.href, model: deployment, apiVersion, key: secret }
+    // The policy's own deployment counts: several models may be read from one resource's URL.
+    const { endpoint: resource, apiVersion: dated } = normalised(() => azureUrl(url))
+    return { kind: 'azure', endpoint: resource.href, model: deployment, apiVersion: apiVersion ?? dated, key: secret }
   }
   const { baseUrl, model, key } = document.openai
   const url = checkedUrl(
     baseUrl === undefined ? `https://${OPENAI_HOST}/v1` : settingOf(baseUrl, bounds, 'baseUrl'),
     bounds.hosts,
   )
-  return { kind: 'openai', baseUrl: url.href, model, key: key && settingOf(key, bounds, 'key') }
+  if (isAzureForm(url)) {
+    throw new TargetFault(
+      'the baseUrl is an Azure endpoint. Write azure: {endpoint: …, deployment: …} in place of openai.',
+    )
+  }
+  const base = normalised(() => openaiUrl(url))
+  return { kind: 'openai', baseUrl: base.href, model, key: key && settingOf(key, bounds, 'key') }
 }
 
-/** Whether managed identity may be used for a URL: only Azure AI's own hosts are ever sent a token. */
+function normalised<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (fault) {
+    throw fault instanceof ModelUrlFault ? new TargetFault(`the endpoint ${fault.message}`) : fault
+  }
+}
+
+/** Whether managed identity may be used for a URL: only Azure AI's own hosts are ever sent an Entra token. */
 export function isAzureAiHost(url: URL): boolean {
   return url.protocol === 'https:' && AZURE_AI_SUFFIXES.some((suffix) => url.hostname.endsWith(suffix))
 }

@@ -12,7 +12,7 @@ export interface ConnectOptions {
   readonly fetch?: typeof fetch
 }
 
-/** The SDK's client for a target. The SDK (about 0.15 s to load) is loaded with the first one. */
+/** The SDK's client for a target. The SDK is loaded with the first one. */
 export type Connect = (target: TargetSettings) => Promise<OpenAI>
 
 /**
@@ -34,8 +34,8 @@ export function connect({ token, fetch }: ConnectOptions): Connect {
   }
 
   async function open(target: TargetSettings): Promise<OpenAI> {
-    const sdk = await import('openai')
-    return withoutCustomHeaders(() => construct(sdk, target))
+    const { openai } = await import('./sdk.ts')
+    return withoutCustomHeaders(() => construct(openai, target))
   }
 
   function construct({ AzureOpenAI, OpenAI }: typeof import('openai'), target: TargetSettings): OpenAI {

@@ -3,9 +3,12 @@ export class ConnectionFailed extends Error {
   override readonly name = 'ConnectionFailed'
 
   constructor(url: URL, { sent, cause }: { readonly sent: boolean; readonly cause: unknown }) {
-    super(sent ? `The connection to ${url.host} broke before an answer.` : `No connection to ${url.host}${why(cause)}.`, {
-      cause,
-    })
+    super(
+      sent ? `The connection to ${url.host} broke before an answer.` : `No connection to ${url.host}${why(cause)}.`,
+      {
+        cause,
+      },
+    )
   }
 
   get operatorMessage(): string {

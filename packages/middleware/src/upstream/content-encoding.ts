@@ -28,7 +28,10 @@ export const ACCEPTED_ENCODINGS = 'gzip, deflate, br'
  * @param encoding the `content-encoding` header
  */
 export function decoded(body: Readable, encoding: string | null): Readable {
-  const codings = (encoding ?? '').toLowerCase().split(',').map((coding) => coding.trim())
+  const codings = (encoding ?? '')
+    .toLowerCase()
+    .split(',')
+    .map((coding) => coding.trim())
   const decoders = codings
     .filter((coding) => coding !== '' && coding !== 'identity')
     .map((coding) => (Object.hasOwn(DECODERS, coding) ? DECODERS[coding] : undefined))

@@ -10,8 +10,8 @@ const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
  * 524. 503 and 529 are told apart by their `Retry-After`.
  */
 const NOT_PROCESSED: ReadonlySet<number> = new Set([
-  400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 424, 425, 426,
-  428, 429, 431, 451,
+  400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 424, 425,
+  426, 428, 429, 431, 451,
   // nginx: a header or a certificate that it refuses, or plain HTTP to its TLS port.
   494, 495, 496, 497,
   // Groq: no capacity for the flex tier.
@@ -76,7 +76,9 @@ function isUnprocessed(status: number, retryAfterMs: number | undefined): boolea
 function refusalIn(error: unknown, sdk: typeof import('openai')): CallProgress['refused'] {
   if (!(error instanceof sdk.APIError)) return undefined
   const { status, headers } = error as SdkError
-  return typeof status === 'number' ? { status, headers: headers instanceof Headers ? headers : new Headers() } : undefined
+  return typeof status === 'number'
+    ? { status, headers: headers instanceof Headers ? headers : new Headers() }
+    : undefined
 }
 
 function codeField(code: string | undefined): { code: string } | Record<string, never> {

@@ -24,7 +24,11 @@ export function noting(send: typeof fetch): typeof fetch {
 
 function neverConnected(error: unknown): boolean {
   if (!(error instanceof Error)) return false
-  const { code, message, cause } = error as { readonly code?: unknown; readonly message: string; readonly cause?: unknown }
+  const { code, message, cause } = error as {
+    readonly code?: unknown
+    readonly message: string
+    readonly cause?: unknown
+  }
   // `fetch` says of a port that it refuses no more than this.
   if (message === 'bad port') return true
   return (typeof code === 'string' && NEVER_CONNECTED.test(code)) || neverConnected(cause)

@@ -1,4 +1,4 @@
-import type { Agent, Dispatcher } from 'undici'
+import type { Dispatcher, Pool } from 'undici'
 import { OperatorError } from '../pipeline/index.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -10,7 +10,7 @@ export interface WayOut {
   close(): Promise<void>
 }
 
-type Undici = Pick<typeof import('undici'), 'Agent' | 'EnvHttpProxyAgent'>
+type Undici = Pick<typeof import('undici'), 'Agent' | 'EnvHttpProxyAgent' | 'Pool'>
 
 /**
  * By `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or their lower-case names, which win. This machine is never asked by a
@@ -18,8 +18,8 @@ type Undici = Pick<typeof import('undici'), 'Agent' | 'EnvHttpProxyAgent'>
  *
  * @throws OperatorError for a proxy that is no http or https URL
  */
-export function wayOut({ Agent, EnvHttpProxyAgent }: Undici, env: Environment, options: Agent.Options = {}): WayOut {
-  const direct = new Agent(options)
+export function wayOut({ Agent, EnvHttpProxyAgent, Pool }: Undici, env: Environment): WayOut {
+  const direct = new Agent()
   const httpProxy = proxyUrl(env, 'http_proxy') ?? ''
   const httpsProxy = proxyUrl(env, 'https_proxy') ?? ''
   if (httpProxy === '' && httpsProxy === '') {
@@ -27,13 +27,30 @@ export function wayOut({ Agent, EnvHttpProxyAgent }: Undici, env: Environment, o
   }
   // An empty text keeps it from reading the process's own environment.
   const noProxy = env.no_proxy ?? env.NO_PROXY ?? ''
-  const proxied = new EnvHttpProxyAgent({ ...options, httpProxy, httpsProxy, noProxy })
+  const clientFactory = (origin: URL, options: object) => failingOnce(new Pool(origin, options))
+  const proxied = new EnvHttpProxyAgent({ httpProxy, httpsProxy, noProxy, clientFactory })
   return {
     dispatcherFor: ({ hostname }) => (isThisMachine(hostname) ? direct : proxied),
     async close() {
       await Promise.all([direct.close(), proxied.close()])
     },
   }
+}
+
+/**
+ * undici takes a proxy that closes its connection instead of answering for a kept connection that was closed, and asks
+ * again at once, thousands of times a second. Told by another error, it fails.
+ */
+function failingOnce(proxy: Pool): Pool {
+  const open = proxy.connect.bind(proxy) as (options: Dispatcher.ConnectOptions) => Promise<Dispatcher.ConnectData>
+  const connect = async (options: Dispatcher.ConnectOptions) => {
+    try {
+      return await open(options)
+    } catch (cause) {
+      throw new Error('The proxy opened no connection', { cause })
+    }
+  }
+  return Object.assign(proxy, { connect })
 }
 
 function proxyUrl(env: Environment, name: string): string | undefined {

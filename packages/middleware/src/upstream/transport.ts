@@ -33,9 +33,9 @@ export interface TransportOptions {
 export function transport({ env = () => process.env }: TransportOptions = {}): typeof fetch {
   let loaded: Promise<{ readonly kept: WayOut; readonly anew: () => WayOut }> | undefined
   const load = async () => {
-    const undici = await import('undici')
+    const sdk = await import('./sdk.ts')
     followSockets()
-    return { kept: wayOut(undici, env()), anew: () => wayOut(undici, env()) }
+    return { kept: wayOut(sdk, env()), anew: () => wayOut(sdk, env()) }
   }
 
   return async (input, init) => {

@@ -42,7 +42,7 @@ interface Callable {
 export function upstream(options: UpstreamOptions): Handler<Callable> {
   return async function upstream(request, context) {
     const { routed, record, log } = context
-    const sdk = await import('openai')
+    const { openai } = await import('./sdk.ts')
     const progress: CallProgress = {}
     try {
       const call = callOf(options.connect, routed, { requestId: record.requestId, progress })
@@ -56,7 +56,7 @@ export function upstream(options: UpstreamOptions): Handler<Callable> {
     } catch (error) {
       const ended = endedBy(request.signal)
       const clientLeft = request.signal.aborted && ended === undefined
-      const failure = error instanceof NoAnswer ? error.failure : failureOf(error, sdk, { clientLeft, progress })
+      const failure = error instanceof NoAnswer ? error.failure : failureOf(error, openai, { clientLeft, progress })
       if (ended !== undefined) {
         record.upstream = { ...(failure.unspent ? { unspent: true } : {}), code: ended.code }
         return context.refuse(ended.refusal)

@@ -1,0 +1,84 @@
+import {
+  azureUrl,
+  isAzureAiHost,
+  isAzureForm,
+  isLoopback,
+  ModelUrlFault,
+  openaiUrl,
+  type TargetSettings,
+} from '@tollgate/middleware'
+import { SettingsError } from './settings-error.ts'
+
+/**
+ * The target of the `OPENAI_*` settings; `undefined` where no model is configured. What a URL names beside the endpoint, a
+ * deployment and a version of the API, counts where no setting of its own says otherwise.
+ *
+ * @throws SettingsError for a URL that no model is served under
+ */
+export function defaultTarget(env: Readonly<Record<string, string | undefined>>): TargetSettings | undefined {
+  const {
+    OPENAI_API_KEY,
+    OPENAI_ENDPOINT: endpoint,
+    OPENAI_BASE_URL: baseUrl,
+    OPENAI_API_VERSION,
+    OPENAI_MODEL_NAME,
+  } = env
+  const [key, version, model] = [OPENAI_API_KEY, OPENAI_API_VERSION, OPENAI_MODEL_NAME].map((text) => text || undefined)
+  if (endpoint && baseUrl) {
+    throw new SettingsError(
+      'OPENAI_ENDPOINT (Azure) and OPENAI_BASE_URL (any other server) are both set. Unset the one that is not meant.',
+    )
+  }
+  if (endpoint) return azure('OPENAI_ENDPOINT', parsed('OPENAI_ENDPOINT', endpoint))
+  if (baseUrl) {
+    const url = parsed('OPENAI_BASE_URL', baseUrl)
+    if (isAzureForm(url)) return azure('OPENAI_BASE_URL', url)
+    return {
+      kind: 'openai',
+      baseUrl: textOf(read('OPENAI_BASE_URL', () => openaiUrl(url))),
+      model: model ?? DEFAULT,
+      key,
+    }
+  }
+  return key === undefined
+    ? undefined
+    : { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: model ?? DEFAULT, key }
+
+  function azure(setting: string, url: URL): TargetSettings {
+    const { endpoint, deployment, apiVersion } = read(setting, () => azureUrl(url))
+    if (key === undefined && !isAzureAiHost(url)) {
+      throw new SettingsError(`${setting} is no Azure AI host, so no Entra token is sent to it. Set OPENAI_API_KEY.`)
+    }
+    return {
+      kind: 'azure',
+      endpoint: textOf(endpoint),
+      model: model ?? deployment ?? DEFAULT,
+      apiVersion: version ?? apiVersion,
+      key,
+    }
+  }
+}
+
+const DEFAULT = 'gpt-4'
+
+function parsed(setting: string, text: string): URL {
+  const url = URL.parse(text)
+  if (url === null) throw new SettingsError(`${setting} is not a URL. Write it whole, with https:// in front.`)
+  if (url.username !== '' || url.password !== '') {
+    throw new SettingsError(`${setting} must not hold a password. Use OPENAI_API_KEY.`)
+  }
+  if (url.protocol !== 'https:' && !isLoopback(url)) throw new SettingsError(`${setting} must begin with https://.`)
+  return url
+}
+
+function read<T>(setting: string, reading: () => T): T {
+  try {
+    return reading()
+  } catch (fault) {
+    throw fault instanceof ModelUrlFault ? new SettingsError(`${setting} ${fault.message}`) : fault
+  }
+}
+
+function textOf({ href }: URL): string {
+  return href.replace(/\/+$/, '')
+}

@@ -1,0 +1,10 @@
+/*
+ * The libraries by which a model is called. They take about 0.2 s to load, so this file is imported with the first call, and
+ * is a file of its own in what is deployed.
+ */
+
+export * as openai from 'openai'
+export { Agent, EnvHttpProxyAgent, Pool } from 'undici'
+
+/** Azure's HTTP client, which only tokens need. */
+export const loadAzurePipeline = () => import('@azure/core-rest-pipeline')
