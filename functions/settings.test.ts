@@ -117,3 +117,116 @@ describe('the default model', () => {
     expect(() => read(env)).toThrow(message)
   })
 })
+
+describe('I2: the URL of a model as the portal shows it', () => {
+  const X = 'https://x.openai.azure.com'
+  const F = 'https://x.services.ai.azure.com'
+  const azure = (change: object = {}) => ({
+    kind: 'azure',
+    endpoint: X,
+    model: 'gpt-4',
+    apiVersion: undefined,
+    key: 'k',
+    ...change,
+  })
+  const dated = azure({ model: 'gpt-4o', apiVersion: '2024-10-21' })
+
+  test.each<[string, object]>([
+    [X, azure()],
+    [`${X}/`, azure()],
+    [` ${X}//  `, azure()],
+    [`${X}/openai`, azure()],
+    [`${X}/openai/`, azure()],
+    [`${X}/openai/v1`, azure()],
+    [`${X}/openai/v1/`, azure()],
+    [`${X}//openai//v1//`, azure()],
+    [`${X}/OpenAI/V1/`, azure()],
+    [`${X}/openai/v1/chat/completions`, azure()],
+    [`${X}/openai/v1/chat/completions?api-version=preview`, azure()],
+    [`${X}/openai/v1/responses`, azure()],
+    [`${X}/openai/responses?api-version=2025-04-01-preview`, azure()],
+    [`${X}/?api-version=2024-10-21`, azure({ apiVersion: '2024-10-21' })],
+    [`${X}/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21`, dated],
+    [`${X}/openai/deployments/gpt-4o/chat/completions/?api-version=2024-10-21#top`, dated],
+    [`${X}/openai/deployments/gpt-4o?api-version=2024-10-21`, dated],
+    [`${X}/openai/deployments/gpt-4o`, azure({ model: 'gpt-4o' })],
+    [`${X}/openai/deployments/my%20model/chat/completions`, azure({ model: 'my model' })],
+    [
+      'https://x.cognitiveservices.azure.com/openai/deployments/gpt-4o/chat/completions?api-version=2025-01-01-preview',
+      azure({ endpoint: 'https://x.cognitiveservices.azure.com', model: 'gpt-4o', apiVersion: '2025-01-01-preview' }),
+    ],
+    [F, azure({ endpoint: F })],
+    [`${F}/models`, azure({ endpoint: F })],
+    [`${F}/models/chat/completions?api-version=2024-05-01-preview`, azure({ endpoint: F })],
+    [`${F}/api/projects/p`, azure({ endpoint: F })],
+    [`${F}/api/projects/p/openai/v1/`, azure({ endpoint: F })],
+    [
+      `${F}/api/projects/p/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21`,
+      { ...dated, endpoint: F },
+    ],
+    ['http://127.0.0.1:4000/openai/v1/', azure({ endpoint: 'http://127.0.0.1:4000' })],
+    ['https://gate.example/llm', azure({ endpoint: 'https://gate.example/llm' })],
+    ['https://gate.example/llm/openai/v1/chat/completions', azure({ endpoint: 'https://gate.example/llm' })],
+    [
+      'https://gate.example/llm/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21',
+      { ...dated, endpoint: 'https://gate.example/llm' },
+    ],
+  ])('as OPENAI_ENDPOINT: %s', (url, expected) => {
+    expect(defaultModel({ OPENAI_ENDPOINT: url, OPENAI_API_KEY: 'k' })).toEqual(expected)
+  })
+
+  test('settings of their own count more than what the URL names', () => {
+    const url = `${X}/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21`
+    expect(
+      defaultModel({ OPENAI_ENDPOINT: url, OPENAI_MODEL_NAME: 'mini', OPENAI_API_VERSION: '2025-04-01-preview' }),
+    ).toEqual(azure({ model: 'mini', apiVersion: '2025-04-01-preview', key: undefined }))
+  })
+
+  const other = (baseUrl: string) => ({ kind: 'openai', baseUrl, model: 'gpt-4', key: 'k' })
+  test.each<[string, object]>([
+    ['https://api.openai.com', other('https://api.openai.com/v1')],
+    ['https://api.openai.com/v1/', other('https://api.openai.com/v1')],
+    ['https://api.openai.com/v1/chat/completions', other('https://api.openai.com/v1')],
+    ['https://api.openai.com/v1/responses', other('https://api.openai.com/v1')],
+    ['https://api.openai.com/v1/models', other('https://api.openai.com/v1')],
+    ['https://llm.example', other('https://llm.example')],
+    ['https://llm.example/models', other('https://llm.example/models')],
+    ['https://llm.example//v1//chat/completions/', other('https://llm.example/v1')],
+    ['http://localhost:11434/v1/', other('http://localhost:11434/v1')],
+    [`${X}/openai/v1/`, other(`${X}/openai/v1`)],
+    [`${X}/openai/v1/chat/completions?api-version=preview`, other(`${X}/openai/v1`)],
+    [X, azure()],
+    [`${X}/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21`, dated],
+    [`${F}/api/projects/p`, azure({ endpoint: F })],
+    [
+      'http://127.0.0.1:4000/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21',
+      { ...dated, endpoint: 'http://127.0.0.1:4000' },
+    ],
+  ])('as OPENAI_BASE_URL: %s', (url, expected) => {
+    expect(defaultModel({ OPENAI_BASE_URL: url, OPENAI_API_KEY: 'k' })).toEqual(expected)
+  })
+
+  test.each<[string, string, RegExp]>([
+    ['OPENAI_ENDPOINT', `${X}/openai/deployments/ada/embeddings?api-version=2024-10-21`, /not chat completions/],
+    ['OPENAI_ENDPOINT', `${X}/openai/deployments/gpt/completions`, /not chat completions/],
+    ['OPENAI_ENDPOINT', `${X}/openai/images`, /https:\/\/<resource>\.openai\.azure\.com alone/],
+    ['OPENAI_ENDPOINT', `${X}/openai/v1/files`, /https:\/\/<resource>\.openai\.azure\.com alone/],
+    ['OPENAI_ENDPOINT', `${X}/v1`, /https:\/\/<resource>\.openai\.azure\.com alone/],
+    ['OPENAI_ENDPOINT', `${F}/anthropic/v1/messages`, /https:\/\/<resource>\.openai\.azure\.com alone/],
+    ['OPENAI_ENDPOINT', `${X}/?key=SECRET`, /holds a query/],
+    ['OPENAI_ENDPOINT', `${X}/?api-version=SECRET`, /'api-version' that is no date/],
+    ['OPENAI_ENDPOINT', 'https://api.openai.com/v1', /Put it into OPENAI_BASE_URL/],
+    ['OPENAI_ENDPOINT', 'https://llm.example/v1/chat/completions', /Put it into OPENAI_BASE_URL/],
+    ['OPENAI_ENDPOINT', 'https://ai.azure.com/resource/SECRET', /page on ai\.azure\.com/],
+    ['OPENAI_ENDPOINT', 'https://portal.azure.com/#view/SECRET', /page on portal\.azure\.com/],
+    ['OPENAI_ENDPOINT', 'x.openai.azure.com', /with https:\/\/ in front/],
+    ['OPENAI_BASE_URL', 'https://llm.example/v1?key=SECRET', /holds a query/],
+    ['OPENAI_BASE_URL', `${X}/openai/images`, /https:\/\/<resource>\.openai\.azure\.com alone/],
+    ['OPENAI_BASE_URL', 'https://platform.openai.com/docs', /page on platform\.openai\.com/],
+  ])('%s=%s is refused with the fix', (setting, url, fix) => {
+    const faulty = () => read({ [setting]: url, OPENAI_API_KEY: 'k' })
+    expect(faulty).toThrow(new RegExp(`^${setting} `))
+    expect(faulty).toThrow(fix)
+    expect(faulty).not.toThrow(/SECRET/)
+  })
+})

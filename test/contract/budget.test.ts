@@ -215,7 +215,16 @@ describe('a call that failed', () => {
   test.each<[string, Upstream['reply'], boolean]>([
     ['429', failing(429), false],
     ['400', failing(400, { code: 'content_filter' }), false],
+    ...[302, 401, 402, 403, 404, 405, 409, 410, 413, 415, 422, 424, 431, 451, 501, 505].map(
+      (status): [string, Upstream['reply'], boolean] => [`F2: ${status}`, failing(status), false],
+    ),
+    ['F2: 503 with Retry-After', failing(503, {}, { 'retry-after': '1' }), false],
+    ['F2: 529 with Retry-After', failing(529, {}, { 'retry-after-ms': '1' }), false],
     ['500', failing(500), true],
+    ['F2: 408', failing(408), true],
+    ['F2: 502 with Retry-After', failing(502, {}, { 'retry-after': '1' }), true],
+    ['F2: 503', failing(503), true],
+    ['F2: 504', failing(504), true],
     ['a cut connection', (_call, response) => response.destroy(), true],
     ['an answer that tells no usage', answering(({ usage: _, ...answer }) => answer), true],
   ])('by %s costs all that was reserved, or nothing where nothing was generated', async (_what, reply, spent) => {
@@ -227,6 +236,17 @@ describe('a call that failed', () => {
     await expect.poll(() => logged(answer)).toBeDefined()
     if (spent) expect(logged(answer)).toMatchObject({ uncertain: true, usage: { input: INPUT, output: 800 } })
     else expect(logged(answer)).not.toHaveProperty('uncertain')
+  })
+
+  test('H6: on a kept connection that was closed is made again, for nothing', async () => {
+    const key = await consumer('tokens')
+    await ask(key)
+    upstream.calls.length = 0
+    upstream.reply = (call, response) =>
+      upstream.calls.length === 1 ? response.destroy() : answering()(call, response)
+    const answer = await ask(key)
+    expect([answer.status, upstream.calls.length]).toEqual([200, 2])
+    expect(left(await ask(key), 'tokens')).toBe(5_000 - 2 * 18 - RESERVED)
   })
 })
 

@@ -270,7 +270,7 @@ describe('an upstream that fails', () => {
     ['filters', failing(400, { code: 'content_filter', message: 'SECRET' }), 'status 400, code content_filter'],
     ['answers HTML', sending(502, '<html>SECRET</html>', { 'content-type': 'text/html' }), 'status 502'],
     ['hides text in the code', failing(400, { code: 'SECRET: the prompt was …' }), 'status 400'],
-    ['redirects', sending(307, '', { location: 'http://127.0.0.1:1/' }), 'code connection_failed'],
+    ['redirects', sending(307, '', { location: 'http://127.0.0.1:1/' }), 'status 307'],
     [
       'answers 200 without JSON',
       sending(200, 'SECRET', { 'content-type': 'application/json' }),
@@ -308,6 +308,29 @@ describe('an upstream that fails', () => {
     expect(answer.status).toBe(502)
     expect(answer.body).toEqual({ error: failed, details })
     expect(upstream.calls).toHaveLength(1)
+  })
+
+  test('H7: that says when to come back is passed on, with a word against trying before', async () => {
+    const waits = async (headers: Record<string, string>) => {
+      upstream.reply = failing(429, { code: 'rate_limit_exceeded' }, headers)
+      const answer = await post({ prompt: unique('wait') })
+      expect(answer.status).toBe(502)
+      return ['retry-after', 'retry-after-ms', 'x-should-retry'].map((name) => answer.headers.get(name))
+    }
+    expect(await waits({ 'retry-after': '22' })).toEqual(['22', '22000', null])
+    expect(await waits({ 'retry-after-ms': '1500', 'retry-after': '2' })).toEqual(['2', '1500', null])
+    expect(await waits({ 'retry-after': '120' })).toEqual(['120', '120000', 'false'])
+    expect(await waits({ 'retry-after': '99999999999' })).toEqual(['3600', '3600000', 'false'])
+    expect(await waits({ 'retry-after': 'never' })).toEqual([null, null, null])
+  })
+
+  test('I5: with a 404 is logged with the URL that was asked', async () => {
+    const before = host.output().length
+    upstream.reply = failing(404, { code: 'DeploymentNotFound', message: 'SECRET' })
+    await post({ prompt: unique('not-found') })
+    await expect.poll(() => host.output().slice(before)).toContain('"event":"request"')
+    expect(host.output().slice(before)).toContain(`"url":"${upstream.baseUrl}/chat/completions"`)
+    expect(host.output()).not.toContain('SECRET')
   })
 
   test('is asked again by the next request, because failures are not stored', async () => {

@@ -7,7 +7,8 @@ import { failing, sending, startUpstream, type Upstream } from '../support/upstr
 
 /* GET /api/health of the bundle. An outcome is kept for ten seconds, so each test has a host of its own. */
 
-const LISTED = sending(200, '{"data":[]}', { 'content-type': 'application/json' })
+/** As a server answers messages that are none. */
+const TURNED_AWAY = failing(400, { code: 'invalid_type' })
 
 let upstream: Upstream
 let proxy: StorageProxy
@@ -21,7 +22,7 @@ afterAll(async () => {
   await upstream?.close()
 })
 beforeEach(() => {
-  upstream.reply = LISTED
+  upstream.reply = TURNED_AWAY
 })
 afterEach(async () => {
   proxy.heal()
@@ -66,23 +67,58 @@ describe('GET /api/health', () => {
     expect(new Set(answers.map((each) => JSON.stringify(each)))).toEqual(
       new Set([JSON.stringify([200, { status: 'ready', checks: ok }])]),
     )
-    expect(upstream.calls.map(({ path }) => path)).toEqual(['/v1/models'])
+    expect(upstream.calls.map(({ path }) => path)).toEqual(['/v1/chat/completions'])
     expect(proxy.counts()).toEqual({ 'get tollgateconsumers': 1, 'get tollgatecounters': 1 })
     expect(await health('?ready', { method: 'HEAD' })).toEqual([200, ''])
     expect(upstream.calls).toHaveLength(1)
   })
 
   test.each([
-    [401, 'failed'],
-    [500, 'failed'],
-    [404, 'ok'],
+    [200, 'ok'],
+    [400, 'ok'],
+    [422, 'ok'],
     [429, 'ok'],
+    [307, 'failed'],
+    [401, 'failed'],
+    [403, 'failed'],
+    [404, 'failed'],
+    [405, 'failed'],
+    [500, 'failed'],
+    [503, 'failed'],
   ])('a model that answers %i is %s', async (status, model) => {
     upstream.reply = failing(status, { message: 'SECRET' })
     await start()
     const [, body] = await health('?ready')
     expect(body).toMatchObject({ checks: { ...ok, model } })
     expect(JSON.stringify(body) + host.output()).not.toMatch(/SECRET|sk-upstream/)
+  })
+
+  test('I2: asks what requests will ask, and nothing that a model would answer', async () => {
+    upstream.calls.length = 0
+    await start({ OPENAI_MODEL_NAME: 'd' })
+    await health('?ready')
+    expect(upstream.calls).toMatchObject([
+      { path: '/v1/chat/completions', headers: { authorization: 'Bearer sk-upstream-secret' }, body: { model: 'd' } },
+    ])
+    expect(upstream.calls[0]?.body.messages).not.toBeInstanceOf(Array)
+  })
+
+  test('I2: a server that lists its models, and serves none where requests go, is not ready; the log says where', async () => {
+    upstream.reply = (call, response) =>
+      (call.path.endsWith('/models') ? sending(200, '{"data":[]}') : failing(404, { code: 'DeploymentNotFound' }))(
+        call,
+        response,
+      )
+    await start()
+    expect(await health('?ready')).toEqual([503, { status: 'not ready', checks: { ...ok, model: 'failed' } }])
+    expect(host.output()).toContain(`answers 404 at ${upstream.baseUrl}/chat/completions`)
+  })
+
+  test('a server that fails on no messages, and lists its models, is ready', async () => {
+    upstream.reply = (call, response) =>
+      (call.path.endsWith('/models') ? sending(200, '{"data":[]}') : failing(500))(call, response)
+    await start()
+    expect(await health('?ready')).toEqual([200, { status: 'ready', checks: ok }])
   })
 
   test('a storage that is down is a 503 that names it, and the log says more', async () => {

@@ -37,7 +37,12 @@ export function azureUrl(url: URL): AzureUrl {
   const dated = datedVersion(url)
   const segments = withoutProject(segmentsOf(url))
   const at = segments.findIndex((segment) => segment.toLowerCase() === 'openai')
-  if (at < 0) return { endpoint: plainEndpoint(url, segments), deployment: undefined, apiVersion: dated }
+  if (at < 0) {
+    const endpoint = plainEndpoint(url, segments)
+    // The versions of Foundry's `/models` are another API's.
+    const isOther = isAzureAiName(url) && segments.length > 0
+    return { endpoint, deployment: undefined, apiVersion: isOther ? undefined : dated }
+  }
   const before = segments.slice(0, at)
   if (isAzureAiName(url) && before.length > 0) throw unknownPath()
   const endpoint = withPath(url, before)

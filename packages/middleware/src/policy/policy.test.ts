@@ -288,6 +288,37 @@ describe('a target', () => {
     })
   })
 
+  test('I2: may have any URL that the portal shows; the policy’s own deployment and version count', () => {
+    const shown = 'https://x.openai.azure.com/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21'
+    const targetAt = (document: object) => resolve(document).models.get('m')?.target
+    expect(targetAt(azure({ endpoint: shown }))).toMatchObject({
+      endpoint: 'https://x.openai.azure.com/',
+      model: 'd',
+      apiVersion: '2024-10-21',
+    })
+    expect(targetAt(azure({ endpoint: shown, apiVersion: '2025-01-01' }))).toMatchObject({ apiVersion: '2025-01-01' })
+    expect(targetAt(azure({ endpoint: 'https://x.services.ai.azure.com/api/projects/p' }))).toMatchObject({
+      endpoint: 'https://x.services.ai.azure.com/',
+      apiVersion: undefined,
+    })
+    expect(targetAt(openai({ baseUrl: 'https://api.openai.com/v1/chat/completions' }))).toMatchObject({
+      baseUrl: 'https://api.openai.com/v1',
+    })
+  })
+
+  test.each<[string, object, string]>([
+    [
+      'of another operation',
+      azure({ endpoint: 'https://x.openai.azure.com/openai/images' }),
+      'the endpoint has a path',
+    ],
+    ['with a query', openai({ baseUrl: 'https://api.openai.com/v1?key=SECRET' }), 'the endpoint holds a query'],
+    ['of Azure’s, as another server', openai({ baseUrl: 'https://x.openai.azure.com' }), 'Write azure: {endpoint'],
+  ])('I2: with a URL %s is refused with the fix', (_what, document, expected) => {
+    expect(faultOf(document)).toContain(expected)
+    expect(faultOf(document)).not.toContain('SECRET')
+  })
+
   test('never sends an Entra token outside Azure AI', () => {
     expect(faultOf(azure({ endpoint: 'https://llm.corp.example' }), { hosts: ['llm.corp.example'] })).toContain(
       'managed identity',

@@ -98,6 +98,7 @@ describe('managed identity', () => {
     response.end(
       JSON.stringify({
         access_token: 'from-the-platform',
+        ...padding,
         expires_on: String(expires),
         resource: 'r',
         token_type: 'Bearer',
@@ -105,6 +106,7 @@ describe('managed identity', () => {
     )
   })
   const asked: { url: string; secret: unknown }[] = []
+  let padding = {}
   beforeAll(async () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     vi.stubEnv('IDENTITY_ENDPOINT', `http://127.0.0.1:${(server.address() as AddressInfo).port}/msi/token`)
@@ -124,6 +126,13 @@ describe('managed identity', () => {
     expect(query.get('resource')).toBe('https://cognitiveservices.azure.com')
     expect(query.get('client_id')).toBe('11111111-2222-3333-4444-555555555555')
     expect(asked[0]?.secret).toBe('platform-secret')
+  })
+
+  test('C1: is read no further than any token is long', async () => {
+    padding = { padding: 'x'.repeat(1024 * 1024) }
+    await expect(azureToken('22222222-2222-3333-4444-555555555555')()).rejects.toThrow()
+    padding = {}
+    expect(await azureToken('22222222-2222-3333-4444-555555555555')()).toBe('from-the-platform')
   })
 })
 

@@ -46,8 +46,7 @@ class Inflate extends Transform {
   private inner: zlib.Inflate | zlib.InflateRaw | undefined
 
   override _transform(chunk: Buffer, encoding: BufferEncoding, done: TransformCallback): void {
-    if (chunk.length === 0) return done()
-    if (this.inner === undefined) {
+    if (this.inner === undefined && chunk.length > 0) {
       const isWrapped = ((chunk[0] ?? 0) & 0x0f) === 0x08
       this.inner = isWrapped ? zlib.createInflate(AT_ONCE) : zlib.createInflateRaw(AT_ONCE)
       this.inner.on('data', (unpacked: Buffer) => {
@@ -55,7 +54,8 @@ class Inflate extends Transform {
       })
       this.inner.on('error', (error) => this.destroy(error))
     }
-    this.inner.write(chunk, encoding, done)
+    if (this.inner === undefined) done()
+    else this.inner.write(chunk, encoding, done)
   }
 
   override _read(size: number): void {
@@ -64,9 +64,8 @@ class Inflate extends Transform {
   }
 
   override _flush(done: TransformCallback): void {
-    if (this.inner === undefined) return done()
-    this.inner.once('end', () => done())
-    this.inner.end()
+    if (this.inner === undefined) done()
+    else this.inner.once('end', () => done()).end()
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {

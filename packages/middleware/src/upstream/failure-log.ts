@@ -17,15 +17,16 @@ export function logFailure(
   { error, progress }: { readonly error: unknown; readonly progress: CallProgress },
 ): void {
   const url = progress.url === undefined ? {} : { url: progress.url }
-  if (status === undefined) return log('error', 'upstream failed', { ...describeFault(error), ...url })
-  const isRedirect = status >= 300 && status < 400
-  if (!isRedirect && !OPERATORS.has(status)) return
-  log('error', 'upstream failed', {
-    status,
-    ...(code === undefined ? {} : { code }),
-    ...url,
-    ...(isRedirect ? redirected(progress) : {}),
-  })
+  if (status === undefined) {
+    log('error', 'upstream failed', { ...describeFault(error), ...url })
+  } else if (isRedirect(status) || OPERATORS.has(status)) {
+    const told = code === undefined ? {} : { code }
+    log('error', 'upstream failed', { status, ...told, ...url, ...(isRedirect(status) ? redirected(progress) : {}) })
+  }
+}
+
+function isRedirect(status: number): boolean {
+  return status >= 300 && status < 400
 }
 
 function redirected({ url, refused }: CallProgress): { readonly message: string; readonly location?: string } {

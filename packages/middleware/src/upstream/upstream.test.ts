@@ -100,8 +100,8 @@ describe('a call that was made', () => {
     response.write('{"choices":', () => response.destroy())
   }
   test.each<[string, Upstream['reply'], boolean]>([
-    ...[400, 401, 403, 404, 413, 422, 429].map((status) => answeredBy(status, true)),
-    ...[402, 408, 409, 500, 502, 503].map((status) => answeredBy(status, false)),
+    ...[400, 401, 402, 403, 404, 409, 413, 422, 429].map((status) => answeredBy(status, true)),
+    ...[408, 500, 502, 503].map((status) => answeredBy(status, false)),
     ['a cut connection', (_call, response) => response.destroy(), false],
     ['half an answer', half, false],
     ['silence', () => {}, false],
