@@ -5,20 +5,18 @@ import { retryAfterOf } from './retry-after.ts'
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
 
 /**
- * Statuses by which a server, or a gateway before it, says that it has not processed the request. Not among them are those
- * that may come after a model has worked: 408 (Azure OpenAI says so of its own time-outs), 499, 500, 502, 504, 520, 522 and
- * 524. 503 and 529 are told apart by their `Retry-After`.
+ * A 3xx or 4xx says that the request was not processed: one without a meaning of its own means the same as 300 or 400
+ * (RFC 9110, section 15). These come after a model may have worked: Azure OpenAI answers its own time-outs with 408; gateways
+ * note by the others that their client, which is us, has gone.
  */
-const NOT_PROCESSED: ReadonlySet<number> = new Set([
-  400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 424, 425,
-  426, 428, 429, 431, 451,
-  // nginx: a header or a certificate that it refuses, or plain HTTP to its TLS port.
-  494, 495, 496, 497,
-  // Groq: no capacity for the flex tier.
-  498, 501, 505, 506, 508, 510, 511,
-  // Cloudflare: the server behind it refused the connection, is unreachable, or failed the TLS handshake.
-  521, 523, 525, 526,
-])
+const MAYBE_PROCESSED: ReadonlySet<number> = new Set([408, 444, 460, 499])
+
+/**
+ * A 5xx may come from anywhere on the way, also after a model has worked, but for these: not implemented, the version of
+ * HTTP, faults of negotiation, of a loop and of a network's login; and of Cloudflare, that the server behind it refused the
+ * connection, is unreachable, or failed the TLS handshake.
+ */
+const NOT_PROCESSED: ReadonlySet<number> = new Set([501, 505, 506, 508, 510, 511, 521, 523, 525, 526])
 
 /** Overloaded (529 is Anthropic's). With a time to come back they are a server's own refusal, and no accident on the way. */
 const OVERLOADED: ReadonlySet<number> = new Set([503, 529])
@@ -69,8 +67,7 @@ export function failureOf(
 /** Whether a status says that the model has generated nothing, for certain. */
 function isUnprocessed(status: number, retryAfterMs: number | undefined): boolean {
   if (OVERLOADED.has(status)) return retryAfterMs !== undefined
-  // A redirect is never followed: the request that it asks for is not made.
-  return NOT_PROCESSED.has(status) || (status >= 300 && status < 400)
+  return NOT_PROCESSED.has(status) || (status >= 300 && status < 500 && !MAYBE_PROCESSED.has(status))
 }
 
 function refusalIn(error: unknown, sdk: typeof import('openai')): CallProgress['refused'] {

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer as createHttpServer, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net'
-import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
+import { brotliCompressSync, constants, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { baseContext, request } from '../../../../test/support/room.ts'
 import { answering, failing, startUpstream, streaming, type Upstream } from '../../../../test/support/upstream.ts'
@@ -106,9 +106,18 @@ function bomb(members: number): Buffer {
 describe('C1: a body that is no answer is read no further than its first 64 KiB', () => {
   const unpacked = bomb(40)
 
-  test.each([302, 400, 404, 429, 500, 503])('of a %i that unpacks to 640 MiB', async (status) => {
+  test.each([
+    ...[302, 400, 404, 429, 500, 503].map((status) => [status, 'gzip', unpacked] as const),
+    [400, 'deflate', deflateSync(Buffer.alloc(256 * 1024 * 1024))] as const,
+    [
+      400,
+      'br',
+      brotliCompressSync(Buffer.alloc(256 * 1024 * 1024), { params: { [constants.BROTLI_PARAM_QUALITY]: 3 } }),
+    ] as const,
+    [400, 'gzip, gzip', gzipSync(unpacked)] as const,
+  ])('of a %i that unpacks by %s to hundreds of megabytes', async (status, encoding, packed) => {
     const server = await newUpstream((_call, response) => {
-      response.writeHead(status, { 'content-type': 'application/json', 'content-encoding': 'gzip' }).end(unpacked)
+      response.writeHead(status, { 'content-type': 'application/json', 'content-encoding': encoding }).end(packed)
     })
     for (const stream of [false, true]) {
       const handler = newHandler()
@@ -213,7 +222,7 @@ describe('an answer', () => {
     })
   })
 
-  test('of a stream comes piece by piece, packed too, and is read no faster than it is asked for', async () => {
+  test('of a stream comes piece by piece, and is read no faster than it is asked for', async () => {
     const packed = gzipSync(
       Buffer.concat(Array.from({ length: 4_096 }, () => Buffer.alloc(16 * 1024, ': silence\n\n'))),
     )
@@ -236,7 +245,6 @@ describe('an answer', () => {
       raw.closeAllConnections()
       raw.close()
     })
-    expect(packed.length).toBeGreaterThan(0)
     const { response } = await ask({
       baseUrl: `http://127.0.0.1:${(raw.address() as AddressInfo).port}/v1`,
       stream: true,
@@ -298,8 +306,8 @@ describe('an answer', () => {
 
 describe('F2: what certainly was not generated costs nothing', () => {
   const unspent = [300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 406, 409, 410, 411, 412, 413, 414]
-  const more = [415, 416, 417, 421, 422, 423, 424, 425, 426, 428, 429, 431, 451, 501, 505]
-  const uncertain = [408, 499, 500, 502, 503, 504, 520, 524, 529]
+  const more = [415, 416, 417, 418, 419, 420, 421, 422, 423, 424, 425, 426, 428, 429, 431, 451, 498, 501, 505, 521]
+  const uncertain = [408, 460, 499, 500, 502, 503, 504, 520, 524, 529]
   test.each([
     ...[...unspent, ...more].map((status) => [status, true] as const),
     ...uncertain.map((status) => [status, false] as const),
