@@ -3,7 +3,7 @@ import { newKey, unique } from '../support/consumers.ts'
 import { BARE_HOST, generate, type RunningHost, startHost } from '../support/host.ts'
 import { type StorageProxy, startStorageProxy } from '../support/storage-proxy.ts'
 import { openAccount } from '../support/tables.ts'
-import { failing, sending, startUpstream, type Upstream } from '../support/upstream.ts'
+import { answering, failing, sending, startUpstream, type Upstream } from '../support/upstream.ts'
 
 /* GET /api/health of the bundle. An outcome is kept for ten seconds, so each test has a host of its own. */
 
@@ -101,6 +101,23 @@ describe('GET /api/health', () => {
       { path: '/v1/chat/completions', headers: { authorization: 'Bearer sk-upstream-secret' }, body: { model: 'd' } },
     ])
     expect(upstream.calls[0]?.body.messages).not.toBeInstanceOf(Array)
+  })
+
+  test.each([
+    [
+      '/openai/deployments/d/chat/completions?api-version=2024-10-21',
+      '/openai/deployments/d/chat/completions?api-version=2024-10-21',
+    ],
+    ['/openai/v1/', '/openai/v1/chat/completions'],
+    ['/api/projects/p', '/openai/v1/chat/completions'],
+  ])('I2: at %s as the portal shows it, requests and readiness go to %s', async (shown, asked) => {
+    upstream.calls.length = 0
+    await start({ OPENAI_BASE_URL: '', OPENAI_ENDPOINT: `${upstream.origin}${shown}` })
+    expect((await health('?ready'))[0]).toBe(200)
+    upstream.reply = answering()
+    const key = await newKey(openAccount(inject('azurite')), unique('shown'))
+    expect((await generate(host, '{"prompt":"Why?"}', { 'x-api-key': key })).status).toBe(200)
+    expect(upstream.calls.map(({ path }) => path)).toEqual([asked, asked])
   })
 
   test('I2: a server that lists its models, and serves none where requests go, is not ready; the log says where', async () => {
