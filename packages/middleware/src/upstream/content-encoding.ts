@@ -1,4 +1,5 @@
-import { pipeline, type Readable, Transform, type TransformCallback } from 'node:stream'
+import { pipeline, Readable, Transform, type TransformCallback } from 'node:stream'
+import type { ReadableStream as NodeWebStream } from 'node:stream/web'
 import * as zlib from 'node:zlib'
 
 /** As many codings of one body as `fetch` undoes. */
@@ -27,8 +28,9 @@ export const ACCEPTED_ENCODINGS = 'gzip, deflate, br'
  *
  * @param encoding the `content-encoding` header
  */
-export function decoded(body: Readable, encoding: string | null): Readable {
-  const codings = (encoding ?? '')
+export function decoded(body: Body, encoding: string | null): Body {
+  if (encoding === null) return body
+  const codings = encoding
     .toLowerCase()
     .split(',')
     .map((coding) => coding.trim())
@@ -38,7 +40,29 @@ export function decoded(body: Readable, encoding: string | null): Readable {
   if (decoders.length === 0 || decoders.length > MAX_CODINGS || decoders.includes(undefined)) return body
   const steps = decoders.toReversed().map((make) => make?.() as Transform)
   // The last step errs with what the first did, and a last step that is destroyed ends the first.
-  return pipeline([body, ...steps], () => {}) as unknown as Readable
+  return asWebStream(pipeline([Readable.fromWeb(body as NodeWebStream), ...steps], () => {}) as unknown as Readable)
+}
+
+type Body = ReadableStream<Uint8Array<ArrayBuffer>>
+
+function asWebStream(body: Readable): Body {
+  // It may break before the first pull; the pull is told.
+  body.on('error', () => {})
+  const chunks = (body as AsyncIterable<Buffer<ArrayBuffer>>)[Symbol.asyncIterator]()
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        const { done, value } = await chunks.next()
+        if (done) controller.close()
+        else controller.enqueue(value)
+      },
+      cancel() {
+        // Not by the iterator, which would wait for a read that is under way.
+        body.destroy()
+      },
+    },
+    { highWaterMark: 0 },
+  )
 }
 
 /** `deflate` means a zlib wrapper, and some servers send none: the first byte tells. */

@@ -254,7 +254,7 @@ describe('an answer', () => {
     // Socket buffers take some megabytes, and then the server waits.
     expect(pushed).toBe(before)
     expect(pushed).toBeLessThan(512)
-    await reader?.cancel()
+    await reader?.cancel().catch(() => {})
   })
 
   test('ends its connection at once when its reader has enough, also while a read is under way', async () => {
@@ -266,10 +266,10 @@ describe('an answer', () => {
     const { response } = await ask({ baseUrl: server.baseUrl, stream: true })
     const reader = response.body?.getReader()
     await reader?.read()
-    const pending = reader?.read()
-    await reader?.cancel()
+    // What becomes of the two is the stream's own affair; the connection is asked about here.
+    void reader?.read().catch(() => {})
+    void reader?.cancel().catch(() => {})
     await closed.promise
-    await pending
   })
 
   test('that is waited for ends with its client, at once, also before there is a connection', async () => {

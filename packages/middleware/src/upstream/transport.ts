@@ -1,6 +1,5 @@
 import { channel } from 'node:diagnostics_channel'
 import type { Socket } from 'node:net'
-import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { type CallProgress, progressOf, shownUrl } from './call-progress.ts'
 import { ConnectionFailed } from './connection-failed.ts'
@@ -76,11 +75,13 @@ function outgoingOf(url: URL, init: RequestInit | undefined): Dispatcher.Dispatc
   }
 }
 
+type Body = ReadableStream<Uint8Array<ArrayBuffer>>
+
 /** An answer's head, and its body as it comes over the connection. */
 interface Head {
   readonly status: number
   readonly headers: Headers
-  readonly body: Readable
+  readonly body: Body
 }
 
 interface Failed {
@@ -99,7 +100,7 @@ function attempt(
   return new Promise((resolve) => {
     let connection: Dispatcher.DispatchController | undefined
     let link: Link | undefined
-    let body: Readable | undefined
+    let body: Incoming | undefined
 
     const onAbort = () => {
       const reason = signal?.reason
@@ -109,7 +110,7 @@ function attempt(
     }
     const fail = (error: unknown) => {
       signal?.removeEventListener('abort', onAbort)
-      if (body !== undefined) body.destroy(error as Error)
+      if (body !== undefined) body.fail(error)
       else resolve({ error, wasStale: signal?.aborted !== true && link !== undefined && wasStale(link) })
     }
 
@@ -127,32 +128,54 @@ function attempt(
       onResponseStart(controller, status, headers) {
         if (status < 200) return
         body = incoming(controller)
-        resolve({ status, headers: headersOf(headers), body })
+        resolve({ status, headers: headersOf(headers), body: body.stream })
       },
-      onResponseData(controller, chunk) {
-        if (body?.push(chunk) === false) controller.pause()
+      onResponseData(_controller, chunk) {
+        body?.push(chunk as Buffer<ArrayBuffer>)
       },
       onResponseEnd() {
         signal?.removeEventListener('abort', onAbort)
-        body?.push(null)
+        body?.end()
       },
       onResponseError: (_controller, error) => fail(error),
     })
   })
 }
 
-/** Bytes as they come over a connection, no faster than they are read. One that is given up ends the connection. */
-function incoming(controller: Dispatcher.DispatchController): Readable {
-  const body = new Readable({
-    read: () => controller.resume(),
-    destroy(error, done) {
-      if (!this.readableEnded) controller.abort(error ?? new DOMException('The answer is not wanted', 'AbortError'))
-      done(error)
+interface Incoming {
+  readonly stream: Body
+  push(chunk: Uint8Array<ArrayBuffer>): void
+  end(): void
+  fail(error: unknown): void
+}
+
+/** Bytes as they come over a connection, no faster than they are read. One that is cancelled ends the connection at once. */
+function incoming(connection: Dispatcher.DispatchController): Incoming {
+  let out: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined
+  const stream = new ReadableStream<Uint8Array<ArrayBuffer>>(
+    {
+      start(controller) {
+        out = controller
+      },
+      pull: () => connection.resume(),
+      cancel() {
+        out = undefined
+        connection.abort(new DOMException('The answer is not wanted', 'AbortError'))
+      },
     },
-  })
-  // It may break before anyone reads it; who reads it then is told.
-  body.on('error', () => {})
-  return body
+    { highWaterMark: 0 },
+  )
+  return {
+    stream,
+    push(chunk) {
+      // undici begins with one that is empty where it goes on after a pause: to pause there again would be for ever.
+      if (chunk.length === 0) return
+      out?.enqueue(chunk)
+      if ((out?.desiredSize ?? 0) <= 0) connection.pause()
+    },
+    end: () => out?.close(),
+    fail: (error) => out?.error(error),
+  }
 }
 
 function headersOf(raw: Readonly<Record<string, string | readonly string[] | undefined>>): Headers {
@@ -173,8 +196,8 @@ async function responseOf({ status, headers, body }: Head, progress: CallProgres
   const init = { status, headers }
   const unpacked = decoded(body, headers.get('content-encoding'))
   if (status >= 200 && status < 300) {
-    if (status !== 204 && status !== 205) return new Response(asWebStream(unpacked), init)
-    body.destroy()
+    if (status !== 204 && status !== 205) return new Response(unpacked, init)
+    await unpacked.cancel()
     return new Response(null, init)
   }
   progress.refused = init
@@ -185,17 +208,23 @@ async function responseOf({ status, headers, body }: Head, progress: CallProgres
 }
 
 /** The first bytes of a body. What is longer, breaks off or dawdles is cut there, and its connection ends. */
-async function beginningOf(body: Readable): Promise<Uint8Array<ArrayBuffer>> {
+async function beginningOf(body: Body): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(MAX_REFUSAL_BYTES)
   let length = 0
-  const timer = setTimeout(() => body.destroy(), REFUSAL_BODY_MS)
+  const reader = body.getReader()
+  const giveUp = () => void reader.cancel().catch(() => {})
+  const timer = setTimeout(giveUp, REFUSAL_BODY_MS)
   try {
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      const taken = chunk.subarray(0, bytes.length - length)
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) break
+      const taken = value.subarray(0, bytes.length - length)
       bytes.set(taken, length)
       length += taken.length
-      // Leaving the loop destroys the body.
-      if (taken.length < chunk.length) break
+      if (taken.length < value.length) {
+        giveUp()
+        break
+      }
     }
   } catch {
     // The status says the most, and what came of the body is kept.
@@ -203,26 +232,6 @@ async function beginningOf(body: Readable): Promise<Uint8Array<ArrayBuffer>> {
     clearTimeout(timer)
   }
   return bytes.subarray(0, length)
-}
-
-function asWebStream(body: Readable): ReadableStream<Uint8Array<ArrayBuffer>> {
-  // It may break before the first pull; the pull is told.
-  body.on('error', () => {})
-  const chunks = (body as AsyncIterable<Buffer<ArrayBuffer>>)[Symbol.asyncIterator]()
-  return new ReadableStream(
-    {
-      async pull(controller) {
-        const { done, value } = await chunks.next()
-        if (done) controller.close()
-        else controller.enqueue(value)
-      },
-      cancel() {
-        // Not by the iterator, which would wait for a read that is under way.
-        body.destroy()
-      },
-    },
-    { highWaterMark: 0 },
-  )
 }
 
 /** A connection that carries a request. */
