@@ -184,6 +184,12 @@ describe('C1: a body that is no answer is read no further than its first 64 KiB'
     })
   })
 
+  test('and the status counts where the body nests deeper than the SDK can follow', async () => {
+    const deep = `{"error":{"message":${'['.repeat(30_000)}${']'.repeat(30_000)}}}`
+    const server = await newUpstream((_call, response) => response.writeHead(400).end(deep))
+    expect((await ask({ baseUrl: server.baseUrl })).failure).toMatchObject({ status: 400, unspent: true })
+  })
+
   test('and the status counts where the client leaves, or the time is up, before it ends', async () => {
     const client = new AbortController()
     const server = await newUpstream((_call, response) => {
@@ -353,7 +359,9 @@ describe('F2: what certainly was not generated costs nothing', () => {
     const target = { identity: 'x', settings: { kind: 'openai', baseUrl, model: 'd', key: 'sk' } } as const
     const context = baseContext()
     const body = { model: 'd', messages: [] }
-    await newHandler()(request, { ...context, routed: { target, body } })
+    // What is no URL at all is a fault of ours: settings and policies let none by.
+    const call = async () => newHandler()(request, { ...context, routed: { target, body } })
+    await call().catch(() => {})
     expect(context.record.upstream?.unspent).toBe(true)
   })
 

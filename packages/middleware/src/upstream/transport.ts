@@ -41,7 +41,11 @@ export function transport({ env = () => process.env }: TransportOptions = {}): t
     const progress = progressOf(init)
     const url = new URL(input instanceof Request ? input.url : input)
     progress.url = shownUrl(url)
-    loaded ??= load()
+    loaded ??= load().catch((error) => {
+      // A failure is tried again by the next call.
+      loaded = undefined
+      throw error
+    })
     const { kept, anew } = await loaded
     const signal = init?.signal ?? undefined
     const outgoing = outgoingOf(url, init)

@@ -37,7 +37,8 @@ interface Callable {
  * The innermost room: sends the routed body and answers with what came back, text for text, or as a stream of events if
  * the body asks for one. Anything but a whole completion, or the beginning of a stream, is refused with 502
  * (`upstream_failed`), telling only what is safe to tell; the record says whether the model may have generated something
- * nonetheless. A programming fault is thrown on, whatever the record says of it. Where the gateway itself ends the request, it is answered as that says, and its call ends too.
+ * nonetheless. A programming fault is thrown on, whatever the record says of it. Where the gateway itself ends the request,
+ * it is answered as that says, and its call ends too.
  */
 export function upstream(options: UpstreamOptions): Handler<Callable> {
   return async function upstream(request, context) {
