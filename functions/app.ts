@@ -4,6 +4,7 @@ import { describeFault } from '@tollgate/middleware'
 import { createGateway, type Gateway } from './gateway.ts'
 import { registerGenerate } from './generate.ts'
 import { registerHealth } from './health.ts'
+import { tellPolicy } from './policy-in-force.ts'
 import { readSettings } from './settings.ts'
 import { registerSweep } from './timers/sweep.ts'
 
@@ -12,7 +13,7 @@ const ROOT = join(__dirname, '..')
 
 let opened: Gateway | undefined
 function gateway(): Gateway {
-  opened ??= createGateway(readSettings(process.env, ROOT))
+  opened ??= createGateway(tellPolicy(readSettings(process.env, ROOT)))
   return opened
 }
 

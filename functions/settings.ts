@@ -1,12 +1,15 @@
 import {
   isLoopback,
-  loadPolicy,
+  OperatorError,
   type Policy,
   type PolicyBounds,
+  type PolicySource,
+  readPolicy,
   type StorageLocation,
   storageLocation,
 } from '@tollgate/middleware'
 import { defaultTarget } from './default-target.ts'
+import { misspeltSettings } from './setting-names.ts'
 import { SettingsError } from './settings-error.ts'
 
 export { SettingsError } from './settings-error.ts'
@@ -19,6 +22,9 @@ export interface Settings {
   /** URL of the Redis that keeps the counters; without one, the tables do. */
   readonly redis: string | undefined
   readonly policy: Policy
+  readonly policySource: PolicySource
+  /** What of the environment is not read and may have been meant to be. */
+  readonly hints: readonly string[]
   /** HMAC secret for cache keys and prompt hashes. */
   readonly cacheSecret: string | undefined
   readonly maxBodyBytes: number
@@ -38,26 +44,39 @@ export interface Settings {
  * Reads the environment, once, at first use: in a placeholder start it is replaced after the process began.
  *
  * @param root the app's folder, where the policy document lies.
- * @throws SettingsError, StorageSettingError or PolicyError, each with what to correct.
+ * @throws SettingsError, StorageSettingError or PolicyError, each with what to correct; where several things are wrong, a
+ * SettingsError that lists them all.
  */
 export function readSettings(env: Environment, root: string): Settings {
   refuseUnresolved(env)
-  const storage = storageLocation(env)
-  if (storage === undefined) {
-    throw new SettingsError(
-      'No storage is configured: set TOLLGATE_STORAGE to a connection string or to ' +
-        'https://<account>.table.core.windows.net (or give the Function app its own account by AzureWebJobsStorage).',
-    )
+  const faults: OperatorError[] = []
+  /** What can't be read is `undefined` and a fault; with a fault none of it is returned. */
+  function attempt<T>(read: () => T): T {
+    try {
+      return read()
+    } catch (fault) {
+      if (!(fault instanceof OperatorError)) throw fault
+      faults.push(fault)
+      return undefined as T
+    }
   }
-  return {
+  const wholeNumber: typeof readWholeNumber = (...of) => attempt(() => readWholeNumber(...of))
+
+  const read = new Set<string>()
+  const storage = attempt(() => storageOf(env))
+  const bounds = attempt(() => policyBounds(noting(env, read)))
+  const target = attempt(() => defaultTarget(env))
+  // Without its bounds each of its targets would be a fault of its own.
+  const loaded =
+    bounds && attempt(() => readPolicy({ root, path: env.TOLLGATE_POLICY || undefined, bounds, defaultTarget: target }))
+  const misspelt = misspeltSettings(env, { read, readable: bounds?.readable ?? [] })
+  faults.push(...misspelt.faults.map((fault) => new SettingsError(fault)))
+  const settings: Settings = {
     storage,
-    redis: env.TOLLGATE_REDIS ? redisUrl(env.TOLLGATE_REDIS) : undefined,
-    policy: loadPolicy({
-      root,
-      path: env.TOLLGATE_POLICY || undefined,
-      bounds: policyBounds(env),
-      defaultTarget: defaultTarget(env),
-    }),
+    redis: attempt(() => (env.TOLLGATE_REDIS ? redisUrl(env.TOLLGATE_REDIS) : undefined)),
+    policy: loaded?.policy,
+    policySource: loaded?.source,
+    hints: misspelt.hints,
     cacheSecret: env.TOLLGATE_CACHE_SECRET || undefined,
     maxBodyBytes: wholeNumber(env, 'TOLLGATE_MAX_BODY_BYTES', {
       fallback: 1024 * 1024,
@@ -74,6 +93,35 @@ export function readSettings(env: Environment, root: string): Settings {
     streamTotalMs: wholeNumber(env, 'TOLLGATE_STREAM_TOTAL_MS', { fallback: 1_800_000, min: 100, max: 3_600_000 }),
     clientId: env.AZURE_CLIENT_ID || undefined,
   }
+  if (faults.length > 0) throw together(faults)
+  return settings
+}
+
+/** One fault stands by itself; several are listed. */
+function together(faults: readonly OperatorError[]): OperatorError {
+  const [first, ...others] = faults
+  if (first === undefined || others.length === 0) return first ?? new SettingsError('')
+  const lines = faults.map(({ message }) => `- ${message.replaceAll('\n', '\n  ')}`)
+  return new SettingsError(`${faults.length} settings can't be used:\n${lines.join('\n')}`)
+}
+
+/** The variables, noting which are read. */
+function noting(env: Environment, read: Set<string>): Environment {
+  return new Proxy(env, {
+    get(target, name) {
+      if (typeof name === 'string') read.add(name)
+      return Reflect.get(target, name)
+    },
+  })
+}
+
+function storageOf(env: Environment): StorageLocation {
+  const storage = storageLocation(env)
+  if (storage !== undefined) return storage
+  throw new SettingsError(
+    'No storage is configured: set TOLLGATE_STORAGE to a connection string or to ' +
+      'https://<account>.table.core.windows.net (or give the Function app its own account by AzureWebJobsStorage).',
+  )
 }
 
 /** Where the platform can't read a secret from Key Vault, the app gets the reference in its place, which is no secret at all. */
@@ -109,9 +157,34 @@ function policyBounds(env: Environment): PolicyBounds {
   const named = [env.OPENAI_ENDPOINT, env.OPENAI_BASE_URL].map((text) => URL.parse(text ?? '')?.hostname)
   return {
     env,
-    hosts: [...named.filter((host) => host !== undefined), ...list(env.TOLLGATE_TARGET_HOSTS)],
-    readable: ['OPENAI_*', ...list(env.TOLLGATE_POLICY_ENV)],
+    hosts: [...named.filter((host) => host !== undefined), ...targetHosts(env)],
+    readable: ['OPENAI_*', ...readableNames(env)],
   }
+}
+
+/** @throws SettingsError for what no host's name could ever match. */
+function targetHosts(env: Environment): string[] {
+  const hosts = list(env.TOLLGATE_TARGET_HOSTS)
+  const wrong = hosts.find((host) => {
+    const name = host.toLowerCase().replace(/^\*\./, '')
+    return URL.parse(`http://${name}`)?.hostname !== name
+  })
+  if (wrong === undefined) return hosts
+  const meant = URL.parse(wrong.includes('://') ? wrong : `http://${wrong}`)?.hostname
+  const hint = meant === undefined || meant === '' || meant.includes('*') ? '' : ` Did you mean ${meant}?`
+  throw new SettingsError(
+    `TOLLGATE_TARGET_HOSTS lists names of hosts, without protocol, port and path, separated by commas, such as llm.example.com,*.corp.example: entry ${hosts.indexOf(wrong) + 1} is none.${hint}`,
+  )
+}
+
+/** @throws SettingsError for what is no variable's name, and none that a policy could ask for. */
+function readableNames(env: Environment): string[] {
+  const names = list(env.TOLLGATE_POLICY_ENV)
+  const wrong = names.findIndex((name) => !/^(?:[A-Z][A-Z0-9_]*\*?|\*)$/.test(name))
+  if (wrong < 0) return names
+  throw new SettingsError(
+    `TOLLGATE_POLICY_ENV lists names of variables, in capitals, digits and underscores, separated by commas, such as TEAM_KEY,LLM_*: entry ${wrong + 1} is none.`,
+  )
 }
 
 function list(text: string | undefined): string[] {
@@ -127,11 +200,16 @@ interface WholeNumber {
   readonly max: number
 }
 
-function wholeNumber(env: Environment, setting: string, { fallback, min, max }: WholeNumber): number {
+/** What a setting's name ends with, and what it then counts. */
+const UNITS = { _MS: 'milliseconds', _BYTES: 'bytes', _TOKENS: 'tokens' } as const
+
+function readWholeNumber(env: Environment, setting: string, { fallback, min, max }: WholeNumber): number {
   const text = env[setting]
   if (text === undefined || text === '') return fallback
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
-  if (!(value >= min && value <= max))
-    throw new SettingsError(`${setting} must be a whole number from ${min} to ${max}.`)
-  return value
+  if (value >= min && value <= max) return value
+  const unit = Object.entries(UNITS).find(([end]) => setting.endsWith(end))?.[1]
+  throw new SettingsError(
+    `${setting} must be a whole number from ${min} to ${max}${unit === undefined ? '' : `, in ${unit}`}: digits alone, such as ${fallback}.`,
+  )
 }

@@ -1,3 +1,4 @@
+export { closestName, listText } from './closest-name.ts'
 export {
   type BudgetLimit,
   type ConcurrencyLimit,
@@ -7,8 +8,18 @@ export {
   type Measure,
   type RateLimit,
 } from './limit.ts'
-export { type LoadOptions, loadPolicy, outlinePolicy, POLICY_FILE, type PolicyLocation } from './load.ts'
+export {
+  type LoadedPolicy,
+  type LoadOptions,
+  loadPolicy,
+  outlinePolicy,
+  POLICY_FILE,
+  type PolicyLocation,
+  type PolicySource,
+  readPolicy,
+} from './load.ts'
 export { type AzureUrl, azureUrl, isAzureForm, ModelUrlFault, openaiUrl } from './model-url.ts'
+export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
 export {
   type CacheRule,
   type Model,

@@ -20,11 +20,23 @@ describe('loading a policy', () => {
     expect([...outlinePolicy({ root: '/', path: join(root, 'p.json') }).plans.keys()]).toEqual(['pro'])
   })
 
-  test('takes an empty document, or none, for the defaults', () => {
+  test('takes none, or an empty map, for the defaults', () => {
     const root = folder()
+    expect(outlinePolicy({ root, path: undefined })).toMatchObject({ defaultPlan: 'default', source: {} })
+    writeFileSync(join(root, 'tollgate.policy.yaml'), '{}\n')
     expect(outlinePolicy({ root, path: undefined }).defaultPlan).toBe('default')
-    writeFileSync(join(root, 'tollgate.policy.yaml'), '# nothing yet\n')
-    expect(outlinePolicy({ root, path: undefined }).defaultPlan).toBe('default')
+  })
+
+  test('says which file it came from, and which revision', () => {
+    const root = folder()
+    expect(outlinePolicy({ root, path: undefined }).source).toEqual({ file: undefined, digest: undefined })
+    const digests = ['plans: {a: {limits: []}}', 'plans: {b: {limits: []}}'].map((text) => {
+      writeFileSync(join(root, 'p.yaml'), text)
+      const { file, digest } = outlinePolicy({ root, path: 'p.yaml' }).source
+      expect([file, digest]).toEqual(['p.yaml', expect.stringMatching(/^[0-9a-f]{12}$/)])
+      return digest
+    })
+    expect(new Set(digests).size).toBe(2)
   })
 
   test('says what is wrong with a file that is missing or unreadable', () => {

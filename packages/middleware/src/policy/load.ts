@@ -1,60 +1,60 @@
-import { readFileSync } from 'node:fs'
-import { isAbsolute, join } from 'node:path'
-import { parse } from 'yaml'
-import { type Policy, PolicyError } from './policy.ts'
-import { outline, type PolicyOutline, type ResolveOptions, resolvePolicy } from './resolve.ts'
+import type { Policy } from './policy.ts'
+import { PolicyError } from './policy.ts'
+import { type PolicyLocation, readPolicyFile } from './policy-file.ts'
+import { type Document, outlineDocument, type PolicyOutline, type ResolveOptions, resolveDocument } from './resolve.ts'
+import { parseYaml } from './yaml-document.ts'
 
-export const POLICY_FILE = 'tollgate.policy.yaml'
-
-/** Where the policy document lies. */
-export interface PolicyLocation {
-  /** The app's root folder. */
-  readonly root: string
-  /** `TOLLGATE_POLICY`: a path, from the root if relative. Unset: `tollgate.policy.yaml` if there is one. */
-  readonly path: string | undefined
-}
+export { POLICY_FILE, type PolicyLocation } from './policy-file.ts'
 
 export interface LoadOptions extends PolicyLocation, Omit<ResolveOptions, 'source'> {}
+
+/** Which document a policy was read from. */
+export interface PolicySource {
+  /** The file as it was named; `undefined` for the defaults, where there is none. */
+  readonly file: string | undefined
+  /** The first 12 hexadecimal digits of the SHA-256 of its bytes; `undefined` for the defaults. */
+  readonly digest: string | undefined
+}
+
+export interface LoadedPolicy {
+  readonly policy: Policy
+  readonly source: PolicySource
+}
 
 /**
  * The policy that ships with the app, or the defaults where there is none.
  *
- * @throws PolicyError when the named file is missing, is not YAML or JSON, or is refused.
+ * @throws PolicyError when the file is missing, empty, too large, is not YAML or JSON, or is refused.
  */
 export function loadPolicy(options: LoadOptions): Policy {
-  const { source, document } = readDocument(options)
-  return resolvePolicy(document, { ...options, source })
+  return readPolicy(options).policy
+}
+
+/** The same, with what it was read from. @throws PolicyError */
+export function readPolicy(options: LoadOptions): LoadedPolicy {
+  const { document, source } = readDocument(options)
+  return { policy: resolveDocument(document, options), source }
 }
 
 /** What that policy says by itself: nothing of the app's own settings is needed. @throws PolicyError */
-export function outlinePolicy(location: PolicyLocation): PolicyOutline {
-  const { source, document } = readDocument(location)
-  return outline(document, source)
+export function outlinePolicy(location: PolicyLocation): PolicyOutline & { readonly source: PolicySource } {
+  const { document, source } = readDocument(location)
+  return { ...outlineDocument(document), source }
 }
 
-function readDocument({ root, path }: PolicyLocation): { source: string; document: unknown } {
-  const source = path ?? POLICY_FILE
-  const text = read(isAbsolute(source) ? source : join(root, source))
-  if (text === undefined && path !== undefined) {
-    throw new PolicyError(source, ['the file does not exist. Correct TOLLGATE_POLICY or unset it.'])
+function readDocument(location: PolicyLocation): { readonly document: Document; readonly source: PolicySource } {
+  const file = readPolicyFile(location)
+  if (file === undefined) {
+    return {
+      document: { value: {}, source: 'the default policy', isFile: false },
+      source: { file: undefined, digest: undefined },
+    }
   }
-  return { source, document: text === undefined ? {} : parseDocument(source, text) }
-}
-
-function read(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-}
-
-/** YAML 1.2, of which JSON is a part. An empty document is the defaults. */
-function parseDocument(name: string, text: string): unknown {
-  try {
-    return parse(text) ?? {}
-  } catch (error) {
-    throw new PolicyError(name, [`not valid YAML or JSON: ${(error as Error).message.split('\n')[0]}`])
+  const parsed = parseYaml(file.text)
+  if (parsed.faults !== undefined) throw new PolicyError(file.source, parsed.faults)
+  const { document: value, lineOf } = parsed
+  return {
+    document: { value, source: file.source, isFile: true, lineOf },
+    source: { file: file.source, digest: file.digest },
   }
 }

@@ -2,11 +2,11 @@ import * as z from 'zod'
 
 /** A value of an environment variable; a secret is never written into a policy. */
 const fromEnv = z.strictObject(
-  { env: z.string().regex(/^[A-Z][A-Z0-9_]*$/, 'must be the name of an environment variable') },
+  { env: z.string().regex(/^[A-Z][A-Z0-9_]*$/, 'must be the name of an environment variable, such as OPENAI_API_KEY') },
   { error: 'must be {env: NAME}: a secret is never written into a policy' },
 )
 
-const endpoint = z.union([z.url(), fromEnv], { error: 'must be a URL, or {env: NAME}' })
+const endpoint = z.union([z.url({ abort: true }), fromEnv], { error: 'must be a URL, or {env: NAME}' })
 
 const target = z.union(
   [
@@ -38,7 +38,10 @@ const dollars = z
   .number()
   .min(0)
   .max(10_000)
-  .refine((usd) => Math.round(usd * 1e6) / 1e6 === usd, 'must have at most 6 decimals')
+  .refine(
+    (usd) => Math.round(usd * 1e6) / 1e6 === usd,
+    'must have at most 6 decimals: it is dollars per million tokens',
+  )
 
 const price = z
   .strictObject({

@@ -143,7 +143,7 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
     [
       'a transform that is none',
       { routes: { generate: { transforms: { minify: true } } } },
-      'routes.generate.transforms: Unrecognized key',
+      "routes.generate.transforms.minify: unknown field. Did you mean 'minifyJson'?",
     ],
     [
       'repetitions of nothing',
@@ -203,8 +203,12 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
   })
 
   test('what later versions bring: a plan’s models, and a model that is a route', () => {
-    expect(faultOf({ plans: { free: { limits: [], models: ['small'] } } })).toContain('plans.free: Unrecognized key')
-    expect(faultOf({ models: { auto: { route: { small: 'a', large: 'b' } } } })).toContain('models.auto: Unrecognized')
+    expect(faultOf({ plans: { free: { limits: [], models: ['small'] } } })).toContain(
+      'plans.free.models: unknown field.',
+    )
+    expect(faultOf({ models: { auto: { route: { small: 'a', large: 'b' } } } })).toContain(
+      'models.auto.route: unknown field.',
+    )
   })
 
   test('all faults at once', () => {

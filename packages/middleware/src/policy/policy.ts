@@ -85,10 +85,22 @@ export interface Policy {
   readonly storeDown: 'closed' | 'open'
 }
 
-/** A policy that can't be used. The message lists each fault with its path and the fix. */
+/** Whoever mends the first of many faults of one kind has mended them all, and a log line has an end. */
+const MOST_FAULTS = 25
+const LONGEST_FAULT = 600
+
+/** A policy that can't be used. The message lists each fault with its path and the fix: of many, the first ones. */
 export class PolicyError extends OperatorError {
   override readonly name = 'PolicyError'
-  constructor(source: string, faults: readonly string[]) {
-    super(`${source} was refused:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`)
+  /** @param untold how many faults there are beyond `faults` */
+  constructor(source: string, faults: readonly string[], untold = 0) {
+    const told = faults.slice(0, MOST_FAULTS).map((fault) => `  - ${bounded(fault)}`)
+    const more = faults.length - told.length + untold
+    const end = more > 0 ? [`  - and ${more.toLocaleString('en-US')} more`] : []
+    super(`${bounded(source)} was refused:\n${[...told, ...end].join('\n')}`)
   }
+}
+
+function bounded(text: string): string {
+  return text.length > LONGEST_FAULT ? `${text.slice(0, LONGEST_FAULT)}…` : text
 }

@@ -1,5 +1,7 @@
+import { closestName, listText } from './closest-name.ts'
+import { unservedMoneyLimits } from './money.ts'
 import { type Policy, PolicyError } from './policy.ts'
-import { knowsModel, type ModelOptions, resolveModels } from './resolve-models.ts'
+import { DEFAULT_MODEL, knowsModel, type ModelOptions, resolveModels } from './resolve-models.ts'
 import { resolvePlans } from './resolve-plans.ts'
 import { resolveRoute } from './resolve-routes.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
@@ -11,6 +13,17 @@ export interface ResolveOptions extends ModelOptions {
   readonly source: string
 }
 
+/** A document that is still to be checked. */
+export interface Document {
+  readonly value: unknown
+  /** What it came from, for error messages. */
+  readonly source: string
+  /** Whether it will decide over an app: then what could never be served is a fault too. */
+  readonly isFile: boolean
+  /** The line of a path, from 1, where the document was read from lines. */
+  readonly lineOf?: (path: string) => number | undefined
+}
+
 /**
  * Checks a document and fills in the defaults; `{}` is the policy without a file.
  *
@@ -18,16 +31,16 @@ export interface ResolveOptions extends ModelOptions {
  * those of the meaning. Nothing of a faulty document is used.
  */
 export function resolvePolicy(document: unknown, options: ResolveOptions): Policy {
-  const checked = parseDocument(document, options.source)
-  const isModel = (name: string) => knowsModel(checked.models, name)
-  const faults = unsupported(checked)
-  const plans = resolvePlans(checked, isModel, faults)
+  return resolveDocument({ value: document, source: options.source, isFile: false }, options)
+}
+
+/** The same of a document that was read from a file. @throws PolicyError */
+export function resolveDocument(document: Document, options: ModelOptions): Policy {
+  const checked = check(document)
+  const { plans, faults } = meaning(checked, document)
   const models = resolveModels(checked, options, faults)
   const generate = resolveRoute(checked.routes?.generate ?? {})
-  if (!isModel(generate.model)) {
-    faults.push(`routes.generate.model: there is no model '${generate.model}' under models.`)
-  }
-  if (faults.length > 0) throw new PolicyError(options.source, faults)
+  throwIfFaulty(document, faults)
   return { ...plans, models, routes: { generate }, storeDown: checked.storeDown ?? 'closed' }
 }
 
@@ -39,16 +52,71 @@ export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan' | 'g
 
 /** @throws PolicyError */
 export function outline(document: unknown, source: string): PolicyOutline {
-  const checked = parseDocument(document, source)
-  const faults = unsupported(checked)
-  const plans = resolvePlans(checked, (name) => knowsModel(checked.models, name), faults)
-  if (faults.length > 0) throw new PolicyError(source, faults)
+  return outlineDocument({ value: document, source, isFile: false })
+}
+
+/** @throws PolicyError */
+export function outlineDocument(document: Document): PolicyOutline {
+  const checked = check(document)
+  const { plans, faults } = meaning(checked, document)
+  throwIfFaulty(document, faults)
   const { model } = resolveRoute(checked.routes?.generate ?? {})
   return { ...plans, generateModel: checked.models?.[model]?.targets === undefined ? undefined : model }
 }
 
-function parseDocument(document: unknown, source: string): PolicyDocument {
-  const parsed = policySchema.safeParse(document)
-  if (!parsed.success) throw new PolicyError(source, parsed.error.issues.flatMap(schemaFaults))
-  return parsed.data
+/** What can be told of a document by itself. */
+function meaning(checked: PolicyDocument, { isFile }: Document) {
+  const isModel = (name: string) => knowsModel(checked.models, name)
+  const faults = unsupported(checked)
+  const plans = resolvePlans(checked, isModel, faults)
+  const model = checked.routes?.generate?.model
+  if (model !== undefined && !isModel(model)) {
+    faults.push(`routes.generate.model: there is no model '${model}' under models.`)
+  }
+  if (isFile) faults.push(...unservedMoneyLimits(checked))
+  const known = [...Object.keys(checked.models ?? {}), DEFAULT_MODEL]
+  return { plans, faults: faults.map((fault) => withKnownModels(fault, known)) }
+}
+
+/** Which models there are, for who named one that there is not. */
+function withKnownModels(fault: string, known: readonly string[]): string {
+  const [, missing] = /: there is no model '([^']*)' under models\.$/.exec(fault) ?? []
+  if (missing === undefined) return fault
+  const meant = closestName(missing, known)
+  return `${fault}${meant === undefined ? '' : ` Did you mean '${meant}'?`} There are: ${listText(new Set(known))}.`
+}
+
+/** More than these would make a start slow, and no person could say what holds. */
+const MOST_NAMES = { plans: 10_000, models: 1_000 } as const
+/** Faults that are put into words; the others are counted. */
+const MOST_WORDED = 100
+
+function check(document: Document): PolicyDocument {
+  const { value, source } = document
+  for (const [field, most] of Object.entries(MOST_NAMES)) {
+    const entries = (value as Readonly<Record<string, unknown>> | null)?.[field]
+    const count = typeof entries === 'object' && entries !== null ? Object.keys(entries).length : 0
+    if (count > most) {
+      const [has, may] = [count.toLocaleString('en-US'), most.toLocaleString('en-US')]
+      throw new PolicyError(source, [`${field}: has ${has} entries, and may have ${may}. Remove some.`])
+    }
+  }
+  const parsed = policySchema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const { issues } = parsed.error
+  const worded = schemaFaults(policySchema, issues.slice(0, MOST_WORDED), value)
+  throw new PolicyError(source, located(document, worded), Math.max(0, issues.length - MOST_WORDED))
+}
+
+function throwIfFaulty(document: Document, faults: readonly string[]): void {
+  if (faults.length > 0) throw new PolicyError(document.source, located(document, faults))
+}
+
+/** Each fault begins with its path, up to the first colon. */
+function located({ lineOf }: Document, faults: readonly string[]): readonly string[] {
+  if (lineOf === undefined) return faults
+  return faults.map((fault) => {
+    const line = lineOf(/^(?:\["(?:\\.|[^"\\])*"\]|[^:])*/.exec(fault)?.[0] ?? '')
+    return line === undefined ? fault : `line ${line}, ${fault}`
+  })
 }

@@ -1,0 +1,27 @@
+import { type Log, listText, moneyLimits, moneyText, POLICY_FILE } from '@tollgate/middleware'
+import { consoleLog } from './console-log.ts'
+import type { Settings } from './settings.ts'
+
+/** A line is read by people: of more plans, the first ones and how many more there are. */
+const MOST_PLANS = 20
+
+/**
+ * Says which policy is in force, its plans, and whether anything limits money: the app's first line. It is a warning where
+ * the operator may have meant something else: there is no document, or models and settings that nothing uses.
+ */
+export function tellPolicy(settings: Settings, log: Log = consoleLog): Settings {
+  const { policy, policySource, hints } = settings
+  const { file, digest } = policySource
+  const { unlimitedPlans, refusedModels } = moneyLimits(policy)
+  const isDoubtful = hints.length > 0 || refusedModels.length > 0 || (file === undefined && unlimitedPlans.length > 0)
+  const plans = [...policy.plans.keys()]
+  const source = file === undefined ? `the defaults, since there is no ${POLICY_FILE}` : `${file} (${digest})`
+  log(isDoubtful ? 'warn' : 'info', 'policy in force', {
+    policy: file ?? 'defaults',
+    ...(digest === undefined ? {} : { digest }),
+    plans: plans.slice(0, MOST_PLANS),
+    message: `The policy is ${source}. It has ${plans.length === 1 ? 'the plan' : 'the plans'} ${listText(plans)}; ${moneyText(policy)}.`,
+    ...(hints.length === 0 ? {} : { hints }),
+  })
+  return settings
+}

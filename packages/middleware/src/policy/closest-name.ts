@@ -1,0 +1,50 @@
+/** Names are compared without case and punctuation: `per_month`, `PerMonth` and `per-month` differ in no letter. */
+function lettersOf(name: string): string {
+  return name.toLowerCase().replace(/[^a-z0-9]/g, '')
+}
+
+/** Longer words than any name of ours are nobody's typo, and comparing them would take long. */
+const LONGEST = 64
+
+/**
+ * The known name that a misspelt one most likely means: the nearest within one wrong letter of three, at least one and at
+ * most `most`; `undefined` where none is near.
+ */
+export function closestName(word: string, known: Iterable<string>, most = 3): string | undefined {
+  const letters = lettersOf(word)
+  if (letters === '' || letters.length > LONGEST) return undefined
+  let closest: string | undefined
+  let least = Math.min(most, Math.max(1, Math.floor(letters.length / 3))) + 1
+  for (const name of known) {
+    const other = lettersOf(name)
+    if (Math.abs(other.length - letters.length) >= least) continue
+    const distance = typos(letters, other)
+    if (distance < least) [closest, least] = [name, distance]
+  }
+  return closest
+}
+
+/** `a, b and c`; of a long list its beginning and how many more there are. */
+export function listText(names: Iterable<string>, word = 'and', most = 12): string {
+  const all = [...names]
+  const shown = all.length > most ? [...all.slice(0, most - 1), `${all.length - most + 1} more`] : all
+  return shown.length < 2 ? (shown[0] ?? 'none') : `${shown.slice(0, -1).join(', ')} ${word} ${shown.at(-1)}`
+}
+
+/** Letters to insert, remove, replace or swap with their neighbour (optimal string alignment). */
+function typos(a: string, b: string): number {
+  let beforeLast: number[] = []
+  let last = Array.from({ length: b.length + 1 }, (_, column) => column)
+  for (let row = 1; row <= a.length; row += 1) {
+    const current = [row]
+    for (let column = 1; column <= b.length; column += 1) {
+      const replaced = (last[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1)
+      const best = Math.min(replaced, (last[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1)
+      const swapped = row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]
+      current.push(swapped ? Math.min(best, (beforeLast[column - 2] ?? 0) + 1) : best)
+    }
+    beforeLast = last
+    last = current
+  }
+  return last[b.length] ?? 0
+}
