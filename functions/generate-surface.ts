@@ -10,7 +10,7 @@ import type {
 } from '@tollgate/middleware'
 
 /*
- * POST /api/generate: a prompt in, a completion out, errors as {"error": …}. docs/generate.md is the contract.
+ * POST /api/generate: a prompt in, a completion out, errors as {"error": …, "code": …}. docs/generate.md is the contract.
  */
 
 const DEFAULT_SYSTEM = 'You are a helpful assistant.'
@@ -122,7 +122,7 @@ export function refuseGenerate(refusal: Refusal): Response {
 function errorBody({ code, message, details, upstream }: Refusal): object {
   const error = FIXED_MESSAGES[code] ?? message
   const more = details ?? (upstream === undefined ? undefined : toldOf(upstream))
-  return more === undefined ? { error } : { error, details: more }
+  return more === undefined ? { error, code } : { error, code, details: more }
 }
 
 function toldOf({ status, code, requestId }: UpstreamFailure): string {

@@ -34,7 +34,10 @@ describe('the HTTP adapter', () => {
     ['answers nothing', async () => undefined as never],
   ])('answers a JSON 500 when what is behind it %s', async (_what, entry) => {
     const { result, lines } = await run(entry)
-    expect(result).toEqual({ status: 500, jsonBody: { error: 'An internal server error occurred.' } })
+    expect(result).toEqual({
+      status: 500,
+      jsonBody: { error: 'An internal server error occurred.', code: 'internal_error' },
+    })
     expect(lines.join()).toContain('adapter fault')
     expect(lines.join()).not.toContain('SECRET')
   })

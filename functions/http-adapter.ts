@@ -18,7 +18,7 @@ export function httpHandler(entry: Entry): HttpHandler {
         : await buffered(response)
     } catch (fault) {
       invocation.error(JSON.stringify({ event: 'adapter fault', fault: (fault as Error)?.name }))
-      return { status: 500, jsonBody: { error: 'An internal server error occurred.' } }
+      return { status: 500, jsonBody: { error: 'An internal server error occurred.', code: 'internal_error' } }
     } finally {
       log.returned()
     }

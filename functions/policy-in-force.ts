@@ -1,5 +1,6 @@
 import { type Log, listText, moneyLimits, moneyText, POLICY_FILE } from '@tollgate/middleware'
 import { consoleLog } from './console-log.ts'
+import { tellStrandedConsumers } from './consumer-plans.ts'
 import type { Settings } from './settings.ts'
 
 /** A line is read by people: of more plans, the first ones and how many more there are. */
@@ -23,5 +24,7 @@ export function tellPolicy(settings: Settings, log: Log = consoleLog): Settings 
     message: `The policy is ${source}. It has ${plans.length === 1 ? 'the plan' : 'the plans'} ${listText(plans)}; ${moneyText(policy)}.`,
     ...(hints.length === 0 ? {} : { hints }),
   })
+  // `npm start` tells it by itself.
+  if (process.env.AZURE_FUNCTIONS_ENVIRONMENT !== 'Development') tellStrandedConsumers(settings)
   return settings
 }

@@ -32,6 +32,9 @@ const OF_TOOLS = [
   'TOLLGATE_HOST',
 ]
 
+/** What a person means who sets a variable for the app. */
+const MEANT = [...OF_THE_APP, 'TOLLGATE_LOCAL_DATA']
+
 export const TOLLGATE_SETTINGS: readonly string[] = [...OF_THE_APP, ...OF_TOOLS]
 
 const MODEL_SETTINGS = [
@@ -86,8 +89,9 @@ function isListed(name: string, pattern: string): boolean {
 function ownFault(name: string, env: Environment): string | undefined {
   if (TOLLGATE_SETTINGS.includes(name) || OF_A_SERVICE.test(name)) return undefined
   if (/_PORT$/.test(name) && SERVICE_ADDRESS.test(env[name] ?? '')) return undefined
-  const isOurs = /^toll_?gate(?![a-z])/i.test(name)
-  const meant = closestName(name, TOLLGATE_SETTINGS, isOurs ? 4 : 2)
+  const isOurs = /^toll_?gate(?:[^a-z]|policy|$)/i.test(name)
+  const meant =
+    closestName(name, MEANT, 2) ?? (isOurs ? (closestName(name, MEANT, 4) ?? sharingWords(name)) : undefined)
   if (!isOurs && meant === undefined) return undefined
   // On Windows the names of variables have no case.
   if (meant?.toLowerCase() === name.toLowerCase() && env[meant] !== undefined) return undefined
@@ -96,6 +100,22 @@ function ownFault(name: string, env: Environment): string | undefined {
       ? 'Unset it. docs/settings.md lists the settings that there are.'
       : `Did you mean ${meant}? Rename it, or unset it.`
   return `${name} is no setting. ${hint}`
+}
+
+/** TOLLGATE_MAX_OUTPUT_TOKENS for TOLLGATE_MAX_TOKENS, TOLLGATE_REDIS for TOLLGATE_REDIS_URL. */
+function sharingWords(name: string): string | undefined {
+  const words = wordsOf(name)
+  const longest = MEANT.toSorted((a, b) => b.length - a.length)
+  const shorter = longest.find((known) => isWithin(wordsOf(known), words))
+  return shorter ?? (words.length > 2 ? longest.find((known) => isWithin(words, wordsOf(known))) : undefined)
+}
+
+function wordsOf(name: string): string[] {
+  return name.toUpperCase().split(/[^A-Z0-9]+/)
+}
+
+function isWithin(some: readonly string[], all: readonly string[]): boolean {
+  return some.every((word) => all.includes(word))
 }
 
 /** Other programs' names for a model server's address. */
@@ -115,8 +135,8 @@ function modelFault(name: string, env: Environment): string | undefined {
       'OPENAI_BASE_URL (any other server) to the address that is meant: OPENAI_BASE_URL=https://api.openai.com/v1 for OpenAI itself.'
     )
   }
-  // A number or a plural is one of several, which a policy may read.
-  if (/\d$|S$/.test(name)) return undefined
+  // A number, a plural or one more word is one of several, which a policy may read.
+  if (/\d$|S$/.test(name) || MODEL_SETTINGS.some((known) => name.startsWith(`${known}_`))) return undefined
   const meant = closestName(name, MODEL_SETTINGS, 2)
   if (meant === undefined || env[meant]) return undefined
   return `${name} is no setting. Did you mean ${meant}? Rename it, or unset it.`

@@ -97,12 +97,15 @@ export function readSettings(env: Environment, root: string): Settings {
   return settings
 }
 
+const MOST_FAULTS = 25
+
 /** One fault stands by itself; several are listed. */
 function together(faults: readonly OperatorError[]): OperatorError {
   const [first, ...others] = faults
   if (first === undefined || others.length === 0) return first ?? new SettingsError('')
-  const lines = faults.map(({ message }) => `- ${message.replaceAll('\n', '\n  ')}`)
-  return new SettingsError(`${faults.length} settings can't be used:\n${lines.join('\n')}`)
+  const lines = faults.slice(0, MOST_FAULTS).map(({ message }) => `- ${message.replaceAll('\n', '\n  ')}`)
+  const more = faults.length > lines.length ? [`- and ${faults.length - lines.length} more`] : []
+  return new SettingsError(`${faults.length} settings can't be used:\n${[...lines, ...more].join('\n')}`)
 }
 
 /** The variables, noting which are read. */
@@ -162,16 +165,18 @@ function policyBounds(env: Environment): PolicyBounds {
   }
 }
 
+const HOST = /^(?:[a-z\d_-]+(?:\.[a-z\d_-]+)*|\[[\da-f:.]+\])$/
+
 /** @throws SettingsError for what no host's name could ever match. */
 function targetHosts(env: Environment): string[] {
   const hosts = list(env.TOLLGATE_TARGET_HOSTS)
   const wrong = hosts.find((host) => {
     const name = host.toLowerCase().replace(/^\*\./, '')
-    return URL.parse(`http://${name}`)?.hostname !== name
+    return !HOST.test(name) || URL.parse(`http://${name}`)?.hostname !== name
   })
   if (wrong === undefined) return hosts
   const meant = URL.parse(wrong.includes('://') ? wrong : `http://${wrong}`)?.hostname
-  const hint = meant === undefined || meant === '' || meant.includes('*') ? '' : ` Did you mean ${meant}?`
+  const hint = meant !== undefined && HOST.test(meant) ? ` Did you mean ${meant}?` : ''
   throw new SettingsError(
     `TOLLGATE_TARGET_HOSTS lists names of hosts, without protocol, port and path, separated by commas, such as llm.example.com,*.corp.example: entry ${hosts.indexOf(wrong) + 1} is none.${hint}`,
   )

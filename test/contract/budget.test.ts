@@ -119,6 +119,7 @@ describe('tokens', () => {
       ])
       expect(refused.body).toEqual({
         error: "The budget 'tokens' is spent.",
+        code: 'insufficient_quota',
         details: expect.stringMatching(/^limit 'tokens': 5000 tokens per day; come back in \d+ (?:s|min|h)/),
       })
       // One for the call that was made, and one that this refusal gives back.
@@ -158,6 +159,7 @@ describe('tokens', () => {
     expect([refused.status, refused.headers.get('x-should-retry')]).toEqual([429, 'false'])
     expect(refused.body).toEqual({
       error: 'Too many requests. Please try again later.',
+      code: 'rate_limit_exceeded',
       details: expect.stringMatching(
         new RegExp(
           `^limit 'tokens': 1500 tokens per 1h; this request may take ${INPUT + 400} tokens; come back in \\d+ min$`,
@@ -199,6 +201,7 @@ describe('money', () => {
     expect([refused.status, refused.headers.get('x-should-retry')]).toEqual([429, 'false'])
     expect(refused.body).toEqual({
       error: "The budget 'usd' is spent.",
+      code: 'insufficient_quota',
       details: expect.stringMatching(/^limit 'usd': 0\.01 USD per month; come back in \d+ /),
     })
   })
@@ -207,6 +210,7 @@ describe('money', () => {
     const { status, body } = await ask(await consumer('money'), { model: 'second' })
     expect(status).toBe(403)
     expect(body.error).toContain('models.second.price')
+    expect(body.code).toBe('model_not_priced')
     expect(upstream.calls).toHaveLength(0)
   })
 })
@@ -293,6 +297,7 @@ describe('a stream', () => {
     const events = text.split('\n\n').filter((event) => event !== '')
     expect(JSON.parse(events.at(-1)?.slice('data: '.length) ?? '')).toEqual({
       error: 'The LLM service failed to process the request.',
+      code: 'upstream_failed',
       details: 'code reservation_exceeded',
     })
     expect(events.length).toBeLessThanOrEqual(801)

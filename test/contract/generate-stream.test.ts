@@ -174,7 +174,11 @@ describe('a stream that can’t begin', () => {
     upstream.reply = reply()
     const response = await post()
     expect(response.status).toBe(502)
-    expect(await response.json()).toEqual({ error: 'The LLM service failed to process the request.', details })
+    expect(await response.json()).toEqual({
+      error: 'The LLM service failed to process the request.',
+      code: 'upstream_failed',
+      details,
+    })
   })
 
   test.each([
@@ -182,7 +186,10 @@ describe('a stream that can’t begin', () => {
     ['null', { stream: null }, "'stream' must be true or false"],
   ])('is a 400 when `stream` is %s', async (_what, body, error) => {
     const response = await post(body)
-    expect([response.status, await response.json()]).toEqual([400, { error }])
+    expect([response.status, await response.json()]).toEqual([
+      400,
+      { error, code: expect.stringMatching(/^invalid_(?:json|request)$/) },
+    ])
     expect(upstream.calls).toHaveLength(0)
   })
 
@@ -216,7 +223,10 @@ describe('a stream that breaks half-way', () => {
     const response = await post()
     expect(response.status).toBe(200)
     expect(await eventsOf(response)).toEqual({
-      events: [piece('a'), { error: 'The LLM service failed to process the request.', details }],
+      events: [
+        piece('a'),
+        { error: 'The LLM service failed to process the request.', code: 'upstream_failed', details },
+      ],
       broke: true,
     })
     const id = response.headers.get('x-request-id')
@@ -232,7 +242,7 @@ describe('a stream that breaks half-way', () => {
     )
     const { events, broke } = await eventsOf(await post())
     expect([events.at(-1), broke]).toEqual([
-      { error: 'The LLM service failed to process the request.', details: 'code timeout' },
+      { error: 'The LLM service failed to process the request.', code: 'upstream_failed', details: 'code timeout' },
       true,
     ])
   })

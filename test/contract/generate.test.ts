@@ -194,7 +194,10 @@ describe('a request that is refused', () => {
   test('when no model is configured', async () => {
     const answer = await generate(bare, '{"prompt":"a"}', { 'x-api-key': key })
     expect(answer.status).toBe(500)
-    expect(answer.body).toEqual({ error: 'Internal Server Error: LLM service is not configured.' })
+    expect(answer.body).toEqual({
+      error: 'Internal Server Error: LLM service is not configured.',
+      code: 'not_configured',
+    })
   })
 
   test('by an app whose settings are wrong: a 500 that tells nothing, and a log line that tells all', async () => {
@@ -202,7 +205,10 @@ describe('a request that is refused', () => {
     const broken = await startHost(settings, BARE_HOST)
     const answer = await generate(broken, '{"prompt":"a"}', { 'x-api-key': key, 'x-request-id': 'mine' })
     await broken.stop()
-    expect(answer).toMatchObject({ status: 500, body: { error: 'An internal server error occurred.' } })
+    expect(answer).toMatchObject({
+      status: 500,
+      body: { error: 'An internal server error occurred.', code: 'internal_error' },
+    })
     expect(answer.headers.get('x-request-id')).toBe('mine')
     expect(broken.output()).toMatch(/not configured.*TOLLGATE_MAX_BODY_BYTES must be a whole number/)
     expect(broken.output()).toMatch(/"event":"fault","requestId":"mine".*TOLLGATE_MAX_BODY_BYTES/)
@@ -229,7 +235,7 @@ describe('a key', () => {
   ])('%s: 401', async (_what, headers: () => Record<string, string>, challenge) => {
     const answer = await generate(host, '{"prompt":"a"}', headers())
     expect(answer.status).toBe(401)
-    expect(answer.body).toEqual({ error: expect.stringMatching(/API key/) })
+    expect(answer.body).toEqual({ error: expect.stringMatching(/API key/), code: 'invalid_api_key' })
     expect(answer.headers.get('www-authenticate')).toBe(challenge)
     expect(answer.headers.has('ratelimit')).toBe(false)
   })
@@ -306,7 +312,7 @@ describe('an upstream that fails', () => {
     upstream.reply = reply as Upstream['reply']
     const answer = await post({ prompt: 'Why?' })
     expect(answer.status).toBe(502)
-    expect(answer.body).toEqual({ error: failed, details })
+    expect(answer.body).toEqual({ error: failed, code: 'upstream_failed', details })
     expect(upstream.calls).toHaveLength(1)
   })
 
@@ -413,6 +419,7 @@ describe('the rate limit', () => {
     for (const { headers, body } of refused) {
       expect(body).toEqual({
         error: 'Too many requests. Please try again later.',
+        code: 'rate_limit_exceeded',
         details: `limit 'requests': 10 per 1m, burst 5; come back in ${headers.get('retry-after')} s`,
       })
       expect(headers.get('ratelimit')).toMatch(/^"requests";r=0;t=\d+$/)

@@ -71,6 +71,7 @@ describe('requests', () => {
     expect(seconds).toBeLessThanOrEqual(8)
     expect(refused?.body).toEqual({
       error: TOO_MANY,
+      code: 'rate_limit_exceeded',
       details: `limit 'requests': 10 per 1m; come back in ${seconds} s`,
     })
     expect(refused?.headers.has('x-should-retry')).toBe(false)
@@ -91,6 +92,7 @@ describe('requests', () => {
     const { body, headers } = await ask(key)
     expect(body).toEqual({
       error: TOO_MANY,
+      code: 'rate_limit_exceeded',
       details: expect.stringMatching(/^limit 'requests': 1 per 1h; come back in (?:\d\d min|1 h)/),
     })
     expect(headers.get('x-should-retry')).toBe('false')
@@ -103,6 +105,7 @@ describe('requests', () => {
     expect(status).toBe(429)
     expect(body).toEqual({
       error: "The budget 'requests' is spent.",
+      code: 'insufficient_quota',
       details: expect.stringMatching(/^limit 'requests': 1 per day; come back in \d+ (?:s|min|h)/),
     })
     expect([headers.get('x-should-retry'), headers.get('retry-after')]).toEqual([
@@ -201,7 +204,11 @@ describe('a slot', () => {
     await expect.poll(() => upstream.calls.length, { interval: 10 }).toBe(1)
     const refused = await ask(key)
     expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '1'])
-    expect(refused.body).toEqual({ error: TOO_MANY, details: "limit 'concurrent': 1 at once; come back in 1 s" })
+    expect(refused.body).toEqual({
+      error: TOO_MANY,
+      code: 'rate_limit_exceeded',
+      details: "limit 'concurrent': 1 at once; come back in 1 s",
+    })
     expect(refused.headers.get('ratelimit-policy')).toContain('"concurrent";q=1;qu="concurrent-requests"')
     answer()
     expect((await first).status).toBe(200)

@@ -65,7 +65,7 @@ describe('the HTTP adapter, streaming', () => {
   test.each(['throws', 'breaksAtOnce'])('answers a JSON 500 when an entry %s', async (name) => {
     const response = await fetch(`${host.url}/api/${name}`)
     expect(response.status).toBe(500)
-    expect(await response.json()).toEqual({ error: 'An internal server error occurred.' })
+    expect(await response.json()).toEqual({ error: 'An internal server error occurred.', code: 'internal_error' })
     expect(host.output()).not.toContain('SECRET')
   })
 

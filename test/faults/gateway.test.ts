@@ -69,7 +69,10 @@ describe('when the storage fails', () => {
       const started = performance.now()
       const answer = await ask(unique('Why?'), scarce)
       expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1'])
-      expect(answer.body).toEqual({ error: 'The rate limit could not be checked. Please try again.' })
+      expect(answer.body).toEqual({
+        error: 'The rate limit could not be checked. Please try again.',
+        code: 'store_unavailable',
+      })
       expect(upstream.calls).toHaveLength(1)
       expect(injected.hits()).toBeGreaterThan(0)
       // 2 s is the bound; the rest is for a busy machine.

@@ -5,6 +5,7 @@
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { OperatorError, outlinePolicy, type PolicyOutline } from '@tollgate/middleware'
+import { consumerNotes } from './consumer-notes.ts'
 import { demoKey } from './demo-key.ts'
 import { type AccessKeys, accessKeys } from './host/access-keys.ts'
 import { type FunctionHost, hostFunctions } from './host/function-host.ts'
@@ -12,6 +13,8 @@ import { isLogged, readHostJson } from './host/host-json.ts'
 import { type HostServer, openHostServer } from './host/http-server.ts'
 import { applyLocalSettings, type LocalSettings } from './host/local-settings.ts'
 import { logWriter } from './log-writer.ts'
+import { realModelText } from './model-text.ts'
+import { policyText } from './policy-text.ts'
 import { SIMULATED_MODEL, startSimulatedModel } from './simulated-model/server.ts'
 import { stopWell } from './stop-well.ts'
 import { type OpenedStorage, openStorage } from './storage.ts'
@@ -38,6 +41,8 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
     if (isLogged(level, logLevel)) write(`[${new Date().toISOString()}] ${level} ${category}: ${message}`)
   }
 
+  // Before anything is started that a wrong one would have to stop.
+  const outline = outlinePolicy({ root: ROOT, path: env.TOLLGATE_POLICY || undefined })
   const server = await listen(env, local, log)
   const storage = await openStorage(ROOT, env)
   let host: FunctionHost | undefined
@@ -49,9 +54,9 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
     console.error('\nAzurite has ended, and the tables with it. Run npm start again.\n')
     process.exit(1)
   })
-  const outline = outlinePolicy({ root: ROOT, path: env.TOLLGATE_POLICY || undefined })
   const model = await supplyModel(env, outline)
   const demo = await supplyDemo(storage, outline)
+  const ofConsumers = consumerNotes(storage.location, outline.plans)
   const keys = accessKeys(storage.folder)
   host = await hostFunctions({ root: ROOT, server, routePrefix, keys, cors: local.cors, env, log })
 
@@ -59,9 +64,11 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
     welcome({
       url: server.url,
       tables: storage.text,
-      model,
+      policy: policyText(outline),
+      model: model.text,
+      isReal: model.isReal,
       functions: functionsOf(host, server.url),
-      notes: notes(local, host, keys),
+      notes: [...notes(local, host, keys), ...(await ofConsumers)],
       demo,
       inMemory: storage.location.kind === 'memory',
     }),
@@ -98,15 +105,16 @@ async function listen(env: NodeJS.ProcessEnv, local: LocalSettings, log: WorkerL
 }
 
 /** Where no model endpoint is configured, a simulated one; what a person is told of it. */
-async function supplyModel(env: NodeJS.ProcessEnv, { generateModel }: PolicyOutline): Promise<string> {
-  if (generateModel !== undefined) return `'${generateModel}', by the policy`
-  if (env.OPENAI_ENDPOINT) return `Azure OpenAI, ${env.OPENAI_ENDPOINT}`
-  if (env.OPENAI_BASE_URL) return env.OPENAI_BASE_URL
-  if (env.OPENAI_API_KEY) return 'api.openai.com'
+async function supplyModel(env: NodeJS.ProcessEnv, outline: PolicyOutline): Promise<{ text: string; isReal: boolean }> {
+  const real = realModelText(env, outline)
+  if (real !== undefined) return { text: real, isReal: true }
   const { url } = await startSimulatedModel()
   env.OPENAI_BASE_URL = url
   env.OPENAI_MODEL_NAME ||= SIMULATED_MODEL
-  return 'SIMULATED, because none is configured: set OPENAI_ENDPOINT, OPENAI_BASE_URL or OPENAI_API_KEY'
+  return {
+    text: 'SIMULATED, because none is configured: set OPENAI_ENDPOINT, OPENAI_BASE_URL or OPENAI_API_KEY',
+    isReal: false,
+  }
 }
 
 async function supplyDemo(storage: OpenedStorage, { plans, defaultPlan }: PolicyOutline): Promise<Demo | undefined> {

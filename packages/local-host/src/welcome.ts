@@ -1,7 +1,10 @@
 export interface Welcome {
   readonly url: string
   readonly tables: string
+  readonly policy: string
   readonly model: string
+  /** Whether what is tried out is billed. */
+  readonly isReal: boolean
   readonly functions: readonly string[]
   readonly notes: readonly string[]
   /** `undefined` where none was made, because the storage is the user's own. */
@@ -19,17 +22,18 @@ export interface Demo {
 const BODY = '{"prompt":"What is a tollgate?"}'
 
 /** What `npm start` prints when all is up: what runs, and commands to try. */
-export function welcome({ url, tables, model, functions, notes, demo, inMemory }: Welcome): string {
+export function welcome({ url, tables, policy, model, isReal, functions, notes, demo, inMemory }: Welcome): string {
   const lines = [
     '',
     `Tollgate runs on ${url} (a development host: not for production)`,
     '',
     `  tables     ${tables}`,
+    `  policy     ${policy}`,
     `  model      ${model}`,
     ...functions.map((text, index) => `  ${index === 0 ? 'functions ' : '          '} ${text}`),
     ...notes.map((text) => `  note       ${text}`),
     '',
-    ...(demo !== undefined ? tryOut(url, demo) : inMemory ? noKey() : ownKey(url)),
+    ...(demo !== undefined ? tryOut(url, demo, isReal) : inMemory ? noKey() : ownKey(url)),
     '',
     'Ctrl-C stops it.',
     '',
@@ -37,10 +41,12 @@ export function welcome({ url, tables, model, functions, notes, demo, inMemory }
   return lines.join('\n')
 }
 
-function tryOut(url: string, { key, limit }: Demo): string[] {
+function tryOut(url: string, { key, limit }: Demo, isReal: boolean): string[] {
   const ask = `curl -i ${url}/api/generate -H 'X-API-KEY: ${key}' -d '${BODY}'`
   return [
-    'Try, in another terminal:',
+    isReal
+      ? 'Try, in another terminal (the model is REAL: what it answers may be billed):'
+      : 'Try, in another terminal:',
     '',
     '  # a completion (look at Cache-Status and RateLimit)',
     `  ${ask}`,

@@ -1,6 +1,6 @@
 import { listText } from './closest-name.ts'
 import type { Limit } from './limit.ts'
-import type { Policy } from './policy.ts'
+import type { Model, Policy } from './policy.ts'
 import { DEFAULT_MODEL } from './resolve-models.ts'
 import type { PolicyDocument } from './schema.ts'
 
@@ -52,6 +52,11 @@ function listsOf({ plans = {}, global }: PolicyDocument): LimitList[] {
   ]
 }
 
+/** What is asked of a policy, or of its outline. */
+interface PlansAndPrices extends Pick<Policy, 'plans' | 'global'> {
+  readonly models: ReadonlyMap<string, Pick<Model, 'name' | 'price'>>
+}
+
 /** What of a policy limits money, for who starts it. */
 export interface MoneyLimits {
   /** Plans without a limit in dollars that counts all of their requests. */
@@ -60,11 +65,7 @@ export interface MoneyLimits {
   readonly refusedModels: readonly string[]
 }
 
-export function moneyLimits({
-  plans,
-  global,
-  models,
-}: Pick<Policy, 'plans' | 'global'> & { readonly models?: Policy['models'] }): MoneyLimits {
+export function moneyLimits({ plans, global, models }: PlansAndPrices): MoneyLimits {
   const counts = (limits: readonly Limit[]) =>
     limits.some(({ measure, model }) => measure === 'money' && model === undefined)
   const anyLimit = [...plans.values()].some(({ limits, shared }) => counts([...limits, ...shared])) || counts(global)
@@ -73,13 +74,13 @@ export function moneyLimits({
       ? []
       : [...plans.values()].filter(({ limits, shared }) => !counts(limits) && !counts(shared)).map(({ name }) => name),
     refusedModels: anyLimit
-      ? [...(models?.values() ?? [])].filter(({ price }) => price === undefined).map(({ name }) => name)
+      ? [...models.values()].filter(({ price }) => price === undefined).map(({ name }) => name)
       : [],
   }
 }
 
 /** The same in a sentence or two. */
-export function moneyText(policy: Parameters<typeof moneyLimits>[0]): string {
+export function moneyText(policy: PlansAndPrices): string {
   const { unlimitedPlans, refusedModels } = moneyLimits(policy)
   const limited =
     unlimitedPlans.length === 0

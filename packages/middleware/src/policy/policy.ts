@@ -88,19 +88,20 @@ export interface Policy {
 /** Whoever mends the first of many faults of one kind has mended them all, and a log line has an end. */
 const MOST_FAULTS = 25
 const LONGEST_FAULT = 600
+const LONGEST_SOURCE = 200
 
 /** A policy that can't be used. The message lists each fault with its path and the fix: of many, the first ones. */
 export class PolicyError extends OperatorError {
   override readonly name = 'PolicyError'
   /** @param untold how many faults there are beyond `faults` */
   constructor(source: string, faults: readonly string[], untold = 0) {
-    const told = faults.slice(0, MOST_FAULTS).map((fault) => `  - ${bounded(fault)}`)
+    const told = faults.slice(0, MOST_FAULTS).map((fault) => `  - ${bounded(fault, LONGEST_FAULT)}`)
     const more = faults.length - told.length + untold
     const end = more > 0 ? [`  - and ${more.toLocaleString('en-US')} more`] : []
-    super(`${bounded(source)} was refused:\n${[...told, ...end].join('\n')}`)
+    super(`${bounded(source, LONGEST_SOURCE)} was refused:\n${[...told, ...end].join('\n')}`)
   }
 }
 
-function bounded(text: string): string {
-  return text.length > LONGEST_FAULT ? `${text.slice(0, LONGEST_FAULT)}…` : text
+function bounded(text: string, longest: number): string {
+  return text.length > longest ? `${text.slice(0, longest)}…` : text
 }

@@ -1,4 +1,4 @@
-import type { Model, TargetSettings } from './policy.ts'
+import type { Model, Price, TargetSettings } from './policy.ts'
 import { resolvePrice, worstPrice } from './price.ts'
 import type { ModelDocuments, PolicyDocument } from './schema.ts'
 import { type PolicyBounds, resolveTarget, TargetFault } from './target.ts'
@@ -15,16 +15,22 @@ export interface ModelOptions {
 /** The models that are served somewhere; what is wrong with a target goes to `faults`, with its path. */
 export function resolveModels(document: PolicyDocument, options: ModelOptions, faults: string[]): Map<string, Model> {
   const documents = document.models ?? {}
-  const prices = new Map(
-    Object.entries(documents).flatMap(([name, { price }]) => (price ? [[name, resolvePrice(price)] as const] : [])),
-  )
-  const unpriced = document.unpriced === 'worst' ? worstPrice([...prices.values()]) : undefined
+  const priceOf = resolvePrices(document)
   const models = new Map<string, Model>()
   for (const [name, target] of resolveTargets(documents, options, faults)) {
     const contextWindow = documents[name]?.contextWindow
-    models.set(name, { name, target, price: prices.get(name) ?? unpriced, contextWindow })
+    models.set(name, { name, target, price: priceOf(name), contextWindow })
   }
   return models
+}
+
+/** A model's price: its own, or what `unpriced` says of those without one. */
+export function resolvePrices({ models = {}, unpriced }: PolicyDocument): (name: string) => Price | undefined {
+  const prices = new Map(
+    Object.entries(models).flatMap(([name, { price }]) => (price ? [[name, resolvePrice(price)] as const] : [])),
+  )
+  const otherwise = unpriced === 'worst' ? worstPrice([...prices.values()]) : undefined
+  return (name) => prices.get(name) ?? otherwise
 }
 
 /** Whether callers, routes and limits may name a model: whether it is served depends on the app's settings too. */

@@ -1,7 +1,7 @@
 import { closestName, listText } from './closest-name.ts'
 import { unservedMoneyLimits } from './money.ts'
-import { type Policy, PolicyError } from './policy.ts'
-import { DEFAULT_MODEL, knowsModel, type ModelOptions, resolveModels } from './resolve-models.ts'
+import { type Model, type Policy, PolicyError } from './policy.ts'
+import { DEFAULT_MODEL, knowsModel, type ModelOptions, resolveModels, resolvePrices } from './resolve-models.ts'
 import { resolvePlans } from './resolve-plans.ts'
 import { resolveRoute } from './resolve-routes.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
@@ -48,6 +48,10 @@ export function resolveDocument(document: Document, options: ModelOptions): Poli
 export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan' | 'global'> {
   /** The policy's own model behind `/generate`; `undefined` where that is the one of the `OPENAI_*` settings. */
   readonly generateModel: string | undefined
+  /** The name by which that model is asked for at its server. */
+  readonly generateServedAs: string | undefined
+  /** The policy's own models, and the settings' where the route goes there. */
+  readonly models: ReadonlyMap<string, Pick<Model, 'name' | 'price'>>
 }
 
 /** @throws PolicyError */
@@ -61,7 +65,14 @@ export function outlineDocument(document: Document): PolicyOutline {
   const { plans, faults } = meaning(checked, document)
   throwIfFaulty(document, faults)
   const { model } = resolveRoute(checked.routes?.generate ?? {})
-  return { ...plans, generateModel: checked.models?.[model]?.targets === undefined ? undefined : model }
+  const prices = resolvePrices(checked)
+  const [target] = checked.models?.[model]?.targets ?? []
+  return {
+    ...plans,
+    generateModel: target === undefined ? undefined : model,
+    generateServedAs: target && ('azure' in target ? target.azure.deployment : target.openai.model),
+    models: new Map([...Object.keys(checked.models ?? {}), model].map((name) => [name, { name, price: prices(name) }])),
+  }
 }
 
 /** What can be told of a document by itself. */
@@ -98,7 +109,10 @@ function check(document: Document): PolicyDocument {
     const count = typeof entries === 'object' && entries !== null ? Object.keys(entries).length : 0
     if (count > most) {
       const [has, may] = [count.toLocaleString('en-US'), most.toLocaleString('en-US')]
-      throw new PolicyError(source, [`${field}: has ${has} entries, and may have ${may}. Remove some.`])
+      throw new PolicyError(
+        source,
+        located(document, [`${field}: has ${has} entries, and may have ${may}. Remove some.`]),
+      )
     }
   }
   const parsed = policySchema.safeParse(value)
