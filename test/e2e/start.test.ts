@@ -120,8 +120,67 @@ describe('npm start', () => {
     [{ TOLLGATE_STORAGE: 'nonsense' }, 'TOLLGATE_STORAGE is neither'],
     [{ TOLLGATE_MAX_BODY_BYTES: 'big' }, 'TOLLGATE_MAX_BODY_BYTES must be a whole number'],
     [{ PORT: 'seven' }, 'PORT must be a number'],
+    [{ TOLLGATE_POLCY: 'policy.yaml' }, 'TOLLGATE_POLCY is no setting. Did you mean TOLLGATE_POLICY?'],
+    [{ OPENAI_APIKEY: 'k' }, 'OPENAI_APIKEY is no setting. Did you mean OPENAI_API_KEY?'],
   ])('refuses %o, and says why', async (settings, message) => {
     await expect(start(settings)).rejects.toThrow(message)
+  })
+
+  test.each([
+    ['# nothing yet\n', 'the document is empty'],
+    ['plans: { free: { limits: [ {usd: 5, per: month} ] } }\n', 'no model has a price'],
+    ['plans: { free: { limits: [ {requests: 5, per: 1min} ] } }\n', 'line 1, plans.free.limits[0].per: must be'],
+  ])('I1, I3, I6: refuses the policy %j before it starts anything', async (text, message) => {
+    const policy = join(data, 'policy.yaml')
+    writeFileSync(policy, text)
+    await expect(start({ TOLLGATE_POLICY: policy })).rejects.toThrow(message)
+    expect(azuritePid()).toBeUndefined()
+  })
+
+  test('I1: says which policy is in force, its plans, and whether anything limits money', async () => {
+    const host = await start()
+    expect(host.output()).toContain(
+      'policy     the defaults: there is no tollgate.policy.yaml; plan default; NO LIMIT ON MONEY in any plan',
+    )
+    expect(host.output()).toMatch(/"event":"policy in force","policy":"defaults"/)
+    await host.stop()
+    const policy = join(data, 'policy.yaml')
+    writeFileSync(
+      policy,
+      'plans: {free: {limits: []}, pro: {limits: [{usd: 5, per: day}]}}\nmodels: {default: {price: {input: 1, output: 2}}}\n',
+    )
+    const other = await start({ TOLLGATE_POLICY: policy })
+    expect(other.output()).toMatch(
+      /policy {5}\S+policy\.yaml \([0-9a-f]{12}\); plans free and pro; no limit on money in plan: free$/m,
+    )
+  })
+
+  test.each([
+    [{ OPENAI_API_KEY: 'sk-HUSH' }, 'REAL: gpt-4 on api.openai.com, billed to OPENAI_API_KEY'],
+    [
+      { OPENAI_API_KEY: 'sk-HUSH', OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_MODEL_NAME: 'mini' },
+      'REAL: mini on x.openai.azure.com (Azure), by OPENAI_ENDPOINT',
+    ],
+    [
+      { OPENAI_API_KEY: 'sk-HUSH', OPENAI_BASE_URL: 'http://127.0.0.1:9/v1', OPENAI_MODEL_NAME: 'llama' },
+      'REAL: llama on 127.0.0.1:9, by OPENAI_BASE_URL',
+    ],
+  ])('I5: says that the model is real, and which: %j', async (settings, text) => {
+    const host = await start(settings as unknown as Record<string, string>)
+    expect(host.output()).toContain(`model      ${text}`)
+    expect(host.output()).toContain('the model is REAL: what it answers may be billed')
+    expect(host.output()).not.toMatch(/SIMULATED|HUSH/)
+  })
+
+  test('I3: names the consumers whose plan is gone, and the plans that no consumer is on', async () => {
+    await tollgate('keys', 'create', '--consumer', 'alice')
+    const policy = join(data, 'policy.yaml')
+    writeFileSync(policy, 'plans: { pro: { limits: [] }, spare: { limits: [] } }\n')
+    const host = await start({ TOLLGATE_POLICY: policy })
+    expect(host.output()).toContain(
+      "consumers on plans that the policy does not have, whose requests are all refused (403): alice (plan 'default').",
+    )
+    expect(host.output()).toContain('note       no consumer is on the plan spare')
   })
 
   test('is not held up by what a power cut has left: an endpoint whose port is another program’s by now', async () => {
@@ -149,7 +208,7 @@ describe('npm start', () => {
       'models: { own: { targets: [ { azure: { endpoint: "https://x.openai.azure.com", deployment: d } } ] } }'
     writeFileSync(policy, `${models}\nroutes: { generate: { model: own } }\n`)
     const host = await start({ TOLLGATE_POLICY: policy })
-    expect(host.output()).toContain("model      'own', by the policy")
+    expect(host.output()).toContain("model      'own', by the policy: REAL, d")
     expect(host.output()).not.toContain('SIMULATED')
   })
 

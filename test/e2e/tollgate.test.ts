@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { tableGenerationStore } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
-import { unique } from '../support/consumers.ts'
+import { newKey, unique } from '../support/consumers.ts'
 import { BARE_HOST, cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
 import { openAccount } from '../support/tables.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -31,9 +31,10 @@ interface Run {
   readonly out: string
   readonly err: string
 }
-const tollgate = (...args: string[]): Promise<Run> =>
+const tollgate = (...args: string[]): Promise<Run> => tollgateWith({}, ...args)
+const tollgateWith = (settings: Record<string, string>, ...args: string[]): Promise<Run> =>
   promisify(execFile)(process.execPath, [join(ROOT, 'packages/cli/src/tollgate.ts'), ...args], {
-    env: cleanEnv({ TOLLGATE_STORAGE: inject('azurite'), TOLLGATE_POLICY: policy }),
+    env: cleanEnv({ TOLLGATE_STORAGE: inject('azurite'), TOLLGATE_POLICY: policy, ...settings }),
   }).then(
     ({ stdout, stderr }) => ({ code: 0, out: stdout.trim(), err: stderr.trim() }),
     ({ code, stdout, stderr }) => ({ code, out: stdout.trim(), err: stderr.trim() }),
@@ -143,6 +144,19 @@ describe('tollgate consumers', () => {
     expect(out).toContain(id)
   })
 
+  test('I3: marks a consumer whose plan the policy has lost', async () => {
+    const lost = unique('lost')
+    await newKey(openAccount(inject('azurite')), lost, 'gone')
+    const listed = JSON.parse((await tollgate('consumers', 'list', '--json')).out)
+    expect(listed).toContainEqual({ id: lost, plan: 'gone', disabled: false, planMissing: true })
+    expect((await tollgate('consumers', 'list')).out).toMatch(
+      new RegExp(`^${lost} +gone \\(not in the policy: refused\\) +active$`, 'm'),
+    )
+    expect((await tollgate('consumers', 'show', lost)).out).toContain(
+      `The policy has no plan 'gone', so all its requests are refused (403). Move it: consumers set ${lost} --plan <plan>`,
+    )
+  })
+
   test('moves a consumer to another plan, and shuts all its keys out', async () => {
     const [moved, shut] = [unique('dave'), unique('erin')]
     const keys = [await create(moved), await create(shut)]
@@ -162,11 +176,34 @@ describe('tollgate consumers', () => {
     [['set', 'nobody-here'], 'Say what to set'],
     [['set', 'nobody-here', '--disable', '--enable'], 'exclude each other'],
     [['set', 'nobody-here', '--plan', 'gold'], "the policy has no plan 'gold'. It has: free, pro."],
+    [['set', 'nobody-here', '--plan', 'fre'], 'It has: free, pro. Did you mean free?'],
     [['show', 'a/b'], '<consumer>: 1 to 128 letters'],
   ])('%j is refused with what to correct', async (args, message) => {
     const { code, err, out } = await tollgate('consumers', ...args)
     expect([code, out]).toEqual([1, ''])
     expect(err).toContain(message)
+  })
+})
+
+describe('I6: tollgate', () => {
+  test('tells its version', async () => {
+    expect(await tollgate('--version')).toEqual({ code: 0, out: expect.stringMatching(/^\d+\.\d+\.\d+/), err: '' })
+  })
+
+  test('says in a sentence that the storage can’t be reached', async () => {
+    const nowhere = `DefaultEndpointsProtocol=http;AccountName=a;AccountKey=YWFh;TableEndpoint=http://127.0.0.1:1/a`
+    const { code, out, err } = await tollgateWith({ TOLLGATE_STORAGE: nowhere }, 'consumers', 'list')
+    expect([code, out]).toEqual([1, ''])
+    expect(err).toMatch(
+      /^The storage could not be reached: .*ECONNREFUSED.* See that it runs, and that TOLLGATE_STORAGE/,
+    )
+    expect(err).not.toContain('    at ')
+  })
+
+  test('hands no control characters on to the terminal', async () => {
+    const { err } = await tollgate('\u001b[31mred\u001b[0m')
+    expect(err).toContain('red')
+    expect(err).not.toContain('\u001b')
   })
 })
 

@@ -8,6 +8,7 @@ import {
 import { CommandFault } from './command-fault.ts'
 import { checkConsumerId } from './keys.ts'
 import type { Place } from './place.ts'
+import { checkPlan } from './plan-option.ts'
 import { withTables } from './tables.ts'
 
 /** Exactly one of them is to be given. */
@@ -57,9 +58,7 @@ function purgeOf({ consumer, plan, route, all }: CachePurgeOptions, { root, env 
   }
   if (plan !== undefined) {
     const { plans } = outlinePolicy({ root, path: env.TOLLGATE_POLICY || undefined })
-    if (!plans.has(plan)) {
-      throw new CommandFault(`--plan: the policy has no plan '${plan}'. It has: ${[...plans.keys()].join(', ')}.`)
-    }
+    checkPlan(plan, plans)
     return { subject: `plan:${plan}`, text: `what the consumers of plan '${plan}' share` }
   }
   if (route !== undefined) {

@@ -1,19 +1,45 @@
-import { type Consumer, type ConsumerChange, outlinePolicy } from '@tollgate/middleware'
+import { type Consumer, type ConsumerChange, outlinePolicy, PolicyError } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { withConsumers } from './consumer-directory.ts'
 import { checkConsumerId, keyTable, SEEN_BY, show } from './keys.ts'
 import type { Place } from './place.ts'
+import { checkPlan } from './plan-option.ts'
 
 export async function listConsumers(options: { json?: boolean }, place: Place): Promise<string> {
   const consumers = await withConsumers(place, (store) => Array.fromAsync(store.listConsumers()))
-  const sorted = consumers.toSorted((a, b) => a.id.localeCompare(b.id))
+  const plans = plansOf(place)
+  const sorted = consumers.toSorted((a, b) => a.id.localeCompare(b.id)).map((consumer) => marked(consumer, plans))
   if (options.json) return JSON.stringify(sorted)
   if (sorted.length === 0) return 'There are no consumers. Make one: npm run tollgate -- keys create --consumer alice'
-  return columns([
+  const table = columns([
     ['CONSUMER', 'PLAN', 'STATE'],
-    ...sorted.map((consumer) => [consumer.id, consumer.plan, state(consumer)]),
+    ...sorted.map((consumer) => [consumer.id, planText(consumer), state(consumer)]),
   ])
+  return plans === undefined ? `${table}\n\n${UNCHECKED}` : table
+}
+
+/** A consumer whose plan the policy lacks is refused with 403, whatever its state. */
+type Marked = Consumer & { readonly planMissing?: true }
+
+const UNCHECKED = 'The policy is refused, so the plans are not held against it: npm start says why.'
+
+/** The policy's plans; `undefined` where it can't be used, which keeps nobody from looking at the consumers. */
+function plansOf({ root, env }: Place): ReadonlyMap<string, unknown> | undefined {
+  try {
+    return outlinePolicy({ root, path: env.TOLLGATE_POLICY || undefined }).plans
+  } catch (error) {
+    if (error instanceof PolicyError) return undefined
+    throw error
+  }
+}
+
+function marked(consumer: Consumer, plans: ReadonlyMap<string, unknown> | undefined): Marked {
+  return plans === undefined || plans.has(consumer.plan) ? consumer : { ...consumer, planMissing: true }
+}
+
+function planText({ plan, planMissing }: Marked): string {
+  return planMissing ? `${plan} (not in the policy: refused)` : plan
 }
 
 export async function showConsumer(id: string, options: { json?: boolean }, place: Place): Promise<string> {
@@ -24,8 +50,12 @@ export async function showConsumer(id: string, options: { json?: boolean }, plac
   ])
   if (consumer === undefined) throw unknownConsumer(id)
   const keys = records.toSorted((a, b) => a.createdAt - b.createdAt).map(show)
-  if (options.json) return JSON.stringify({ ...consumer, keys })
-  return `${id}: plan '${consumer.plan}', ${state(consumer)}\n\n${keyTable(keys, 'No keys.')}`
+  const known = marked(consumer, plansOf(place))
+  if (options.json) return JSON.stringify({ ...known, keys })
+  const missing = known.planMissing
+    ? `\nThe policy has no plan '${consumer.plan}', so all its requests are refused (403). Move it: consumers set ${id} --plan <plan>`
+    : ''
+  return `${id}: plan '${consumer.plan}', ${state(consumer)}${missing}\n\n${keyTable(keys, 'No keys.')}`
 }
 
 export interface ConsumerSetOptions {
@@ -41,9 +71,7 @@ export async function setConsumer(id: string, options: ConsumerSetOptions, place
   if (plan === undefined && !disable && !enable)
     throw new CommandFault('Say what to set: --plan, --disable or --enable.')
   const { plans } = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
-  if (plan !== undefined && !plans.has(plan)) {
-    throw new CommandFault(`--plan: the policy has no plan '${plan}'. It has: ${[...plans.keys()].join(', ')}.`)
-  }
+  if (plan !== undefined) checkPlan(plan, plans)
   const change: ConsumerChange = {
     ...(plan === undefined ? {} : { plan }),
     ...(disable || enable ? { disabled: disable === true } : {}),

@@ -4,6 +4,7 @@ import { CommandFault } from './command-fault.ts'
 import { withConsumers } from './consumer-directory.ts'
 import { moment } from './moment.ts'
 import type { Place } from './place.ts'
+import { checkPlan } from './plan-option.ts'
 
 export interface KeysCreateOptions {
   readonly consumer: string
@@ -23,9 +24,7 @@ export async function createKey(options: KeysCreateOptions, place: Place): Promi
   const expiresAt = expires === undefined ? undefined : moment('--expires', expires, now)
   if (expiresAt !== undefined && expiresAt <= now) throw new CommandFault(`--expires: '${expires}' is past.`)
   const { plans, defaultPlan } = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
-  if (plan !== undefined && !plans.has(plan)) {
-    throw new CommandFault(`--plan: the policy has no plan '${plan}'. It has: ${[...plans.keys()].join(', ')}.`)
-  }
+  if (plan !== undefined) checkPlan(plan, plans)
   const issued = await withConsumers(place, (store) =>
     issueKey(store, { consumer, plan, defaultPlan, plans: [...plans.keys()], now, expiresAt }),
   )

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { applyLocalSettings } from '@tollgate/local-host'
@@ -5,13 +6,21 @@ import { Command } from 'commander'
 import { purgeCache } from './cache.ts'
 import { listConsumers, setConsumer, showConsumer } from './consumers.ts'
 import { createKey, expireKey, listKeys, revokeKey, setKeyDisabled } from './keys.ts'
+import { printable } from './printable.ts'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..')
 
-const program = new Command('tollgate').description('Manages a Tollgate: the gateway inside your Function app.')
+const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }
+const program = new Command('tollgate')
+  .description('Manages a Tollgate: the gateway inside your Function app.')
+  .version(version)
+  .configureOutput({ writeErr: (text) => process.stderr.write(printable(text)) })
+
+/** The SDK's own code for a request that met no server, and the system's for why. */
+const UNREACHABLE = /REQUEST_SEND_ERROR|ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE/
 
 const place = { root: ROOT, env: process.env }
-const print = async (text: Promise<string>) => console.log(await text)
+const print = async (text: Promise<string>) => console.log(printable(await text))
 const JSON_OPTION = ['--json', 'print one line of JSON'] as const
 const KEY = ['<key>', "the key's id, or the key itself"] as const
 
@@ -90,14 +99,20 @@ try {
   applyLocalSettings(ROOT, process.env)
   await program.parseAsync()
 } catch (error) {
-  console.error(explain(error as Error))
+  console.error(printable(explain(error as Error)))
   process.exitCode = 1
 }
 
-function explain(error: Error & { operatorMessage?: string; statusCode?: number }): string {
+function explain(error: Error & { operatorMessage?: string; statusCode?: number; code?: string }): string {
   if (error.operatorMessage !== undefined) return error.operatorMessage
   // An answer of the storage service; its text repeats names, never secrets.
   if (error.statusCode !== undefined)
     return `The storage could not be used (HTTP ${error.statusCode}): ${error.message}`
+  if (error.code !== undefined && UNREACHABLE.test(`${error.code} ${error.message}`)) {
+    return (
+      `The storage could not be reached: ${error.message}. See that it runs, and that TOLLGATE_STORAGE (or ` +
+      'AzureWebJobsStorage) names it; with neither, the command takes the tables of npm start.'
+    )
+  }
   return error.stack ?? error.message
 }

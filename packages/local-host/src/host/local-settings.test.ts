@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -26,6 +26,37 @@ describe('local.settings.json', () => {
     const env: NodeJS.ProcessEnv = {}
     applyLocalSettings(folderWith('\uFEFF{"Values":{"A":"1"}}'), env)
     expect(env).toEqual({ A: '1' })
+  })
+
+  test('I6: may have comments and a last comma, as Core Tools take them, and texts that look like them', () => {
+    const env: NodeJS.ProcessEnv = {}
+    const text = '{ // mine\n "Values": { /* a, b */ "A": "https://x.example/*", "B": "a,}", }, }\n// end'
+    applyLocalSettings(folderWith(text), env)
+    expect(env).toEqual({ A: 'https://x.example/*', B: 'a,}' })
+  })
+
+  test.each([
+    ['[]', 'local.settings.json must be a JSON object: {"Values": {…}}.'],
+    ['{"values": {"A": "1"}}', "local.settings.json: 'values' is no part of it. Did you mean Values?"],
+    [
+      '{"TOLLGATE_POLICY": "p.yaml"}',
+      'local.settings.json: TOLLGATE_POLICY stands outside of Values, where nothing reads it. Move it there.',
+    ],
+    ['{"Values": ["A=1"]}', 'local.settings.json: Values must be an object of names and texts.'],
+    ['{"Values": {"A": null}}', 'local.settings.json: Values.A must be a text, in quotes.'],
+    [
+      '{"Host": {"LocalHttpPort": "7071"}}',
+      'local.settings.json: Host.LocalHttpPort must be a number from 0 to 65535, without quotes.',
+    ],
+    ['{"Host": {"CORS": ["*"]}}', 'local.settings.json: Host.CORS must be a text: origins separated by commas, or *.'],
+  ])('I1: %s is refused, and not passed over', (text, message) => {
+    expect(() => applyLocalSettings(folderWith(text), {})).toThrow(message)
+  })
+
+  test('I6: says in a sentence that it is a folder', () => {
+    const root = mkdtempSync(join(tmpdir(), 'tollgate-settings-'))
+    mkdirSync(join(root, 'local.settings.json'))
+    expect(() => applyLocalSettings(root, {})).toThrow(/^local\.settings\.json can't be read \(EISDIR\)\./)
   })
 
   test('may be absent, or say nothing', () => {

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { OperatorError } from '@tollgate/middleware'
+import { closestName, OperatorError } from '@tollgate/middleware'
 import type { Cors } from './cors.ts'
 
 export interface LocalSettings {
@@ -32,10 +32,14 @@ export function applyLocalSettings(root: string, env: NodeJS.ProcessEnv): LocalS
   try {
     text = readFileSync(join(root, 'local.settings.json'), 'utf8')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { overridden: [], port: undefined, cors: undefined }
-    throw error
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return { overridden: [], port: undefined, cors: undefined }
+    if (code === undefined) throw error
+    throw new LocalSettingsError(
+      `local.settings.json can't be read (${code}). See that it is a file that you may read.`,
+    )
   }
-  const { IsEncrypted, Values, Host } = parse(text)
+  const { IsEncrypted, Values, Host } = checked(parse(text))
   if (IsEncrypted) throw new LocalSettingsError('local.settings.json is encrypted. Run: func settings decrypt')
   const overridden: string[] = []
   for (const [name, value] of Object.entries(Values ?? {})) {
@@ -57,11 +61,62 @@ function corsOf({ CORS, CORSCredentials }: NonNullable<LocalSettingsFile['Host']
   return { origins, credentials: CORSCredentials === true }
 }
 
-function parse(text: string): LocalSettingsFile {
+function parse(text: string): unknown {
   try {
     // Editors on Windows like to begin a file with a byte order mark.
-    return JSON.parse(text.replace(/^\uFEFF/, ''))
+    return JSON.parse(plainJson(text.replace(/^\uFEFF/, '')))
   } catch {
     throw new LocalSettingsError('local.settings.json is not valid JSON.')
   }
+}
+
+/** Core Tools take comments, and a comma behind the last value, in this file. */
+function plainJson(text: string): string {
+  return text
+    .replace(/("(?:\\.|[^"\\])*")|\/\/[^\n]*|\/\*[\s\S]*?\*\//g, (_, quoted) => quoted ?? ' ')
+    .replace(/("(?:\\.|[^"\\])*")|,(?=\s*[}\]])/g, (_, quoted) => quoted ?? '')
+}
+
+const PARTS = ['IsEncrypted', 'Values', 'Host', 'ConnectionStrings']
+
+/** @throws LocalSettingsError for what would be passed over: a setting outside of `Values`, or one that is no text. */
+function checked(file: unknown): LocalSettingsFile {
+  if (!isMap(file)) throw new LocalSettingsError('local.settings.json must be a JSON object: {"Values": {…}}.')
+  for (const part of Object.keys(file).filter((name) => !PARTS.includes(name))) {
+    const meant = closestName(part, PARTS, 2)
+    if (meant !== undefined)
+      throw new LocalSettingsError(`local.settings.json: '${part}' is no part of it. Did you mean ${meant}?`)
+    if (/^(?:TOLLGATE_|OPENAI_|AzureWebJobs)/i.test(part)) {
+      throw new LocalSettingsError(
+        `local.settings.json: ${part} stands outside of Values, where nothing reads it. Move it there.`,
+      )
+    }
+  }
+  const { Values, Host } = file
+  if (Values !== undefined && !isMap(Values))
+    throw new LocalSettingsError('local.settings.json: Values must be an object of names and texts.')
+  if (Host !== undefined && !isMap(Host))
+    throw new LocalSettingsError('local.settings.json: Host must be an object, such as {"LocalHttpPort": 7071}.')
+  for (const [name, value] of Object.entries(Values ?? {})) {
+    if (typeof value === 'object')
+      throw new LocalSettingsError(`local.settings.json: Values.${name} must be a text, in quotes.`)
+  }
+  const { LocalHttpPort, CORS } = Host ?? {}
+  if (LocalHttpPort !== undefined && !isPort(LocalHttpPort)) {
+    throw new LocalSettingsError(
+      'local.settings.json: Host.LocalHttpPort must be a number from 0 to 65535, without quotes.',
+    )
+  }
+  if (CORS !== undefined && typeof CORS !== 'string') {
+    throw new LocalSettingsError('local.settings.json: Host.CORS must be a text: origins separated by commas, or *.')
+  }
+  return file
+}
+
+function isPort(value: unknown): boolean {
+  return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 65_535
+}
+
+function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

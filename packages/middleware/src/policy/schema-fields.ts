@@ -7,7 +7,7 @@ export function innerSchema(schema: z.core.$ZodType): z.core.$ZodType {
 }
 
 /**
- * The schema of a place, and what stands there. Where a union lies on the way, or is the place itself, it is the map of
+ * The schema of a place, and what stands there. Where a union lies on the way, or is the place itself, it is the list or map of
  * the union that the value is of by its kind; the union itself where it is of none.
  */
 export function schemaAt(
@@ -31,8 +31,11 @@ function valueBelow(value: unknown, part: PropertyKey): unknown {
 }
 
 function chosen(schema: z.core.$ZodType, value: unknown): z.core.$ZodType {
-  if (!(schema instanceof z.ZodUnion) || !isMap(value)) return schema
-  const maps = schema.options.map(innerSchema).filter((option) => option instanceof z.ZodObject)
+  if (!(schema instanceof z.ZodUnion)) return schema
+  const options = schema.options.map(innerSchema)
+  if (Array.isArray(value)) return options.find((option) => option instanceof z.ZodArray) ?? schema
+  if (!isMap(value)) return schema
+  const maps = options.filter((option) => option instanceof z.ZodObject)
   if (maps.length === 1) return maps[0] ?? schema
   const own = maps.filter((option) => Object.hasOwn(value, fieldsOf(option)?.[0] ?? ''))
   return own.length === 1 ? (own[0] ?? schema) : schema

@@ -1,0 +1,4 @@
+/** A terminal acts on control characters, and what is printed was written by others: only line ends and tabs are kept. */
+export function printable(text: string): string {
+  return text.replace(/[^\P{Cc}\n\t]|[\u202a-\u202e\u2066-\u2069]/gu, '?')
+}
