@@ -35,7 +35,7 @@ const OF_TOOLS = [
 /** What a person means who sets a variable for the app. */
 const MEANT = [...OF_THE_APP, 'TOLLGATE_LOCAL_DATA']
 
-export const TOLLGATE_SETTINGS: readonly string[] = [...OF_THE_APP, ...OF_TOOLS]
+export const SETTING_NAMES: readonly string[] = [...OF_THE_APP, ...OF_TOOLS]
 
 const MODEL_SETTINGS = [
   'OPENAI_ENDPOINT',
@@ -87,7 +87,7 @@ function isListed(name: string, pattern: string): boolean {
 }
 
 function ownFault(name: string, env: Environment): string | undefined {
-  if (TOLLGATE_SETTINGS.includes(name) || OF_A_SERVICE.test(name)) return undefined
+  if (SETTING_NAMES.includes(name) || OF_A_SERVICE.test(name)) return undefined
   if (/_PORT$/.test(name) && SERVICE_ADDRESS.test(env[name] ?? '')) return undefined
   const isOurs = /^toll_?gate(?:[^a-z]|policy|$)/i.test(name)
   const meant =

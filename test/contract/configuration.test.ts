@@ -1,10 +1,10 @@
-import { mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { outlinePolicy } from '@tollgate/middleware'
 import { describe, expect, test } from 'vitest'
 import { tellPolicy } from '../../functions/policy-in-force.ts'
-import { TOLLGATE_SETTINGS } from '../../functions/setting-names.ts'
+import { SETTING_NAMES } from '../../functions/setting-names.ts'
 import { readSettings } from '../../functions/settings.ts'
 import { ROOT } from '../support/host.ts'
 
@@ -795,6 +795,21 @@ describe('C4: a policy has bounds', () => {
     expect(message.length).toBeLessThan(5_000)
   })
 
+  test('a secret in a wrong place is not repeated', () => {
+    const misplaced = [
+      'models: {m: {targets: [{openai: {model: m, key: {sk-proj-HUSH}}}]}}',
+      'models: {m: {targets: [{openai: {model: m, key: {0123HUSH: x}}}]}}',
+      'models: {m: {targets: [{openai: {model: m, api_key: HUSH}}]}}',
+      'models: {m: {targets: [{openai: {model: m, baseUrl: "https://u:HUSH@llm.example"}}]}}',
+      'models: {m: {targets: [{openai: {model: m, key: {env: sk-HUSH}}}]}}',
+      'sk-proj-HUSH: 1',
+      'OPENAI_API_KEY: HUSH',
+      'plans: {free: {limits: [{requests: sk-HUSH, per: 1m}]}}',
+      'plans: "sk-HUSH',
+    ]
+    for (const text of misplaced) expect(refusalOf(folderWith({ 'tollgate.policy.yaml': text }))).not.toContain('HUSH')
+  })
+
   test('a long or odd name is not repeated whole', () => {
     const root = folderWith({ 'tollgate.policy.yaml': `${'x'.repeat(500_000)}: 1\n"\\e[31m": 2\n` })
     const message = refusalOf(root)
@@ -833,7 +848,7 @@ describe('I1: a misspelt setting', () => {
         TOLLGATE_REDIS_PORT_6379_TCP: 'tcp://10.0.0.2:6379',
       },
     ],
-    ['what tools read', Object.fromEntries(TOLLGATE_SETTINGS.slice(-8).map((name) => [name, 'x']))],
+    ['what tools read', Object.fromEntries(SETTING_NAMES.slice(-8).map((name) => [name, 'x']))],
     ['what a policy may read', { TOLLGATE_TEAM_KEY: 'k', TOLLGATE_POLICY_ENV: 'TOLLGATE_TEAM_KEY' }],
     ['what only holds our name', { npm_package_name: 'tollgate', PWD: '/tollgate', TOLL: '1' }],
   ])('is none of %s', (_what, env) => {
@@ -848,18 +863,16 @@ describe('I1: a misspelt setting', () => {
   })
 
   test('is known from every setting that the code reads', () => {
-    const sources = [
-      'functions/settings.ts',
-      'packages/middleware/src/storage/location.ts',
-      'packages/local-host/src/start.ts',
-      'packages/local-host/src/storage.ts',
-      'packages/middleware/src/policy/policy-file.ts',
-      'test/support/host.ts',
-      'test/support/tables.ts',
-      'infra/main.bicepparam',
-    ]
+    const sources = ['functions', 'packages', 'test/support', 'infra'].flatMap((under) =>
+      readdirSync(join(ROOT, under), { recursive: true, encoding: 'utf8' })
+        .map((file) => join(under, file))
+        .filter(
+          (file) => /\.(?:ts|mjs|bicepparam)$/.test(file) && !/node_modules|setting-names|\.test\.ts$/.test(file),
+        ),
+    )
+    expect(sources.length).toBeGreaterThan(100)
     const names = sources.flatMap((file) => readFileSync(join(ROOT, file), 'utf8').match(/\bTOLLGATE_[A-Z]\w*/g) ?? [])
-    expect([...new Set(names)].filter((name) => !TOLLGATE_SETTINGS.includes(name))).toEqual([])
+    expect([...new Set(names)].filter((name) => !SETTING_NAMES.includes(name))).toEqual([])
   })
 })
 

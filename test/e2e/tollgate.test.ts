@@ -133,7 +133,9 @@ describe('tollgate consumers', () => {
     const { id } = await create(consumer)
     const listed = JSON.parse((await tollgate('consumers', 'list', '--json')).out)
     expect(listed).toContainEqual({ id: consumer, plan: 'free', disabled: false })
-    expect((await tollgate('consumers', 'list')).out).toMatch(new RegExp(`^${consumer} +free +active$`, 'm'))
+    const list = (await tollgate('consumers', 'list')).out
+    expect(list).toMatch(new RegExp(`^${consumer} +free +active$`, 'm'))
+    expect(list).toMatch(/\n\nStorage: the storage account '\w+', by the configured connection string$/)
     expect(JSON.parse((await tollgate('consumers', 'show', consumer, '--json')).out)).toMatchObject({
       id: consumer,
       plan: 'free',

@@ -2,21 +2,26 @@ import { type Consumer, type ConsumerChange, outlinePolicy, PolicyError } from '
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { withConsumers } from './consumer-directory.ts'
-import { checkConsumerId, keyTable, SEEN_BY, show } from './keys.ts'
+import { checkConsumerId, inStorage, keyTable, SEEN_BY, show } from './keys.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
 
 export async function listConsumers(options: { json?: boolean }, place: Place): Promise<string> {
-  const consumers = await withConsumers(place, (store) => Array.fromAsync(store.listConsumers()))
+  const [consumers, storage] = await withConsumers(place, async (store, where) => [
+    await Array.fromAsync(store.listConsumers()),
+    where,
+  ])
   const plans = plansOf(place)
   const sorted = consumers.toSorted((a, b) => a.id.localeCompare(b.id)).map((consumer) => marked(consumer, plans))
   if (options.json) return JSON.stringify(sorted)
-  if (sorted.length === 0) return 'There are no consumers. Make one: npm run tollgate -- keys create --consumer alice'
+  if (sorted.length === 0) {
+    return `There are no consumers. Make one: npm run tollgate -- keys create --consumer alice\n\n${inStorage(storage)}`
+  }
   const table = columns([
     ['CONSUMER', 'PLAN', 'STATE'],
     ...sorted.map((consumer) => [consumer.id, planText(consumer), state(consumer)]),
   ])
-  return plans === undefined ? `${table}\n\n${UNCHECKED}` : table
+  return [table, inStorage(storage), ...(plans === undefined ? [UNCHECKED] : [])].join('\n\n')
 }
 
 /** A consumer whose plan the policy lacks is refused with 403, whatever its state. */

@@ -25,9 +25,10 @@ export async function createKey(options: KeysCreateOptions, place: Place): Promi
   if (expiresAt !== undefined && expiresAt <= now) throw new CommandFault(`--expires: '${expires}' is past.`)
   const { plans, defaultPlan } = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
   if (plan !== undefined) checkPlan(plan, plans)
-  const issued = await withConsumers(place, (store) =>
-    issueKey(store, { consumer, plan, defaultPlan, plans: [...plans.keys()], now, expiresAt }),
-  )
+  const [issued, storage] = await withConsumers(place, async (store, where) => [
+    await issueKey(store, { consumer, plan, defaultPlan, plans: [...plans.keys()], now, expiresAt }),
+    where,
+  ])
   const until = expiresAt === undefined ? undefined : new Date(expiresAt).toISOString()
   if (options.json) return JSON.stringify({ ...issued, ...(until === undefined ? {} : { expiresAt: until }) })
   const limit = until === undefined ? '' : `, until ${until}`
@@ -35,14 +36,25 @@ export async function createKey(options: KeysCreateOptions, place: Place): Promi
     `Key for consumer '${issued.consumer}' on plan '${issued.plan}' (id ${issued.id})${limit}. It is shown only now:`,
     '',
     `  ${issued.key}`,
+    '',
+    inStorage(storage),
   ].join('\n')
 }
 
 export async function listKeys(options: { consumer?: string; json?: boolean }, place: Place): Promise<string> {
-  const keys = await withConsumers(place, (store) => Array.fromAsync(store.listKeys({ consumer: options.consumer })))
+  const [keys, storage] = await withConsumers(place, async (store, where) => [
+    await Array.fromAsync(store.listKeys({ consumer: options.consumer })),
+    where,
+  ])
   const shown = keys.toSorted((a, b) => a.consumer.localeCompare(b.consumer) || a.createdAt - b.createdAt).map(show)
   if (options.json) return JSON.stringify(shown)
-  return keyTable(shown, 'There are no keys. Make one: npm run tollgate -- keys create --consumer alice')
+  const none = 'There are no keys. Make one: npm run tollgate -- keys create --consumer alice'
+  return `${keyTable(shown, none)}\n\n${inStorage(storage)}`
+}
+
+/** Who has several storages must see which one a list is from, and which one has the new key. */
+export function inStorage(storage: string): string {
+  return `Storage: ${storage}`
 }
 
 export interface ShownKey {

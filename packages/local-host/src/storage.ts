@@ -39,5 +39,8 @@ export async function openStorage(root: string, env: NodeJS.ProcessEnv): Promise
 function describe(location: StorageLocation): string {
   if (location.kind === 'memory') return 'in memory, gone when this process ends'
   if (location.kind === 'identity') return `${location.endpoint} (by identity)`
-  return 'the storage account of the configured connection string'
+  const [, account] = /(?:^|;)\s*AccountName=([a-z0-9]{1,24})(?:;|$)/i.exec(location.connectionString) ?? []
+  return account === undefined
+    ? 'the storage account of the configured connection string'
+    : `the storage account '${account}', by the configured connection string`
 }

@@ -161,6 +161,10 @@ function unknownField(
   known: readonly string[],
 ): Fault {
   const meant = meantField(key, known)
+  // What stands where a variable's name belongs may be the secret itself.
+  if (path.at(-1) === 'key' && meant === undefined) {
+    return { text: `${pathText(path)}: unknown field. Write {env: NAME}, and nothing beside it.` }
+  }
   const owner = path.length === 0 ? 'The document' : pathText(path)
   const hint = meant === undefined ? homeOf(root, key) : `Did you mean '${meant}'?`
   return {
