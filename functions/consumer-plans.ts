@@ -2,7 +2,7 @@ import { openTables, surveyPlans, surveyText, tableConsumerStore } from '@tollga
 import { consoleLog } from './console-log.ts'
 import type { Settings } from './settings.ts'
 
-/** A cold start has better to do, and nobody waits for this. */
+/** Milliseconds after the start: a cold start must not wait for a listing that no request needs. */
 const AFTER_MS = 30_000
 const TIMEOUT_MS = 10_000
 

@@ -32,7 +32,7 @@ const OF_TOOLS = [
   'TOLLGATE_HOST',
 ]
 
-/** What a person means who sets a variable for the app. */
+/** The settings that a misspelt name can mean. */
 const MEANT = [...OF_THE_APP, 'TOLLGATE_LOCAL_DATA']
 
 export const SETTING_NAMES: readonly string[] = [...OF_THE_APP, ...OF_TOOLS]

@@ -149,7 +149,7 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'no plans',
     'plans: {}\n',
-    'line 1, plans: there is none, so nobody could get in. Name one, or leave plans out for the default.',
+    'line 1, plans: there is none, so every request would be refused. Name one, or leave plans out for the default.',
   ],
   [
     'plans as a list',

@@ -220,6 +220,35 @@ describe('a request that is refused', () => {
   })
 })
 
+describe('I4: an error says its code', () => {
+  test.each<[string, number, string | object, Record<string, string>]>([
+    ['invalid_api_key', 401, { prompt: 'a' }, { 'x-api-key': 'none' }],
+    ['invalid_json', 400, '{', {}],
+    ['invalid_request', 400, { prompt: '' }, {}],
+    ['invalid_request', 400, { prompt: 'a', model: 'none' }, {}],
+    ['request_too_large', 413, { prompt: 'x'.repeat(MAX_BODY) }, {}],
+    ['not_cached', 504, { prompt: 'never asked' }, { 'cache-control': 'only-if-cached' }],
+  ])('%s', async (code, status, body, headers) => {
+    const answer = await post(body, headers)
+    expect(answer).toMatchObject({ status, body: { error: expect.stringMatching(/./), code } })
+  })
+
+  test('upstream_failed, and what the model’s server said beside it', async () => {
+    upstream.reply = failing(429, { code: 'rate_limit_exceeded' })
+    expect(await post({ prompt: unique('Why?') })).toMatchObject({
+      body: { code: 'upstream_failed', details: expect.stringContaining('code rate_limit_exceeded') },
+    })
+  })
+
+  test('plan_unavailable', async () => {
+    const lost = await newKey(open, unique('lost'), 'gone')
+    expect(await post({ prompt: 'a' }, { 'x-api-key': lost })).toMatchObject({
+      status: 403,
+      body: { code: 'plan_unavailable' },
+    })
+  })
+})
+
 describe('a key', () => {
   const CHALLENGE = 'Bearer realm="tollgate"'
   test.each([

@@ -29,7 +29,7 @@ type Marked = Consumer & { readonly planMissing?: true }
 
 const UNCHECKED = 'The policy is refused, so the plans are not held against it: npm start says why.'
 
-/** The policy's plans; `undefined` where it can't be used, which keeps nobody from looking at the consumers. */
+/** The policy's plans; `undefined` where it can't be used, since the consumers can be listed all the same. */
 function plansOf({ root, env }: Place): ReadonlyMap<string, unknown> | undefined {
   try {
     return outlinePolicy({ root, path: env.TOLLGATE_POLICY || undefined }).plans

@@ -52,7 +52,7 @@ export async function listKeys(options: { consumer?: string; json?: boolean }, p
   return `${keyTable(shown, none)}\n\n${inStorage(storage)}`
 }
 
-/** Who has several storages must see which one a list is from, and which one has the new key. */
+/** An operator may have several storages: a list says which one it is from, a new key which one it is in. */
 export function inStorage(storage: string): string {
   return `Storage: ${storage}`
 }

@@ -3,7 +3,7 @@ function lettersOf(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '')
 }
 
-/** Longer words than any name of ours are nobody's typo, and comparing them would take long. */
+/** A longer word than any known name is no typo of one, and its comparison would take long. */
 const LONGEST = 64
 
 /**

@@ -57,7 +57,7 @@ interface PlansAndPrices extends Pick<Policy, 'plans' | 'global'> {
   readonly models: ReadonlyMap<string, Pick<Model, 'name' | 'price'>>
 }
 
-/** What of a policy limits money, for who starts it. */
+/** Which plans and models a limit on money holds for, as a start tells it. */
 export interface MoneyLimits {
   /** Plans without a limit in dollars that counts all of their requests. */
   readonly unlimitedPlans: readonly string[]

@@ -85,7 +85,7 @@ export interface Policy {
   readonly storeDown: 'closed' | 'open'
 }
 
-/** Whoever mends the first of many faults of one kind has mended them all, and a log line has an end. */
+/** Many faults are mostly of one kind, which the first ones show, and a log line has a longest length. */
 const MOST_FAULTS = 25
 const LONGEST_FAULT = 600
 const LONGEST_SOURCE = 200

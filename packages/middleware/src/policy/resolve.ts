@@ -89,7 +89,7 @@ function meaning(checked: PolicyDocument, { isFile }: Document) {
   return { plans, faults: faults.map((fault) => withKnownModels(fault, known)) }
 }
 
-/** Which models there are, for who named one that there is not. */
+/** A fault that names an unknown model says which models there are. */
 function withKnownModels(fault: string, known: readonly string[]): string {
   const [, missing] = /: there is no model '([^']*)' under models\.$/.exec(fault) ?? []
   if (missing === undefined) return fault

@@ -3,7 +3,7 @@ import { closestName, listText } from './closest-name.ts'
 import { pathText } from './document-path.ts'
 import { fieldsOf, homesOf, isMap, kindsOf, schemaAt } from './schema-fields.ts'
 
-/** What each field looks like, for who left it out or wrote something else. */
+/** An example of each field, for the fault that it is missing or of another kind. */
 const EXAMPLES: Readonly<Record<string, string>> = {
   plans: '{default: {limits: [{requests: 10, per: 1m}]}}',
   limits: '[{requests: 10, per: 1m}], or [] for none',

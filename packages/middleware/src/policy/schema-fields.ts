@@ -67,7 +67,7 @@ export function kindsOf(schema: z.core.$ZodType | undefined): readonly string[] 
   return kinds.length === firsts.length && new Set(kinds).size > 1 ? kinds : undefined
 }
 
-/** The places in which each field may stand, as `plans.<name>`: for who wrote one in the wrong place. */
+/** The places in which each field may stand, as `plans.<name>`, for the fault that one stands elsewhere. */
 export function homesOf(schema: z.core.$ZodType): ReadonlyMap<string, readonly string[]> {
   const homes = new Map<string, string[]>()
   function visit(each: z.core.$ZodType, path: readonly PropertyKey[]): void {

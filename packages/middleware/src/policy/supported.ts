@@ -5,7 +5,9 @@ import type { ModelDocuments, PolicyDocument } from './schema.ts'
 export function unsupported({ plans, models = {}, unpriced }: PolicyDocument): string[] {
   const faults: string[] = []
   if (plans !== undefined && Object.keys(plans).length === 0) {
-    faults.push('plans: there is none, so nobody could get in. Name one, or leave plans out for the default.')
+    faults.push(
+      'plans: there is none, so every request would be refused. Name one, or leave plans out for the default.',
+    )
   }
   faults.push(...Object.entries(models).flatMap(([name, model]) => modelFaults(name, model)))
   if (unpriced === 'worst' && Object.values(models).every(({ price }) => price === undefined)) {
