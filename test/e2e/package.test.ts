@@ -122,12 +122,19 @@ describe('the zip', () => {
     }
 
     letBy()
+    writeFileSync(join(copy, 'tollgate.policy.yml'), '{}')
+    expect(() => packageApp(copy, refused)).toThrow(
+      'tollgate.policy.yml looks like the policy and would not be deployed',
+    )
+    rmSync(join(copy, 'tollgate.policy.yml'))
+
+    letBy()
     writeFileSync(join(copy, 'dist/index.js.map'), '{}')
     expect(() => packageApp(copy, refused)).toThrow(/lets dist\/index\.js\.map be deployed/)
     rmSync(join(copy, 'dist'), { recursive: true })
     expect(() => packageApp(copy, refused)).toThrow(/dist\/index\.js is missing/)
     expect(existsSync(refused)).toBe(false)
-  })
+  }, 90_000)
 })
 
 describe('the app, unpacked where no node_modules are', () => {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { applyLocalSettings } from '@tollgate/local-host'
+import { applyLocalSettings, faultText } from '@tollgate/local-host'
 import { Command } from 'commander'
 import { purgeCache } from './cache.ts'
 import { listConsumers, setConsumer, showConsumer } from './consumers.ts'
@@ -15,9 +15,6 @@ const program = new Command('tollgate')
   .description('Manages a Tollgate: the gateway inside your Function app.')
   .version(version)
   .configureOutput({ writeErr: (text) => process.stderr.write(printable(text)) })
-
-/** The SDK's own code for a request that met no server, and the system's for why. */
-const UNREACHABLE = /REQUEST_SEND_ERROR|ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE/
 
 const place = { root: ROOT, env: process.env }
 const print = async (text: Promise<string>) => console.log(printable(await text))
@@ -99,20 +96,6 @@ try {
   applyLocalSettings(ROOT, process.env)
   await program.parseAsync()
 } catch (error) {
-  console.error(printable(explain(error as Error)))
+  console.error(printable(faultText(error)))
   process.exitCode = 1
-}
-
-function explain(error: Error & { operatorMessage?: string; statusCode?: number; code?: string }): string {
-  if (error.operatorMessage !== undefined) return error.operatorMessage
-  // An answer of the storage service; its text repeats names, never secrets.
-  if (error.statusCode !== undefined)
-    return `The storage could not be used (HTTP ${error.statusCode}): ${error.message}`
-  if (error.code !== undefined && UNREACHABLE.test(`${error.code} ${error.message}`)) {
-    return (
-      `The storage could not be reached: ${error.message}. See that it runs, and that TOLLGATE_STORAGE (or ` +
-      'AzureWebJobsStorage) names it; with neither, the command takes the tables of npm start.'
-    )
-  }
-  return error.stack ?? error.message
 }

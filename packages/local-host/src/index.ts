@@ -1,3 +1,4 @@
+export { faultText } from './fault-text.ts'
 export { type AccessKeys, accessKeys } from './host/access-keys.ts'
 export { type FunctionHost, type FunctionHostOptions, hostFunctions } from './host/function-host.ts'
 export { type HostJson, readHostJson } from './host/host-json.ts'

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { OperatorError, outlinePolicy, type PolicyOutline } from '@tollgate/middleware'
 import { consumerNotes } from './consumer-notes.ts'
 import { demoKey } from './demo-key.ts'
+import { faultText } from './fault-text.ts'
 import { type AccessKeys, accessKeys } from './host/access-keys.ts'
 import { type FunctionHost, hostFunctions } from './host/function-host.ts'
 import { isLogged, readHostJson } from './host/host-json.ts'
@@ -27,8 +28,7 @@ const DEFAULT_PORT = 7071
 try {
   await start(process.env)
 } catch (error) {
-  const { operatorMessage } = error as { operatorMessage?: string }
-  console.error(`\n${operatorMessage ?? (error as Error).stack}\n`)
+  console.error(`\n${faultText(error)}\n`)
   process.exit(1)
 }
 

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative, sep } from 'node:path'
+import { POLICY_FILE, strayPolicy } from '@tollgate/middleware'
 import { FILES, ROOT } from './bundle.ts'
 import { funcignore } from './funcignore.ts'
 
@@ -25,7 +26,12 @@ export function deployed(): Deployed {
     .filter((entry) => !entry.isDirectory())
     .map(({ parentPath, name }) => relative(ROOT, join(parentPath, name)).split(sep).join('/'))
     .filter((path) => !NEVER.test(path) && isDeployed(path))
+  // Without it the app would run on the defaults. One that is deployed is meant to be named by TOLLGATE_POLICY.
+  const stray = strayPolicy(readdirSync(ROOT).filter((name) => !paths.includes(name) || name === POLICY_FILE))
   const faults = [
+    ...(stray === undefined
+      ? []
+      : [`${stray} looks like the policy and would not be deployed: name it ${POLICY_FILE}, or move it elsewhere`]),
     ...paths
       .filter((path) => !NEEDED.includes(path) && !isPolicy(path))
       .map((path) => `.funcignore lets ${path} be deployed; remove the one or the other`),

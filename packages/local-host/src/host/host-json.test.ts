@@ -25,6 +25,12 @@ describe('host.json', () => {
     expect(() => read({ version: '1.0' })).toThrow('version must be "2.0"')
   })
 
+  test('I6: that is no JSON is told in a sentence', () => {
+    const root = mkdtempSync(join(tmpdir(), 'tollgate-host-'))
+    writeFileSync(join(root, 'host.json'), '{ // mine')
+    expect(() => readHostJson(root)).toThrow(/^host\.json is not valid JSON\./)
+  })
+
   test('keeps back what is below the level, and all at none', () => {
     expect(isLogged('information', 'warning')).toBe(false)
     expect(isLogged('warning', 'warning')).toBe(true)

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { OperatorError } from '@tollgate/middleware'
 import type { LogLevel } from '../worker/core-types.ts'
 
 /** As much of host.json as this host acts on. */
@@ -13,16 +14,28 @@ const LEVELS: readonly LogLevel[] = ['trace', 'debug', 'information', 'warning',
 
 /** @throws when host.json is missing, is no JSON, or is not of version 2.0. */
 export function readHostJson(root: string): HostJson {
-  const host = JSON.parse(readFileSync(join(root, 'host.json'), 'utf8')) as {
+  const host = parse(readFileSync(join(root, 'host.json'), 'utf8')) as {
     version?: string
     extensions?: { http?: { routePrefix?: string } }
     logging?: { logLevel?: { default?: string } }
   }
-  if (host.version !== '2.0') throw new Error(`host.json: version must be "2.0", not ${JSON.stringify(host.version)}`)
+  if (host.version !== '2.0') {
+    throw new OperatorError(`host.json: version must be "2.0", not ${JSON.stringify(host.version)}.`)
+  }
   const level = host.logging?.logLevel?.default?.toLowerCase() ?? 'information'
   return {
     routePrefix: (host.extensions?.http?.routePrefix ?? 'api').replace(/^\/+|\/+$/g, ''),
     logLevel: LEVELS.find((known) => known === level) ?? 'information',
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new OperatorError(
+      'host.json is not valid JSON. It may have neither comments nor a comma behind the last value.',
+    )
   }
 }
 

@@ -31,6 +31,7 @@ export {
   type TargetSettings,
   type TransformRule,
 } from './policy.ts'
+export { strayPolicy } from './policy-file-name.ts'
 export { type PolicyOutline, type ResolveOptions, resolvePolicy } from './resolve.ts'
 export { policyJsonSchema } from './schema.ts'
 export { isAzureAiHost, isLoopback, type PolicyBounds } from './target.ts'

@@ -4,7 +4,8 @@ import { type PolicyLocation, readPolicyFile } from './policy-file.ts'
 import { type Document, outlineDocument, type PolicyOutline, type ResolveOptions, resolveDocument } from './resolve.ts'
 import { parseYaml } from './yaml-document.ts'
 
-export { POLICY_FILE, type PolicyLocation } from './policy-file.ts'
+export type { PolicyLocation } from './policy-file.ts'
+export { POLICY_FILE } from './policy-file-name.ts'
 
 export interface LoadOptions extends PolicyLocation, Omit<ResolveOptions, 'source'> {}
 

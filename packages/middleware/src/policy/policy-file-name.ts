@@ -1,11 +1,19 @@
 import { closestName } from './closest-name.ts'
 
+export const POLICY_FILE = 'tollgate.policy.yaml'
+
 /** What editors and people add to the name of a copy that is not to be used. */
 const COPY = /(?:~|\.(?:bak|backup|orig|old|tmp|swp|save|example|sample|template|dist|disabled|off)\d*)$/i
 const EXTENSION = /\.(?:ya?ml|json[5c]?)(?:\.txt)?$|\.txt$/i
 
+/** The first of a folder's files that is thought to be the policy, and is not read as it. */
+export function strayPolicy(names: readonly string[]): string | undefined {
+  const hasPolicy = names.includes(POLICY_FILE)
+  return names.find((name) => name !== POLICY_FILE && (meansPolicy(name) || (!hasPolicy && looksLikePolicy(name))))
+}
+
 /** Whether a file's name is the policy's but for case, punctuation, extension or a typo: `Tollgate-Policy.yml`. */
-export function meansPolicy(file: string): boolean {
+function meansPolicy(file: string): boolean {
   const stem = stemOf(file)
   const isOurs = EXTENSION.test(file) || !/\.\w{1,4}$/.test(stem)
   return (
@@ -17,7 +25,7 @@ export function meansPolicy(file: string): boolean {
 }
 
 /** Whether, where there is no policy, a file may be thought to be it: `policy.yaml`, `tollgate.policy.prod.yaml`. */
-export function looksLikePolicy(file: string): boolean {
+function looksLikePolicy(file: string): boolean {
   const stem = stemOf(file)
   if (stem === '' || !EXTENSION.test(file) || /\.txt$/i.test(file)) return false
   const [first = '', second = ''] = stem.toLowerCase().split(/[^a-z0-9]+/)

@@ -3,9 +3,7 @@ import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import { closestName } from './closest-name.ts'
 import { PolicyError } from './policy.ts'
-import { looksLikePolicy, meansPolicy } from './policy-file-name.ts'
-
-export const POLICY_FILE = 'tollgate.policy.yaml'
+import { POLICY_FILE, strayPolicy } from './policy-file-name.ts'
 
 /** Where the policy document lies. */
 export interface PolicyLocation {
@@ -51,9 +49,7 @@ export function readPolicyFile({ root, path }: PolicyLocation): PolicyFile | und
 
 function refuseNearMisses(names: readonly string[]): void {
   const hasPolicy = names.includes(POLICY_FILE)
-  const stray = names.find(
-    (name) => name !== POLICY_FILE && (meansPolicy(name) || (!hasPolicy && looksLikePolicy(name))),
-  )
+  const stray = strayPolicy(names)
   if (stray === undefined) return
   throw new PolicyError(stray, [
     hasPolicy
