@@ -1,3 +1,4 @@
+import './node-version.ts'
 import { join } from 'node:path'
 import { app } from '@azure/functions'
 import { describeFault } from '@tollgate/middleware'

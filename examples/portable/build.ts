@@ -13,7 +13,7 @@ await build({
   outExtension: { '.js': '.cjs' },
   bundle: true,
   platform: 'node',
-  target: 'node24',
+  target: 'node22',
   format: 'cjs',
   // Names stay, for the stacks that are logged.
   minifyWhitespace: true,

@@ -1,3 +1,4 @@
+import '../../functions/node-version.ts'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describeFault, type Entry, issueKey, type Log, type LogSink, trace } from '@tollgate/middleware'

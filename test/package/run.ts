@@ -1,14 +1,17 @@
 /*
  * `npm run test:package`: the tests that go through a Function app, against the zip of `npm run package`, unpacked where no
- * node_modules are. --brief: those of the contract alone, which is what CI runs after `npm test`.
+ * node_modules are; then the contract once more under Node 22, and what concerns the Nodes themselves. --brief: of the first
+ * the contract alone, which is what CI runs after `npm test`.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ROOT } from '../support/host.ts'
 import { unpack } from '../support/packaged-app.ts'
+import { bundleHost } from './host-bundle.ts'
+import { installOtherNodes, type OtherNode, otherNode } from './other-nodes.ts'
 
 /** What has nothing to do with the app that is deployed, and why. */
 const LEFT_OUT: Readonly<Record<string, string>> = {
@@ -26,10 +29,34 @@ const LEFT_OUT: Readonly<Record<string, string>> = {
 }
 
 const { values } = parseArgs({ options: { brief: { type: 'boolean', default: false } } })
-const folders = values.brief ? ['test/contract'] : ['test/contract', 'test/e2e', 'test/faults']
+const CONTRACT = ['test/contract/']
 const app = mkdtempSync(join(tmpdir(), 'tollgate-package-'))
+const host = join(app, '../', `${basename(app)}-host.mjs`)
+const passed: string[] = []
+const skipped: string[] = []
 try {
   unpack(readFileSync(join(ROOT, '.package/tollgate.zip')), app)
+  installOtherNodes()
+  await bundleHost(host)
+  // The refusal by an older Node, and what only the oldest lacks.
+  run('the Nodes', ['test/package/nodes.test.ts'])
+  run(`Node ${process.versions.node}`, values.brief ? CONTRACT : [...CONTRACT, 'test/e2e/', 'test/faults/'])
+  runUnder('22', CONTRACT)
+  runUnder('22.0', ['test/contract/generate.test.ts', 'test/contract/limits.test.ts'])
+} finally {
+  rmSync(app, { recursive: true, force: true })
+  rmSync(host, { force: true })
+  for (const line of [...passed, ...skipped]) console.log(line)
+}
+
+function runUnder(version: OtherNode, files: readonly string[]): void {
+  const node = otherNode(version)
+  if ('missing' in node) skipped.push(`SKIPPED under Node ${version}: ${node.missing}`)
+  else run(`Node ${version} from npm`, files, { TOLLGATE_TEST_NODE: node.path, TOLLGATE_TEST_HOST: host })
+}
+
+function run(what: string, files: readonly string[], env: Record<string, string> = {}): void {
+  const started = performance.now()
   const { status } = spawnSync(
     process.execPath,
     [
@@ -37,12 +64,15 @@ try {
       'run',
       '--config',
       'test/vitest.config.ts',
-      ...folders.map((folder) => `${folder}/`),
+      ...files,
       ...Object.keys(LEFT_OUT).flatMap((file) => ['--exclude', file]),
     ],
-    { cwd: ROOT, env: { ...process.env, TOLLGATE_TEST_APP: app }, stdio: 'inherit' },
+    { cwd: ROOT, env: { ...process.env, TOLLGATE_TEST_APP: app, ...env }, stdio: 'inherit' },
   )
-  process.exitCode = status ?? 1
-} finally {
-  rmSync(app, { recursive: true, force: true })
+  const seconds = Math.round((performance.now() - started) / 1_000)
+  if (status === 0) passed.push(`passed: ${what}, ${seconds} s`)
+  else {
+    process.exitCode = status ?? 1
+    skipped.push(`FAILED: ${what}, ${seconds} s`)
+  }
 }

@@ -34,6 +34,9 @@ export function cleanEnv(settings: Record<string, string>): NodeJS.ProcessEnv {
  */
 const TEST_APP = process.env.TOLLGATE_TEST_APP
 
+/** Another Node to serve that app under, and the host as a file that this Node runs (test/package/host-bundle.ts). */
+const { TOLLGATE_TEST_NODE: TEST_NODE, TOLLGATE_TEST_HOST: TEST_HOST } = process.env
+
 /** The same host, serving that app. Paths in its settings are from our root all the same. */
 function withTestApp(script: string, settings: Record<string, string>): [string, Record<string, string>] {
   if (TEST_APP === undefined || settings.APP_ROOT !== undefined) return [script, settings]
@@ -53,7 +56,8 @@ export async function startHost(
   started: RegExp = STARTED,
 ): Promise<RunningHost> {
   const [served, env] = withTestApp(script, settings)
-  const child = spawn(process.execPath, [served], {
+  const other = served === BARE_HOST && TEST_NODE !== undefined && TEST_HOST !== undefined
+  const child = spawn(other ? TEST_NODE : process.execPath, [other ? TEST_HOST : served], {
     cwd: ROOT,
     env: cleanEnv(env),
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -31,7 +31,8 @@ const OPTIONS = {
   outdir: 'dist',
   bundle: true,
   platform: 'node',
-  target: 'node24',
+  // The oldest Node that package.json admits.
+  target: 'node22',
   format: 'cjs',
   // Names stay, for the stacks that are logged. To shorten them and give them back costs a call for each closure.
   minifyWhitespace: true,

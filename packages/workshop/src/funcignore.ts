@@ -18,6 +18,10 @@ export function funcignore(text: string): (path: string) => boolean {
 
 function beginning(pattern: string): RegExp {
   const parts = pattern.replace(/^\//, '').split(/(\*\*|\*)/)
-  const source = parts.map((part) => (part === '**' ? '.+' : part === '*' ? '[^/]+' : RegExp.escape(part)))
+  const source = parts.map((part) => (part === '**' ? '.+' : part === '*' ? '[^/]+' : literally(part)))
   return new RegExp(`^${source.join('')}\\b`)
+}
+
+function literally(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
 }

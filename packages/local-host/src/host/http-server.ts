@@ -29,10 +29,12 @@ export async function openHostServer({ host, port, log }: HostServerOptions): Pr
     throw new Refused(503, 'The Function app is still starting.')
   }
   let closing = false
+  const respond = async (request: IncomingMessage, response: ServerResponse) =>
+    answer(request, response, urlOf(request, host))
   const server = createServer((request, response) => {
     // A connection that is in use when the server closes would else go on from request to request.
     if (closing) response.setHeader('connection', 'close')
-    Promise.try(() => answer(request, response, urlOf(request, host))).catch((error: unknown) => {
+    respond(request, response).catch((error: unknown) => {
       const left = response.destroyed || (request.destroyed && !request.complete)
       const line = `${request.method} ${request.url?.split('?')[0]}`
       if (left) log('information', 'Host', `${line}: the client left`)

@@ -1,4 +1,4 @@
-import { registerHooks } from 'node:module'
+import Module from 'node:module'
 import type { CoreModel, FunctionMetadata, HookCallback, LogLevel, UserHandler } from './core-types.ts'
 
 /** What the app has registered with the worker. */
@@ -57,8 +57,20 @@ export function provideFunctionsCore(log: WorkerLog): FunctionsCore {
     },
   }
 
+  serve(core)
+  return { functions, hooks: (name) => hooks.get(name) ?? [], model: () => model }
+}
+
+/** Node has its hooks since 22.15; before it we patch `require`, as the worker does. */
+function serve(core: object): void {
+  if (typeof Module.registerHooks !== 'function') {
+    Module.prototype.require = new Proxy(Module.prototype.require, {
+      apply: (load, module, [specifier]) => (specifier === MODULE ? core : Reflect.apply(load, module, [specifier])),
+    })
+    return
+  }
   Object.assign(globalThis, { [SLOT]: core })
-  registerHooks({
+  Module.registerHooks({
     resolve: (specifier, context, next) =>
       specifier === MODULE ? { url: SPECIFIER, format: 'commonjs', shortCircuit: true } : next(specifier, context),
     load: (url, context, next) =>
@@ -66,7 +78,6 @@ export function provideFunctionsCore(log: WorkerLog): FunctionsCore {
         ? { format: 'commonjs', source: `module.exports = globalThis[Symbol.for('${SPECIFIER}')]`, shortCircuit: true }
         : next(url, context),
   })
-  return { functions, hooks: (name) => hooks.get(name) ?? [], model: () => model }
 }
 
 class Disposable {

@@ -14,7 +14,7 @@ export async function withDeadline<T>(
 ): Promise<T> {
   const controller = new AbortController()
   const { promise: late, reject } = Promise.withResolvers<never>()
-  const working = Promise.try(work, controller.signal)
+  const working = begin(work, controller.signal)
   // Whoever loses the race still settles; nobody listens to it any more.
   working.catch(() => {})
   const stop = after(deadlineMs, () => {
@@ -27,6 +27,11 @@ export async function withDeadline<T>(
   } finally {
     stop()
   }
+}
+
+/** What the work throws before its first await rejects, too. */
+async function begin<T>(work: (signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
+  return work(signal)
 }
 
 /** Whether a fault is `withDeadline`'s own, or of a signal that timed out. */

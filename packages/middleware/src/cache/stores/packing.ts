@@ -1,15 +1,6 @@
 import { hash } from 'node:crypto'
 import { promisify } from 'node:util'
-import {
-  deflateRawSync,
-  inflateRawSync,
-  type ZstdOptions,
-  constants as zlib,
-  zstdCompress,
-  zstdCompressSync,
-  zstdDecompress,
-  zstdDecompressSync,
-} from 'node:zlib'
+import zlib, { type ZlibOptions, type ZstdOptions } from 'node:zlib'
 import { type CacheEntry, ownBytes, sizeOf } from '../entry.ts'
 import { PACKING_DICTIONARY } from './packing-dictionary.ts'
 
@@ -22,7 +13,10 @@ const VERSION = 1
 const MAX_DEFLATE_BYTES = 2 * 1024
 /** Up to this size the work takes less than handing it to another thread, and above it would hold others up. */
 const MAX_SYNC_BYTES = 64 * 1024
-const ZSTD: ZstdOptions = { params: { [zlib.ZSTD_c_compressionLevel]: 3 } }
+const ZSTD: ZstdOptions = { params: { [zlib.constants.ZSTD_c_compressionLevel]: 3 } }
+
+/** Node has it since 22.15. An older one packs all by deflate, and what others packed by Zstandard is a miss to it. */
+const HAS_ZSTD = typeof zlib.zstdCompress === 'function'
 
 const STORED = 0
 const DEFLATE = 1
@@ -98,29 +92,40 @@ interface Compressed {
 
 /** Left as it is where compressing does not make it shorter. */
 async function compress(content: Uint8Array): Promise<Compressed> {
-  const small = content.byteLength <= MAX_DEFLATE_BYTES
-  const payload = small ? deflateRawSync(content, { dictionary: PACKING_DICTIONARY }) : await compressLarge(content)
-  if (payload.byteLength >= content.byteLength) return { codec: STORED, payload: content }
-  return { codec: small ? DEFLATE : ZSTANDARD, payload }
+  const codec = HAS_ZSTD && content.byteLength > MAX_DEFLATE_BYTES ? ZSTANDARD : DEFLATE
+  const payload = codec === ZSTANDARD ? await zstdCompress(content) : await deflate(content)
+  return payload.byteLength >= content.byteLength ? { codec: STORED, payload: content } : { codec, payload }
 }
 
-async function compressLarge(content: Uint8Array): Promise<Uint8Array> {
+async function zstdCompress(content: Uint8Array): Promise<Uint8Array> {
   return content.byteLength <= MAX_SYNC_BYTES
-    ? zstdCompressSync(content, ZSTD)
-    : promisify<Uint8Array, ZstdOptions, Buffer>(zstdCompress)(content, ZSTD)
+    ? zlib.zstdCompressSync(content, ZSTD)
+    : promisify<Uint8Array, ZstdOptions, Buffer>(zlib.zstdCompress)(content, ZSTD)
+}
+
+async function deflate(content: Uint8Array): Promise<Uint8Array> {
+  return content.byteLength <= MAX_SYNC_BYTES
+    ? zlib.deflateRawSync(content, { dictionary: PACKING_DICTIONARY })
+    : promisify<Uint8Array, ZlibOptions, Buffer>(zlib.deflateRaw)(content, { dictionary: PACKING_DICTIONARY })
 }
 
 async function decompress(codec: number, payload: Buffer, length: number): Promise<Uint8Array | undefined> {
   if (length > MAX_UNPACKED_BYTES) return undefined
   // In one piece of that very size (zlib asks for 64 at least, and looks whether more follows).
   const bounds = { maxOutputLength: Math.max(1, length), chunkSize: Math.max(64, length + 1) }
+  const inSync = length <= MAX_SYNC_BYTES
   try {
     if (codec === STORED) return new Uint8Array(payload)
-    if (codec === DEFLATE) return inflateRawSync(payload, { ...bounds, dictionary: PACKING_DICTIONARY })
-    if (codec !== ZSTANDARD) return undefined
-    return length <= MAX_SYNC_BYTES
-      ? zstdDecompressSync(payload, bounds)
-      : await promisify<Uint8Array, ZstdOptions, Buffer>(zstdDecompress)(payload, bounds)
+    if (codec === DEFLATE) {
+      const options = { ...bounds, dictionary: PACKING_DICTIONARY }
+      return inSync
+        ? zlib.inflateRawSync(payload, options)
+        : await promisify<Uint8Array, ZlibOptions, Buffer>(zlib.inflateRaw)(payload, options)
+    }
+    if (codec !== ZSTANDARD || !HAS_ZSTD) return undefined
+    return inSync
+      ? zlib.zstdDecompressSync(payload, bounds)
+      : await promisify<Uint8Array, ZstdOptions, Buffer>(zlib.zstdDecompress)(payload, bounds)
   } catch (error) {
     if (isOfZlib(error)) return undefined
     throw error
