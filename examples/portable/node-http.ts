@@ -4,6 +4,9 @@ import { type Entry, type GatewayRequest, isEventStream, type LogSink } from '@t
 /** How long a slow client may take to be sent the rest of a stream that broke, in milliseconds. */
 const FLUSH_MS = 5_000
 
+/** How long a client that has been answered may go on sending its body, in milliseconds. */
+const LINGER_MS = 2_000
+
 export interface NodeHttpOptions {
   /** Whether a proxy of yours stands in front: then the client's address is the last of `X-Forwarded-For`. */
   readonly behindProxy: boolean
@@ -24,7 +27,7 @@ export function nodeHttp(entry: Entry, options: NodeHttpOptions): RequestListene
     const request = toGatewayRequest(incoming, options, left.signal)
     if (request === undefined) return void outgoing.writeHead(400).end()
     try {
-      await answer(await entry(request, options.log), outgoing, left.signal)
+      await answer(await entry(request, options.log), incoming, outgoing, left.signal)
     } catch (fault) {
       options.log('error', { event: 'adapter fault', fault: (fault as Error)?.name })
       if (outgoing.headersSent) outgoing.destroy()
@@ -33,14 +36,47 @@ export function nodeHttp(entry: Entry, options: NodeHttpOptions): RequestListene
   }
 }
 
-async function answer(response: Response, outgoing: ServerResponse, left: AbortSignal): Promise<void> {
+async function answer(
+  response: Response,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  left: AbortSignal,
+): Promise<void> {
   const { status, headers, body } = response
+  // What is left of the body can't be told from a next request (RFC 9112, section 9.3).
+  const unread = !incoming.complete
+  if (unread) headers.set('connection', 'close')
   if (body !== null && isEventStream(response)) {
     outgoing.writeHead(status, [...headers].flat())
     return send(body, outgoing, left)
   }
   const bytes = Buffer.from(await response.arrayBuffer())
-  outgoing.writeHead(status, [...headers, ['content-length', `${bytes.byteLength}`]].flat()).end(bytes)
+  outgoing.writeHead(status, [...headers, ['content-length', `${bytes.byteLength}`]].flat()).write(bytes)
+  // To close over unread bytes resets the connection, and may cost the client the answer (section 9.6).
+  if (unread) await dropRest(incoming)
+  outgoing.end()
+}
+
+/** Resolves when the body has come to its end, or the client has had its time. */
+function dropRest(incoming: IncomingMessage): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, LINGER_MS)
+    function done() {
+      clearTimeout(timer)
+      incoming.off('end', done).off('close', done)
+      resolve()
+    }
+    incoming.on('end', done).on('close', done).resume()
+  })
+}
+
+/**
+ * A path, or an absolute URL (RFC 9112, section 3.2), of which only path and query are used. A path is joined, not resolved:
+ * /\\machine/x names no host. `null` for what is neither.
+ */
+function targetOf({ url = '' }: IncomingMessage): URL | null {
+  if (url.startsWith('/')) return URL.parse(`http://gateway.invalid${url.replace(/^\/+/, '/')}`)
+  return /^https?:\/\//i.test(url) ? URL.parse(url) : null
 }
 
 /** `undefined` for a target that is no URL. */
@@ -50,8 +86,7 @@ function toGatewayRequest(
   signal: AbortSignal,
 ): GatewayRequest | undefined {
   const { method = 'GET', headersDistinct } = incoming
-  // Of the address only path and query are used; whatever host the client names decides nothing.
-  const url = URL.parse((incoming.url ?? '/').replace(/^\/+/, '/'), 'http://gateway.invalid')
+  const url = targetOf(incoming)
   if (url === null) return undefined
   const headers = new Headers()
   for (const [name, values = []] of Object.entries(headersDistinct)) {
@@ -61,8 +96,8 @@ function toGatewayRequest(
     method,
     url,
     headers,
-    // Read no further than a room asks for it.
-    body: ReadableStream.from<Uint8Array>(incoming),
+    // Read no further than a room asks for it; what a room leaves can still be dropped.
+    body: ReadableStream.from<Uint8Array>(incoming.iterator({ destroyOnReturn: false })),
     clientAddress: (behindProxy ? lastForwarded(incoming) : incoming.socket.remoteAddress) ?? 'unknown',
     signal,
   }

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { BARE_HOST, ROOT, type RunningHost, rawStatus, startHost } from '../support/host.ts'
+import { rawConnection } from '../support/raw-connection.ts'
 
 const start = (settings: Record<string, string> = {}) =>
   startHost({ APP_ROOT: join(ROOT, 'test/fixtures/app'), EVERY: '00:00:01', ...settings }, BARE_HOST)
@@ -129,6 +130,82 @@ describe.each([
     // The connection may close before all of it could be sent.
     expect(await tooLarge.catch((error) => error.code)).toBeOneOf([413, 'ECONNRESET', 'EPIPE'])
     expect((await get('/v1/unrouted')).status).toBe(201)
+  })
+
+  describe('J1: a target that begins like a host', () => {
+    test.each(['//v1/unread', '///v1/unread', '/\\\\v1/unread', 'http://localhost:1//v1/unread'])(
+      '%s reaches our function, and no other machine',
+      async (path) => {
+        expect(await rawStatus(host, { path, method: 'POST' }, ['text'])).toBe(418)
+      },
+    )
+
+    test.each(['127.0.0.1/v1/unread?', '127.0.0.1#', 'a@127.0.0.1', 'a:b@localhost', '127.0.0.1\\\\x'])(
+      'Host: %s is no host',
+      async (name) => {
+        expect(await rawStatus(host, { path: '/v1/unrouted', headers: { host: name } })).toBe(421)
+      },
+    )
+  })
+
+  describe('J2: an answer that comes before the request’s body has', () => {
+    const MIB = 1024 * 1024
+    const head = (path: string, ...headers: string[]) =>
+      [`POST ${path} HTTP/1.1`, 'host: 127.0.0.1', ...headers, '', ''].join('\r\n')
+    const next = 'GET /v1/unrouted HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n'
+
+    test.each<[string, number]>([
+      ['/v1/none', 404],
+      // Without streaming the host reads a body whole before it asks the function.
+      ...(settings.STREAMED
+        ? ([
+            ['/v1/unread', 418],
+            ['/v1/readsALittle', 418],
+          ] satisfies [string, number][])
+        : []),
+    ])('to %s says that the connection closes, and it does', async (path, status) => {
+      const connection = rawConnection(host.url)
+      connection.write(head(path, `content-length: ${8 * MIB}`) + 'x'.repeat(2 * MIB))
+      expect(await connection.head()).toMatch(
+        new RegExp(`^HTTP/1.1 ${status} [\\s\\S]*\\r\\nconnection: close\\r\\n`, 'i'),
+      )
+      connection.write('x'.repeat(6 * MIB))
+      expect(await connection.ended()).toMatch(/\r\n\r\n\S/)
+    })
+
+    test('to a client that stops sending ends the connection soon', async () => {
+      const connection = rawConnection(host.url)
+      const asked = performance.now()
+      connection.write(`${head('/v1/none', 'transfer-encoding: chunked')}ffff\r\nx`)
+      expect(await connection.head()).toMatch(/^HTTP\/1.1 404 [\s\S]*connection: close/i)
+      await connection.ended()
+      expect(performance.now() - asked).toBeLessThan(5_000)
+    })
+
+    test('leaves the connection as it was where the body has come', async () => {
+      const connection = rawConnection(host.url)
+      for (const path of ['/v1/unread', '/v1/none', '/v1/unread']) {
+        connection.write(`${head(path, 'content-length: 4')}text`)
+        expect(await connection.head()).toMatch(/^HTTP\/1.1 4\d\d [\s\S]*connection: keep-alive/i)
+      }
+      connection.write(next)
+      expect(await connection.head()).toMatch(/^HTTP\/1.1 201 /)
+      connection.close()
+    })
+
+    test('spoils no connection that another request is sent on', async () => {
+      const length = 3 * MIB
+      const body = `${length.toString(16)}\r\n${'x'.repeat(length)}\r\n0\r\n\r\n`
+      for (let round = 0; round < 4; round += 1) {
+        const connection = rawConnection(host.url)
+        connection.write(head('/v1/readsALittle', 'transfer-encoding: chunked') + body)
+        expect(await connection.head()).toMatch(/^HTTP\/1.1 418 /)
+        const asked = performance.now()
+        for (let other = 0; other < 4; other += 1) expect((await get('/v1/unrouted')).status).toBe(201)
+        expect(performance.now() - asked).toBeLessThan(4_000)
+        connection.close()
+      }
+    })
   })
 
   test('gives no page of another origin leave to read, unless told to', async () => {

@@ -8,6 +8,7 @@ import { complete } from '../support/completions.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { type CountedModel, startCountedModel, whole } from '../support/counted-model.ts'
 import { generate, ROOT, type RunningHost, rawStatus, startHost } from '../support/host.ts'
+import { rawConnection } from '../support/raw-connection.ts'
 import { openAccount } from '../support/tables.ts'
 
 /*
@@ -152,6 +153,31 @@ describe('on tables', () => {
       sent.end()
     })
     expect(status).toBe(413)
+  })
+
+  test('J2: an answer before the body’s end says that the connection closes, and it does', async () => {
+    const key = await newKey(open, unique('portable'))
+    for (const [header, status] of [
+      [`x-api-key: ${key}`, 413],
+      ['x-api-key: none', 401],
+    ]) {
+      const connection = rawConnection(server.url)
+      const length = 8 * 1024 * 1024
+      const head = ['POST /api/generate HTTP/1.1', 'host: x', header, 'transfer-encoding: chunked', '', '']
+      connection.write(`${head.join('\r\n')}${length.toString(16)}\r\n${'x'.repeat(length / 2)}`)
+      expect(await connection.head()).toMatch(new RegExp(`^HTTP/1.1 ${status} [\\s\\S]*connection: close`, 'i'))
+      connection.write('x'.repeat(length / 2))
+      expect(await connection.ended()).toMatch(/"error":".*"\}$/)
+    }
+  })
+
+  test.each([
+    '/\\\\machine/api/generate',
+    '//machine/api/generate',
+    'http://machine//api/generate',
+    'ftp://x/api/generate',
+  ])('J1: the target %s is no path to the gateway', async (path) => {
+    expect(await rawStatus(server, { path, method: 'POST' })).toBeOneOf([400, 404])
   })
 
   test('answers whether it lives, and nothing else', async () => {

@@ -22,8 +22,27 @@ const HOP_BY_HOP = new Set([
 ])
 const INVOCATION = 'x-ms-invocation-id'
 
+/** A body up to this size has been taken from the connection when the library has the request, in bytes. */
+const TAKEN_AT_ONCE = 64 * 1024
+
 /** The library closes a connection that lay idle for 5 s: it is given up well before, for a request must not meet its end. */
 const agent = new Agent({ keepAlive: true, agentKeepAliveTimeoutBuffer: 3_000 })
+
+/** For one request a connection. */
+class OnceAgent extends Agent {
+  override keepSocketAlive(): boolean {
+    return false
+  }
+}
+const onceAgent = new OnceAgent({ keepAlive: true })
+
+/**
+ * A function that answers before it has read a longer body leaves the rest in the connection to the library, where it would
+ * hold up whatever request came next, and nobody out here can tell.
+ */
+function isTakenAtOnce({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) <= TAKEN_AT_ONCE
+}
 
 export interface Forwarded {
   readonly request: IncomingMessage
@@ -45,8 +64,13 @@ export interface Forwarded {
  */
 export async function forward(exchange: Forwarded): Promise<void> {
   const { request, response, url, to, invocationId } = exchange
-  const proxied = openRequest(new URL(url.pathname + url.search, to), {
-    agent,
+  const { hostname, port } = new URL(to)
+  const proxied = openRequest({
+    hostname,
+    port,
+    // Never resolved against another URL: a path such as //machine/x would name another machine.
+    path: url.pathname + url.search,
+    agent: isTakenAtOnce(request) ? agent : onceAgent,
     method: request.method,
     headers: {
       ...endToEnd(exchange.headers),

@@ -6,7 +6,8 @@ import { hostname } from 'node:os'
  * 127.0.0.1 and then read what a local server answers (DNS rebinding); its requests still bear that name.
  */
 export function isOwnHost(header: string | undefined, boundTo: string): boolean {
-  const name = header === undefined ? undefined : URL.parse(`http://${header}`)?.hostname
+  // A host and a port, and nothing that would make a path, a query or a user of what is joined to it.
+  const name = header === undefined || /[/\\?#@\s]/.test(header) ? undefined : URL.parse(`http://${header}`)?.hostname
   if (name === undefined) return false
   const bare = name.replace(/^\[|\]$/g, '')
   if (bare === 'localhost' || bare === boundTo.toLowerCase()) return true

@@ -1,7 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import type { WorkerLog } from '../worker/functions-core.ts'
 import { isOwnHost } from './host-header.ts'
+import { HostResponse, isUnread } from './host-response.ts'
 import { Refused } from './refused.ts'
 
 /** Answers a request to this machine. */
@@ -29,9 +31,12 @@ export async function openHostServer({ host, port, log }: HostServerOptions): Pr
     throw new Refused(503, 'The Function app is still starting.')
   }
   let closing = false
-  const respond = async (request: IncomingMessage, response: ServerResponse) =>
-    answer(request, response, urlOf(request, host))
-  const server = createServer((request, response) => {
+  const respond = async (request: IncomingMessage, response: ServerResponse) => {
+    // A body that came along with its head is known to be whole a moment after this event.
+    if (isUnread(request)) await setImmediate()
+    return answer(request, response, urlOf(request, host))
+  }
+  const server = createServer({ ServerResponse: HostResponse }, (request, response) => {
     // A connection that is in use when the server closes would else go on from request to request.
     if (closing) response.setHeader('connection', 'close')
     respond(request, response).catch((error: unknown) => {
@@ -66,8 +71,8 @@ function refuse(response: ServerResponse, error: unknown): void {
   }
   // The real host answers a function that threw with an empty 500.
   const { status, message } = error instanceof Refused ? error : { status: 500, message: '' }
-  const close = status === 413 ? { connection: 'close' } : {}
-  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', ...close })
+  response.statusCode = status
+  response.setHeader('content-type', 'text/plain; charset=utf-8')
   response.end(message === '' ? '' : `${message}\n`)
 }
 
