@@ -5,7 +5,7 @@ import type {
   TableServiceClientOptions,
 } from '@azure/data-tables'
 import type { TokenCredential } from '@azure/identity'
-import { isOutage } from '../pipeline/index.ts'
+import { isOutage, withoutProxyNearby } from '../pipeline/index.ts'
 import type { StorageLocation } from './location.ts'
 
 /** Opens tables by name. The SDK (about 0.15 s to load) is loaded when the first one is used. */
@@ -28,7 +28,8 @@ type TableLocation = Exclude<StorageLocation, { kind: 'memory' }>
 async function openCredential(location: TableLocation): Promise<TokenCredential> {
   const { DefaultAzureCredential } = await import('@azure/identity')
   const clientId = location.kind === 'identity' ? location.clientId : undefined
-  return new DefaultAzureCredential(clientId === undefined ? {} : { managedIdentityClientId: clientId })
+  const options = clientId === undefined ? {} : { managedIdentityClientId: clientId }
+  return withoutProxyNearby(() => new DefaultAzureCredential(options))
 }
 
 async function connect(
@@ -42,12 +43,13 @@ async function connect(
     additionalPolicies: [{ position: 'perCall', policy: namingErrors }],
   }
   if (location.kind === 'connection-string') {
-    return TableClient.fromConnectionString(location.connectionString, name, {
-      ...options,
-      allowInsecureConnection: location.loopback,
-    })
+    const { connectionString, loopback: allowInsecureConnection } = location
+    return withoutProxyNearby(() =>
+      TableClient.fromConnectionString(connectionString, name, { ...options, allowInsecureConnection }),
+    )
   }
-  return new TableClient(location.endpoint, name, await credential(), options)
+  const identity = await credential()
+  return withoutProxyNearby(() => new TableClient(location.endpoint, name, identity, options))
 }
 
 /** Gives an error the service's own code (`AuthenticationFailed` …), where the SDK keeps it apart: a log line tells it. */

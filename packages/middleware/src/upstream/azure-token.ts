@@ -1,4 +1,5 @@
 import type { HttpClient } from '@azure/core-rest-pipeline'
+import { withoutProxyNearby } from '../pipeline/index.ts'
 import type { TokenSource } from './client.ts'
 
 const SCOPE = 'https://cognitiveservices.azure.com/.default'
@@ -23,7 +24,8 @@ export function azureToken(clientId: string | undefined): TokenSource {
     const { createDefaultHttpClient } = await loadAzurePipeline()
     const httpClient = bounded(createDefaultHttpClient())
     const identity = clientId === undefined ? {} : { managedIdentityClientId: clientId }
-    return getBearerTokenProvider(new DefaultAzureCredential({ httpClient, ...identity }), SCOPE)
+    const credential = withoutProxyNearby(() => new DefaultAzureCredential({ httpClient, ...identity }))
+    return getBearerTokenProvider(credential, SCOPE)
   }
 
   return async () => {
