@@ -1,21 +1,51 @@
 // Installs what package-lock.json names, unless it is installed already; then runs the script that is given, if any.
 // Plain JavaScript without imports from node_modules, because it runs before there is anything else, on whatever Node
 // the machine has.
-import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { run, Stopped } from './install/child.mjs'
+import { isInstalled } from './install/installed.mjs'
+import { takeLock } from './install/lock.mjs'
+import { findNode } from './install/node.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../../..')
 const stamp = join(root, 'node_modules/.tollgate-installed')
+// Beside node_modules, which npm ci removes first.
+const lockFile = join(root, '.tollgate-installing')
 const wanted = createHash('sha256')
   .update(readFileSync(join(root, 'package-lock.json')))
   .digest('hex')
 const script = process.argv[2]
 
-if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
+try {
+  if (!isStamped()) await install()
+  if (script !== undefined) process.exitCode = await run(findNode(root), [join(root, script)], { cwd: root })
+  else findNode(root)
+} catch (error) {
+  if (!(error instanceof Stopped)) {
+    console.error(error.message)
+    process.exitCode = 1
+  }
+}
+
+async function install() {
+  const lock = await takeLock(lockFile, (pid) =>
+    console.log(`Another process (${pid}) is installing the dependencies; waiting for it …`),
+  )
+  try {
+    if (isStamped()) return
+    if (!isInstalled(root)) await npmCi(lock)
+    writeFileSync(stamp, wanted)
+  } finally {
+    lock.release()
+  }
+}
+
+async function npmCi(lock) {
   console.log('Installing dependencies (once; about half a minute with a warm package cache) …')
+  rmSync(stamp, { force: true })
   // No dependency needs its install scripts, so none runs.
   const args = [
     'ci',
@@ -26,27 +56,16 @@ if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
     '--no-fund',
     '--loglevel=error',
   ]
-  if (run('npm', args, 'inherit').status !== 0) fail('npm ci failed; its own message stands above.')
-  writeFileSync(stamp, wanted)
+  const status = await run('npm', args, {
+    cwd: root,
+    apart: true,
+    // npm may outlive us, and then goes on writing.
+    onStart: (pid) => lock.share(pid),
+    onSignal: () => console.log('\nStopping npm ci; the next start installs anew …'),
+  })
+  if (status !== 0) throw new Error('npm ci failed; its own message stands above.')
 }
 
-// npm puts node_modules/.bin first, so this is the Node that the scripts run on. It is looked up from here, because the
-// shell that runs an npm script remembers the Node that it found before there was another.
-const { stdout } = run('node', ['-p', 'process.versions.node'], 'pipe')
-if (!(Number.parseInt(stdout, 10) >= 24)) {
-  fail(
-    `Tollgate's scripts need Node 24 and found ${stdout?.trim() || process.version}. npm has none for this platform: install it yourself.`,
-  )
-}
-if (script !== undefined) process.exit(run('node', [join(root, script)], 'inherit').status ?? 1)
-
-function run(command, args, stdio) {
-  // On Windows npm is a script, which only a shell can run.
-  const shell = process.platform === 'win32' && command === 'npm'
-  return spawnSync(command, args, { cwd: root, stdio, encoding: 'utf8', shell })
-}
-
-function fail(message) {
-  console.error(message)
-  process.exit(1)
+function isStamped() {
+  return existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted
 }
