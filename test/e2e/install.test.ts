@@ -68,11 +68,15 @@ function npm(...args: string[]): void {
   expect([status, stderr]).toEqual([0, ''])
 }
 
-/** Runs install.mjs with the slow npm in npm's place. */
+/** With the slow npm in npm's place. */
+function fakeNpm(env: Record<string, string>): NodeJS.ProcessEnv {
+  return cleanEnv({ PATH: `${join(root, 'fake')}${delimiter}${process.env.PATH}`, ...env })
+}
+
 function start(env: Record<string, string> = {}, node = process.execPath) {
   const child = spawn(node, [join(root, 'packages/workshop/src/install.mjs'), 'script.mjs'], {
     cwd: root,
-    env: cleanEnv({ PATH: `${join(root, 'fake')}${delimiter}${process.env.PATH}`, ...env }),
+    env: fakeNpm(env),
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   started.push(child)
@@ -120,6 +124,21 @@ describe.skipIf(process.platform === 'win32')('A3: the first install', () => {
     expect(log()).toBe(`begin ${signal} stopped`)
     expect(await start().ended).toMatchObject({ code: 0 })
     expect(log()).toBe(`begin ${signal} stopped begin end`)
+  })
+
+  test('ends when the npm that ran it is gone, which its shell doesn’t tell it', async () => {
+    const install = `'${process.execPath}' '${join(root, 'packages/workshop/src/install.mjs')}'`
+    // As npm does: a shell of its own, which dies of the signal.
+    const shell = spawn('sh', ['-c', `${install}; true`], {
+      cwd: root,
+      env: { ...fakeNpm({ SLOW: '60000' }), npm_lifecycle_event: 'prestart' },
+      stdio: 'ignore',
+    })
+    started.push(shell)
+    await begun()
+    shell.kill('SIGTERM')
+    await expect.poll(log, { timeout: 5_000 }).toBe('begin SIGTERM stopped')
+    expect(await start().ended).toMatchObject({ code: 0 })
   })
 
   test('ends at once by a second signal, and npm with it', async () => {

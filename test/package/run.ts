@@ -32,8 +32,7 @@ const { values } = parseArgs({ options: { brief: { type: 'boolean', default: fal
 const CONTRACT = ['test/contract/']
 const app = mkdtempSync(join(tmpdir(), 'tollgate-package-'))
 const host = join(app, '../', `${basename(app)}-host.mjs`)
-const passed: string[] = []
-const skipped: string[] = []
+const results: string[] = []
 try {
   unpack(readFileSync(join(ROOT, '.package/tollgate.zip')), app)
   installOtherNodes()
@@ -46,12 +45,12 @@ try {
 } finally {
   rmSync(app, { recursive: true, force: true })
   rmSync(host, { force: true })
-  for (const line of [...passed, ...skipped]) console.log(line)
+  for (const result of results) console.log(result)
 }
 
 function runUnder(version: OtherNode, files: readonly string[]): void {
   const node = otherNode(version)
-  if ('missing' in node) skipped.push(`SKIPPED under Node ${version}: ${node.missing}`)
+  if ('missing' in node) results.push(`SKIPPED under Node ${version}: ${node.missing}`)
   else run(`Node ${version} from npm`, files, { TOLLGATE_TEST_NODE: node.path, TOLLGATE_TEST_HOST: host })
 }
 
@@ -70,9 +69,9 @@ function run(what: string, files: readonly string[], env: Record<string, string>
     { cwd: ROOT, env: { ...process.env, TOLLGATE_TEST_APP: app, ...env }, stdio: 'inherit' },
   )
   const seconds = Math.round((performance.now() - started) / 1_000)
-  if (status === 0) passed.push(`passed: ${what}, ${seconds} s`)
+  if (status === 0) results.push(`passed: ${what}, ${seconds} s`)
   else {
     process.exitCode = status ?? 1
-    skipped.push(`FAILED: ${what}, ${seconds} s`)
+    results.push(`FAILED: ${what}, ${seconds} s`)
   }
 }

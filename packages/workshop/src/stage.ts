@@ -16,10 +16,7 @@ const files = paths.filter((path) => path !== 'package.json')
 
 rmSync(FOLDER, { recursive: true, force: true })
 for (const file of files) cpSync(join(ROOT, file), join(FOLDER, file))
-const { name, version, main, engines } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+const { name, version, main } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 mkdirSync(FOLDER, { recursive: true })
-writeFileSync(
-  join(FOLDER, 'package.json'),
-  `${JSON.stringify({ name, version, private: true, main, engines: { node: engines.node } }, null, 2)}\n`,
-)
+writeFileSync(join(FOLDER, 'package.json'), `${JSON.stringify({ name, version, private: true, main }, null, 2)}\n`)
 console.log(`.package/app: ${['package.json', ...files].toSorted().join(', ')}`)

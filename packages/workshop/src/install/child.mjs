@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { whenNpmIsGone } from './parents.mjs'
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP']
 /** How long a child may take to end after the first signal, in milliseconds. */
@@ -7,6 +8,7 @@ const GRACE_MS = 10_000
 /**
  * Runs a command to its end, on our terminal. A signal that would end us is handed on, and ends us only when the child has
  * ended: what it writes must be over before somebody else begins. It is killed by a second signal, or when it takes too long.
+ * The end of the npm that runs us counts as a signal.
  *
  * @param {string} command
  * @param {readonly string[]} args
@@ -38,12 +40,14 @@ export function run(command, args, { cwd, apart = false, onStart, onSignal }) {
     timer = setTimeout(() => send('SIGKILL'), GRACE_MS)
   }
   for (const signal of SIGNALS) process.on(signal, stop)
+  const unwatch = whenNpmIsGone(() => received ?? stop('SIGTERM'))
   return new Promise((resolve, reject) => {
     child.once('error', (error) => reject(new Error(`${command} can't be run: ${error.code ?? error.message}.`)))
     child.once('exit', (code) => resolve(code ?? 1))
   })
     .finally(() => {
       clearTimeout(timer)
+      unwatch()
       for (const signal of SIGNALS) process.off(signal, stop)
       if (received !== undefined) process.exitCode = 128 + (received === 'SIGINT' ? 2 : received === 'SIGTERM' ? 15 : 1)
     })
