@@ -21,9 +21,11 @@ const LEFT_OUT: Readonly<Record<string, string>> = {
   'test/contract/deploy.test.ts': 'reads the documentation',
   'test/contract/docs.test.ts': 'reads the documentation',
   'test/e2e/http-adapter.test.ts': 'serves an app of its own',
+  'test/e2e/install.test.ts': 'installs the checkout',
   'test/e2e/local-host.test.ts': 'serves an app of its own',
   'test/e2e/package.test.ts': 'unpacks the zip by itself',
   'test/e2e/portable.test.ts': 'serves without a Function app',
+  'test/e2e/proxy.test.ts': 'is about npm start, which serves the checkout',
   'test/e2e/simulated-model.test.ts': 'asks the simulated model alone',
   'test/e2e/start.test.ts': 'is about npm start, which serves the checkout',
 }
