@@ -174,7 +174,8 @@ describe('a request that is refused', () => {
     const options = { path: '/api/generate', method: 'POST', headers: { 'x-api-key': key } }
     const pieces = (length: number) => [...JSON.stringify({ prompt: 'a'.repeat(length) })]
     // This host's bound is larger; it has no model.
-    expect(await rawStatus(bare, options, pieces(20_000))).toBe(400)
+    // Node 22 hands on joined what it has received meanwhile, so there it takes more pieces to be too many.
+    expect(await rawStatus(bare, options, pieces(process.env.TOLLGATE_TEST_NODE ? 200_000 : 20_000))).toBe(400)
     expect(await rawStatus(bare, options, pieces(10_000))).toBe(500)
   })
 
