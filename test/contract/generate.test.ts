@@ -170,13 +170,11 @@ describe('a request that is refused', () => {
     expect(await rawStatus(host, options, ['x'.repeat(MAX_BODY), 'x'])).toBe(413)
   })
 
-  test('C4: for a body in many pieces of a byte, and not for one in some', async () => {
+  // How many pieces arrive apart is the network's choice: what becomes of too many is tested beside `parse`.
+  test('C4: for a body in ten thousand pieces of a byte it is not', async () => {
     const options = { path: '/api/generate', method: 'POST', headers: { 'x-api-key': key } }
-    const pieces = (length: number) => [...JSON.stringify({ prompt: 'a'.repeat(length) })]
-    // This host's bound is larger; it has no model.
-    // Node 22 hands on joined what it has received meanwhile, so there it takes more pieces to be too many.
-    expect(await rawStatus(bare, options, pieces(process.env.TOLLGATE_TEST_NODE ? 200_000 : 20_000))).toBe(400)
-    expect(await rawStatus(bare, options, pieces(10_000))).toBe(500)
+    // This host's bound is large enough; it has no model.
+    expect(await rawStatus(bare, options, [...JSON.stringify({ prompt: 'a'.repeat(10_000) })])).toBe(500)
   })
 
   test('with a body of just the bound is not', async () => {
