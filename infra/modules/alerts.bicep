@@ -1,7 +1,7 @@
 /*
  * What is worth a mail. The platform counts answers and throttled calls. Refusals and money stand in Tollgate's own log:
  * one JSON text a request, which a trace's Message holds. Traces are sampled under load, and ItemCount tells for how many
- * each stands.
+ * each stands. A request whose client has left stands there with status 499: no alert counts it.
  */
 
 @description('What names end in.')
@@ -49,7 +49,7 @@ var refusedQuery = '''
 AppTraces
 | where Message contains '"event":"request"'
 | extend line = parse_json(substring(Message, indexof(Message, '{')))
-| where line.event == 'request'
+| where line.event == 'request' and toint(line.status) != 499
 | summarize Requests = sum(ItemCount), Refused = sumif(ItemCount, toint(line.status) == 429)
 | where Requests >= 20
 | project RefusedPercent = 100.0 * Refused / Requests

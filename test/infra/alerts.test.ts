@@ -6,7 +6,7 @@ const alerts = readTemplate('infra/modules/alerts.bicep')
 const queries = of(alerts, 'var').filter(({ name }) => name.endsWith('Query'))
 
 /** The line that one request leaves in the log, as a trace's Message holds it. */
-async function logLine(): Promise<string> {
+async function logLine(signal = new AbortController().signal): Promise<string> {
   const lines: string[] = []
   const entry = trace({
     refuse: ({ status }) => new Response(null, { status }),
@@ -23,7 +23,7 @@ async function logLine(): Promise<string> {
     headers: new Headers(),
     body: null,
     clientAddress: '192.0.2.1',
-    signal: new AbortController().signal,
+    signal,
   }
   await entry(request, (_level, line) => lines.push(JSON.stringify(line)))
   return lines.at(-1) ?? ''
@@ -44,6 +44,13 @@ test.each(queries.map(({ name, node }) => [name, node.text] as const))(
 
 test('the line says what the queries compare', async () => {
   expect(JSON.parse(await logLine())).toMatchObject({ event: 'request', status: 429, costNanoUsd: 1_500 })
+})
+
+test('H1: a client that left counts neither for nor against the gateway', async () => {
+  const { status } = JSON.parse(await logLine(AbortSignal.abort()))
+  expect(status).toBe(499)
+  const conditions = queries.flatMap(({ node }) => [...node.text.matchAll(/toint\(line\.status\) (\S+) (\d+)/g)])
+  expect(conditions.map(([, sign, number]) => `${sign} ${number}`).sort()).toEqual(['!= 499', '== 429', '>= 500'])
 })
 
 test.each(queries.map(({ name, node }) => [name, node.text] as const))('%s weighs what was sampled', (_name, query) => {

@@ -1,4 +1,11 @@
-import { describeFault, isOutage, type Middleware, type Refusal } from '../pipeline/index.ts'
+import {
+  describeFault,
+  isOutage,
+  type Middleware,
+  type Refusal,
+  refusalOfEnded,
+  unlessEnded,
+} from '../pipeline/index.ts'
 import type { Consumer } from './consumer.ts'
 import { credentialFrom } from './credential.ts'
 import { parseKey, sameDigest } from './key.ts'
@@ -30,14 +37,15 @@ export function authenticate(options: AuthenticateOptions): Middleware<{}, { rea
     const presented = parseKey(credential)
     if (presented === undefined) return context.refuse(unauthorized('Invalid API key.', 'invalid_token'))
 
-    let found: Awaited<ReturnType<typeof find>>
+    let found: Awaited<ReturnType<typeof find>> | 'ended'
     try {
-      found = await find(presented.publicId, request.clientAddress)
+      found = await unlessEnded(find(presented.publicId, request.clientAddress), request.signal)
     } catch (error) {
       if (!isOutage(error)) throw error
       context.log('error', 'key lookup failed', describeFault(error))
       return context.refuse(lookupFailed())
     }
+    if (found === 'ended') return context.refuse(refusalOfEnded(request.signal))
     if ('retryAfterMs' in found) return context.refuse(tooManyUnknownKeys(found.retryAfterMs))
 
     const { known } = found

@@ -12,14 +12,15 @@ export type BodyRefused = 'too large' | 'too many pieces'
 /**
  * Reads a body once, into one buffer. A declared `Content-Length` over the bound is refused unread, and a body that turns
  * out longer than it said is dropped where it passes the bound; so is one that comes in more than 16,384 pieces of less
- * than 16 bytes on average.
+ * than 16 bytes on average. `ended` if the client broke off its upload, or the request's signal aborts.
  */
-export async function readBody(request: GatewayRequest, maxBytes: number): Promise<Uint8Array | BodyRefused> {
+export async function readBody(request: GatewayRequest, maxBytes: number): Promise<Uint8Array | BodyRefused | 'ended'> {
   if (Number(request.headers.get('content-length') ?? 0) > maxBytes) return 'too large'
   let pieces = 0
   let length = 0
   let read: Uint8Array = new Uint8Array()
-  for await (const piece of request.body ?? []) {
+  for await (const piece of piecesOf(request)) {
+    if (piece === 'ended') return 'ended'
     const end = length + piece.byteLength
     if (end > maxBytes) return 'too large'
     pieces += 1
@@ -39,6 +40,36 @@ function enlarged(bytes: Uint8Array, atLeast: number): Uint8Array {
   const larger = Buffer.allocUnsafe(Math.max(atLeast, 2 * bytes.byteLength, FIRST_BUFFER_BYTES))
   larger.set(bytes)
   return larger
+}
+
+/** The body's pieces as they come, and `ended` where no more will. A reader that stops earlier drops the rest. */
+async function* piecesOf({ body, signal }: GatewayRequest): AsyncGenerator<Uint8Array | 'ended'> {
+  if (body === null) return
+  const reader = body.getReader()
+  let isOver = false
+  let end = () => {}
+  const abort = () => end()
+  signal.addEventListener('abort', abort)
+  /** Nothing but the client's connection can fail here. */
+  const next = () =>
+    new Promise<Awaited<ReturnType<typeof reader.read>> | 'ended'>((resolve) => {
+      end = () => resolve('ended')
+      if (signal.aborted) end()
+      else reader.read().then(resolve, end)
+    })
+  try {
+    for (;;) {
+      const read = await next()
+      isOver = read === 'ended' || read.done
+      if (read === 'ended') return yield 'ended'
+      if (read.done) return
+      yield read.value
+    }
+  } finally {
+    signal.removeEventListener('abort', abort)
+    // One that has ended is left as it is: an answer may still go out by the same connection.
+    if (!isOver) reader.cancel().catch(() => {})
+  }
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })

@@ -8,6 +8,7 @@ import {
   type Middleware,
   type Refusal,
   type RequestRecord,
+  refusalOfEnded,
   wholeResponse,
 } from '../pipeline/index.ts'
 import { parseAnswer } from './answer.ts'
@@ -34,7 +35,8 @@ export interface Parsed {
 
 /**
  * Reads the body, once, and adds the completion request that it holds; on the way back, gives a 200 the route's shape.
- * Refuses with 413 (`request_too_large`) and 400 (`invalid_json`, `invalid_request`: also a body in many tiny pieces).
+ * Refuses with 413 (`request_too_large`) and 400 (`invalid_json`, `invalid_request`: also a body in many tiny pieces); 499
+ * (`client_left`) where the client broke off its upload.
  */
 export function parse(options: ParseOptions): Middleware<{}, Parsed> {
   const { codec, maxBodyBytes, digest, heartbeatMs } = options
@@ -43,6 +45,7 @@ export function parse(options: ParseOptions): Middleware<{}, Parsed> {
 
   return async function parse(request, context, next) {
     const bytes = await readBody(request, maxBodyBytes)
+    if (bytes === 'ended') return context.refuse(refusalOfEnded(request.signal))
     if (typeof bytes === 'string') return context.refuse(bytes === 'too large' ? tooLarge(maxBodyBytes) : IN_PIECES)
     const json = parseJson(bytes)
     if (json === undefined) return context.refuse(INVALID_JSON)
@@ -71,6 +74,8 @@ export function parse(options: ParseOptions): Middleware<{}, Parsed> {
       heartbeatMs,
       onBroken({ failure, cause }) {
         record.upstream = failure
+        // The request's own line says so.
+        if (failure.code === 'client_left') return
         const told = { upstream: failure, ...(cause === undefined ? {} : describeFault(cause)) }
         if (cause === undefined || isOutage(cause)) log('warn', 'stream broken', told)
         else log('error', 'fault', told)

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { baseContext, request } from '../../../../test/support/room.ts'
-import { type ChatBody, inputBound, noteUsage } from '../completion/index.ts'
+import { type ChatBody, costOf, inputBound, noteUsage } from '../completion/index.ts'
 import { pipeline, type Refusal, type RequestRecord, type TokenPrice, type TokenUsage } from '../pipeline/index.ts'
 import type { BudgetLimit, Limit, Measure, RateLimit } from '../policy/index.ts'
 import { budget, limiter, type Metered, memoryCounterStore, type Subject } from './index.ts'
@@ -527,4 +527,28 @@ test('whatever is asked, told and left over, a budget never pays for more than i
     { numRuns: 60 },
   )
   expect(clamped).toBeGreaterThan(10)
+})
+
+describe('H2: a consumer without limits on usage', () => {
+  const most = { input: INPUT, cachedInput: 0, output: 100 }
+  const events = () =>
+    new Response(new ReadableStream({ pull: () => {} }, { highWaterMark: 0 }), {
+      headers: { 'content-type': 'text/event-stream' },
+    })
+
+  test('has on the record what a call may have cost that was ended before its end', async () => {
+    const ended = await room([])(failing({ code: 'shutting_down' }))
+    expect(ended.record).toMatchObject({ uncertain: true, usage: most, costNanoUsd: costOf(most, PRICE) })
+    const stream = await room([])(events)
+    expect(stream.record.usage).toBeUndefined()
+    await stream.response.body?.cancel()
+    expect(stream.record).toMatchObject({ uncertain: true, usage: most, costNanoUsd: costOf(most, PRICE) })
+  })
+
+  test('and nothing of one that certainly took nothing, and what was told of one that told it', async () => {
+    const refused = await room([])(failing({ status: 401, unspent: true }))
+    expect([refused.record.usage, refused.record.uncertain]).toEqual([undefined, undefined])
+    const told = await room([])()
+    expect([told.record.usage, told.record.uncertain]).toEqual([{ input: 11, cachedInput: 0, output: 7 }, undefined])
+  })
 })

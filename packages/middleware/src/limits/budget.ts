@@ -1,5 +1,12 @@
-import { withOutputBound } from '../completion/index.ts'
-import { type BaseContext, isEventStream, type Middleware, type Refusal } from '../pipeline/index.ts'
+import { noteUsage, withOutputBound } from '../completion/index.ts'
+import {
+  type BaseContext,
+  type GatewayRequest,
+  isEventStream,
+  type Middleware,
+  type Refusal,
+  tap,
+} from '../pipeline/index.ts'
 import { largestClaim } from '../policy/index.ts'
 import { type Held, usageLimits } from './claims.ts'
 import { decide, turnAway } from './decide.ts'
@@ -39,11 +46,11 @@ export function budget<Needs extends object>(
     const subjects = options.subjects(context)
     if ('code' in subjects) return context.refuse(subjects)
     const limits = usageLimits(subjects, routed.model)
-    if (limits.length === 0) return next({ routed })
+    if (limits.length === 0) return uncounted(await next({ routed }), context)
 
     const asked = reservationFor(limits, context)
     if ('code' in asked) return context.refuse(asked)
-    const { decision, reserved } = await reserve(limits, asked, context)
+    const { decision, reserved } = await reserve(limits, asked, context, request)
     if ('code' in decision) return context.refuse(decision)
     if (!decision.admitted) return turnAway(decision, context, wallClock())
 
@@ -74,14 +81,39 @@ export function budget<Needs extends object>(
     limits: readonly Held[],
     asked: Reservation,
     { record }: BaseContext,
+    request: GatewayRequest,
   ): Promise<{ readonly decision: Decision | Refusal; readonly reserved: Reservation }> {
     // A budget can't have more left than it is large.
     const reserved = fitted(asked, roomsIn(limits, largestClaim)) ?? asked
-    const decision = await decide(limiter, claimsOf(limits, reserved), record)
+    const decision = await decide(limiter, claimsOf(limits, reserved), record, request)
     const less = 'code' in decision || decision.admitted ? undefined : whatIsLeft(reserved, decision)
     if (less === undefined) return { decision, reserved }
-    return { decision: await decide(limiter, claimsOf(limits, less), record), reserved: less }
+    return { decision: await decide(limiter, claimsOf(limits, less), record, request), reserved: less }
   }
+}
+
+/**
+ * Where no limit counts what a call takes, the log tells it all the same: of one that ended before the model had told, the
+ * most that it can have taken, as `uncertain`.
+ */
+function uncounted(response: Response, context: BaseContext & Metered): Response {
+  const { record } = context
+  const noteMost = () => {
+    if (record.usage !== undefined || record.upstream?.unspent) return
+    const most = reservationFor([], context)
+    if ('code' in most) return
+    record.uncertain = true
+    noteUsage(record, most.usage)
+  }
+  const { status, headers, body } = response
+  if (body === null || !isEventStream(response)) {
+    if (status !== 200 && record.upstream !== undefined) noteMost()
+    return response
+  }
+  return new Response(
+    tap(body, (end) => end !== 'complete' && noteMost()),
+    { status, headers },
+  )
 }
 
 /** What budgets have to give; rates refill, so nothing is cut to fit them. */

@@ -1,4 +1,11 @@
-import type { BaseContext, Refusal, RequestRecord } from '../pipeline/index.ts'
+import {
+  type BaseContext,
+  type GatewayRequest,
+  type Refusal,
+  type RequestRecord,
+  refusalOfEnded,
+  unlessEnded,
+} from '../pipeline/index.ts'
 import type { Decision, Denial } from './leases/decision.ts'
 import type { Limiter } from './leases/limiter.ts'
 import type { Claim } from './leases/subject.ts'
@@ -6,14 +13,23 @@ import { LimiterUnavailable } from './leases/unavailable.ts'
 import { addRateLimits } from './rate-limit-headers.ts'
 import { denied, NOT_CHECKED } from './refusals.ts'
 
-/** The limiter's decision; a refusal where it has none. The record says why the limits were not checked. */
+/**
+ * The limiter's decision; a refusal where it has none. The record says why the limits were not checked. A request that ends
+ * while it waits for it (its client has left) takes nothing.
+ */
 export async function decide(
   limiter: Limiter,
   claims: readonly Claim[],
   record: RequestRecord,
+  { signal }: Pick<GatewayRequest, 'signal'>,
 ): Promise<Decision | Refusal> {
   try {
-    const decision = await limiter.admit(claims)
+    const deciding = limiter.admit(claims)
+    const decision = await unlessEnded(deciding, signal)
+    if (decision === 'ended') {
+      deciding.then(giveBack, () => {})
+      return refusalOfEnded(signal)
+    }
     if (decision.admitted && !decision.checked) record.limits = 'unchecked'
     return decision
   } catch (error) {
@@ -22,6 +38,10 @@ export async function decide(
     record.limits = error.code
     return NOT_CHECKED
   }
+}
+
+function giveBack(decision: Decision): void {
+  if (decision.admitted) decision.cancel()
 }
 
 /** The answer to a request that a limit has no room for. */

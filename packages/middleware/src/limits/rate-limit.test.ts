@@ -341,3 +341,45 @@ describe('when the limits can’t be checked', () => {
     expect(record.limits).toBe('unchecked')
   })
 })
+
+describe('H1: a request that ends while its limits are checked', () => {
+  /** A store whose first read waits until the test says so. */
+  function held() {
+    const store = memoryCounterStore({ wallClock, now })
+    const told = Promise.withResolvers<void>()
+    const asked = Promise.withResolvers<void>()
+    const slow: CounterStore = {
+      ...store,
+      async read(id, signal) {
+        asked.resolve()
+        await told.promise
+        return store.read(id, signal)
+      },
+    }
+    return { store: slow, asked: asked.promise, tell: () => told.resolve() }
+  }
+  const shuttingDown = new RequestEnded('shutting_down', { code: 'shutting_down', status: 503, message: 'ending' })
+
+  test.each([
+    ['its client has left', new DOMException('The client has left', 'AbortError'), 499, 'client_left'],
+    ['the process ends', shuttingDown, 503, 'shutting_down'],
+  ])('since %s: it waits no longer, asks nothing, and takes nothing', async (_why, reason, status, code) => {
+    const { store, asked, tell } = held()
+    const { ask, answers } = room([subject([slots(1)])], gate(store))
+    let calls = 0
+    answers(() => {
+      calls += 1
+      return new Response('ok')
+    })
+    const client = new AbortController()
+    const waiting = ask(client.signal)
+    await asked
+    client.abort(reason)
+    const { response, record } = await waiting
+    expect([response.status, record.refusal, calls]).toEqual([status, code, 0])
+    tell()
+    // What its claim came to meanwhile is given back.
+    await expect.poll(async () => (await ask()).response.status).toBe(200)
+    expect(calls).toBe(1)
+  })
+})

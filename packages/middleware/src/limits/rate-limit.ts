@@ -40,7 +40,7 @@ export function rateLimit<Needs extends object>(options: RateLimitOptions<Needs>
     if ('code' in claims) return context.refuse(claims)
     if (claims.length === 0) return next()
 
-    const decision = await decide(limiter, claims, context.record)
+    const decision = await decide(limiter, claims, context.record, request)
     if ('code' in decision) return context.refuse(decision)
     if (!decision.admitted) return turnAway(decision, context, wallClock())
 

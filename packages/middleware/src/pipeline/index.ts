@@ -1,6 +1,6 @@
 export type { BaseContext } from './context.ts'
 export { isTimeout, withDeadline } from './deadline.ts'
-export { endedBy, RequestEnded } from './ended.ts'
+export { CLIENT_LEFT, clientHasLeft, endedBy, RequestEnded, refusalOfEnded, unlessEnded } from './ended.ts'
 export { describeFault, OperatorError } from './fault.ts'
 export type { Log, LogLevel } from './log.ts'
 export { withoutProxyNearby } from './no-proxy.ts'
@@ -16,6 +16,7 @@ export {
   upstreamFailed,
 } from './refusal.ts'
 export type { GatewayRequest } from './request.ts'
+export { type DrainOptions, type RequestsInFlight, requestsInFlight, SHUTTING_DOWN } from './requests-in-flight.ts'
 export { isEventStream, type StreamEnd, tap } from './tap.ts'
 export { pause, systemTime, type Time } from './time.ts'
 export { bodyOf, wholeResponse, wholeStream } from './whole.ts'

@@ -24,6 +24,12 @@ export type RefusalCode =
   | 'not_cached'
   | 'not_configured'
   | 'upstream_failed'
+  /** The client closed the connection, or broke off its upload, before it was answered. */
+  | 'client_left'
+  /** The process ends. */
+  | 'shutting_down'
+  /** It took longer than any request may. */
+  | 'request_timeout'
   | 'internal_error'
 
 /** What may be told of a failed upstream call: never its text, which can repeat the prompt or a key. */
@@ -33,7 +39,7 @@ export interface UpstreamFailure {
   /**
    * The model's error code, e.g. `rate_limit_exceeded`, or ours: `timeout`, `connection_failed`, `request_failed` (never
    * sent), `invalid_response`, `answer_too_large`, `stream_cut`, `error_event` (one without a code), `client_left`,
-   * `slot_lost`, `reservation_exceeded`.
+   * `slot_lost`, `reservation_exceeded`, `shutting_down`, `request_timeout`.
    */
   readonly code?: string
   readonly requestId?: string

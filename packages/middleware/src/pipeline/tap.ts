@@ -1,11 +1,19 @@
-/** How a streamed answer ended: whole, given up by whoever read it, or broken by whoever wrote it. */
+import { RequestEnded } from './ended.ts'
+
+/** How a streamed answer ended: whole, given up by its reader, or broken by its writer or by the end of the process. */
 export type StreamEnd = 'complete' | 'client_left' | 'broken'
 
 /**
  * Passes a stream through and tells, once, how it ended. Nothing is read before it is asked for, nothing is kept, and
  * who cancels the tapped stream cancels the source at once.
+ *
+ * @param onPiece told of each piece that is read
  */
-export function tap(source: ReadableStream<Uint8Array>, onEnd: (end: StreamEnd) => void): ReadableStream<Uint8Array> {
+export function tap(
+  source: ReadableStream<Uint8Array>,
+  onEnd: (end: StreamEnd) => void,
+  onPiece?: () => void,
+): ReadableStream<Uint8Array> {
   const reader = source.getReader()
   let ended = false
   const end = (how: StreamEnd) => {
@@ -17,7 +25,10 @@ export function tap(source: ReadableStream<Uint8Array>, onEnd: (end: StreamEnd) 
       async pull(controller) {
         try {
           const { done, value } = await reader.read()
-          if (!done) return controller.enqueue(value)
+          if (!done) {
+            onPiece?.()
+            return controller.enqueue(value)
+          }
           end('complete')
           controller.close()
         } catch (fault) {
@@ -28,7 +39,7 @@ export function tap(source: ReadableStream<Uint8Array>, onEnd: (end: StreamEnd) 
       cancel(reason) {
         // The source first: what is within has then ended too, and its part of the record is there to be told.
         const cancelled = reader.cancel(reason)
-        end('client_left')
+        end(reason instanceof RequestEnded ? 'broken' : 'client_left')
         return cancelled
       },
     },

@@ -66,7 +66,8 @@ export function upstream(options: UpstreamOptions): Handler<Callable> {
       // A refusal stands, whatever the SDK made of its body.
       const isAnswered = error instanceof NoAnswer || progress.refused !== undefined
       if (!clientLeft && !isAnswered && !isOutage(error)) throw error
-      logFailure(log, failure, { error, progress })
+      // A call that was broken off since its client has left is nothing that an operator could mend.
+      if (!clientLeft || failure.status !== undefined) logFailure(log, failure, { error, progress })
       return context.refuse(upstreamFailed(failure))
     }
   }
