@@ -1,6 +1,42 @@
 import type { HttpHandler, HttpRequest, HttpResponseInit, InvocationContext } from '@azure/functions'
-import { bodyOf, type Entry, type GatewayRequest, isEventStream, type LogSink, wholeStream } from '@tollgate/middleware'
+import {
+  bodyOf,
+  CLIENT_LEFT,
+  clientHasLeft,
+  type DrainOptions,
+  type Entry,
+  type GatewayRequest,
+  isEventStream,
+  type LogSink,
+  type Refusal,
+  RequestEnded,
+  requestsInFlight,
+  wholeStream,
+} from '@tollgate/middleware'
 import { type ClientConnection, takeConnection } from './client-connection.ts'
+import { coreInvocation } from './core-invocation.ts'
+
+/**
+ * The longest that a request may take in all, in milliseconds: its upload, its answer, and its client's reading of that. Above
+ * the longest stream (`MAX_STREAM_TOTAL_MS`) and under `functionTimeout` in host.json, at which the host would restart the
+ * worker, and end all other requests with this one.
+ */
+export const MAX_REQUEST_MS = 65 * 60_000
+/** How long a request that the gateway has ended may take to be answered before it is cut, in milliseconds. */
+const CUT_MS = 350
+
+const TOO_LONG: Refusal = {
+  code: 'request_timeout',
+  status: 408,
+  message: 'The request took too long.',
+}
+
+const inFlight = requestsInFlight()
+
+/** Refuses new requests, waits for those in flight, and ends those that are left: with an answer, or an error event. */
+export function drainRequests(options: DrainOptions): Promise<number> {
+  return inFlight.drain(options)
+}
 
 /**
  * Puts an entry behind an Azure Functions HTTP trigger. Total: whatever happens inside, the caller gets an answer,
@@ -10,30 +46,41 @@ import { type ClientConnection, takeConnection } from './client-connection.ts'
 export function httpHandler(entry: Entry): HttpHandler {
   return async function handle(request, invocation) {
     const connection = takeConnection(invocation.invocationId)
+    // Without streaming the platform doesn't tell when a client has left.
+    const ending = connection?.left ?? new AbortController()
+    const { signal } = ending
+    const leave = inFlight.enter(ending)
+    const tooLong = setTimeout(() => ending.abort(new RequestEnded(TOO_LONG.code, TOO_LONG)), MAX_REQUEST_MS).unref()
+    const refusal = coreInvocation(invocation.invocationId)?.refusal
+    if (refusal !== undefined) ending.abort(new RequestEnded(refusal.code, refusal))
     const log = logSink(invocation)
     try {
-      const response = await entry(toGatewayRequest(request, connection?.signal), log.sink)
+      const response = await entry(toGatewayRequest(request, signal), log.sink)
       return connection !== undefined && isEventStream(response)
         ? await streamed(response, connection)
         : await buffered(response)
     } catch (fault) {
+      if (clientHasLeft(signal)) return { status: CLIENT_LEFT.status }
       invocation.error(JSON.stringify({ event: 'adapter fault', fault: (fault as Error)?.name }))
       return { status: 500, jsonBody: { error: 'An internal server error occurred.', code: 'internal_error' } }
     } finally {
       log.returned()
+      void Promise.resolve(connection?.closed).then(() => {
+        clearTimeout(tooLong)
+        leave()
+      })
     }
   }
 }
 
-function toGatewayRequest(request: HttpRequest, signal: AbortSignal | undefined): GatewayRequest {
+function toGatewayRequest(request: HttpRequest, signal: AbortSignal): GatewayRequest {
   return {
     method: request.method,
     url: new URL(request.url),
     headers: request.headers as Headers,
     body: request.body as ReadableStream<Uint8Array> | null,
     clientAddress: clientAddress(request),
-    // Without streaming the platform doesn't tell when a client has left.
-    signal: signal ?? new AbortController().signal,
+    signal,
   }
 }
 
@@ -64,11 +111,24 @@ async function streamed(response: Response, connection: ClientConnection): Promi
   const { status, headers, body } = response
   if (body === null) return buffered(response)
   const reader = body.getReader()
-  const { signal } = connection
-  const giveUp = () => reader.cancel(signal.reason).catch(() => {})
-  if (signal.aborted) giveUp()
-  else signal.addEventListener('abort', giveUp)
+  const { signal } = connection.left
+  const giveUp = () => void reader.cancel(signal.reason).catch(() => {})
+  const end = () => {
+    if (clientHasLeft(signal)) return giveUp()
+    // The stream says itself that the gateway has ended it, to a client that reads; another's is cut.
+    const cut = setTimeout(() => {
+      giveUp()
+      connection.cut()
+    }, CUT_MS)
+    void connection.closed.then(() => {
+      clearTimeout(cut)
+      giveUp()
+    })
+  }
+  if (signal.aborted) end()
+  else signal.addEventListener('abort', end)
   let first: ReturnType<typeof reader.read> | undefined = Promise.resolve(await reader.read())
+  if (clientHasLeft(signal)) return { status: CLIENT_LEFT.status }
   const paced = new ReadableStream(
     {
       async pull(controller) {
@@ -90,15 +150,22 @@ async function streamed(response: Response, connection: ClientConnection): Promi
 }
 
 /**
- * One JSON text a line, which Application Insights can query by field. A stream ends after its function has returned;
- * from then on the invocation's own log warns of each line, and the console, which the worker collects too, does not.
+ * One JSON text a line, which Application Insights can query by field. A stream ends after its function has returned; from
+ * then on the worker's own log takes its lines, under the invocation's id. Of a line that comes after the answer the host
+ * would keep nothing, so it goes to the console, which the host reads too, and names the invocation itself.
  */
 function logSink(invocation: InvocationContext): { readonly sink: LogSink; returned(): void } {
-  let to: Pick<Console, 'info' | 'warn' | 'error'> = invocation
+  const { invocationId } = invocation
+  let returned = false
   return {
-    sink: (level, line) => to[level](JSON.stringify(line)),
+    sink(level, line) {
+      if (!returned) return invocation[level](JSON.stringify(line))
+      const running = coreInvocation(invocationId)
+      if (running !== undefined) running.log(level, JSON.stringify(line))
+      else console[level](JSON.stringify({ ...line, invocationId }))
+    },
     returned: () => {
-      to = console
+      returned = true
     },
   }
 }

@@ -14,6 +14,9 @@ import { SettingsError } from './settings-error.ts'
 
 export { SettingsError } from './settings-error.ts'
 
+/** The longest that `TOLLGATE_STREAM_TOTAL_MS` may let a stream last: an hour. `functionTimeout` in host.json is above it. */
+export const MAX_STREAM_TOTAL_MS = 3_600_000
+
 type Environment = Readonly<Record<string, string | undefined>>
 
 /** The app's settings, checked. All durations are milliseconds. */
@@ -90,7 +93,11 @@ export function readSettings(env: Environment, root: string): Settings {
     // The platform cuts a response that has not begun after 230 s.
     totalMs: wholeNumber(env, 'TOLLGATE_TOTAL_MS', { fallback: 200_000, min: 100, max: 220_000 }),
     idleMs: wholeNumber(env, 'TOLLGATE_IDLE_MS', { fallback: 120_000, min: 100, max: 220_000 }),
-    streamTotalMs: wholeNumber(env, 'TOLLGATE_STREAM_TOTAL_MS', { fallback: 1_800_000, min: 100, max: 3_600_000 }),
+    streamTotalMs: wholeNumber(env, 'TOLLGATE_STREAM_TOTAL_MS', {
+      fallback: 1_800_000,
+      min: 100,
+      max: MAX_STREAM_TOTAL_MS,
+    }),
     clientId: env.AZURE_CLIENT_ID || undefined,
   }
   if (faults.length > 0) throw together(faults)

@@ -4,7 +4,7 @@ import type { Gateway } from '../gateway.ts'
 
 /** NCRONTAB: every ten minutes. */
 const SCHEDULE = '0 */10 * * * *'
-/** Under the five minutes that the platform gives a function by default; what is left then is the next run's. */
+/** Far under `functionTimeout` in host.json, and under ten minutes, after which it runs again; what is left is the next run's. */
 const SWEEP_MS = 4 * 60_000
 
 /** Removes what has expired from the tables, since nothing goes there by itself. */

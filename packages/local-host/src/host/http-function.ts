@@ -5,7 +5,7 @@ import type { WorkerLog } from '../worker/functions-core.ts'
 import { invoke } from '../worker/invoke.ts'
 import type { FunctionApp } from '../worker/load-app.ts'
 import { forward } from './forward.ts'
-import { platformHeaders, toRpc, writeResult } from './rpc-http.ts'
+import { decodedHeaders, platformHeaders, toRpc, writeResult } from './rpc-http.ts'
 import type { HttpTrigger } from './triggers.ts'
 
 export interface HttpCall {
@@ -28,9 +28,10 @@ export async function runHttpFunction(app: FunctionApp, call: HttpCall, log: Wor
   }
   const invocationId = randomUUID()
   const headers = platformHeaders(request)
-  const metadata: Record<string, RpcBody> = { Headers: { json: JSON.stringify(headers) } }
+  const decoded = decodedHeaders(headers)
+  const metadata: Record<string, RpcBody> = { Headers: { json: JSON.stringify(decoded) } }
   for (const [name, value] of Object.entries(params)) metadata[name] = { string: value }
-  const data = { http: { url: url.href, method: request.method ?? 'GET', headers, params } }
+  const data = { http: { url: url.href, method: request.method ?? 'GET', headers: decoded, params } }
   const run = () => invoke(app, trigger.registered, { invocationId, data, metadata, traceContext }, log)
   await forward({ request, response, url, to: HttpUri, headers, invocationId, invoke: run })
 }

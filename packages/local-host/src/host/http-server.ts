@@ -14,7 +14,7 @@ export interface HostServer {
   /** The address that it was told to listen on. */
   readonly boundTo: string
   serve(answer: Answer): void
-  /** Takes no more connections, and ends when the requests under way are answered. */
+  /** Takes no more connections, and resolves when the requests under way are answered. */
   close(): Promise<void>
 }
 
@@ -24,6 +24,9 @@ export interface HostServerOptions {
   readonly port: number
   readonly log: WorkerLog
 }
+
+/** What the real host's server (Kestrel) takes by default, in bytes; more is a 431. */
+const MAX_HEADER_BYTES = 32 * 1024
 
 /** Listens at once, so that a taken port is known before anything else is started; answers 503 until there is an app. */
 export async function openHostServer({ host, port, log }: HostServerOptions): Promise<HostServer> {
@@ -36,17 +39,20 @@ export async function openHostServer({ host, port, log }: HostServerOptions): Pr
     if (isUnread(request)) await setImmediate()
     return answer(request, response, urlOf(request, host))
   }
-  const server = createServer({ ServerResponse: HostResponse }, (request, response) => {
-    // A connection that is in use when the server closes would else go on from request to request.
-    if (closing) response.setHeader('connection', 'close')
-    respond(request, response).catch((error: unknown) => {
-      const left = response.destroyed || (request.destroyed && !request.complete)
-      const line = `${request.method} ${request.url?.split('?')[0]}`
-      if (left) log('information', 'Host', `${line}: the client left`)
-      else if (!(error instanceof Refused)) log('error', 'Host', `${line}: ${(error as Error)?.stack ?? error}`)
-      refuse(response, error)
-    })
-  })
+  const server = createServer(
+    { maxHeaderSize: MAX_HEADER_BYTES, ServerResponse: HostResponse },
+    (request, response) => {
+      // A connection that is in use when the server closes would else go on from request to request.
+      if (closing) response.setHeader('connection', 'close')
+      respond(request, response).catch((error: unknown) => {
+        const left = response.destroyed || (request.destroyed && !request.complete)
+        const line = `${request.method} ${request.url?.split('?')[0]}`
+        if (left) log('information', 'Host', `${line}: the client left`)
+        else if (!(error instanceof Refused)) log('error', 'Host', `${line}: ${(error as Error)?.stack ?? error}`)
+        refuse(response, error)
+      })
+    },
+  )
   await listen(server, host, port)
   const { address, family, port: bound } = server.address() as AddressInfo
   return {

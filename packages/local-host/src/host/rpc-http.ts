@@ -15,6 +15,21 @@ export function platformHeaders(request: IncomingMessage): Record<string, string
   return headers
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+/** The same as the real host reads them, in UTF-8, where Node takes each byte for a character. @throws Refused for other bytes. */
+export function decodedHeaders(headers: Readonly<Record<string, string>>): Record<string, string> {
+  const decoded: Record<string, string> = {}
+  for (const [name, value] of Object.entries(headers)) {
+    try {
+      decoded[name] = utf8.decode(Buffer.from(value, 'latin1'))
+    } catch {
+      throw new Refused(400, `The header '${name}' is not UTF-8.`)
+    }
+  }
+  return decoded
+}
+
 /** A request as the host hands it to the worker when it doesn't stream. @throws Refused for a body over the host's bound. */
 export async function toRpc(
   request: IncomingMessage,
@@ -24,7 +39,7 @@ export async function toRpc(
   return {
     url: url.href,
     method: request.method ?? 'GET',
-    headers: platformHeaders(request),
+    headers: decodedHeaders(platformHeaders(request)),
     query: Object.fromEntries(url.searchParams),
     params,
     body: { bytes: await readBody(request) },

@@ -60,7 +60,7 @@ export interface CoreInvocationContext {
   readonly invocationId: string
   readonly metadata: FunctionMetadata
   readonly request: {
-    readonly triggerMetadata: Readonly<Record<string, RpcBody>>
+    readonly triggerMetadata: Record<string, RpcBody>
     readonly inputData: readonly { readonly name: string; readonly data: RpcData }[]
     readonly traceContext?: { readonly traceParent?: string; readonly traceState?: string }
   }
@@ -70,7 +70,7 @@ export interface CoreInvocationContext {
 }
 
 export interface CoreModel {
-  getInvocationModel(context: CoreInvocationContext): InvocationModel
+  getInvocationModel(context: CoreInvocationContext): InvocationModel | Promise<InvocationModel>
   getCapabilities(capabilities: Record<string, string>): Promise<Record<string, string>>
 }
 

@@ -14,7 +14,8 @@ export interface RegisteredFunction {
   readonly handler: UserHandler
 }
 
-export type WorkerLog = (level: LogLevel, category: string, message: string) => void
+/** @param invocationId of the invocation that wrote the line; `undefined` for the worker's own, and the host's. */
+export type WorkerLog = (level: LogLevel, category: string, message: string, invocationId?: string) => void
 
 const MODULE = '@azure/functions-core'
 const SPECIFIER = 'tollgate:functions-core'
@@ -36,7 +37,10 @@ export function provideFunctionsCore(log: WorkerLog): FunctionsCore {
     version: WORKER_VERSION,
     hostVersion: HOST_VERSION,
     Disposable,
-    log,
+    // A user's line belongs to an invocation: the host ignores one that names none.
+    log: (level: LogLevel, category: string, message: string) => {
+      if (category === 'system') log(level, category, message)
+    },
     setProgrammingModel: (given: CoreModel) => {
       model = given
     },

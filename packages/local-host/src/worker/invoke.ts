@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { CoreInvocationContext, RpcBody, RpcData, RpcHttp } from './core-types.ts'
+import type { CoreInvocationContext, CoreModel, RpcBody, RpcData, RpcHttp, UserHandler } from './core-types.ts'
 import type { RegisteredFunction, WorkerLog } from './functions-core.ts'
 import type { FunctionApp } from './load-app.ts'
 
@@ -34,14 +34,36 @@ export async function invoke(
   const [trigger] = Object.entries(metadata.bindings).find(([, { type }]) => type.endsWith('Trigger')) ?? []
   if (model === undefined || trigger === undefined) throw new Error(`${metadata.name} has no trigger`)
 
+  /** Until the host has its response. */
+  let isExecuting = true
   const context: CoreInvocationContext = {
     invocationId,
     metadata,
-    request: { triggerMetadata, inputData: [{ name: trigger, data }], ...(traceContext ? { traceContext } : {}) },
-    log: (level, category, message) =>
-      log(level, category === 'user' ? `Function.${metadata.name}` : category, message),
+    request: {
+      triggerMetadata: { ...triggerMetadata },
+      inputData: [{ name: trigger, data }],
+      ...(traceContext ? { traceContext } : {}),
+    },
+    log(level, category, message) {
+      if (category !== 'user') log(level, category, message, invocationId)
+      // The host looks for the invocation among those that execute, and writes nothing of a line of any other.
+      else if (isExecuting) log(level, `Function.${metadata.name}`, message, invocationId)
+    },
   }
-  const invocation = model.getInvocationModel(context)
+  try {
+    return await run(app, model, context, handler)
+  } finally {
+    isExecuting = false
+  }
+}
+
+async function run(
+  app: FunctionApp,
+  model: CoreModel,
+  context: CoreInvocationContext,
+  handler: UserHandler,
+): Promise<Invoked> {
+  const invocation = await model.getInvocationModel(context)
   const { context: invocationContext, inputs } = await invocation.getArguments()
 
   const hookData = {}

@@ -1,0 +1,76 @@
+import { request } from 'node:http'
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { newKey, unique } from '../support/consumers.ts'
+import { BARE_HOST, type RunningHost, startHost } from '../support/host.ts'
+import { openAccount } from '../support/tables.ts'
+import { startUpstream, streaming, type Upstream } from '../support/upstream.ts'
+
+/*
+ * Under which invocation a line stands in the log. The local host, as the real one, names the function of a line that comes
+ * by its invocation's own log, and drops a line of an invocation that is over.
+ */
+
+const open = openAccount(inject('azurite'))
+let upstream: Upstream
+let host: RunningHost
+beforeAll(async () => {
+  upstream = await startUpstream()
+  host = await startHost(
+    {
+      TOLLGATE_STORAGE: inject('azurite'),
+      TOLLGATE_POLICY: 'test/contract/limits.yaml',
+      OPENAI_BASE_URL: upstream.baseUrl,
+      OPENAI_API_KEY: 'sk',
+      TOLLGATE_CACHE_DEADLINE_MS: '5000',
+    },
+    BARE_HOST,
+  )
+})
+afterAll(async () => {
+  await host?.stop()
+  await upstream?.close()
+})
+
+const post = (key: string, prompt: string) =>
+  fetch(`${host.url}/api/generate`, {
+    method: 'POST',
+    headers: { 'x-api-key': key },
+    body: JSON.stringify({ prompt, stream: true }),
+  })
+
+describe('H5: the line of a streamed request', () => {
+  test('is its invocation’s, of 200 requests 200 times, though its function has returned', async () => {
+    const key = await newKey(open, unique('c'), 'plenty')
+    upstream.reply = streaming(['a', 'b'])
+    for (let batch = 0; batch < 10; batch += 1) {
+      const prompts = Array.from({ length: 20 }, () => unique('p'))
+      await Promise.all(prompts.map(async (prompt) => (await post(key, prompt)).text()))
+    }
+    const lines = (of: RegExp) => host.output().match(of)?.length ?? 0
+    await expect.poll(() => lines(/"event":"request"/g), { timeout: 10_000 }).toBe(200)
+    expect(lines(/^information Function\.generate: \{"event":"request".*"stream":"complete"/gm)).toBe(200)
+    expect(host.output()).not.toContain('Unexpected call to')
+  })
+
+  test('and one that comes after its invocation’s end goes to the console, and names the invocation', async () => {
+    const key = await newKey(open, unique('c'), 'money')
+    const [prompt, told] = [unique('same'), Promise.withResolvers<void>()]
+    upstream.calls.length = 0
+    upstream.reply = streaming(['a', 'b'], { before: (index) => (index === 1 ? told.promise : undefined) })
+    const leader = request(`${host.url}/api/generate`, { method: 'POST', headers: { 'x-api-key': key } })
+    leader.on('error', () => {})
+    const begun = new Promise<void>((resolve) =>
+      leader.on('response', (response) => response.on('error', () => {}).once('data', () => resolve())),
+    )
+    leader.end(JSON.stringify({ prompt, stream: true }))
+    await begun
+    const follower = await post(key, prompt)
+    leader.destroy()
+    await expect.poll(() => host.output(), { timeout: 10_000 }).toContain('"stream":"client_left"')
+    told.resolve()
+    await follower.text()
+    expect(upstream.calls).toHaveLength(1)
+    const late = /^\{"event":"call of a request that had left".*"invocationId":"[0-9a-f-]{36}"\}$/m
+    await expect.poll(() => host.output(), { timeout: 10_000 }).toMatch(late)
+  })
+})
