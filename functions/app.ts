@@ -1,10 +1,12 @@
 import './node-version.ts'
 import { join } from 'node:path'
 import { app } from '@azure/functions'
-import { describeFault } from '@tollgate/middleware'
+import { describeFault, pause, systemTime, withDeadline } from '@tollgate/middleware'
+import { consoleLog } from './console-log.ts'
 import { createGateway, type Gateway } from './gateway.ts'
 import { registerGenerate } from './generate.ts'
 import { registerHealth } from './health.ts'
+import { drainRequests } from './http-adapter.ts'
 import { tellPolicy } from './policy-in-force.ts'
 import { readSettings } from './settings.ts'
 import { registerSweep } from './timers/sweep.ts'
@@ -31,8 +33,21 @@ app.hook.appStart(() => {
   }
 })
 
-// What this instance holds of limits is of use to others at once, and not only when its lease is over.
-app.hook.appTerminate(() => opened?.close())
+/** The host gives the hook 5 s, in which all of this must fit; the worker exits as soon as the hook is over. In milliseconds. */
+const DRAIN = { waitMs: 4_000, endMs: 450 }
+const CLOSE_MS = 250
+/** The last lines leave by a connection to the host that can't be asked whether they are gone, and are lost if the worker exits. */
+const LAST_LINES_MS = 250
+
+app.hook.appTerminate(async () => {
+  const cut = await drainRequests(DRAIN)
+  if (cut > 0) consoleLog('warn', 'requests cut off', { requests: cut })
+  // What this instance holds of limits is of use to others at once, and not only when its lease is over.
+  await withDeadline(CLOSE_MS, async () => opened?.close()).catch((fault) =>
+    consoleLog('warn', 'limits not given back', describeFault(fault)),
+  )
+  await pause(LAST_LINES_MS, systemTime)
+})
 
 registerGenerate(gateway)
 registerHealth(gateway)

@@ -1,5 +1,12 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
-import { type Entry, type GatewayRequest, isEventStream, type LogSink } from '@tollgate/middleware'
+import {
+  clientHasLeft,
+  type Entry,
+  type GatewayRequest,
+  isEventStream,
+  type LogSink,
+  type RequestsInFlight,
+} from '@tollgate/middleware'
 
 /** How long a slow client may take to be sent the rest of a stream that broke, in milliseconds. */
 const FLUSH_MS = 5_000
@@ -11,6 +18,8 @@ export interface NodeHttpOptions {
   /** Whether a proxy of yours stands in front: then the client's address is the last of `X-Forwarded-For`. */
   readonly behindProxy: boolean
   readonly log: LogSink
+  /** Ends, with an answer, what is under way when the process ends. */
+  readonly inFlight: RequestsInFlight
 }
 
 /**
@@ -21,17 +30,23 @@ export interface NodeHttpOptions {
 export function nodeHttp(entry: Entry, options: NodeHttpOptions): RequestListener {
   return async function handle(incoming, outgoing) {
     const left = new AbortController()
+    const closed = Promise.withResolvers<void>()
     outgoing.once('close', () => {
       if (!outgoing.writableFinished) left.abort(new DOMException('The client has left', 'AbortError'))
+      closed.resolve()
     })
+    const leave = options.inFlight.enter(left)
     const request = toGatewayRequest(incoming, options, left.signal)
-    if (request === undefined) return void outgoing.writeHead(400).end()
     try {
+      if (request === undefined) return void outgoing.writeHead(400).end()
       await answer(await entry(request, options.log), incoming, outgoing, left.signal)
     } catch (fault) {
+      if (clientHasLeft(left.signal)) return
       options.log('error', { event: 'adapter fault', fault: (fault as Error)?.name })
       if (outgoing.headersSent) outgoing.destroy()
       else outgoing.writeHead(500).end()
+    } finally {
+      void closed.promise.then(leave)
     }
   }
 }
@@ -110,8 +125,9 @@ function lastForwarded({ headers }: IncomingMessage): string | undefined {
 async function send(body: ReadableStream<Uint8Array>, outgoing: ServerResponse, left: AbortSignal): Promise<void> {
   const reader = body.getReader()
   const giveUp = () => void reader.cancel(left.reason).catch(() => {})
-  if (left.aborted) giveUp()
-  else left.addEventListener('abort', giveUp)
+  outgoing.once('close', giveUp)
+  // A stream that the process ends says so itself.
+  if (clientHasLeft(left)) giveUp()
   try {
     for (;;) {
       const { done, value } = await reader.read()

@@ -1,7 +1,15 @@
 import '../../functions/node-version.ts'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { describeFault, type Entry, issueKey, type Log, type LogSink, trace } from '@tollgate/middleware'
+import {
+  describeFault,
+  type Entry,
+  issueKey,
+  type Log,
+  type LogSink,
+  requestsInFlight,
+  trace,
+} from '@tollgate/middleware'
 import { refuseGenerate } from '../../functions/generate-surface.ts'
 import { readSettings } from '../../functions/settings.ts'
 import { createGateway } from './gateway.ts'
@@ -16,8 +24,8 @@ import { nodeHttp } from './node-http.ts'
 const SWEEP_MS = 10 * 60_000
 /** Above a load balancer's own, so that it never sends a request on a connection that is just being closed. */
 const KEEP_ALIVE_MS = 75_000
-/** Streams that are under way when the process is told to end, in milliseconds. */
-const DRAIN_MS = 25_000
+/** What is under way when the process is told to end may take so long, and then so long to be told so, in milliseconds. */
+const DRAIN = { waitMs: 25_000, endMs: 1_000 }
 
 const sink: LogSink = (level, line) => console.log(JSON.stringify({ time: new Date().toISOString(), level, ...line }))
 const log: Log = (level, event, fields) => sink(level, { event, ...fields })
@@ -38,9 +46,10 @@ async function main(): Promise<void> {
     return Response.json({ error: 'Not found' }, { status: 404 })
   }
 
+  const inFlight = requestsInFlight()
   const server = createServer(
     { keepAliveTimeout: KEEP_ALIVE_MS },
-    nodeHttp(entry, { behindProxy: BEHIND_PROXY === '1', log: sink }),
+    nodeHttp(entry, { behindProxy: BEHIND_PROXY === '1', log: sink, inFlight }),
   )
   await new Promise<void>((resolve, reject) => server.once('error', reject).listen(Number(PORT), HOST, resolve))
   const { port } = server.address() as AddressInfo
@@ -53,16 +62,13 @@ async function main(): Promise<void> {
   }, SWEEP_MS)
 
   // Requests and streams that are under way may end; new ones go to another process.
-  let ending = false
-  server.on('request', (_, response) => {
-    response.once('close', () => ending && setImmediate(() => server.closeIdleConnections()))
-  })
-  const end = () => {
-    ending = true
+  const end = async () => {
     clearInterval(sweeper)
     sweeping.abort()
-    setTimeout(() => server.closeAllConnections(), DRAIN_MS).unref()
-    server.close(() => gateway.close().finally(() => process.exit(0)))
+    server.close()
+    await inFlight.drain(DRAIN)
+    server.closeAllConnections()
+    await gateway.close().finally(() => process.exit(0))
   }
   process.once('SIGTERM', end)
   process.once('SIGINT', end)

@@ -350,9 +350,9 @@ describe('CORS', () => {
 
 describe('the end', () => {
   test.each(['SIGTERM', 'SIGINT'] as const)(
-    '%s: what is under way is answered, then the app is told',
+    '%s: the app is told, and what is under way is answered while its hook waits',
     async (signal) => {
-      const host = await start({ STREAMED: 'yes' })
+      const host = await start({ STREAMED: 'yes', TERMINATE_MS: '1500' })
       const under = fetch(`${host.url}/v1/takesLong`)
       await expect.poll(() => host.output()).toContain('before takesLong')
       const gone = host.stop(signal)
@@ -363,10 +363,23 @@ describe('the end', () => {
     },
   )
 
-  test('comes at once by a second signal', async () => {
-    const host = await start()
-    const under = fetch(`${host.url}/v1/takesLong`).catch(() => 'broken')
+  test('cuts what is under way when the hook is over, as the Functions worker does', async () => {
+    const host = await start({ STREAMED: 'yes' })
+    const under = fetch(`${host.url}/v1/takesLong`).then(
+      () => 'answered',
+      () => 'broken',
+    )
     await expect.poll(() => host.output()).toContain('before takesLong')
+    await host.stop()
+    expect([await under, host.process.exitCode]).toEqual(['broken', 0])
+    expect(host.output()).toContain('the app was told to end')
+    expect(host.output()).not.toContain('after takesLong')
+  })
+
+  test('comes at once by a second signal', async () => {
+    const host = await start({ TERMINATE_MS: '3000' })
+    const under = fetch(`${host.url}/v1/endless`).catch(() => 'broken')
+    await expect.poll(() => host.output()).toContain('before endless')
     host.process.kill('SIGTERM')
     await expect.poll(() => fetch(host.url).catch(() => 'closed')).toBe('closed')
     await host.stop('SIGTERM')

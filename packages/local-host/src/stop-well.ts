@@ -1,16 +1,17 @@
 import { whenNpmIsGone } from './npm-watch.ts'
 
-const DRAIN_MS = 5_000
+/** Above the 5 s that the host gives the worker to end, with what the answers then need on their way. */
+const END_MS = 7_000
 
 /**
- * On a signal, or when npm has died: runs `end`, which may take 5 seconds, and exits. A second signal exits at once.
+ * On a signal, or when npm has died: runs `end`, which may take 7 seconds, and exits. A second signal exits at once.
  */
 export function stopWell(end: () => Promise<void>): void {
   let stopping = false
   const stop = async () => {
     if (stopping) process.exit(1)
     stopping = true
-    setTimeout(() => process.exit(1), DRAIN_MS).unref()
+    setTimeout(() => process.exit(1), END_MS).unref()
     const failed = await end().then(
       () => false,
       (error: unknown) => {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { WorkerLog } from '../worker/functions-core.ts'
 import { loadApp } from '../worker/load-app.ts'
 import { type AccessKeys, showsKey } from './access-keys.ts'
@@ -10,6 +11,11 @@ import type { HostServer } from './http-server.ts'
 import { Refused } from './refused.ts'
 import { startTimers } from './timer-triggers.ts'
 import { findTrigger, type HttpTrigger, type Triggers, triggersOf } from './triggers.ts'
+
+/** How long the host waits for the worker's end, in milliseconds. */
+const TERMINATE_MS = 5_000
+/** How long the last bytes may take from the worker to the client, in milliseconds. */
+const RELAY_MS = 250
 
 export interface FunctionHostOptions {
   /** The app's folder. */
@@ -26,17 +32,22 @@ export interface FunctionHost {
   readonly triggers: Triggers
   /** Whether the admin API asks for the master key. */
   readonly adminNeedsKey: boolean
-  /** No new runs; those under way end; then the app's `appTerminate` hooks. */
+  /** Ends as the Functions worker does: runs the app's `appTerminate` hooks, and then waits for nothing. */
   close(): Promise<void>
 }
 
 /** Loads the app, serves its HTTP functions by this server, and runs its timers. For one app in one process. */
 export async function hostFunctions(options: FunctionHostOptions): Promise<FunctionHost> {
   const { root, server, routePrefix, keys, cors, env, log } = options
-  const app = await loadApp(root, log)
+  let hasExited = false
+  /** Of a worker that has exited nothing comes any more. */
+  const workerLog: WorkerLog = (...line) => {
+    if (!hasExited) log(...line)
+  }
+  const app = await loadApp(root, workerLog)
   const triggers = triggersOf(app.functions.values(), routePrefix)
   const adminNeedsKey = !isLoopbackAddress(server.boundTo)
-  const timers = startTimers(app, triggers.timers, env, log)
+  const timers = startTimers(app, triggers.timers, env, workerLog)
 
   async function answer(request: IncomingMessage, response: ServerResponse, url: URL): Promise<void> {
     if (/^\/admin(?:\/|$)/i.test(url.pathname)) {
@@ -52,7 +63,7 @@ export async function hostFunctions(options: FunctionHostOptions): Promise<Funct
     if (found === undefined) throw new Refused(404, `No function answers ${request.method} ${url.pathname}.`)
     const { trigger, params } = found
     checkKey(request, url, trigger)
-    await runHttpFunction(app, { request, response, url, trigger, params }, log)
+    await runHttpFunction(app, { request, response, url, trigger, params }, workerLog)
   }
 
   /** A page that a browser was lured to can send a POST to this machine, though it can't read the answer. */
@@ -77,8 +88,13 @@ export async function hostFunctions(options: FunctionHostOptions): Promise<Funct
     triggers,
     adminNeedsKey,
     async close() {
-      await Promise.all([server.close(), timers.stop()])
-      await app.terminate()
+      const answered = server.close()
+      void timers.stop()
+      // The worker exits when its hooks are over: only they can wait for what is in flight.
+      await Promise.race([app.terminate(), pause(TERMINATE_MS)])
+      hasExited = true
+      // The host goes on, and passes on what it has got of the worker by then.
+      await Promise.race([answered, pause(RELAY_MS)])
     },
   }
 }
