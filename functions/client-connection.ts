@@ -125,7 +125,9 @@ function connectionOf(response: ServerResponse): ClientConnection {
     },
     cut: () => void response.destroy(),
     refuse: (message) =>
-      void response.writeHead(400, { 'content-type': 'application/json' }).end(JSON.stringify({ error: message })),
+      void response
+        .writeHead(400, { 'content-type': 'application/json' })
+        .end(JSON.stringify({ error: message, code: 'invalid_request' })),
   }
 }
 
