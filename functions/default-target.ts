@@ -9,21 +9,23 @@ import {
 } from '@tollgate/middleware'
 import { SettingsError } from './settings-error.ts'
 
+/** The `OPENAI_*` settings as they stand in the environment; an empty one is one that is not set. */
+export interface ModelSettings {
+  readonly endpoint: string | undefined
+  readonly baseUrl: string | undefined
+  readonly key: string | undefined
+  readonly apiVersion: string | undefined
+  readonly model: string | undefined
+}
+
 /**
  * The target of the `OPENAI_*` settings; `undefined` where no model is configured. What a URL names beside the endpoint, a
  * deployment and a version of the API, counts where no setting of its own says otherwise.
  *
  * @throws SettingsError for a URL that no model is served under
  */
-export function defaultTarget(env: Readonly<Record<string, string | undefined>>): TargetSettings | undefined {
-  const {
-    OPENAI_API_KEY,
-    OPENAI_ENDPOINT: endpoint,
-    OPENAI_BASE_URL: baseUrl,
-    OPENAI_API_VERSION,
-    OPENAI_MODEL_NAME,
-  } = env
-  const [key, version, model] = [OPENAI_API_KEY, OPENAI_API_VERSION, OPENAI_MODEL_NAME].map((text) => text || undefined)
+export function defaultTarget({ endpoint, baseUrl, ...settings }: ModelSettings): TargetSettings | undefined {
+  const { key, apiVersion: version, model } = settings
   if (endpoint && baseUrl) {
     throw new SettingsError(
       'OPENAI_ENDPOINT (Azure) and OPENAI_BASE_URL (any other server) are both set. Unset the one that is not meant.',
@@ -36,25 +38,23 @@ export function defaultTarget(env: Readonly<Record<string, string | undefined>>)
     return {
       kind: 'openai',
       baseUrl: textOf(read('OPENAI_BASE_URL', () => openaiUrl(url))),
-      model: model ?? DEFAULT,
-      key,
+      model: model || DEFAULT,
+      key: key || undefined,
     }
   }
-  return key === undefined
-    ? undefined
-    : { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: model ?? DEFAULT, key }
+  return !key ? undefined : { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: model || DEFAULT, key }
 
   function azure(setting: string, url: URL): TargetSettings {
     const { endpoint, deployment, apiVersion } = read(setting, () => azureUrl(url))
-    if (key === undefined && !isAzureAiHost(url)) {
+    if (!key && !isAzureAiHost(url)) {
       throw new SettingsError(`${setting} is no Azure AI host, so no Entra token is sent to it. Set OPENAI_API_KEY.`)
     }
     return {
       kind: 'azure',
       endpoint: textOf(endpoint),
-      model: model ?? deployment ?? DEFAULT,
-      apiVersion: version ?? apiVersion,
-      key,
+      model: model || (deployment ?? DEFAULT),
+      apiVersion: version || apiVersion,
+      key: key || undefined,
     }
   }
 }

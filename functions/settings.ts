@@ -68,7 +68,15 @@ export function readSettings(env: Environment, root: string): Settings {
   const read = new Set<string>()
   const storage = attempt(() => storageOf(env))
   const bounds = attempt(() => policyBounds(noting(env, read)))
-  const target = attempt(() => defaultTarget(env))
+  const target = attempt(() =>
+    defaultTarget({
+      endpoint: env.OPENAI_ENDPOINT,
+      baseUrl: env.OPENAI_BASE_URL,
+      key: env.OPENAI_API_KEY,
+      apiVersion: env.OPENAI_API_VERSION,
+      model: env.OPENAI_MODEL_NAME,
+    }),
+  )
   // Without its bounds each of its targets would be a fault of its own.
   const loaded =
     bounds && attempt(() => readPolicy({ root, path: env.TOLLGATE_POLICY || undefined, bounds, defaultTarget: target }))
