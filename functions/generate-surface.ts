@@ -1,12 +1,15 @@
-import type {
-  ChatAnswer,
-  ChatUsage,
-  Codec,
-  CompletionRequest,
-  EventEncoder,
-  Refusal,
-  RefusalCode,
-  UpstreamFailure,
+import {
+  answerText,
+  type ChatAnswer,
+  type ChatChunk,
+  type ChatUsage,
+  type Codec,
+  type CompletionRequest,
+  type EventEncoder,
+  isCount,
+  type Refusal,
+  type RefusalCode,
+  type UpstreamFailure,
 } from '@tollgate/middleware'
 
 /*
@@ -68,41 +71,64 @@ function invalid(field: string, what: string): Refusal {
 }
 
 function encode({ choices, model, usage }: ChatAnswer): object {
-  return success(choices[0]?.message.content ?? null, model, usage)
+  const { text, refusal } = answerText(choices[0]?.message ?? {})
+  return success({ text, refusal, model, usage: countsIn(usage) })
 }
 
-function success(completion: unknown, model: unknown, usage: ChatUsage | null | undefined): object {
+interface Success {
+  readonly text: string | null
+  readonly refusal: boolean
+  readonly model: unknown
+  readonly usage: Counts
+}
+
+function success({ text, refusal, model, usage }: Success): object {
   return {
     data: {
-      completion,
-      model: model ?? null,
-      usage: {
-        prompt_tokens: usage?.prompt_tokens ?? null,
-        completion_tokens: usage?.completion_tokens ?? null,
-        total_tokens: usage?.total_tokens ?? null,
-      },
+      completion: text,
+      ...(refusal ? { refusal } : {}),
+      model: typeof model === 'string' ? model : null,
+      usage,
     },
     status: 'success',
   }
 }
 
+const COUNTS = ['prompt_tokens', 'completion_tokens', 'total_tokens'] as const
+type Counts = Readonly<Record<(typeof COUNTS)[number], number | null>>
+
+/** What a model tells of its usage, as far as it is a count; of a stream, the most that it has told. */
+function countsIn(told: ChatUsage | null | undefined, before?: Counts): Counts {
+  const counts = COUNTS.map((name) => {
+    const [count, known] = [told?.[name], before?.[name] ?? null]
+    return [name, isCount(count) ? Math.max(count, known ?? 0) : known]
+  })
+  return Object.fromEntries(counts) as Counts
+}
+
 /** A streamed completion: its pieces, and last a plain answer without text. The texts of all, joined, are the completion. */
 function events(): EventEncoder {
   let model: unknown
-  let usage: ChatUsage | null | undefined
+  let usage = countsIn(undefined)
+  let refusal = false
   return {
     chunk(chunk) {
       // Azure's first chunk, of filter results, names no model.
-      model = chunk.model || model
-      usage = chunk.usage ?? usage
-      const piece = chunk.choices[0]?.delta?.content
-      return typeof piece === 'string' && piece !== ''
-        ? JSON.stringify({ data: { completion: piece }, status: 'streaming' })
-        : undefined
+      if (typeof chunk.model === 'string' && chunk.model !== '') model = chunk.model
+      usage = countsIn(chunk.usage, usage)
+      const said = answerText(firstOf(chunk)?.delta ?? {})
+      refusal ||= said.refusal
+      const data = { completion: said.text, ...(said.refusal ? { refusal: true } : {}) }
+      return said.text ? JSON.stringify({ data, status: 'streaming' }) : undefined
     },
-    end: () => JSON.stringify(success('', model, usage)),
+    end: () => JSON.stringify(success({ text: '', refusal, model, usage })),
     failed: (upstream) => JSON.stringify(errorBody({ code: 'upstream_failed', status: 502, message: '', upstream })),
   }
+}
+
+/** A piece of the first choice, which is the only one that is asked for. */
+function firstOf({ choices }: ChatChunk): ChatChunk['choices'][number] | undefined {
+  return choices.find(({ index }) => index === 0) ?? choices[0]
 }
 
 /** Texts that the contract fixes; all other refusals speak for themselves. */

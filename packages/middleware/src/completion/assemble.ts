@@ -1,5 +1,6 @@
 import type { ChatAnswer } from './answer.ts'
-import type { ChatChunk } from './chat-events.ts'
+import { type ChatChunk, chatEvents } from './chat-events.ts'
+import { isCount } from './usage.ts'
 
 /** Puts the chunks of a stream together, as they come, as the chat completion that the model would have sent whole. */
 export interface AnswerAssembler {
@@ -9,9 +10,18 @@ export interface AnswerAssembler {
   answer(): ChatAnswer | undefined
 }
 
+/** The chat completion that a whole stream's bytes add up to; `undefined` where no choice is in them. */
+export function answerIn(events: Uint8Array): ChatAnswer | undefined {
+  const assembler = answerAssembler()
+  const reading = chatEvents()
+  for (const chunk of reading.feed(events)) assembler.add(chunk)
+  for (const chunk of reading.close()) assembler.add(chunk)
+  return assembler.answer()
+}
+
 /**
  * - Of the answer's fields, the last that says something stands: not null, `''`, `{}`, `[]`, or a `created` of 0. What
- *   says nothing is kept where nothing else comes. `obfuscation` is padding against eavesdroppers, and is left out.
+ *   says nothing is kept where nothing else comes. A usage is not replaced by a lower one. `obfuscation` is padding against eavesdroppers, and is left out.
  * - Choices stand in the order of their `index`, or of their place in the chunk where they have none.
  * - In a choice, objects are merged field by field, arrays are joined (`logprobs`), and anything else is replaced.
  * - In a message, strings are joined too, but for those that identify (`isIdentifying`). Elements of an array that have
@@ -138,8 +148,19 @@ function plainCalls(calls: unknown, besides: unknown): unknown[] {
 /** Of a field that is sent whole each time. */
 function lastOf(known: unknown, value: unknown, name: string): unknown {
   if (value === null || value === undefined) return known === undefined ? value : known
-  const saysNothing = isEmpty(value) || (name === 'created' && value === 0)
+  const saysNothing =
+    isEmpty(value) || (name === 'created' && value === 0) || (name === 'usage' && isLowerUsage(value, known))
   return saysNothing && known !== undefined && known !== null ? known : value
+}
+
+function isLowerUsage(value: unknown, known: unknown): boolean {
+  const tokens = (usage: unknown) =>
+    isRecord(usage) ? sumOf([usage.prompt_tokens, usage.completion_tokens].filter(isCount)) : -1
+  return tokens(value) < tokens(known)
+}
+
+function sumOf(counts: readonly number[]): number {
+  return counts.reduce((sum, count) => sum + count, 0)
 }
 
 function mergeField(fields: Map<string, Part>, name: string, value: unknown, depth: number, joins: Joins): void {

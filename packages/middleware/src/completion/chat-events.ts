@@ -1,6 +1,10 @@
-import { createParser } from 'eventsource-parser'
 import { errorCode, type UpstreamFailure } from '../pipeline/index.ts'
 import type { ChatUsage } from './answer.ts'
+import { isContent } from './answer-text.ts'
+import { finishOf } from './finish-reason.ts'
+import { isWithinBounds } from './json-bounds.ts'
+import { carriesOutput } from './output-tokens.ts'
+import { type ServerSentEvent, serverSentEvents } from './server-sent-events.ts'
 
 /** As much of a `chat.completion.chunk` as the gateway itself reads. */
 export interface ChatChunk {
@@ -33,59 +37,90 @@ export class BrokenStream extends Error {
 export interface ChatEvents {
   /** The chunks that these bytes complete. What comes after the end is of no account. */
   feed(bytes: Uint8Array): readonly ChatChunk[]
-  /** To be called when no more bytes will come: an answer that is not whole by then is broken. */
-  close(): void
-  /** Whether every choice that has begun has had its `finish_reason`: a usage that comes then is the last. */
+  /** To be called when no more bytes will come: the last chunks. An answer that is not whole by then is broken. */
+  close(): readonly ChatChunk[]
+  /** Whether any choice has begun. */
+  readonly begun: boolean
+  /** Whether it has ended, by itself, without any: nothing was generated but what its usage tells. */
+  readonly isEmpty: boolean
+  /** Whether every choice that has begun has ended: what is still to come is its usage, or nothing. */
   readonly finished: boolean
   /** How the answer has ended, once it has. */
   readonly ended: 'whole' | BrokenStream | undefined
 }
 
-/** The longest single event that is waited for, in characters. */
-const MAX_EVENT_LENGTH = 4 * 1024 * 1024
+/** The longest single event that is waited for, in bytes: an image in base64 fits. */
+export const MAX_EVENT_BYTES = 4 * 1024 * 1024
 
 /**
- * A stream is whole with `data: [DONE]`, or where it ends after every choice has had its `finish_reason`. It is broken
- * by an error event, by an event that is no chunk, or by its end before that.
+ * A stream is whole with `[DONE]`, or where it ends after every choice has ended: by a `finish_reason` that is known, or by
+ * an unknown one after which the usage has come. It is broken by an error event, by an event that can't be read, by the
+ * end of a stream without a choice, and by its end before that. Events that carry no answer (pings, data that is empty or
+ * of another kind) are passed over.
+ *
+ * @param onEvent is told the data of each event that belongs to the answer, and that of its end
  */
-export function chatEvents(): ChatEvents {
-  const decoder = new TextDecoder()
-  const unfinished = new Set<unknown>()
-  let begun = false
+export function chatEvents(onEvent: (data: string) => void = () => {}): ChatEvents {
+  const choices = new Map<number, ChoiceState>()
+  /** Whether the usage has come in a chunk of its own, and no output after it. */
+  let usageCame = false
   let ended: ChatEvents['ended']
+  let isEmpty = false
+  /** Whether anything came that is no answer. */
+  let passedOver = false
   let completed: ChatChunk[] = []
-  const isFinished = () => begun && unfinished.size === 0
+  const isFinished = () => choices.size > 0 && choices.values().every((state) => isOver(state, usageCame))
 
   function take(chunk: ChatChunk): void {
-    for (const { index, finish_reason } of chunk.choices) {
-      begun = true
-      if (finish_reason === null || finish_reason === undefined) unfinished.add(index)
-      else unfinished.delete(index)
+    for (const [place, choice] of chunk.choices.entries()) {
+      const index = choiceIndex(choice, place)
+      const hasOutput = carriesOutput(choice.delta)
+      choices.set(index, nextState(choices.get(index), choice.finish_reason, hasOutput))
+      if (hasOutput) usageCame = false
     }
+    if (chunk.choices.length === 0 && chunk.usage !== undefined && chunk.usage !== null) usageCame = true
     completed.push(chunk)
   }
 
-  const parser = createParser({
-    maxBufferSize: MAX_EVENT_LENGTH,
-    onError({ type }) {
-      // Lines that are no fields are ignored, as the standard says. An event without an end is not.
-      if (type === 'max-buffer-size-exceeded') ended ??= new BrokenStream({ code: 'invalid_response' })
-    },
-    onEvent({ data }) {
-      if (ended !== undefined) return
-      const event = data === '[DONE]' ? 'whole' : parseChunk(data)
-      if (event === 'whole' || event instanceof BrokenStream) ended = event
-      else take(event)
-    },
-  })
+  function receive(event: ServerSentEvent): void {
+    if (ended !== undefined) return
+    const read = readEvent(event)
+    if (read === 'end') {
+      isEmpty = choices.size === 0
+      ended = isEmpty ? new BrokenStream({ code: 'invalid_response' }) : 'whole'
+    }
+    if (read instanceof BrokenStream) ended = read
+    if (Array.isArray(read)) for (const chunk of read) take(chunk)
+    passedOver ||= Array.isArray(read) && read.length === 0
+    if (read === 'end' || (Array.isArray(read) && read.length > 0)) onEvent(event.data)
+  }
+
+  const events = serverSentEvents({ maxBytes: MAX_EVENT_BYTES, onEvent: receive })
   return {
     feed(bytes) {
       completed = []
-      if (ended === undefined) parser.feed(decoder.decode(bytes, { stream: true }))
+      if (ended !== undefined) return completed
+      events.feed(bytes)
+      if (events.isTooLong) ended ??= new BrokenStream({ code: 'invalid_response' })
       return completed
     },
     close() {
-      ended ??= isFinished() ? 'whole' : new BrokenStream({ code: 'stream_cut' })
+      completed = []
+      if (ended !== undefined) return completed
+      events.close()
+      // The last event may have been cut: then it is the stream that is at fault, and not what it says.
+      if (ended === undefined || isUnreadable(ended)) {
+        isEmpty = choices.size === 0 && usageCame
+        const code = choices.size === 0 && passedOver ? 'invalid_response' : 'stream_cut'
+        ended = isFinished() ? 'whole' : new BrokenStream({ code })
+      }
+      return completed
+    },
+    get begun() {
+      return choices.size > 0
+    },
+    get isEmpty() {
+      return isEmpty
     },
     get finished() {
       return isFinished()
@@ -96,22 +131,108 @@ export function chatEvents(): ChatEvents {
   }
 }
 
-function parseChunk(data: string): ChatChunk | BrokenStream {
-  let event: (Partial<ChatChunk> & { readonly error?: unknown }) | null
+/** Where choices are told apart: by their `index`, or by their place in the chunk where they have none. */
+export function choiceIndex({ index }: { readonly index?: unknown }, place: number): number {
+  return Number.isSafeInteger(index) && Number(index) >= 0 ? Number(index) : place
+}
+
+/**
+ * `ended`: by a known reason. `unknown`: has one that we don't know. `untrusted`: output came after its end, by a server
+ * that fills the field into each chunk, whose reasons tell nothing.
+ */
+type ChoiceState = 'open' | 'ended' | 'unknown' | 'untrusted'
+
+function nextState(state: ChoiceState | undefined, reason: unknown, hasOutput: boolean): ChoiceState {
+  if (state === 'untrusted') return state
+  if (hasOutput && (state === 'ended' || state === 'unknown')) return 'untrusted'
+  // Without a reason: Azure tells of its filters after the end, too.
+  return finishOf(reason) ?? state ?? 'open'
+}
+
+function isOver(state: ChoiceState, usageCame: boolean): boolean {
+  return state === 'ended' || (usageCame && state !== 'open')
+}
+
+function isUnreadable(ended: ChatEvents['ended']): boolean {
+  return ended instanceof BrokenStream && ended.cause === UNREADABLE
+}
+
+const UNREADABLE = Symbol('unreadable')
+const END = /^\[DONE\]$/i
+/** What some servers send as the data of an event, to keep the connection. */
+const KEEP_ALIVE = /^:?\s*(?:ping|pong|keep[-_ ]?alive|heart[-_ ]?beat|no-?op)\b[^{}[\]]{0,64}$/i
+/** Names of events whose data must be an answer's. */
+const ANSWER_EVENTS: ReadonlySet<string> = new Set(['', 'message', 'data', 'chunk', 'completion', 'delta'])
+
+/** The chunks in an event: none where it carries no answer. */
+function readEvent({ type, data }: ServerSentEvent): readonly ChatChunk[] | 'end' | BrokenStream {
+  const text = data.trim()
+  if (!isWithinBounds(text)) return new BrokenStream({ code: 'invalid_response' })
+  if (type === 'error') return new BrokenStream(failureInText(text))
+  if (END.test(text)) return 'end'
+  if (text === '') return []
+  let value: unknown
   try {
-    event = JSON.parse(data)
+    value = JSON.parse(text)
   } catch {
-    return new BrokenStream({ code: 'invalid_response' })
+    const isAnswer = ANSWER_EVENTS.has(type) || text.startsWith('{') || text.startsWith('[')
+    return KEEP_ALIVE.test(text) || !isAnswer ? [] : unreadable()
   }
-  if (typeof event === 'object' && event !== null) {
-    if (event.error !== undefined && event.error !== null) return new BrokenStream(failureIn(event.error))
-    if (Array.isArray(event.choices) && event.choices.every((choice) => typeof choice === 'object' && choice !== null))
-      return event as ChatChunk
+  return Array.isArray(value) ? readAll(value) : readValue(value)
+}
+
+/** Some servers put an event's one value into an array. */
+function readAll(values: readonly unknown[]): readonly ChatChunk[] | BrokenStream {
+  const chunks: ChatChunk[] = []
+  for (const value of values) {
+    const read = readValue(value)
+    if (read instanceof BrokenStream) return read
+    chunks.push(...read)
   }
-  return new BrokenStream({ code: 'invalid_response' })
+  return chunks
+}
+
+function readValue(value: unknown): readonly ChatChunk[] | BrokenStream {
+  if (!isRecord(value)) return []
+  if (isError(value.error)) return new BrokenStream(failureIn(value.error))
+  const { choices, usage } = value
+  if (choices === undefined || choices === null) {
+    if (value.type === 'error' || value.object === 'error') return new BrokenStream(failureIn(value))
+    return isRecord(usage) ? [{ ...value, choices: [] }] : []
+  }
+  if (!Array.isArray(choices) || !choices.every(isChoice)) return unreadable()
+  const failed = choices.find((choice) => isError(choice.error))
+  return failed === undefined ? [value as unknown as ChatChunk] : new BrokenStream(failureIn(failed.error))
+}
+
+function isChoice(choice: unknown): choice is Record<string, unknown> {
+  if (!isRecord(choice)) return false
+  const { delta } = choice
+  return delta === undefined || delta === null || (isRecord(delta) && isContent(delta.content))
+}
+
+function isError(error: unknown): boolean {
+  return error !== undefined && error !== null && error !== false && error !== ''
+}
+
+function unreadable(): BrokenStream {
+  return new BrokenStream({ code: 'invalid_response' }, { cause: UNREADABLE })
+}
+
+function failureInText(text: string): UpstreamFailure {
+  try {
+    const value: unknown = JSON.parse(text)
+    return failureIn(isRecord(value) ? (value.error ?? value) : value)
+  } catch {
+    return failureIn(undefined)
+  }
 }
 
 function failureIn(error: unknown): UpstreamFailure {
   const { code, type } = Object(error) as { readonly code?: unknown; readonly type?: unknown }
   return { code: errorCode(code) ?? errorCode(type) ?? 'error_event' }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

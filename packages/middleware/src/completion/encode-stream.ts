@@ -34,26 +34,45 @@ export function encodeStream(
   const reader = source.getReader()
   const events = chatEvents()
   let reading: ReturnType<typeof reader.read> | undefined
+  /** Ends the wait for what is read, or for silence. */
+  let wake = () => {}
   let broken: BrokenStream | undefined
   let cancelled = false
 
   /** Waits for something to send, or for the end; `undefined` where neither has come for long. */
   async function next(): Promise<string | undefined> {
-    const { promise: silence, resolve } = Promise.withResolvers<'silence'>()
-    const timer = setTimeout(resolve, heartbeatMs, 'silence')
+    let isSilent = false
+    const timer = setTimeout(() => {
+      isSilent = true
+      wake()
+    }, heartbeatMs)
     try {
       for (;;) {
         reading ??= reader.read()
-        const read = await Promise.race([reading, silence])
-        if (read === 'silence') return undefined
+        if (!isSilent) await settledOrWoken(reading)
+        if (isSilent) return undefined
+        const read = await reading
         reading = undefined
-        const text = (read.done ? [] : events.feed(read.value)).map(encode).join('')
-        if (read.done) events.close()
+        const chunks = read.done ? events.close() : events.feed(read.value)
+        const text = chunks.map(encode).join('')
         if (text !== '' || events.ended !== undefined) return text
       }
     } finally {
       clearTimeout(timer)
+      wake = () => {}
     }
+  }
+
+  /**
+   * A promise of its own for each wait. A race against one that lives as long as the silence would keep all that was read
+   * meanwhile: each race stays among that one's listeners, with its result.
+   */
+  function settledOrWoken(read: Promise<unknown>): Promise<void> {
+    return new Promise((resolve) => {
+      wake = resolve
+      const settled = () => resolve()
+      read.then(settled, settled)
+    })
   }
 
   function encode(chunk: ChatChunk): string {

@@ -17,7 +17,8 @@ import type { Codec } from './codec.ts'
 import type { Digest } from './digest.ts'
 import { type EventEncoder, encodeStream } from './encode-stream.ts'
 import type { CompletionRequest } from './request.ts'
-import { noteUsage, usageOf } from './usage.ts'
+import { noteUsage } from './usage.ts'
+import { usageTally } from './usage-tally.ts'
 
 export interface ParseOptions {
   readonly codec: Codec
@@ -87,11 +88,17 @@ export function parse(options: ParseOptions): Middleware<{}, Parsed> {
 
 /** What a stream tells of its usage is noted where no room within has done so or knows better, and where it was spent. */
 function noting(encoder: EventEncoder, record: RequestRecord): EventEncoder {
+  const tally = usageTally()
+  let noted: RequestRecord['usage']
   return {
     ...encoder,
     chunk(chunk) {
-      const usage = record.uncertain || !isOwn(record) ? undefined : usageOf(chunk.usage)
-      if (usage !== undefined) noteUsage(record, usage)
+      tally.add(chunk)
+      const { usage } = tally
+      if (usage !== undefined && record.usage === noted && !record.uncertain && isOwn(record)) {
+        noteUsage(record, usage)
+        noted = usage
+      }
       return encoder.chunk(chunk)
     },
   }

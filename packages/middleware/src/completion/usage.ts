@@ -11,17 +11,43 @@ export function usageOf(told: ChatUsage | null | undefined): TokenUsage | undefi
   const input = told?.prompt_tokens
   const completion = told?.completion_tokens
   if (!isCount(input) || !isCount(completion)) return undefined
-  const cached = told?.prompt_tokens_details?.cached_tokens
   const total = told?.total_tokens
   return {
     input,
-    cachedInput: isCount(cached) ? Math.min(cached, input) : 0,
+    cachedInput: Math.min(cachedOf(told ?? {}), input),
     output: isCount(total) ? Math.max(completion, total - input) : completion,
   }
 }
 
-function isCount(value: unknown): value is number {
+/** As services name what they had cached of the prompt: OpenAI and most others, Responses' form, DeepSeek, Moonshot, Anthropic. */
+function cachedOf(told: ChatUsage): number {
+  const counts = [
+    told.prompt_tokens_details?.cached_tokens,
+    told.input_tokens_details?.cached_tokens,
+    told.prompt_cache_hit_tokens,
+    told.cached_tokens,
+    told.cache_read_input_tokens,
+  ].filter(isCount)
+  return Math.max(0, ...counts)
+}
+
+export function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && Number(value) >= 0
+}
+
+/** Whether a usage can be of an answer with output: neither that nor its prompt takes no tokens at all. */
+export function isOfOutput({ input, output }: TokenUsage): boolean {
+  return input > 0 && output > 0
+}
+
+/** The higher of each count. */
+export function highest(a: TokenUsage | undefined, b: TokenUsage): TokenUsage {
+  if (a === undefined) return b
+  return {
+    input: Math.max(a.input, b.input),
+    cachedInput: Math.max(a.cachedInput, b.cachedInput),
+    output: Math.max(a.output, b.output),
+  }
 }
 
 /** Puts what was used, and what it cost, on the record. */

@@ -54,7 +54,7 @@ export function budget<Needs extends object>(
     if ('code' in decision) return context.refuse(decision)
     if (!decision.admitted) return turnAway(decision, context, wallClock())
 
-    const settled = settlement(decision, reserved, record)
+    const settled = settlement(decision, reserved, context)
     const isClamped = reserved.output.each < asked.output.each
     if (isClamped) record.clamped = true
     const body = isClamped ? withOutputBound(routed.body, reserved.output.each) : routed.body
@@ -63,7 +63,7 @@ export function budget<Needs extends object>(
       response = await next({ routed: { ...routed, body } })
     } catch (fault) {
       if (record.upstream?.unspent) settled.unspent()
-      else settled.uncertain()
+      else settled.uncertain(record.usage)
       throw fault
     }
     if (decision.checked) addRateLimits(response.headers, decision.standings, wallClock())
@@ -71,9 +71,10 @@ export function budget<Needs extends object>(
       const { status, headers } = response
       return new Response(metered(response.body, reserved, settled, request.signal), { status, headers })
     }
-    if (response.status === 200 && record.usage !== undefined) settled.used(record.usage)
+    // A model that answered with no completion may have told its usage all the same.
+    if (record.usage !== undefined && !record.uncertain) settled.used(record.usage)
     else if (record.upstream?.unspent) settled.unspent()
-    else settled.uncertain()
+    else settled.uncertain(record.usage)
     return response
   }
 
@@ -142,6 +143,6 @@ function metered(
   return meteredStream(source, {
     maxOutput: usage.output,
     signal,
-    onEnd: (used) => (used === undefined ? settled.uncertain() : settled.used(used)),
+    onEnd: (told) => (told?.isCertain ? settled.used(told.usage) : settled.uncertain(told?.usage)),
   })
 }

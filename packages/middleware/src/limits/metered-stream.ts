@@ -1,13 +1,12 @@
-import { BrokenStream, type ChatChunk, chatEvents, leastTokens, usageOf } from '../completion/index.ts'
-import type { TokenUsage } from '../pipeline/index.ts'
+import { BrokenStream, type ChatChunk, chatEvents, type ToldUsage, usageTally } from '../completion/index.ts'
 
 export interface MeteredStreamOptions {
   /** What the answer may have, in tokens of all choices together. */
   readonly maxOutput: number
   /** Aborts when the client has left, or the gateway ends the request. */
   readonly signal: AbortSignal
-  /** Told once what the model took; `undefined` where nobody knows. */
-  readonly onEnd: (usage: TokenUsage | undefined) => void
+  /** Told once what the model took; `undefined` where it has told nothing. Not certain: it may be more than was told. */
+  readonly onEnd: (told: ToldUsage | undefined) => void
 }
 
 /**
@@ -21,29 +20,26 @@ export function meteredStream(
 ): ReadableStream<Uint8Array> {
   const reader = source.getReader()
   const events = chatEvents()
-  let counted = 0
-  let told: TokenUsage | undefined
-  /** Whether what was told is of the whole answer. */
-  let isLast = false
+  const tally = usageTally()
+  /** What it has told before its end. What it tells at the end is of tokens that have been sent already. */
+  let toldOutput = 0
   let open = true
 
   function end(): void {
     if (!open) return
     open = false
     signal.removeEventListener('abort', end)
-    onEnd(isLast || events.ended === 'whole' ? told : undefined)
+    const isOver = events.finished || events.ended === 'whole' || events.isEmpty
+    const usage = isOver ? tally.usage : undefined
+    if (usage !== undefined) onEnd({ usage, isCertain: true })
+    else onEnd(tally.told && { usage: tally.told, isCertain: false })
   }
   if (signal.aborted) end()
   else signal.addEventListener('abort', end)
 
   function count(chunk: ChatChunk): void {
-    counted += leastTokens(chunk)
-    const usage = usageOf(chunk.usage)
-    if (usage === undefined) return
-    told = usage
-    isLast = events.finished && chunk.choices.length === 0
-    // What it tells at the end is of tokens that have been sent already.
-    if (!events.finished) counted = Math.max(counted, usage.output)
+    tally.add(chunk)
+    if (!events.finished) toldOutput = tally.told?.output ?? 0
   }
 
   return new ReadableStream(
@@ -51,13 +47,12 @@ export function meteredStream(
       async pull(controller) {
         try {
           const { done, value } = await reader.read()
+          for (const chunk of done ? events.close() : events.feed(value)) count(chunk)
           if (done) {
-            events.close()
             end()
             return controller.close()
           }
-          for (const chunk of events.feed(value)) count(chunk)
-          if (counted > maxOutput) throw new BrokenStream({ code: 'reservation_exceeded' })
+          if (Math.max(tally.counted, toldOutput) > maxOutput) throw new BrokenStream({ code: 'reservation_exceeded' })
           // Not at the connection's end, which may come later than the answer's and is nobody's concern then.
           if (events.ended !== undefined) end()
           controller.enqueue(value)

@@ -1,5 +1,5 @@
-import { noteUsage } from '../completion/index.ts'
-import type { RequestRecord, TokenUsage } from '../pipeline/index.ts'
+import { highest, noteUsage } from '../completion/index.ts'
+import type { BaseContext, TokenUsage } from '../pipeline/index.ts'
 import type { Admission } from './leases/decision.ts'
 import { type Reservation, unitsOf } from './reservation.ts'
 
@@ -9,25 +9,52 @@ export interface Settlement {
   used(usage: TokenUsage): void
   /** Certainly nothing was generated. */
   unspent(): void
-  /** Nobody knows: all that was reserved counts as spent. Who leaves early doesn't get away without paying. */
-  uncertain(): void
+  /**
+   * Nobody knows: all that was reserved counts as spent, or what was told, where that is more. Who leaves early doesn't get
+   * away without paying.
+   */
+  uncertain(told: TokenUsage | undefined): void
 }
+
+/**
+ * As many times what was reserved is believed of what a model tells. Models that think beyond `max_tokens`, and services that
+ * add prompts of their own, have been seen to take some ten times as much of a small request; what tells of more is broken,
+ * and one such answer must not spend a month's budget.
+ */
+const BELIEVED = 16
 
 export function settlement(
   admission: Admission,
   { usage: reserved, price }: Reservation,
-  record: RequestRecord,
+  { record, log }: Pick<BaseContext, 'record' | 'log'>,
 ): Settlement {
-  const used = (usage: TokenUsage) => {
-    admission.settle((limit) => unitsOf(limit, usage, price))
-    noteUsage(record, usage)
+  const settle = (...usages: readonly TokenUsage[]) =>
+    admission.settle((limit) => Math.max(...usages.map((usage) => unitsOf(limit, usage, price))))
+
+  function believed(told: TokenUsage): TokenUsage {
+    // Where nobody could bound the input, none is reserved, for no limit counts it.
+    const input = reserved.input === 0 ? told.input : Math.min(told.input, reserved.input * BELIEVED)
+    const output = Math.min(told.output, reserved.output * BELIEVED)
+    if (input === told.input && output === told.output) return told
+    const capped = { input, cachedInput: Math.min(told.cachedInput, input), output }
+    log('warn', 'usage capped', { told, capped, reserved })
+    return capped
   }
+
   return {
-    used,
-    unspent: () => admission.settle(() => 0),
-    uncertain() {
+    used(told) {
+      const usage = believed(told)
+      settle(usage)
+      noteUsage(record, usage)
+    },
+    unspent: () => settle(NOTHING),
+    uncertain(told) {
       record.uncertain = true
-      used(reserved)
+      const least = told === undefined ? undefined : believed(told)
+      settle(reserved, ...(least === undefined ? [] : [least]))
+      noteUsage(record, { ...highest(least, reserved), cachedInput: 0 })
     },
   }
 }
+
+const NOTHING: TokenUsage = { input: 0, cachedInput: 0, output: 0 }

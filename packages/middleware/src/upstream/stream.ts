@@ -1,5 +1,7 @@
-import { BrokenStream, chatEvents } from '../completion/index.ts'
-import { endedBy, isEventStream, isTimeout, withDeadline } from '../pipeline/index.ts'
+import { BrokenStream, readAnswer, replayEvents, type ToldUsage, usageWithoutAnswer } from '../completion/index.ts'
+import { endedBy, isTimeout, withDeadline } from '../pipeline/index.ts'
+import { answerBody, restOf } from './answer-body.ts'
+import { answerEvents } from './answer-events.ts'
 import { NoAnswer } from './no-answer.ts'
 
 export interface OpenStreamOptions {
@@ -9,22 +11,28 @@ export interface OpenStreamOptions {
   readonly idleMs: number
   /** Longest life of the stream, in milliseconds. */
   readonly totalMs: number
+  /** How long the end of a stream is waited for once its answer and its usage are there, in milliseconds. */
+  readonly endGraceMs: number
   /** Aborts when the client has left, or the gateway ends the request. */
   readonly left: AbortSignal
+  /** Is told what an answer took that is no completion. */
+  readonly onUsage: (told: ToldUsage) => void
 }
 
 /**
- * A model's stream of events, byte for byte, once its first chunk is there: until then a failure can still be answered
- * with a status. It is read as fast as it is asked for. The call ends at once when the reader cancels, the client
- * leaves, or a bound is passed, and then the stream errs with `BrokenStream`.
+ * A model's stream of events, once its first chunk is there: until then a failure can still be answered with a status. It
+ * holds the events of the answer alone, each with its data as it came. What came whole, as JSON, is a stream too. It is
+ * read as fast as it is asked for. The call ends at once when the reader cancels, the client leaves, or a bound is passed,
+ * and then the stream errs with `BrokenStream`.
  *
  * @param call starts the request; it must honour the signal, for the answer's body too
  * @throws NoAnswer; `TimeoutError`; whatever the call throws
  */
 export async function openStream(
   call: (signal: AbortSignal, timeoutMs: number) => Promise<Response>,
-  { firstByteMs, idleMs, totalMs, left }: OpenStreamOptions,
+  options: OpenStreamOptions,
 ): Promise<ReadableStream<Uint8Array>> {
+  const { firstByteMs, idleMs, totalMs, left } = options
   const over = new AbortController()
   const signal = AbortSignal.any([left, over.signal])
   const timer = setTimeout(() => over.abort(new DOMException(`Not done within ${totalMs} ms`, 'TimeoutError')), totalMs)
@@ -35,33 +43,34 @@ export async function openStream(
 
   let begun: Begun
   try {
-    begun = await withDeadline(firstByteMs, async () => begin(await call(signal, firstByteMs)))
+    begun = await withDeadline(firstByteMs, async () => begin(await call(signal, firstByteMs), options, signal))
   } catch (error) {
     end(error)
     throw error
   }
 
-  const { reader, read } = begun
+  let { ahead } = begun
   return new ReadableStream(
     {
       async pull(controller) {
         try {
-          const ahead = read.shift()
-          if (ahead !== undefined) return controller.enqueue(ahead)
-          const { done, value } = await withDeadline(idleMs, () => reader.read())
-          if (!done) return controller.enqueue(value)
+          const text = ahead ?? (await begun.next(idleMs))
+          ahead = undefined
+          if (text !== undefined) return controller.enqueue(Buffer.from(text))
           clearTimeout(timer)
           controller.close()
         } catch (error) {
           // The reason why we gave up says more than what the transport made of it.
           const cause = over.signal.aborted ? over.signal.reason : error
           end(cause)
-          controller.error(new BrokenStream({ code: codeOf(cause, left) }, { cause }))
+          controller.error(
+            cause instanceof BrokenStream ? cause : new BrokenStream({ code: codeOf(cause, left) }, { cause }),
+          )
         }
       },
       cancel(reason) {
         end(reason)
-        return reader.cancel(reason)
+        begun.cancel()
       },
     },
     { highWaterMark: 0 },
@@ -69,31 +78,42 @@ export async function openStream(
 }
 
 interface Begun {
-  readonly reader: ReadableStreamDefaultReader<Uint8Array>
   /** What had to be read to see the first chunk. */
-  readonly read: Uint8Array[]
+  readonly ahead: string | undefined
+  /** The events that come next, as text; `undefined` at the answer's end. */
+  next(idleMs: number): Promise<string | undefined>
+  cancel(): void
 }
 
-async function begin(response: Response): Promise<Begun> {
-  const { status, body } = response
-  if (body === null || !isEventStream(response)) {
+async function begin(response: Response, options: OpenStreamOptions, signal: AbortSignal): Promise<Begun> {
+  const { status } = response
+  const body = await answerBody(response)
+  if (body.kind === 'json') return replayed(await restOf(body, status), status, options)
+  const events = answerEvents(body, { ...options, signal })
+  try {
+    const first = await events.next(undefined)
+    if (events.brokenBefore !== undefined) throw events.brokenBefore
+    const { cancel } = events
+    return { ahead: first?.text, next: async (idleMs) => (await events.next(idleMs))?.text, cancel }
+  } catch (error) {
+    if (!(error instanceof BrokenStream)) throw error
+    const { told } = events.tally
+    if (told !== undefined) options.onUsage({ usage: told, isCertain: events.isEmpty })
+    throw new NoAnswer({ status, ...error.failure })
+  }
+}
+
+/** An answer that came whole, as the events in which it would have been streamed. */
+function replayed(bytes: Buffer, status: number, { onUsage }: OpenStreamOptions): Begun {
+  const text = bytes.toString()
+  const answer = readAnswer(text)
+  if (answer === undefined) {
+    const told = usageWithoutAnswer(text)
+    if (told !== undefined) onUsage(told)
     throw new NoAnswer({ status, code: 'invalid_response' })
   }
-  const reader: ReadableStreamDefaultReader<Uint8Array> = body.getReader()
-  const events = chatEvents()
-  const read: Uint8Array[] = []
-  for (;;) {
-    const { done, value } = await reader.read()
-    if (done) events.close()
-    else {
-      read.push(value)
-      if (events.feed(value).length > 0) return { reader, read }
-    }
-    const { ended } = events
-    if (ended !== undefined) {
-      throw new NoAnswer({ status, ...(ended === 'whole' ? { code: 'invalid_response' } : ended.failure) })
-    }
-  }
+  const events = replayEvents(answer)
+  return { ahead: undefined, next: async () => events.next().value ?? undefined, cancel: () => {} }
 }
 
 function codeOf(cause: unknown, left: AbortSignal): string {

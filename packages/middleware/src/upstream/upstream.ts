@@ -1,4 +1,4 @@
-import { EVENT_STREAM_HEADERS, noteUsage, parseAnswer, usageOf } from '../completion/index.ts'
+import { EVENT_STREAM_HEADERS, noteUsage, type ToldUsage } from '../completion/index.ts'
 import {
   endedBy,
   type GatewayRequest,
@@ -6,6 +6,7 @@ import {
   isOutage,
   type RequestRecord,
   upstreamFailed,
+  wholeResponse,
   withDeadline,
 } from '../pipeline/index.ts'
 import { type CallProgress, following } from './call-progress.ts'
@@ -15,6 +16,7 @@ import { logFailure } from './failure-log.ts'
 import { NoAnswer } from './no-answer.ts'
 import type { Routed } from './route.ts'
 import { openStream } from './stream.ts'
+import { wholeAnswer } from './whole-answer.ts'
 
 export interface UpstreamOptions {
   readonly connect: Connect
@@ -26,7 +28,14 @@ export interface UpstreamOptions {
   readonly idleMs: number
   /** Longest life of a streamed answer, in milliseconds. */
   readonly streamTotalMs: number
+  /**
+   * How long the end of a stream is waited for once its answer and its usage are there, in milliseconds; five times as long
+   * where the usage is still to come. 2,000 by default.
+   */
+  readonly endGraceMs?: number
 }
+
+const END_GRACE_MS = 2_000
 
 /** What the rooms before must have settled. */
 interface Callable {
@@ -34,8 +43,8 @@ interface Callable {
 }
 
 /**
- * The innermost room: sends the routed body and answers with what came back, text for text, or as a stream of events if
- * the body asks for one. Anything but a whole completion, or the beginning of a stream, is refused with 502
+ * The innermost room: sends the routed body and answers with the completion that came back, byte for byte, or as a stream
+ * of events if the body asks for one, in whichever of the two forms the model sends it. Anything but a whole completion, or the beginning of a stream, is refused with 502
  * (`upstream_failed`), telling only what is safe to tell; the record says whether the model may have generated something
  * nonetheless. A programming fault is thrown on, whatever the record says of it. Where the gateway itself ends the request,
  * it is answered as that says, and its call ends too.
@@ -48,12 +57,14 @@ export function upstream(options: UpstreamOptions): Handler<Callable> {
     try {
       const call = callOf(options.connect, routed, { requestId: record.requestId, progress })
       if (routed.body.stream === true) {
-        const { firstByteMs, idleMs, streamTotalMs: totalMs } = options
-        const stream = await openStream(call, { firstByteMs, idleMs, totalMs, left: request.signal })
+        const { firstByteMs, idleMs, streamTotalMs: totalMs, endGraceMs = END_GRACE_MS } = options
+        const onUsage = (told: ToldUsage) => noteTold(record, told)
+        const bounds = { firstByteMs, idleMs, totalMs, endGraceMs }
+        const stream = await openStream(call, { ...bounds, left: request.signal, onUsage })
         return new Response(stream, { status: 200, headers: EVENT_STREAM_HEADERS })
       }
-      const text = await wholeAnswer(call, request, record, options)
-      return new Response(text, { status: 200, headers: { 'content-type': 'application/json' } })
+      const answer = await answerOf(call, request, record, options)
+      return wholeResponse(answer, { status: 200, headers: { 'content-type': 'application/json' } })
     } catch (error) {
       const ended = endedBy(request.signal)
       const clientLeft = request.signal.aborted && ended === undefined
@@ -89,35 +100,22 @@ function callOf(
   }
 }
 
-async function wholeAnswer(
+async function answerOf(
   call: Call,
   request: GatewayRequest,
   record: RequestRecord,
-  { firstByteMs, totalMs }: UpstreamOptions,
-): Promise<string> {
+  { firstByteMs, totalMs, idleMs, endGraceMs = END_GRACE_MS }: UpstreamOptions,
+): Promise<Buffer> {
   // Around all of it: the SDK waits for a token without looking at any signal.
   return withDeadline(totalMs, async (deadline) => {
-    const response = await call(AbortSignal.any([request.signal, deadline]), Math.min(firstByteMs, totalMs))
-    const text = await boundedText(response)
-    const answer = parseAnswer(text)
-    if (answer === undefined) throw new NoAnswer({ status: response.status, code: 'invalid_response' })
-    const usage = usageOf(answer.usage)
-    if (usage !== undefined) noteUsage(record, usage)
-    return text
+    const signal = AbortSignal.any([request.signal, deadline])
+    const response = await call(signal, Math.min(firstByteMs, totalMs))
+    const onUsage = (told: ToldUsage) => noteTold(record, told)
+    return wholeAnswer(response, { idleMs, endGraceMs, signal, onUsage })
   })
 }
 
-/** Far beyond any completion: what is longer comes from something that is no model, and would only fill the memory. */
-const MAX_ANSWER_BYTES = 32 * 1024 * 1024
-
-async function boundedText({ status, body }: Response): Promise<string> {
-  const decoder = new TextDecoder()
-  let text = ''
-  let length = 0
-  for await (const chunk of body ?? []) {
-    length += chunk.byteLength
-    if (length > MAX_ANSWER_BYTES) throw new NoAnswer({ status, code: 'answer_too_large' })
-    text += decoder.decode(chunk, { stream: true })
-  }
-  return text + decoder.decode()
+function noteTold(record: RequestRecord, { usage, isCertain }: ToldUsage): void {
+  noteUsage(record, usage)
+  if (!isCertain) record.uncertain = true
 }

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { pause, type Time, withDeadline } from '../../pipeline/index.ts'
 import type { CacheEntry } from '../entry.ts'
+import { isReadable } from '../readable.ts'
 import type { CacheStore } from '../store.ts'
 import { CLAIM_MS, type HeldClaim, holdClaim } from './held-claim.ts'
 import type { StoreHealth } from './store-health.ts'
@@ -47,7 +48,7 @@ export function farSearch({ store, health, deadlineMs, time, random }: SearchOpt
   const missed = new LRUCache<string, true>({ maxSize: MAX_MISSED, sizeCalculation: () => 1 })
 
   const isFresh = (found: CacheEntry | 'claimed' | undefined): found is CacheEntry =>
-    typeof found === 'object' && time.wallClock() < found.expiresAt
+    typeof found === 'object' && time.wallClock() < found.expiresAt && isReadable(found)
 
   /** `undefined` where the store fails, or is not worth asking. */
   async function attempt<T>(
@@ -85,7 +86,7 @@ export function farSearch({ store, health, deadlineMs, time, random }: SearchOpt
       const outcome = await attempt(2 * deadlineMs, (late) => store.claim(key, times, late))
       if (outcome === undefined) return NOTHING
       const { got } = outcome
-      if (got.kind === 'found') return { entry: got.entry }
+      if (got.kind === 'found') return isReadable(got.entry) ? { entry: got.entry } : NOTHING
       if (got.kind === 'claimed') return { entry: undefined, claim: holdClaim(got.claim, { health, time }) }
       await pause(POLL_MS.least + random() * (POLL_MS.most - POLL_MS.least), time)
     }

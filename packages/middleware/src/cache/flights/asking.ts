@@ -1,4 +1,4 @@
-import { noteUsage, parseAnswer, usageOf } from '../../completion/index.ts'
+import { noteUsage, readAnswer, usageOfAnswer } from '../../completion/index.ts'
 import {
   bodyOf,
   describeFault,
@@ -72,8 +72,8 @@ export function asking({ keep, refusals, time, random }: AskingOptions): Ask {
     const { visit, claim } = errand
     const { record, log } = visit.context
     const answer = await bodyOf(response)
-    const parsed = parseAnswer(answer.toString())
-    const entry = entryOf(visit, { answer, events: undefined }, usageOf(parsed?.usage))
+    const parsed = readAnswer(answer.toString())
+    const entry = entryOf(visit, { answer, events: undefined }, parsed && usageOfAnswer(parsed)?.usage)
     const isOthers = parsed !== undefined && !record.clamped
     const isKept = isOthers && visit.keeps && isStorable(parsed, visit)
     const stored = isKept && (await keep(visit.key, entry, claim(), log))
@@ -103,8 +103,10 @@ export function asking({ keep, refusals, time, random }: AskingOptions): Ask {
     // Where no budget holds, nobody further in has noted it; and the reader of the stream may leave before it is told.
     if (record.usage === undefined && whole?.usage !== undefined) noteUsage(record, whole.usage)
     if (errand.hasLeft()) noteAfterwards(visit)
-    if (whole?.events === undefined || record.clamped || !visit.keeps || !isStorable(whole.completion, visit)) return
-    await keep(visit.key, entryOf(visit, { ...whole, events: whole.events }, whole.usage), claim(), log)
+    if (whole === undefined || record.clamped || !visit.keeps) return
+    const answer = whole.answer()
+    if (answer === undefined || !isStorable(answer.completion, visit)) return
+    await keep(visit.key, entryOf(visit, answer, whole.usage), claim(), log)
   }
 
   function entryOf(

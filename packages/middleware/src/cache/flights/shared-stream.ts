@@ -1,4 +1,4 @@
-import { answerAssembler, BrokenStream, type ChatAnswer, chatEvents, usageOf } from '../../completion/index.ts'
+import { answerIn, BrokenStream, type ChatAnswer, chatEvents, usageTally } from '../../completion/index.ts'
 import { endedBy, type TokenUsage } from '../../pipeline/index.ts'
 import type { ByteBudget } from './byte-budget.ts'
 import { keptChunks } from './kept-chunks.ts'
@@ -12,7 +12,7 @@ export interface SharedStream {
    */
   open(signal: AbortSignal, reader: SharedReader): ReadableStream<Uint8Array>
   /**
-   * Reads to the end for somebody who wants the answer whole.
+   * Reads to the end for somebody who wants the answer whole. It was too long to be kept where there is none.
    *
    * @throws BrokenStream
    */
@@ -33,14 +33,19 @@ export interface SharedReader {
   readonly onLeave: (reason: unknown) => void
 }
 
-/** A stream that came to its end, and the answer that it adds up to. */
+/** A stream that came to its end. */
 export interface WholeStream {
+  readonly usage: TokenUsage | undefined
+  /** The answer that it adds up to; `undefined` where the stream was too long to be kept. Put together when it is asked for. */
+  answer(): WholeAnswer | undefined
+}
+
+export interface WholeAnswer {
   readonly completion: ChatAnswer
   /** The same, as UTF-8 JSON. */
   readonly answer: Uint8Array
-  readonly usage: TokenUsage | undefined
-  /** `undefined` where it was too long to be kept. */
-  readonly events: Uint8Array | undefined
+  /** The stream's bytes. */
+  readonly events: Uint8Array
 }
 
 export interface SharedStreamOptions {
@@ -52,11 +57,11 @@ export interface SharedStreamOptions {
   readonly onTooLong: () => void
 }
 
-/** How far one reader may fall behind another once the beginning is no longer kept, in bytes. */
+/** How far one reader may fall behind another beyond what is kept for all, in bytes. */
 const MAX_LAG_BYTES = 4 * 1024 * 1024
 
 interface Reader {
-  /** Which chunk it reads next, counted from the stream's first. */
+  /** The place in the stream from which it reads next, in bytes. */
   next: number
   readonly tooSlow: () => void
 }
@@ -67,7 +72,7 @@ export function sharedStream(
 ): SharedStream {
   const reader = source.getReader()
   const events = chatEvents()
-  const assembler = answerAssembler()
+  const tally = usageTally()
   const readers = new Set<Reader>()
   const chunks = keptChunks()
   const { promise: ended, resolve: resolveEnded } = Promise.withResolvers<WholeStream | undefined>()
@@ -91,13 +96,10 @@ export function sharedStream(
   async function read(): Promise<void> {
     try {
       const { done: isOver, value } = await reader.read()
-      if (isOver) {
-        events.close()
-        done = true
-      } else {
-        for (const chunk of events.feed(value)) assembler.add(chunk)
-        keep(value)
-      }
+      for (const chunk of isOver ? events.close() : events.feed(value)) tally.add(chunk)
+      if (isOver) done = true
+      // What follows the end is nothing to anybody.
+      else if (!told) keep(value)
     } catch (error) {
       fault ??= error ?? new BrokenStream({ code: 'stream_cut' })
       done = true
@@ -126,17 +128,16 @@ export function sharedStream(
     if (keepsAll) return
     let slowest = Number.POSITIVE_INFINITY
     for (const { next } of readers) slowest = Math.min(slowest, next)
-    while (chunks.bytes > 0 && (chunks.first < slowest || chunks.bytes > maxKeptBytes + MAX_LAG_BYTES)) chunks.drop()
+    chunks.dropBefore(slowest)
+    while (chunks.bytes > maxKeptBytes + MAX_LAG_BYTES) chunks.drop()
     if (slowest < chunks.first) for (const each of [...readers]) if (each.next < chunks.first) each.tooSlow()
   }
 
   function tell(): void {
     if (told) return
     told = true
-    const completion = fault === undefined && events.ended === 'whole' ? assembler.answer() : undefined
-    const answer = completion && bytesOf(completion)
-    if (completion !== undefined && answer !== undefined) {
-      whole = { completion, answer, usage: usageOf(completion.usage), events: keepsAll ? chunks.joined() : undefined }
+    if (fault === undefined && events.ended === 'whole') {
+      whole = { usage: tally.usage, answer: answerOf(keepsAll ? chunks.joined() : undefined) }
     }
     resolveEnded(whole)
   }
@@ -166,9 +167,9 @@ export function sharedStream(
           },
           async pull(controller) {
             while (readers.has(mine)) {
-              const chunk = chunks.get(mine.next)
+              const chunk = chunks.from(mine.next)
               if (chunk !== undefined) {
-                mine.next += 1
+                mine.next += chunk.byteLength
                 letGo()
                 return controller.enqueue(chunk)
               }
@@ -214,11 +215,14 @@ export function sharedStream(
   }
 }
 
-/** UTF-8, in memory of its own; `undefined` for an answer that is nested too deeply to be written. */
-function bytesOf(answer: ChatAnswer): Uint8Array | undefined {
-  try {
-    return new TextEncoder().encode(JSON.stringify(answer))
-  } catch {
-    return undefined
+/** Puts the answer together once, from the bytes: in parts, as it comes, it would take memory that nobody counts. */
+function answerOf(events: Uint8Array | undefined): WholeStream['answer'] {
+  let answer: WholeAnswer | undefined
+  return () => {
+    if (events === undefined || answer !== undefined) return answer
+    const completion = answerIn(events)
+    if (completion === undefined) return undefined
+    answer = { completion, answer: new TextEncoder().encode(JSON.stringify(completion)), events }
+    return answer
   }
 }

@@ -1,0 +1,180 @@
+import { growingBytes } from './growing-bytes.ts'
+
+/** An event that has data (Server-Sent Events, WHATWG HTML, section 9.2.6). */
+export interface ServerSentEvent {
+  /** '' where the event names none. */
+  readonly type: string
+  /** Its `data` lines, joined by line feeds. */
+  readonly data: string
+}
+
+/** Reads a stream's bytes, piece by piece, in any cut and with any line ending. */
+export interface ServerSentEvents {
+  /** Tells of the events that these bytes complete. */
+  feed(bytes: Uint8Array): void
+  /** To be called when no more bytes will come: tells of the last event, which may lack its blank line. */
+  close(): void
+  /** Whether an event was longer than `maxBytes`. Nothing is read after it. */
+  readonly isTooLong: boolean
+}
+
+export interface ServerSentEventsOptions {
+  /** The longest event, in bytes of its data and of a line that has not ended. */
+  readonly maxBytes: number
+  readonly onEvent: (event: ServerSentEvent) => void
+}
+
+const LF = 10
+const CR = 13
+const SPACE = 32
+const COLON = 58
+const BOM = Buffer.from('\ufeff')
+const DATA = Buffer.from('data')
+const EVENT = Buffer.from('event')
+/** So many bytes of a line tell whether it is of use: a BOM, and the longer of the two names with its colon. */
+const TELLING_BYTES = BOM.byteLength + EVENT.byteLength + 1
+
+/**
+ * Holds what of the event under way has come, copied, and nothing else: neither comments nor fields without use, however
+ * long they are, nor the memory in which an event came. So the bytes that are held are those that `maxBytes` bounds,
+ * which a parser that works on strings can't promise: its slices and ropes keep many times what they count.
+ */
+export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions): ServerSentEvents {
+  /** Of a line that has not ended. */
+  const line = growingBytes(maxBytes)
+  /** Of the event's data lines, where they could not be read where they stood. */
+  const data = growingBytes(maxBytes)
+  /** The event's only data line so far, where it stands in the piece that is read. */
+  let single: Buffer | undefined
+  let hasData = false
+  let type = ''
+  let isFirstLine = true
+  /** Whether the rest of the line is of no use. */
+  let skips = false
+  /** Whether the last byte was a CR, after which a LF ends no line of its own. */
+  let afterCr = false
+  let isTooLong = false
+
+  function feed(bytes: Uint8Array): void {
+    if (isTooLong || bytes.byteLength === 0) return
+    const piece = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    let at = afterCr && piece[0] === LF ? 1 : 0
+    afterCr = false
+    let lf = piece.indexOf(LF, at)
+    let cr = piece.indexOf(CR, at)
+    while (lf >= 0 || cr >= 0) {
+      const end = lf < 0 ? cr : cr < 0 ? lf : Math.min(lf, cr)
+      endLine(piece, at, end)
+      if (isTooLong) return
+      const isCrLf = end === cr && piece[end + 1] === LF
+      at = end + (isCrLf ? 2 : 1)
+      afterCr = end === cr && at === piece.length && !isCrLf
+      if (lf >= 0 && lf < at) lf = piece.indexOf(LF, at)
+      if (cr >= 0 && cr < at) cr = piece.indexOf(CR, at)
+    }
+    if (at < piece.length) beginLine(piece.subarray(at))
+    keepSingle()
+  }
+
+  function beginLine(part: Buffer): void {
+    if (skips) return
+    if (!line.append(part)) {
+      overflow()
+      return
+    }
+    if (line.length < TELLING_BYTES || isOfUse(line.view())) return
+    line.clear()
+    skips = true
+    isFirstLine = false
+  }
+
+  function endLine(piece: Buffer, from: number, to: number): void {
+    if (skips) skips = false
+    else if (line.length === 0) readLine(piece, from, to)
+    else if (line.append(piece.subarray(from, to))) {
+      readLine(line.view(), 0, line.length)
+      keepSingle()
+    } else overflow()
+    line.clear()
+    isFirstLine = false
+  }
+
+  function readLine(piece: Buffer, from: number, to: number): void {
+    const start = from + bomLength(piece, from)
+    if (start === to) dispatch()
+    else if (isField(DATA, piece, start, to)) addData(piece.subarray(valueAt(piece, start + DATA.length, to), to))
+    else if (isField(EVENT, piece, start, to)) {
+      type = piece.toString('utf8', valueAt(piece, start + EVENT.length, to), to)
+    }
+  }
+
+  function addData(value: Buffer): void {
+    if (!hasData) {
+      hasData = true
+      single = value
+      return
+    }
+    keepSingle()
+    if (!data.append(LINE_FEED) || !data.append(value)) overflow()
+  }
+
+  /** Copies the data line, since the memory that it stands in isn't ours. */
+  function keepSingle(): void {
+    if (single !== undefined && !data.append(single)) overflow()
+    single = undefined
+  }
+
+  function dispatch(): void {
+    if (hasData) onEvent({ type, data: (single ?? data.view()).toString() })
+    single = undefined
+    hasData = false
+    type = ''
+    data.clear()
+  }
+
+  function overflow(): void {
+    isTooLong = true
+    single = undefined
+    line.clear()
+    data.clear()
+  }
+
+  function isOfUse(part: Buffer): boolean {
+    const start = bomLength(part, 0)
+    return isField(DATA, part, start, part.length) || isField(EVENT, part, start, part.length)
+  }
+
+  function bomLength(piece: Buffer, from: number): number {
+    return isFirstLine && startsWith(BOM, piece, from) ? BOM.length : 0
+  }
+
+  return {
+    feed,
+    close() {
+      if (isTooLong) return
+      if (line.length > 0) endLine(line.view(), 0, 0)
+      if (!isTooLong) dispatch()
+    },
+    get isTooLong() {
+      return isTooLong
+    },
+  }
+}
+
+const LINE_FEED = Buffer.from('\n')
+
+/** Whether a line is of this field. One without a colon is the field's whole name. */
+function isField(name: Buffer, piece: Buffer, from: number, to: number): boolean {
+  const end = from + name.length
+  return end <= to && startsWith(name, piece, from) && (end === to || piece[end] === COLON)
+}
+
+function startsWith(name: Buffer, piece: Buffer, from: number): boolean {
+  for (let at = 0; at < name.length; at += 1) if (piece[from + at] !== name[at]) return false
+  return true
+}
+
+function valueAt(piece: Buffer, colon: number, to: number): number {
+  if (colon >= to) return to
+  return piece[colon + 1] === SPACE ? Math.min(colon + 2, to) : colon + 1
+}

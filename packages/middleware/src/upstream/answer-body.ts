@@ -1,0 +1,75 @@
+import { growingBytes } from '../completion/index.ts'
+import { isEventStream } from '../pipeline/index.ts'
+import { NoAnswer } from './no-answer.ts'
+
+/** The body of a model's 200, and what it is. */
+export interface AnswerBody {
+  readonly kind: 'json' | 'events'
+  /** What had to be read to see that, without white space before it. */
+  readonly head: Buffer
+  readonly reader: ReadableStreamDefaultReader<Uint8Array>
+}
+
+/** Far beyond any completion: what is longer comes from something that is no model, and would only fill the memory. */
+export const MAX_ANSWER_BYTES = 16 * 1024 * 1024
+
+/** `retry:` is the longest beginning by which a stream of events is known. */
+const TELLING_BYTES = 6
+const FIELD = /^(?:data|event|id|retry)?:/
+const BOM = '\xef\xbb\xbf'
+
+/**
+ * Looks at a body's first bytes: a stream of events is often labelled as JSON or as nothing, and what was asked for as a
+ * stream may come whole. White space before an answer, by which some servers keep the connection, is not kept.
+ *
+ * @throws NoAnswer where it is neither
+ */
+export async function answerBody(response: Response): Promise<AnswerBody> {
+  const { status, body } = response
+  if (body === null) throw new NoAnswer({ status, code: 'invalid_response' })
+  const reader: ReadableStreamDefaultReader<Uint8Array> = body.getReader()
+  const isLabelled = isEventStream(response)
+  let head: Buffer = Buffer.alloc(0)
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (value !== undefined) head = trimmed(head.length === 0 ? asBuffer(value) : Buffer.concat([head, value]))
+    const kind = kindOf(head, isLabelled)
+    if (kind !== undefined) return { kind, head, reader }
+    if (!done && head.length < TELLING_BYTES) continue
+    if (isLabelled) return { kind: 'events', head, reader }
+    reader.cancel().catch(() => {})
+    throw new NoAnswer({ status, code: 'invalid_response' })
+  }
+}
+
+/** The rest of a body with its beginning, in one piece. */
+export async function restOf({ head, reader }: AnswerBody, status: number): Promise<Buffer> {
+  const bytes = growingBytes(MAX_ANSWER_BYTES)
+  for (let piece: Uint8Array | undefined = head; piece !== undefined; piece = (await reader.read()).value) {
+    if (bytes.append(piece)) continue
+    reader.cancel().catch(() => {})
+    throw new NoAnswer({ status, code: 'answer_too_large' })
+  }
+  return bytes.view()
+}
+
+function kindOf(head: Buffer, isLabelled: boolean): AnswerBody['kind'] | undefined {
+  const start = head.toString('latin1', 0, TELLING_BYTES)
+  if (start.startsWith('{') || start.startsWith('[')) return 'json'
+  if (FIELD.test(start)) return 'events'
+  return isLabelled && head.length >= TELLING_BYTES ? 'events' : undefined
+}
+
+function trimmed(bytes: Buffer): Buffer {
+  let at = bytes.toString('latin1', 0, BOM.length) === BOM ? BOM.length : 0
+  while (at < bytes.length && isSpace(bytes[at])) at += 1
+  return bytes.subarray(at)
+}
+
+function isSpace(byte: number | undefined): boolean {
+  return byte === 9 || byte === 10 || byte === 13 || byte === 32
+}
+
+function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength)
+}
