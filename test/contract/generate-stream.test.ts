@@ -159,7 +159,7 @@ describe('a streamed completion', () => {
 describe('a stream that can’t begin', () => {
   test.each<[string, () => Upstream['reply'], string]>([
     ['an error status', () => failing(429, { code: 'rate_limit_exceeded' }), 'status 429, code rate_limit_exceeded'],
-    ['a plain answer', () => answering(), 'status 200, code invalid_response'],
+    ['a plain error', () => sending(200, '{"error":{"message":"SECRET"}}'), 'status 200, code invalid_response'],
     ['an HTML page', () => sending(502, '<html>'), 'status 502'],
     [
       'an error event first',

@@ -497,3 +497,39 @@ describe('B1: a programming fault in a cache store', () => {
     expect(faults.map(([, , fields]) => fields?.times)).toEqual([1, 10, 10, 10, 10])
   })
 })
+
+describe('C3: an entry in the store that can’t be served', () => {
+  const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`
+  const good = '{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}'
+  test.each([
+    ['is nested too deeply', `{"x":${deep},${good.slice(1)}`, undefined],
+    ['has a content that is none', good.replace('"a"', '1'), undefined],
+    ['is no completion', '{"error":{}}', undefined],
+    ['has events that were cut', good, 'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"null"}]}\n\n'],
+  ])('since it %s, is a miss, and is replaced', async (_why, answer, events) => {
+    const far = memoryFar()
+    const bad = {
+      answer: Buffer.from(answer),
+      events: events === undefined ? undefined : Buffer.from(events),
+      usage: undefined,
+      storedAt: START,
+      expiresAt: START + HOUR,
+    }
+    let stored: unknown
+    const store = {
+      ...far,
+      get: async () => bad,
+      claim: async () => ({ kind: 'found', entry: bad }) as const,
+      set: async (_key: string, entry: unknown) => {
+        stored = entry
+        return true
+      },
+    }
+    const { ask } = cacheRoom({ far: store })
+    const first = await ask()
+    expect([first.response.status, first.record.cache]).toEqual([200, 'miss'])
+    expect(await first.text()).toContain('answer to Why?')
+    expect(stored).toMatchObject({ answer: expect.anything(), storedAt: START })
+    expect((await ask({ headers: { 'cache-control': 'max-age=60' } })).status).toContain('hit')
+  })
+})

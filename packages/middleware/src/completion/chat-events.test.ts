@@ -56,12 +56,60 @@ describe('a stream of chat completion chunks', () => {
     ['broken by one that is a text', sse({ error: 'SECRET' }), 'error_event'],
     ['broken by what is no JSON', sse('{'), 'invalid_response'],
     ['broken by what is no chunk', sse({ object: 'other' }), 'invalid_response'],
-    ['broken by null', sse('null'), 'invalid_response'],
+    ['broken by null alone', sse('null'), 'invalid_response'],
     ['broken by an event without an end', `data: ${'x'.repeat(5 * 1024 * 1024)}`, 'invalid_response'],
   ])('is %s', (_what, text, expected) => {
     const { ended } = readAll([text])
     if (expected === 'whole') expect(ended).toBe('whole')
     else expect((ended as BrokenStream).failure).toEqual({ code: expected })
+  })
+
+  const noise = fc.constantFrom(
+    ': keep-alive\n\n',
+    ':\n',
+    'event: ping\ndata: {"type":"ping"}\n\n',
+    'event: ping\ndata: now\n\n',
+    'data: ping\n\n',
+    'data: null\n\n',
+    'data: {}\n\n',
+    'data: []\n\n',
+    'data:\n\n',
+    'id: 7\n\n',
+    '\n\n\n',
+    sse({ choices: [] }),
+    sse({ object: 'status', queue: 1 }),
+    sse({ choices: [{ index: 0, finish_reason: null, content_filter_results: {} }] }),
+    sse({ choices: [{ index: 0, delta: {}, finish_reason: 'null' }] }),
+  )
+
+  test('E2: is the same with any events between that carry no answer, and never whole where it is cut', () => {
+    const texts = fc.array(fc.string({ minLength: 1, maxLength: 5 }), { minLength: 1, maxLength: 6 })
+    const between = fc.array(fc.tuple(noise, fc.nat()), { maxLength: 8 })
+    fc.assert(
+      fc.property(texts, between, fc.nat(), fc.boolean(), (texts, between, cutAt, done) => {
+        const events = [...texts.map((text) => sse(chunk(text))), sse(chunk('', 'stop')), done ? sse('[DONE]') : '']
+        for (const [event, place] of between) events.splice(place % (texts.length + 1), 0, event)
+        const said = ({ chunks }: ReturnType<typeof readAll>) =>
+          chunks.map(({ choices }) => choices[0]?.delta?.content ?? '').join('')
+        const whole = readAll(events)
+        expect([said(whole), whole.ended]).toEqual([texts.join(''), 'whole'])
+        const cut = readAll(events.slice(0, cutAt % (texts.length + between.length + 1)))
+        expect(cut.ended).toBeInstanceOf(Error)
+        expect(texts.join('').startsWith(said(cut))).toBe(true)
+      }),
+    )
+  })
+
+  test.each([
+    ['E1: by any of "", "null", "none" in each chunk', ['', 'null', 'none', 'NULL', 'in_progress', 0, false, {}, []]],
+    ['E1: by a known reason in each chunk', ['stop', 'length', 'end_turn', 'STOP']],
+    ['E1: by an unknown one in each chunk', ['generating...', 'x']],
+  ])('is not ended %s', (_how, reasons) => {
+    for (const reason of reasons) {
+      const all = sse(chunk('a', reason as string), chunk('b', reason as string))
+      expect(readAll([all]).ended).toMatchObject({ failure: { code: 'stream_cut' } })
+      expect(readAll([all + sse('[DONE]')]).ended).toBe('whole')
+    }
   })
 
   test('keeps what came before the break, and takes nothing after its end', () => {

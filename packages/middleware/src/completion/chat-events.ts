@@ -58,9 +58,9 @@ export const MAX_EVENT_BYTES = 4 * 1024 * 1024
  * end of a stream without a choice, and by its end before that. Events that carry no answer (pings, data that is empty or
  * of another kind) are passed over.
  *
- * @param onEvent is told the data of each event that belongs to the answer, and that of its end
+ * @param onEvent is told the data of each event that belongs to the answer, and that of its end: to be copied
  */
-export function chatEvents(onEvent: (data: string) => void = () => {}): ChatEvents {
+export function chatEvents(onEvent: (data: Buffer) => void = () => {}): ChatEvents {
   const choices = new Map<number, ChoiceState>()
   /** Whether the usage has come in a chunk of its own, and no output after it. */
   let usageCame = false
@@ -92,7 +92,7 @@ export function chatEvents(onEvent: (data: string) => void = () => {}): ChatEven
     if (read instanceof BrokenStream) ended = read
     if (Array.isArray(read)) for (const chunk of read) take(chunk)
     passedOver ||= Array.isArray(read) && read.length === 0
-    if (read === 'end' || (Array.isArray(read) && read.length > 0)) onEvent(event.data)
+    if (read === 'end' || (Array.isArray(read) && read.length > 0)) onEvent(event.bytes)
   }
 
   const events = serverSentEvents({ maxBytes: MAX_EVENT_BYTES, onEvent: receive })
@@ -165,7 +165,10 @@ const KEEP_ALIVE = /^:?\s*(?:ping|pong|keep[-_ ]?alive|heart[-_ ]?beat|no-?op)\b
 const ANSWER_EVENTS: ReadonlySet<string> = new Set(['', 'message', 'data', 'chunk', 'completion', 'delta'])
 
 /** The chunks in an event: none where it carries no answer. */
-function readEvent({ type, data }: ServerSentEvent): readonly ChatChunk[] | 'end' | BrokenStream {
+function readEvent({
+  type,
+  data,
+}: Pick<ServerSentEvent, 'type' | 'data'>): readonly ChatChunk[] | 'end' | BrokenStream {
   const text = data.trim()
   if (!isWithinBounds(text)) return new BrokenStream({ code: 'invalid_response' })
   if (type === 'error') return new BrokenStream(failureInText(text))

@@ -6,6 +6,8 @@ export interface ServerSentEvent {
   readonly type: string
   /** Its `data` lines, joined by line feeds. */
   readonly data: string
+  /** The same as it came: to be copied, since the memory is used again. */
+  readonly bytes: Buffer
 }
 
 /** Reads a stream's bytes, piece by piece, in any cut and with any line ending. */
@@ -19,7 +21,7 @@ export interface ServerSentEvents {
 }
 
 export interface ServerSentEventsOptions {
-  /** The longest event, in bytes of its data and of a line that has not ended. */
+  /** The longest event, in bytes of its data and of a line that has not ended; each data line counts 64 at the least. */
   readonly maxBytes: number
   readonly onEvent: (event: ServerSentEvent) => void
 }
@@ -46,7 +48,8 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
   const data = growingBytes(maxBytes)
   /** The event's only data line so far, where it stands in the piece that is read. */
   let single: Buffer | undefined
-  let hasData = false
+  /** Data lines so far. */
+  let lines = 0
   let type = ''
   let isFirstLine = true
   /** Whether the rest of the line is of no use. */
@@ -60,17 +63,12 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
     const piece = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     let at = afterCr && piece[0] === LF ? 1 : 0
     afterCr = false
-    let lf = piece.indexOf(LF, at)
-    let cr = piece.indexOf(CR, at)
-    while (lf >= 0 || cr >= 0) {
-      const end = lf < 0 ? cr : cr < 0 ? lf : Math.min(lf, cr)
+    for (let end = lineEnd(piece, at); end < piece.length; end = lineEnd(piece, at)) {
       endLine(piece, at, end)
       if (isTooLong) return
-      const isCrLf = end === cr && piece[end + 1] === LF
-      at = end + (isCrLf ? 2 : 1)
-      afterCr = end === cr && at === piece.length && !isCrLf
-      if (lf >= 0 && lf < at) lf = piece.indexOf(LF, at)
-      if (cr >= 0 && cr < at) cr = piece.indexOf(CR, at)
+      const isCr = piece[end] === CR
+      at = end + (isCr && piece[end + 1] === LF ? 2 : 1)
+      afterCr = isCr && end + 1 === piece.length
     }
     if (at < piece.length) beginLine(piece.subarray(at))
     keepSingle()
@@ -109,13 +107,14 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
   }
 
   function addData(value: Buffer): void {
-    if (!hasData) {
-      hasData = true
+    lines += 1
+    if (lines === 1) {
       single = value
       return
     }
     keepSingle()
-    if (!data.append(LINE_FEED) || !data.append(value)) overflow()
+    const isTooMuch = lines * LINE_COST_BYTES > maxBytes
+    if (isTooMuch || !data.append(LINE_FEED) || !data.append(value)) overflow()
   }
 
   /** Copies the data line, since the memory that it stands in isn't ours. */
@@ -125,9 +124,12 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
   }
 
   function dispatch(): void {
-    if (hasData) onEvent({ type, data: (single ?? data.view()).toString() })
+    if (lines > 0) {
+      const bytes = single ?? data.view()
+      onEvent({ type, data: bytes.toString(), bytes })
+    }
     single = undefined
-    hasData = false
+    lines = 0
     type = ''
     data.clear()
   }
@@ -162,6 +164,22 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
 }
 
 const LINE_FEED = Buffer.from('\n')
+/** What a data line counts at the least, in bytes, for the work that it makes. */
+const LINE_COST_BYTES = 64
+/** A search by the system costs as much as looking at so many bytes. */
+const SHORT_BYTES = 64
+
+/** Where a line ends; the piece's length where it doesn't. */
+function lineEnd(piece: Buffer, from: number): number {
+  const short = Math.min(piece.length, from + SHORT_BYTES)
+  for (let at = from; at < short; at += 1) if (piece[at] === LF || piece[at] === CR) return at
+  if (short === piece.length) return short
+  const lf = piece.indexOf(LF, short)
+  const end = lf < 0 ? piece.length : lf
+  // No further than to there: a piece without any would be searched for each line.
+  const cr = piece.subarray(short, end).indexOf(CR)
+  return cr < 0 ? end : short + cr
+}
 
 /** Whether a line is of this field. One without a colon is the field's whole name. */
 function isField(name: Buffer, piece: Buffer, from: number, to: number): boolean {

@@ -10,8 +10,11 @@ export interface AnswerBody {
   readonly reader: ReadableStreamDefaultReader<Uint8Array>
 }
 
-/** Far beyond any completion: what is longer comes from something that is no model, and would only fill the memory. */
-export const MAX_ANSWER_BYTES = 16 * 1024 * 1024
+/**
+ * Beyond any completion, and as much as the cache stores: what is longer comes from something that is no model, and would only
+ * fill the memory. Eight such answers at once are 64 MiB.
+ */
+export const MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 /** `retry:` is the longest beginning by which a stream of events is known. */
 const TELLING_BYTES = 6

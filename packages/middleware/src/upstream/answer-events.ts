@@ -1,4 +1,11 @@
-import { BrokenStream, type ChatChunk, chatEvents, type UsageTally, usageTally } from '../completion/index.ts'
+import {
+  BrokenStream,
+  type ChatChunk,
+  chatEvents,
+  growingBytes,
+  type UsageTally,
+  usageTally,
+} from '../completion/index.ts'
 import { isTimeout, withDeadline } from '../pipeline/index.ts'
 import type { AnswerBody } from './answer-body.ts'
 
@@ -14,12 +21,13 @@ export interface AnswerEventsOptions {
 /** A model's answer as it streams it, one piece after the other. */
 export interface AnswerEvents {
   /**
-   * What comes next; `undefined` once the answer is whole.
+   * The events of the answer that come next, each with its data as it came, in one form: without comments and other events.
+   * `undefined` once the answer is whole.
    *
    * @param idleMs longest silence until then, in milliseconds; `undefined` for one that somebody else bounds
    * @throws BrokenStream; `TimeoutError`; whatever the connection throws
    */
-  next(idleMs: number | undefined): Promise<AnswerPiece | undefined>
+  next(idleMs: number | undefined): Promise<Buffer | undefined>
   /** Nobody wants the rest. */
   cancel(): void
   /** What the answer takes, as far as it has come. */
@@ -28,12 +36,6 @@ export interface AnswerEvents {
   readonly brokenBefore: BrokenStream | undefined
   /** Whether it has ended, by itself, without any choice. */
   readonly isEmpty: boolean
-}
-
-export interface AnswerPiece {
-  readonly chunks: readonly ChatChunk[]
-  /** The events of the answer, each with its data as it came, in one form: without comments and other events. */
-  readonly text: string
 }
 
 /** How long the wait is where the usage is still to come, as a multiple: without it, all that was reserved counts as spent. */
@@ -47,8 +49,11 @@ const LINGER_MS = 1_000
  */
 export function answerEvents({ head, reader }: AnswerBody, options: AnswerEventsOptions): AnswerEvents {
   const { endGraceMs, signal } = options
-  const data: string[] = []
-  const events = chatEvents((event) => data.push(eventText(event)))
+  const ready = growingBytes(Number.POSITIVE_INFINITY)
+  const events = chatEvents((data) => {
+    for (const line of linesOf(data)) for (const part of [DATA, line, LINE_END]) ready.append(part)
+    ready.append(LINE_END)
+  })
   const tally = usageTally()
   let first: Uint8Array | undefined = head
   /** How long the end has been waited for. A reader who takes its time is not counted in. */
@@ -110,8 +115,10 @@ export function answerEvents({ head, reader }: AnswerBody, options: AnswerEvents
       while (events.ended === undefined) {
         const chunks = await more(idleMs)
         for (const chunk of chunks) tally.add(chunk)
-        const text = data.splice(0).join('')
-        if (text !== '') return { chunks, text }
+        if (ready.length === 0) continue
+        const bytes = Buffer.from(ready.view())
+        ready.clear()
+        return bytes
       }
       if (events.ended instanceof BrokenStream) throw events.ended
       void linger()
@@ -120,7 +127,15 @@ export function answerEvents({ head, reader }: AnswerBody, options: AnswerEvents
   }
 }
 
-function eventText(data: string): string {
-  const lines = data.includes('\n') || data.includes('\r') ? data.split(/\r\n|\r|\n/) : [data]
-  return `${lines.map((line) => `data: ${line}`).join('\n')}\n\n`
+const DATA = Buffer.from('data: ')
+const LINE_END = Buffer.from('\n')
+const LF = 10
+
+function* linesOf(data: Buffer): Generator<Buffer> {
+  let from = 0
+  for (let to = data.indexOf(LF); to >= 0; to = data.indexOf(LF, from)) {
+    yield data.subarray(from, to)
+    from = to + 1
+  }
+  yield data.subarray(from)
 }

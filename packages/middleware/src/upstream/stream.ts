@@ -54,9 +54,9 @@ export async function openStream(
     {
       async pull(controller) {
         try {
-          const text = ahead ?? (await begun.next(idleMs))
+          const bytes = ahead ?? (await begun.next(idleMs))
           ahead = undefined
-          if (text !== undefined) return controller.enqueue(Buffer.from(text))
+          if (bytes !== undefined) return controller.enqueue(bytes)
           clearTimeout(timer)
           controller.close()
         } catch (error) {
@@ -79,9 +79,9 @@ export async function openStream(
 
 interface Begun {
   /** What had to be read to see the first chunk. */
-  readonly ahead: string | undefined
-  /** The events that come next, as text; `undefined` at the answer's end. */
-  next(idleMs: number): Promise<string | undefined>
+  readonly ahead: Buffer | undefined
+  /** The events that come next; `undefined` at the answer's end. */
+  next(idleMs: number): Promise<Buffer | undefined>
   cancel(): void
 }
 
@@ -91,10 +91,10 @@ async function begin(response: Response, options: OpenStreamOptions, signal: Abo
   if (body.kind === 'json') return replayed(await restOf(body, status), status, options)
   const events = answerEvents(body, { ...options, signal })
   try {
-    const first = await events.next(undefined)
+    const ahead = await events.next(undefined)
     if (events.brokenBefore !== undefined) throw events.brokenBefore
-    const { cancel } = events
-    return { ahead: first?.text, next: async (idleMs) => (await events.next(idleMs))?.text, cancel }
+    const { next, cancel } = events
+    return { ahead, next, cancel }
   } catch (error) {
     if (!(error instanceof BrokenStream)) throw error
     const { told } = events.tally
@@ -113,7 +113,11 @@ function replayed(bytes: Buffer, status: number, { onUsage }: OpenStreamOptions)
     throw new NoAnswer({ status, code: 'invalid_response' })
   }
   const events = replayEvents(answer)
-  return { ahead: undefined, next: async () => events.next().value ?? undefined, cancel: () => {} }
+  const next = async () => {
+    const { done, value } = events.next()
+    return done ? undefined : Buffer.from(value)
+  }
+  return { ahead: undefined, next, cancel: () => {} }
 }
 
 function codeOf(cause: unknown, left: AbortSignal): string {

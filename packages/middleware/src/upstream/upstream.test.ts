@@ -5,7 +5,7 @@ import { RequestEnded } from '../pipeline/index.ts'
 import type { TargetSettings } from '../policy/index.ts'
 import { connect, targetOf, upstream } from './index.ts'
 
-const STREAM_BOUNDS = { idleMs: 100, streamTotalMs: 1_000 }
+const STREAM_BOUNDS = { idleMs: 100, streamTotalMs: 1_000, endGraceMs: 10 }
 
 test.each([undefined, '2024-10-21'])(
   'a token that never comes ends at the deadline like any call (API %s)',
@@ -149,6 +149,47 @@ describe('a call that was made', () => {
     model.reply = () => client.abort()
     const late = await call({ signal: client.signal })
     expect(late.record.upstream).toEqual({ code: 'client_left' })
+  })
+
+  const sse = (...events: unknown[]) =>
+    events.map((event) => `data: ${typeof event === 'string' ? event : JSON.stringify(event)}\n\n`).join('')
+  const said = { choices: [{ index: 0, delta: { content: 'a' }, finish_reason: null }] }
+  const stop = { choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] }
+  const took = { choices: [], usage: { prompt_tokens: 11, completion_tokens: 7 } }
+  const open =
+    (text: string): Upstream['reply'] =>
+    (_call, response) =>
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write(text)
+
+  test('E4: a stream that has told all and stays open is whole after its grace', async () => {
+    model.reply = open(sse(said, stop, took))
+    expect(await (await call({ stream: true })).response.text()).toBe(sse(said, stop, took))
+    const { response, record } = await call()
+    expect(await response.json()).toMatchObject({ choices: [{ message: { content: 'a' }, finish_reason: 'stop' }] })
+    expect(record).toMatchObject({ usage: { input: 11, output: 7 } })
+  })
+
+  test('E4: and so it is without its usage, but not without its end', async () => {
+    model.reply = open(sse(said, stop))
+    expect(await (await call({ stream: true })).response.text()).toBe(sse(said, stop))
+    model.reply = open(sse(said))
+    await expect((await call({ stream: true })).response.text()).rejects.toMatchObject({ failure: { code: 'timeout' } })
+  })
+
+  test('is passed on as its events alone, with their data as it came', async () => {
+    const odd = '{"choices": [ {"index":0,"delta":{"content":"\\u00e9"}} ],\r\ndata: "n": 1e2}'
+    const text = `: hello\r\n\r\nevent: ping\r\ndata: {}\r\n\r\nid: 1\r\ndata: ${odd}\r\n\r\n${sse(stop)}`
+    model.reply = (_call, response) => response.end(text)
+    const passed = `data: ${odd.replaceAll('\r', '')}\n\n${sse(stop)}`
+    expect(await (await call({ stream: true })).response.text()).toBe(passed)
+  })
+
+  test('E6: comes whole though a stream was asked for, and is one', async () => {
+    model.reply = answering()
+    const { response } = await call({ stream: true })
+    const text = await response.text()
+    expect(text).toContain('"content":"echo: Why?"')
+    expect(text.endsWith('data: [DONE]\n\n')).toBe(true)
   })
 
   const lost = new RequestEnded('slot_lost', { code: 'slot_lost', status: 503, message: 'no place' })

@@ -43,7 +43,7 @@ async function assembled(body: AnswerBody, status: number, options: WholeAnswerO
       piece !== undefined;
       piece = await events.next(options.idleMs)
     ) {
-      if (!bytes.append(Buffer.from(piece.text))) throw new BrokenStream({ code: 'answer_too_large' })
+      if (!bytes.append(piece)) throw new BrokenStream({ code: 'answer_too_large' })
     }
     const { usage, told } = events.tally
     tellUsage(usage ?? told, usage !== undefined)

@@ -4,7 +4,7 @@ export interface KeptChunks {
   readonly first: number
   /** How many are kept; the memory for them is at most 64 KiB more. */
   readonly bytes: number
-  /** Adds a copy. */
+  /** Adds a copy, but of a large chunk in memory of its own, which is not to be changed then. */
   add(chunk: Uint8Array): void
   /** Bytes from a place on, as many as stand together; `undefined` where none have come yet. Not to be changed. */
   from(place: number): Uint8Array | undefined
@@ -19,6 +19,8 @@ export interface KeptChunks {
 /** A block is as large as all before it, within these bounds: a short stream takes little, a long one few blocks. */
 const LEAST_BLOCK_BYTES = 4 * 1024
 const MOST_BLOCK_BYTES = 64 * 1024
+/** A chunk of this size is a block by itself. */
+const LARGE_BYTES = 16 * 1024
 
 interface Block {
   readonly start: number
@@ -55,9 +57,16 @@ export function keptChunks(): KeptChunks {
       return end - first
     },
     add(chunk) {
+      const isOwn = chunk.byteLength >= LARGE_BYTES && chunk.buffer.byteLength === chunk.byteLength
+      // Not after a block that has room: its rest would be wasted.
+      if (isOwn && isFull(blocks.at(-1))) {
+        blocks.push({ start: end, memory: chunk, length: chunk.byteLength })
+        end += chunk.byteLength
+        return
+      }
       for (let at = 0; at < chunk.byteLength; ) {
         const last = blocks.at(-1)
-        const block = last === undefined || last.length === last.memory.byteLength ? newBlock() : last
+        const block = last === undefined || isFull(last) ? newBlock() : last
         const part = chunk.subarray(at, at + block.memory.byteLength - block.length)
         block.memory.set(part, block.length)
         block.length += part.byteLength
@@ -79,6 +88,10 @@ export function keptChunks(): KeptChunks {
       return whole
     },
   }
+}
+
+function isFull(block: Block | undefined): boolean {
+  return block === undefined || block.length === block.memory.byteLength
 }
 
 /** Of the last block that begins at a place or before it; -1 where none does. */

@@ -49,16 +49,16 @@ export interface WholeAnswer {
 }
 
 export interface SharedStreamOptions {
-  /** What is kept for those who come later, in bytes; what is longer is passed on and let go. */
+  /**
+   * What is kept for those who come later, in bytes; what is longer is passed on and let go. A reader may fall as far behind
+   * another.
+   */
   readonly maxKeptBytes: number
   /** What all streams of the process may keep together. */
   readonly budget: ByteBudget
   /** Called when not all can be kept any more: nobody who comes from now on can read it whole. */
   readonly onTooLong: () => void
 }
-
-/** How far one reader may fall behind another beyond what is kept for all, in bytes. */
-const MAX_LAG_BYTES = 4 * 1024 * 1024
 
 interface Reader {
   /** The place in the stream from which it reads next, in bytes. */
@@ -129,7 +129,7 @@ export function sharedStream(
     let slowest = Number.POSITIVE_INFINITY
     for (const { next } of readers) slowest = Math.min(slowest, next)
     chunks.dropBefore(slowest)
-    while (chunks.bytes > maxKeptBytes + MAX_LAG_BYTES) chunks.drop()
+    while (chunks.bytes > maxKeptBytes) chunks.drop()
     if (slowest < chunks.first) for (const each of [...readers]) if (each.next < chunks.first) each.tooSlow()
   }
 
