@@ -475,7 +475,7 @@ describe('a plain answer', () => {
     'C3: has no message': unfit(answer({ choices: [{}] })),
     'C3: has null for a choice': unfit(answer({ choices: [null] })),
     'C3: is 20,000 levels deep': unfit(answer({}).replace('{', `{"x":${deep(20_000)},`), { charged: ALL }),
-    'C3: is 100 levels deep in its content': unfit(saying({ content: JSON.parse(deep(100)) }), { charged: ALL }),
+    'C3: is 100 levels deep in its content': unfit(saying({ content: JSON.parse(deep(100)) })),
     'C3: has nothing but values': unfit(`{"x":[${'[],'.repeat(1_200_000)}0],${answer({}).slice(1)}`, { charged: ALL }),
     'C3: has an object for its model': { raw: answer({ model: {} }), data: { completion: SAID, model: null } },
     'C3: has a text for its usage': { raw: taking('many'), data: { usage: { prompt_tokens: null } }, charged: ALL },

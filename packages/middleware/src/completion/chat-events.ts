@@ -69,7 +69,7 @@ export function chatEvents(onEvent: (data: Buffer) => void = () => {}): ChatEven
   /** Whether anything came that is no answer. */
   let passedOver = false
   let completed: ChatChunk[] = []
-  const isFinished = () => choices.size > 0 && choices.values().every((state) => isOver(state, usageCame))
+  let isFinished = false
 
   function take(chunk: ChatChunk): void {
     for (const [place, choice] of chunk.choices.entries()) {
@@ -79,6 +79,8 @@ export function chatEvents(onEvent: (data: Buffer) => void = () => {}): ChatEven
       if (hasOutput) usageCame = false
     }
     if (chunk.choices.length === 0 && chunk.usage !== undefined && chunk.usage !== null) usageCame = true
+    isFinished = choices.size > 0
+    for (const state of choices.values()) isFinished &&= isOver(state, usageCame)
     completed.push(chunk)
   }
 
@@ -112,7 +114,7 @@ export function chatEvents(onEvent: (data: Buffer) => void = () => {}): ChatEven
       if (ended === undefined || isUnreadable(ended)) {
         isEmpty = choices.size === 0 && usageCame
         const code = choices.size === 0 && passedOver ? 'invalid_response' : 'stream_cut'
-        ended = isFinished() ? 'whole' : new BrokenStream({ code })
+        ended = isFinished ? 'whole' : new BrokenStream({ code })
       }
       return completed
     },
@@ -123,7 +125,7 @@ export function chatEvents(onEvent: (data: Buffer) => void = () => {}): ChatEven
       return isEmpty
     },
     get finished() {
-      return isFinished()
+      return isFinished
     },
     get ended() {
       return ended
@@ -159,6 +161,7 @@ function isUnreadable(ended: ChatEvents['ended']): boolean {
 
 const UNREADABLE = Symbol('unreadable')
 const END = /^\[DONE\]$/i
+const END_LENGTH = 6
 /** What some servers send as the data of an event, to keep the connection. */
 const KEEP_ALIVE = /^:?\s*(?:ping|pong|keep[-_ ]?alive|heart[-_ ]?beat|no-?op)\b[^{}[\]]{0,64}$/i
 /** Names of events whose data must be an answer's. */
@@ -172,7 +175,7 @@ function readEvent({
   const text = data.trim()
   if (!isWithinBounds(text)) return new BrokenStream({ code: 'invalid_response' })
   if (type === 'error') return new BrokenStream(failureInText(text))
-  if (END.test(text)) return 'end'
+  if (text.length === END_LENGTH && END.test(text)) return 'end'
   if (text === '') return []
   let value: unknown
   try {

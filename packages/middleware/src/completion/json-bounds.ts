@@ -3,6 +3,9 @@ const MAX_DEPTH = 64
 /** Values of a JSON text: an answer with the alternatives of 10,000 tokens has as many. One costs up to 100 bytes of memory. */
 const MAX_VALUES = 1_000_000
 
+/** Up to this length, in characters, a text is within bounds: it can't hold more levels than can be written again. */
+const HARMLESS_LENGTH = 1_024
+
 const QUOTE = 34
 const COMMA = 44
 const BACKSLASH = 92
@@ -12,6 +15,7 @@ const BACKSLASH = 92
  * its length, and which `JSON.stringify` fails at. Of a text that is no JSON it says nothing.
  */
 export function isWithinBounds(text: string): boolean {
+  if (text.length <= HARMLESS_LENGTH) return true
   let depth = 0
   let values = 1
   for (let at = 0; at < text.length; at += 1) {

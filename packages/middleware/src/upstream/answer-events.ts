@@ -67,27 +67,32 @@ export function answerEvents({ head, reader }: AnswerBody, options: AnswerEvents
       first = undefined
       return events.feed(bytes)
     }
-    const since = performance.now()
     const isFinished = events.finished
+    if (isFinished && graceMs() <= 0) return stop()
+    const since = performance.now()
     try {
       const { done, value } = await read(isFinished ? Math.min(idleMs ?? Number.POSITIVE_INFINITY, graceMs()) : idleMs)
       return done ? events.close() : events.feed(value)
     } catch (error) {
       if (signal.aborted || !(hasTold() || (isFinished && isTimeout(error)))) throw error
-      reader.cancel().catch(() => {})
-      return events.close()
+      return stop()
     } finally {
       if (isFinished) waitedMs += performance.now() - since
     }
+  }
+
+  /** Nothing that is still to come is waited for. */
+  function stop(): readonly ChatChunk[] {
+    reader.cancel().catch(() => {})
+    return events.close()
   }
 
   function read(waitMs: number | undefined): ReturnType<typeof reader.read> {
     return waitMs === undefined ? reader.read() : withDeadline(waitMs, () => reader.read())
   }
 
-  /** Some time is left even for a stream that has been slow: what lies ready is read. */
   function graceMs(): number {
-    return Math.max(1, (hasTold() ? endGraceMs : endGraceMs * USAGE_GRACE) - waitedMs)
+    return (hasTold() ? endGraceMs : endGraceMs * USAGE_GRACE) - waitedMs
   }
 
   /** A connection that is cut before its end can't be used again, so what little follows is read. */

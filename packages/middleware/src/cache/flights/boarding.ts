@@ -75,11 +75,10 @@ async function collect(stream: SharedStream, visit: Visit, seat: Seat): Promise<
   try {
     const whole = await unlessLeft(stream.readToEnd(request.signal), seat, request.signal)
     if (whole === 'left') return turnAway(leftBy(request.signal), visit, seat)
-    const told = whole.answer()
-    if (told === undefined) return 'again alone'
+    if (whole === undefined) return 'again alone'
     noteSpared(context.record, whole.usage)
     const headers = { 'content-type': 'application/json', 'cache-status': COLLAPSED }
-    return new Response(Buffer.from(told.answer), { status: 200, headers })
+    return new Response(Buffer.from(whole.answer), { status: 200, headers })
   } catch (fault) {
     if (request.signal.aborted) return turnAway(leftBy(request.signal), visit, seat)
     if (!(fault instanceof BrokenStream)) throw fault

@@ -1,4 +1,12 @@
-import { answerIn, BrokenStream, type ChatAnswer, chatEvents, usageTally } from '../../completion/index.ts'
+import {
+  type AnswerAssembler,
+  answerAssembler,
+  answerIn,
+  BrokenStream,
+  type ChatAnswer,
+  chatEvents,
+  usageTally,
+} from '../../completion/index.ts'
 import { endedBy, type TokenUsage } from '../../pipeline/index.ts'
 import type { ByteBudget } from './byte-budget.ts'
 import { keptChunks } from './kept-chunks.ts'
@@ -12,11 +20,11 @@ export interface SharedStream {
    */
   open(signal: AbortSignal, reader: SharedReader): ReadableStream<Uint8Array>
   /**
-   * Reads to the end for somebody who wants the answer whole. It was too long to be kept where there is none.
+   * Reads to the end for somebody who wants the answer whole; `undefined` once it is too long to be kept.
    *
    * @throws BrokenStream
    */
-  readToEnd(signal: AbortSignal): Promise<WholeStream>
+  readToEnd(signal: AbortSignal): Promise<WholeAnswer | undefined>
   /** Resolves when the answer is whole, or, with nothing, when it has broken off or was given up. */
   readonly ended: Promise<WholeStream | undefined>
   /** Nobody opens it any more: what all have read can be let go. */
@@ -41,6 +49,7 @@ export interface WholeStream {
 }
 
 export interface WholeAnswer {
+  readonly usage: TokenUsage | undefined
   readonly completion: ChatAnswer
   /** The same, as UTF-8 JSON. */
   readonly answer: Uint8Array
@@ -60,6 +69,12 @@ export interface SharedStreamOptions {
   readonly onTooLong: () => void
 }
 
+/**
+ * Up to so many bytes of a stream its answer is put together as it comes, which spares to parse it again. What that holds is
+ * some ten times as much, at the worst.
+ */
+const MAX_ASSEMBLED_BYTES = 256 * 1024
+
 interface Reader {
   /** The place in the stream from which it reads next, in bytes. */
   next: number
@@ -73,6 +88,7 @@ export function sharedStream(
   const reader = source.getReader()
   const events = chatEvents()
   const tally = usageTally()
+  let assembler: AnswerAssembler | undefined = answerAssembler()
   const readers = new Set<Reader>()
   const chunks = keptChunks()
   const { promise: ended, resolve: resolveEnded } = Promise.withResolvers<WholeStream | undefined>()
@@ -96,7 +112,12 @@ export function sharedStream(
   async function read(): Promise<void> {
     try {
       const { done: isOver, value } = await reader.read()
-      for (const chunk of isOver ? events.close() : events.feed(value)) tally.add(chunk)
+      const came = isOver ? events.close() : events.feed(value)
+      if (chunks.bytes + (value?.byteLength ?? 0) > MAX_ASSEMBLED_BYTES) assembler = undefined
+      for (const chunk of came) {
+        tally.add(chunk)
+        assembler?.add(chunk)
+      }
       if (isOver) done = true
       // What follows the end is nothing to anybody.
       else if (!told) keep(value)
@@ -140,6 +161,19 @@ export function sharedStream(
       whole = { usage: tally.usage, answer: answerOf(keepsAll ? chunks.joined() : undefined) }
     }
     resolveEnded(whole)
+  }
+
+  /** Put together once, from the bytes where it is long: in parts, as it comes, it would take memory that is not counted. */
+  function answerOf(events: Uint8Array | undefined): WholeStream['answer'] {
+    const { usage } = tally
+    let answer: WholeAnswer | undefined
+    return () => {
+      if (events === undefined || answer !== undefined) return answer
+      const completion = assembler === undefined ? answerIn(events) : assembler.answer()
+      if (completion === undefined) return undefined
+      answer = { usage, completion, answer: new TextEncoder().encode(JSON.stringify(completion)), events }
+      return answer
+    }
   }
 
   return {
@@ -192,9 +226,10 @@ export function sharedStream(
     async readToEnd(signal) {
       while (!told) {
         signal.throwIfAborted()
+        if (!keepsAll) return undefined
         await more()
       }
-      if (whole !== undefined) return whole
+      if (whole !== undefined) return whole.answer()
       throw fault ?? (events.ended instanceof BrokenStream ? events.ended : new BrokenStream({ code: 'stream_cut' }))
     },
     ended,
@@ -212,17 +247,5 @@ export function sharedStream(
       tell()
       return cancelled
     },
-  }
-}
-
-/** Puts the answer together once, from the bytes: in parts, as it comes, it would take memory that nobody counts. */
-function answerOf(events: Uint8Array | undefined): WholeStream['answer'] {
-  let answer: WholeAnswer | undefined
-  return () => {
-    if (events === undefined || answer !== undefined) return answer
-    const completion = answerIn(events)
-    if (completion === undefined) return undefined
-    answer = { completion, answer: new TextEncoder().encode(JSON.stringify(completion)), events }
-    return answer
   }
 }
