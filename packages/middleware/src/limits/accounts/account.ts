@@ -84,9 +84,40 @@ export interface Transfer {
   readonly to: number
 }
 
-/** Whether an instance's units are still booked where it believes: nobody else has seen its lease end. */
+/** Whether an instance's units are still booked where it believes: its lease has not ended, and the row knows of it. */
 export function isBooked(account: Account, slot: number, units: number, epoch: number | undefined): boolean {
-  return account.kind === 'budget' ? account.epoch === epoch : (account.out[slot] ?? 0) >= units
+  const booked = account.out[slot] ?? 0
+  // Of a holder that was not heard of for a lease's time a budget's units are counted as lost, until it is heard of again.
+  return account.kind === 'budget' ? account.epoch === epoch && booked + account.lost >= units : booked >= units
+}
+
+/** Whether a lease is over: its time, or its window. */
+export function hasEnded(
+  account: Account,
+  slot: number,
+  epoch: number | undefined,
+  { earliest }: StoreInterval,
+): boolean {
+  return account.kind === 'budget' ? account.epoch !== epoch : slotEnd(slot) <= earliest
+}
+
+/**
+ * The account with a lease booked that it ought to know of and doesn't, because the row was lost: what is missing of it
+ * counts as handed out.
+ */
+export function rebook(account: Account, slot: number, booked: number, { earliest }: StoreInterval): Account {
+  const known = (account.out[slot] ?? 0) + (account.kind === 'budget' ? account.lost : 0)
+  const units = Math.max(0, booked - known)
+  const isOver = slotEnd(slot) <= earliest
+  const out = isOver ? account.out : change(account.out, slot, units)
+  switch (account.kind) {
+    case 'rate':
+      return { ...account, out, level: Math.min(account.level, roomFor(account, unitsIn(out))) }
+    case 'budget':
+      return { ...account, out, granted: account.granted + units, lost: account.lost + (isOver ? units : 0) }
+    case 'concurrency':
+      return { ...account, out }
+  }
 }
 
 export function transfer(account: Account, move: Transfer): Account {
@@ -94,8 +125,11 @@ export function transfer(account: Account, move: Transfer): Account {
   const left = from === undefined || booked === 0 ? account : unbook(account, from, booked)
   const out = carried + granted === 0 ? left.out : change(left.out, to, carried + granted)
   switch (left.kind) {
-    case 'rate':
-      return { ...left, out, level: left.level + (returned - granted) * left.periodMs }
+    case 'rate': {
+      // Where more is leased than the bucket holds, since its policy or its row has changed, what comes back is missing.
+      const level = Math.min(left.level + (returned - granted) * left.periodMs, roomFor(left, unitsIn(out)))
+      return { ...left, out, level }
+    }
     case 'budget':
       return { ...left, out, granted: left.granted + granted - returned }
     case 'concurrency':
@@ -110,9 +144,34 @@ function unbook(account: Account, slot: number, units: number): Account {
   return { ...account, out: change(account.out, slot, -known), lost: account.lost - (units - known) }
 }
 
+/** The highest level of a bucket while so many units are leased. */
+function roomFor({ capacity, periodMs }: RateAccount, out: number): number {
+  return Math.max(0, capacity - out) * periodMs
+}
+
 /** When a lease that is booked in this slot must no longer be spent: store time, milliseconds. */
 export function leaseEnd(account: Account, slot: number): number {
   return account.kind === 'budget' ? epochAt(account.per, account.epoch).end : slotEnd(slot)
+}
+
+/** The account as it would be if all that is leased came back unused, but for this many units in this slot. */
+export function withReturned(account: Account, slot: number | undefined, units: number): Account {
+  const kept = slot === undefined ? 0 : Math.min(units, account.out[slot] ?? 0)
+  const out = slot === undefined || kept === 0 ? {} : { [slot]: kept }
+  const returned = unitsIn(account.out) - kept
+  switch (account.kind) {
+    case 'rate':
+      return { ...account, out, level: Math.min(account.level + returned * account.periodMs, roomFor(account, kept)) }
+    case 'budget':
+      return { ...account, out, granted: account.granted - returned }
+    case 'concurrency':
+      return { ...account, out }
+  }
+}
+
+/** The account without what is leased: as if all of that had been spent, and written off. */
+export function withoutLeases(account: Account): Account {
+  return { ...account, out: {} }
 }
 
 /** The account as it will be once the units that were spent are written off. */

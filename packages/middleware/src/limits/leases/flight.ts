@@ -14,6 +14,8 @@ const BACKOFF_MS = 12
 const MAX_BACKOFF_MS = 400
 /** After so many writes of its own in a row, an instance that is alone trusts what it wrote and reads no more. */
 const TRUSTED_AFTER = 2
+/** So long it trusts a single one for a write that nobody waits for: most often to give back what a request did not use. */
+const TRUSTED_MS = 2_000
 
 /** Why a flight is made when nobody waits for it. */
 export interface Errand {
@@ -55,7 +57,7 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
   let holder: number | undefined
   /** Writes whose fate is unknown. All were sent over one version of the row, so at most one of them was applied. */
   let unknown: { readonly plan: Plan; readonly etag: string | undefined }[] = []
-  let own: (Version & { readonly writes: number }) | undefined
+  let own: (Version & { readonly writes: number; readonly at: number }) | undefined
 
   async function look(signal: AbortSignal): Promise<CounterRead> {
     const asked = clock.wall()
@@ -97,10 +99,11 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
   }
 
   const instances = (row: Row) => instancesIn(row, holder)
-  const trusted = () =>
-    isSet(clock.interval()) && own !== undefined && own.writes >= TRUSTED_AFTER && instances(own.row) === 1
-      ? own
-      : undefined
+  const trusted = (isAwaited: boolean) => {
+    if (!isSet(clock.interval()) || own === undefined || instances(own.row) > 1) return undefined
+    const isRecent = !isAwaited && time.now() - own.at < TRUSTED_MS
+    return own.writes >= TRUSTED_AFTER || isRecent ? own : undefined
+  }
 
   async function fly(...[errand, boarding, saw]: Parameters<Pilot['fly']>): Promise<void> {
     const until = time.now() + flightMs
@@ -130,7 +133,7 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
       if (tries > 0) await pause(Math.max(0, Math.min(backoff, until - time.now())), time)
       if (time.now() >= until) throw new LimiterUnavailable(failure, cause)
 
-      const mine = trusted()
+      const mine = trusted(boarding().length > 0)
       const read = mine === undefined ? await call(look) : undefined
       const version = mine ?? (read && versionOf(read))
       const interval = clock.interval()
@@ -140,7 +143,8 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
       resolve(version)
       const row = rollRow(version.row, subject.limits, interval)
       closeEnded(leases.values(), row)
-      saw(row)
+      // What it wrote itself it has not seen again.
+      if (mine === undefined) saw(row)
       const nonce = randomUUID()
       const tells = lostBetween(version.row, row).length > 0
       const next = plan({
@@ -172,7 +176,7 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
       if (written?.etag !== undefined) {
         land(next)
         for (const { limit, units } of lostBetween(version.row, next.row)) ground.lost(subject.id, limit, units)
-        own = { row: next.row, etag: written.etag, writes: (own?.writes ?? 0) + 1 }
+        own = { row: next.row, etag: written.etag, writes: (own?.writes ?? 0) + 1, at: time.now() }
         saw(next.row)
         return
       }

@@ -1,5 +1,5 @@
 import { type Limit, largestClaim } from '../../policy/index.ts'
-import { type Account, free, hasUnits, rollAccount, withoutSpent } from '../accounts/account.ts'
+import { type Account, free, hasUnits, rollAccount, withoutSpent, withReturned } from '../accounts/account.ts'
 import { slotEnd } from '../accounts/slots.ts'
 import { isSet, type StoreInterval } from './clock.ts'
 import { type Errand, pilot } from './flight.ts'
@@ -7,7 +7,7 @@ import type { Ground } from './ground.ts'
 import { close, emptyLease, type Lease, spentOf, unbookedOf } from './lease.ts'
 import { accountIn, renewable } from './plan.ts'
 import { type Row, RowUnreadable, rollRow } from './row.ts'
-import { holdsBackRefill, LEAST_SURPLUS, surplus } from './sizing.ts'
+import { BUDGET_SURPLUS_SHARE, holdsBackRefill, LEAST_SURPLUS, mustNotIdle, surplus } from './sizing.ts'
 import { NEAR_MS } from './standing.ts'
 import type { Claim, Subject } from './subject.ts'
 import { LimiterUnavailable } from './unavailable.ts'
@@ -18,13 +18,18 @@ export type Verdict =
   | { readonly kind: 'ask' }
   /** It has none, or perhaps some: the store time, in milliseconds, at which it has enough for certain. */
   | { readonly kind: 'wait' | 'refuse'; readonly at: number; readonly claim: Claim }
+  /** It has none but for what others hold, which may be on its way back: to be asked again after so many milliseconds. */
+  | { readonly kind: 'look again'; readonly ms: number; readonly at: number; readonly claim: Claim }
 
 /** What an instance holds of one subject's limits, and what it knows of their centre. */
 export interface Holding {
   readonly subject: Subject
   readonly leases: ReadonlyMap<string, Lease>
-  /** @param since when the request came, by our monotonic clock: what was seen after that holds for it */
-  verdict(claims: readonly Claim[], time: StoreInterval, since: number): Verdict
+  /**
+   * @param since when the request came, by our monotonic clock: what was seen after that holds for it
+   * @param looks how often it has looked again for what others hold
+   */
+  verdict(claims: readonly Claim[], time: StoreInterval, since: number, looks: number): Verdict
   /**
    * Waits until it is certain that the centre has what it perhaps has now, ahead of those that come later.
    *
@@ -32,11 +37,12 @@ export interface Holding {
    */
   wait(claims: readonly Claim[], ms: number, gone: AbortSignal): Promise<void>
   /**
-   * Waits until the centre was asked for these units.
+   * Waits until the centre was asked for these units. What it has handed out is kept for them until the returned function
+   * is called, so that it is not given back while another subject's centre is still being asked.
    *
    * @throws LimiterUnavailable; a programming fault, as it is
    */
-  ask(claims: readonly Claim[]): Promise<void>
+  ask(claims: readonly Claim[]): Promise<() => void>
   /** To be called when units were taken or have come back: looks ahead. */
   touched(): void
   /** To be called now and then: renews what is in flight, gives back what lies idle, ends what can't be kept. */
@@ -61,13 +67,21 @@ interface Wish {
 
 interface Need {
   readonly claims: readonly Claim[]
-  resolve(): void
+  resolve(release: () => void): void
   reject(reason: unknown): void
 }
 
 /** So long is an empty centre taken for empty: while others could give something back, and while nobody else can. */
 const SHARED_CERTAINTY_MS = 250
 const SOLE_CERTAINTY_MS = 10_000
+/**
+ * How long a request that lacks what others hold waits before it looks at the centre again, each time; milliseconds. What
+ * a request that has ended elsewhere did not use is given back within two round trips: what is not back after the last
+ * look is in flight.
+ */
+const LOOK_AGAIN_MS = [40, 70, 140]
+/** A told wait that differs by less is the same for a caller. */
+const TELLING_MS = 1_000
 /** A lease that will be used up so soon is renewed ahead. */
 const AHEAD_MS = 500
 /** What was spent is written off a moment later, so that a burst is written off once. */
@@ -107,6 +121,10 @@ export function holding(subject: Subject, ground: Ground): Holding {
   let paidAt = Number.NEGATIVE_INFINITY
   let aheadAt = Number.NEGATIVE_INFINITY
   let writingOff = false
+  /** Units that the centre has handed out for requests that have not taken them yet, by limit. */
+  const kept = new Map<string, number>()
+  /** When so many units were last refused, by limit. */
+  const refused = new Map<string, { readonly at: number; readonly units: number }>()
 
   function saw(row: Row | undefined): void {
     if (row === undefined) {
@@ -136,7 +154,7 @@ export function holding(subject: Subject, ground: Ground): Holding {
     try {
       await fly(errand, () => (aboard = [...waiting]), saw)
       leave()
-      for (const need of aboard) need.resolve()
+      for (const need of aboard) need.resolve(keepFor(need.claims))
       ground.landed('ok')
     } catch (error) {
       aboard = waiting
@@ -153,15 +171,57 @@ export function holding(subject: Subject, ground: Ground): Holding {
     }
   }
 
-  function queue(claims: readonly Claim[], sign: 1 | -1): void {
-    for (const { limit, units } of claims) queued.set(limit.key, (queued.get(limit.key) ?? 0) + sign * units)
+  function count(units: Map<string, number>, claims: readonly Claim[], sign: 1 | -1): void {
+    for (const claim of claims) {
+      const { key } = claim.limit
+      units.set(key, (units.get(key) ?? 0) + sign * claim.units)
+    }
   }
 
-  /** The store time, in milliseconds, at which there is room for a claim, behind those that wait already. */
-  function roomAt({ limit, units }: Claim, row: Row, interval: StoreInterval): number {
+  function keepFor(claims: readonly Claim[]): () => void {
+    count(kept, claims, 1)
+    return () => count(kept, claims, -1)
+  }
+
+  /** Held beyond what requests come for at this moment. */
+  const spareOf = ({ limit, held }: Lease) => held - (kept.get(limit.key) ?? 0)
+
+  /**
+   * How long to wait before another look, in milliseconds; `undefined` where that could not help. It can while others hold
+   * what is missing: what had come back elsewhere when the request came may not be given back yet.
+   */
+  function lookAgainMs(claim: Claim, at: number, row: Row, interval: StoreInterval, looks: number): number | undefined {
+    if (claim.limit.measure === 'requests') return undefined
+    const unlessHeld = roomAt(claim, row, interval, true)
+    const isHeld = unlessHeld <= interval.latest + NEAR_MS || unlessHeld + TELLING_MS <= at
+    return isHeld && !wasRefused(claim) ? LOOK_AGAIN_MS[looks] : undefined
+  }
+
+  /**
+   * Whether what was seen before the request came is too old to refuse it: another instance may have taken some of a
+   * bucket meanwhile for smaller requests, and then the told wait would be too short.
+   */
+  function isStale(claim: Claim, since: number): boolean {
+    const { kind, measure } = claim.limit
+    return kind === 'rate' && measure !== 'requests' && (seen?.at ?? 0) < since && !wasRefused(claim)
+  }
+
+  /** Whether as much was refused a moment ago: of a flood only one request in that time looks at the centre. */
+  function wasRefused({ limit, units }: Claim): boolean {
+    const last = refused.get(limit.key)
+    return last !== undefined && units >= last.units && time.now() - last.at < SHARED_CERTAINTY_MS
+  }
+
+  /**
+   * The store time, in milliseconds, at which there is room for a claim, behind those that wait already.
+   *
+   * @param isReturned as if all that others hold had come back
+   */
+  function roomAt({ limit, units }: Claim, row: Row, interval: StoreInterval, isReturned = false): number {
     const lease = leases.get(limit.key)
     if (lease === undefined) return 0
-    const account = accountIn(row, lease)
+    const leased = accountIn(row, lease)
+    const account = isReturned ? withReturned(leased, lease.slot, lease.booked) : leased
     const spent = spentOf(lease)
     const centre = holdsBackRefill({ lease, account, instances: instances(row) }, spent)
       ? withoutSpent(writtenOffBy(account, interval), lease.slot, spent)
@@ -194,7 +254,10 @@ export function holding(subject: Subject, ground: Ground): Holding {
       while (next !== undefined || waiting.length > 0) {
         const { renew = false, tidy = false, free } = next ?? {}
         next = undefined
-        const most = (lease: Lease) => (free?.has(lease) ? 0 : tidy ? keep(lease) : Number.POSITIVE_INFINITY)
+        const most = (lease: Lease) => {
+          const may = free?.has(lease) ? 0 : tidy ? keep(lease) : Number.POSITIVE_INFINITY
+          return Math.max(may, kept.get(lease.limit.key) ?? 0)
+        }
         // What nobody waits for can wait until the store works again.
         if (waiting.length > 0 || ground.mayAsk()) await flyOnce({ renew, keep: most })
       }
@@ -221,13 +284,23 @@ export function holding(subject: Subject, ground: Ground): Holding {
   const isMissed = (lease: Lease) =>
     lease.limit.kind !== 'rate' || lease.held > lease.limit.capacity / 16 || worthMs(lease) > IDLE_MS
 
+  /** Whether what a lease holds beyond what requests come for is to be given back at once. */
+  function isOwedBack(lease: Lease): boolean {
+    const interval = clock.interval()
+    const account = seen?.row.accounts[lease.limit.key]
+    if (interval === undefined || seen === undefined || account === undefined) return false
+    const situation = { lease, account, instances: seen.instances, time: interval, now: time.now() }
+    return areFew(lease, account, interval) || mustNotIdle(situation)
+  }
+
   /** What a lease may keep: of what lies idle nothing, and of what came back unused as much as requests need at once. */
   function keep(lease: Lease): number {
     const { limit, held, largest, slot } = lease
     if (held <= 0 || slot === undefined) return Number.POSITIVE_INFINITY
     if (closing) return 0
-    // Of a small bucket nothing is held but what a request was to have that was then turned away further in.
-    const isLeftOver = limit.kind === 'rate' && held < LEAST_SURPLUS && idleFor(lease) >= LEFT_OVER_MS
+    if (idleFor(lease) >= LEFT_OVER_MS && isOwedBack(lease)) return 0
+    // Of a small limit nothing is held but what a request was to have that was then turned away further in.
+    const isLeftOver = isSmall(limit) && held < LEAST_SURPLUS && idleFor(lease) >= LEFT_OVER_MS
     if (isMissed(lease) && (isLeftOver || idleFor(lease) >= IDLE_MS)) return 0
     if (limit.measure === 'requests' || limit.kind === 'concurrency') return Number.POSITIVE_INFINITY
     const share = limit.kind === 'rate' ? limit.capacity / 16 : limit.quota / 250
@@ -247,7 +320,7 @@ export function holding(subject: Subject, ground: Ground): Holding {
     subject,
     leases,
 
-    verdict(claims, interval, since) {
+    verdict(claims, interval, since, looks) {
       const { earliest, latest } = interval
       const row = view(interval)
       const isFresh = seen !== undefined && (seen.at >= since || time.now() - seen.at < seen.certainMs)
@@ -258,11 +331,17 @@ export function holding(subject: Subject, ground: Ground): Holding {
         if (last === undefined || at > last.at) last = { at, claim }
       }
       if (last === undefined || last.at <= earliest) return { kind: 'ask' }
-      return { kind: last.at <= latest + NEAR_MS ? 'wait' : 'refuse', ...last }
+      if (last.at <= latest + NEAR_MS) return { kind: 'wait', ...last }
+      const { claim } = last
+      if (isStale(claim, since)) return { kind: 'ask' }
+      const ms = lookAgainMs(claim, last.at, row, interval, looks)
+      if (ms !== undefined) return { kind: 'look again', ms, ...last }
+      if (!wasRefused(claim)) refused.set(claim.limit.key, { at: time.now(), units: claim.units })
+      return { kind: 'refuse', ...last }
     },
 
     async wait(claims, ms, gone) {
-      queue(claims, 1)
+      count(queued, claims, 1)
       await new Promise<void>((resolve) => {
         const stop = time.after(ms, resolve)
         gone.addEventListener('abort', () => {
@@ -270,11 +349,11 @@ export function holding(subject: Subject, ground: Ground): Holding {
           resolve()
         })
       })
-      queue(claims, -1)
+      count(queued, claims, -1)
     },
 
     ask(claims) {
-      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      const { promise, resolve, reject } = Promise.withResolvers<() => void>()
       waiting.push({ claims, resolve, reject })
       if (flight === undefined) void depart()
       return promise
@@ -287,17 +366,13 @@ export function holding(subject: Subject, ground: Ground): Holding {
       for (const lease of leases.values()) {
         const account = seen.row.accounts[lease.limit.key]
         if (account === undefined || lease.slot === undefined) continue
-        const among = seen.instances
-        if (holdsBackRefill({ lease, account, instances: among }, spentOf(lease))) writeOffSoon()
-        if (lease.held > 0 && areFew(lease, account, interval)) void depart({ free: new Set([lease]) })
+        const situation = { lease, account, instances: seen.instances, time: interval, now }
+        if (isOwedBack(lease) && spareOf(lease) > 0) void depart({ free: new Set([lease]) })
+        else if (holdsBackRefill(situation, spentOf(lease))) writeOffSoon()
         const soon = lease.demand.rate(now) * AHEAD_MS
         if (soon < 1 || now - aheadAt < SHARED_CERTAINTY_MS) continue
         const ends = lease.limit.kind !== 'budget' && interval.latest + AHEAD_MS >= lease.endsAt
-        if (
-          !ends &&
-          (lease.held >= soon || surplus({ lease, account, instances: among, time: interval, now }, 0) === 0)
-        )
-          continue
+        if (!ends && (lease.held >= soon || surplus(situation, 0) === 0)) continue
         aheadAt = now
         if (flight === undefined) void depart({ renew: ends })
       }
@@ -315,7 +390,8 @@ export function holding(subject: Subject, ground: Ground): Holding {
       const renew = all.some((lease) => needsRenewal(lease, interval))
       const owes = all.some(({ debt }) => debt > 0) && time.now() - paidAt >= PAY_EVERY_MS
       if (owes) paidAt = time.now()
-      if (renew || owes || all.some((lease) => keep(lease) < lease.held)) void depart({ renew, tidy: true })
+      const isOwed = all.some((lease) => lease.frozen > 0 || keep(lease) < lease.held)
+      if (renew || owes || isOwed) void depart({ renew, tidy: true })
     },
 
     view,
@@ -341,6 +417,11 @@ export function holding(subject: Subject, ground: Ground): Holding {
       )
     },
   }
+}
+
+/** Whether so few units are handed out that none of them is a surplus. A bucket's surplus is never so small. */
+function isSmall(limit: Limit): boolean {
+  return limit.kind === 'rate' || (limit.kind === 'budget' && limit.quota * BUDGET_SURPLUS_SHARE < LEAST_SURPLUS)
 }
 
 /** About how long a limit takes to bring so many units, in milliseconds. */

@@ -1,4 +1,4 @@
-import { isTimeout, systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
+import { isTimeout, pause, systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
 import { type Limit, largestClaim } from '../../policy/index.ts'
 import type { CounterStore } from '../store.ts'
 import { type StoreInterval, storeClock } from './clock.ts'
@@ -118,10 +118,11 @@ export function limiter(options: LimiterOptions): Limiter {
     const since = time.now()
     // A wait must leave time to ask afterwards.
     const lastWait = since + (3 / 4) * deadlineMs
+    let looks = 0
     for (let tries = 0; tries < MAX_TRIES && !gone.aborted; tries += 1) {
       const interval = clock.interval()
       if (interval === undefined) {
-        await Promise.all(parties.map(ask))
+        await askAll(parties)
         continue
       }
       const admitted = take(parties, interval, now)
@@ -131,30 +132,57 @@ export function limiter(options: LimiterOptions): Limiter {
       let last: { readonly party: Party; readonly verdict: Known } | undefined
       for (const party of parties) {
         if (!lacks(party, interval)) continue
-        const verdict = party.held.verdict(party.claims, interval, since)
+        const verdict = party.held.verdict(party.claims, interval, since, looks)
         if (verdict.kind === 'ask') asking.push(party)
         else if (last === undefined || verdict.at > last.verdict.at) last = { party, verdict }
       }
       if (last === undefined) {
-        await Promise.all(asking.map(ask))
+        await askAll(asking)
         continue
       }
       const { claim, kind, at } = last.verdict
       const waitMs = at - interval.earliest
+      if (last.verdict.kind === 'look again' && time.now() + last.verdict.ms <= lastWait) {
+        looks += 1
+        await pause(last.verdict.ms, time)
+        // Where that fails, what was seen already stands.
+        await askAll([...asking, last.party]).catch(unlessUnavailable)
+        continue
+      }
       // A bucket that many wait for is as good as empty. A budget may just have begun anew: that is no refusal.
       const tooLong = time.now() + waitMs > lastWait
       if (tooLong && kind === 'wait' && claim.limit.kind === 'budget') break
       if (kind === 'wait') narrowing.start()
-      if (tooLong || kind === 'refuse') return denial(parties, claim, waitMs - NEAR_MS, interval)
+      if (tooLong || kind !== 'wait') return denial(parties, claim, waitMs - NEAR_MS, interval)
       // It may have room already, and will have for certain once the store's clock is surely past that moment.
-      await Promise.all([...asking.map(ask), last.party.held.wait(last.party.claims, Math.max(1, waitMs), gone)])
+      await Promise.all([askAll(asking), last.party.held.wait(last.party.claims, Math.max(1, waitMs), gone)])
     }
     throw new LimiterUnavailable('contention')
   }
 
-  async function ask({ held, claims }: Party): Promise<void> {
+  /** Asks the centres of all these subjects; what they hand out is kept until all have answered. */
+  async function askAll(parties: readonly Party[]): Promise<void> {
+    const asked = parties.map(ask)
+    try {
+      for (const release of await Promise.all(asked)) release()
+    } catch (error) {
+      // Those that have answered, or will, have handed out units that nobody takes now.
+      for (const [index, each] of asked.entries()) {
+        each.then(
+          (release) => {
+            release()
+            parties[index]?.held.touched()
+          },
+          () => {},
+        )
+      }
+      throw error
+    }
+  }
+
+  async function ask({ held, claims }: Party): Promise<() => void> {
     if (!down.mayAsk()) throw new LimiterUnavailable('store_failed')
-    await held.ask(claims)
+    return held.ask(claims)
   }
 
   function denial(
@@ -210,4 +238,8 @@ export function limiter(options: LimiterOptions): Limiter {
       }
     },
   }
+}
+
+function unlessUnavailable(error: unknown): void {
+  if (!(error instanceof LimiterUnavailable)) throw error
 }

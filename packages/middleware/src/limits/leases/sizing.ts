@@ -15,12 +15,28 @@ const IN_FLIGHT_LIFE_MS = 30_000
 const MARGIN = 1.25
 /** How much demand a lease of a budget holds: what is lost with a crash. */
 const BUDGET_HORIZON_MS = 10_000
+/** The share of a quota or budget that one lease may hold as a surplus: what is lost with a crash. */
+export const BUDGET_SURPLUS_SHARE = 0.002
 /** A surplus below this saves too few round trips for what it strands. */
 export const LEAST_SURPLUS = 8
 /** Before there is any demand to go by. */
 const FIRST_SURPLUS = 64
 /** The share of a limit that all instances' spent units may keep from refilling before they are written off. */
 const SPENT_SHARE = 1 / 8
+
+/**
+ * So many requests more should find room in the centre for each instance before units that came back may lie idle in a
+ * lease: fewer, and the next request elsewhere may be refused for want of them. Chosen so that in a bucket of 16 requests
+ * nothing ever lies idle.
+ */
+const SPARE_REQUESTS = 16
+/**
+ * From this share of a limit on tokens or money a request is a real share of it. Chosen so that the round trips which such
+ * requests then cost are few: a limit that is refilled in a minute admits four of them a second at most.
+ */
+const REAL_SHARE = 1 / 256
+/** From so many requests a second an instance soon uses what lies idle in its lease. */
+const BUSY_PER_SECOND = 5
 
 export interface Situation {
   readonly lease: Lease
@@ -39,6 +55,21 @@ function isScarce({ lease: { limit, demand }, account, instances, time, now }: S
 }
 
 /**
+ * Whether nothing may lie idle in a lease of tokens or money: requests are a real share of the limit, or of what the centre
+ * has left. A request elsewhere, perhaps a larger one, must find what this one did not use.
+ *
+ * @param need units that somebody waits for
+ */
+export function mustNotIdle({ lease, account, instances, time, now }: Situation, need = 0): boolean {
+  const { limit, demand } = lease
+  if (limit.measure === 'requests' || limit.kind === 'concurrency') return false
+  const largest = Math.max(need, lease.largest)
+  if (free(account, limit, time) < SPARE_REQUESTS * instances * largest) return true
+  const isBusy = demand.rate(now) * 1_000 >= BUSY_PER_SECOND * largest
+  return largest >= largestClaim(limit) * REAL_SHARE && !isBusy
+}
+
+/**
  * How many units a lease should hold beyond what waits for them, so that the next requests need not ask: by recent
  * demand, and never so many that other instances go short. Small limits have none: they lease exactly what waits.
  *
@@ -48,6 +79,7 @@ export function surplus(situation: Situation, need: number): number {
   const { lease, account, instances, time, now } = situation
   const { limit } = lease
   const demand = lease.demand.rate(now) * MARGIN
+  if (mustNotIdle(situation, need)) return 0
   if (need === 0 && demand * AMPLE_LIFE_MS < LEAST_SURPLUS) return 0
   const left = free(account, limit, time)
   // Half, even of one that seems to be alone: others may be on their way.
@@ -66,7 +98,7 @@ function wanted(situation: Situation, demand: number): number {
       return Math.max(first, demand * (isScarce(situation) ? SCARCE_LIFE_MS : AMPLE_LIFE_MS))
     }
     case 'budget':
-      return Math.min(0.002 * limit.quota, demand * BUDGET_HORIZON_MS)
+      return Math.min(BUDGET_SURPLUS_SHARE * limit.quota, demand * BUDGET_HORIZON_MS)
     case 'concurrency':
       return limit.quota / (8 * instances)
   }

@@ -1,8 +1,8 @@
 import { type Limit, largestClaim } from '../../policy/index.ts'
-import { free, hasUnits, withoutSpent } from '../accounts/account.ts'
+import { free, hasUnits, withoutLeases } from '../accounts/account.ts'
 import { epochAt } from '../accounts/epoch.ts'
 import type { StoreInterval } from './clock.ts'
-import { type Lease, spendable, spentOf } from './lease.ts'
+import { type Lease, spendable } from './lease.ts'
 import { accountIn } from './plan.ts'
 import type { Row } from './row.ts'
 
@@ -36,7 +36,9 @@ export function standingOf(lease: Lease, row: Row | undefined, time: StoreInterv
   if (limit.kind === 'concurrency') return { limit, remaining, nextMs: SLOT_WAIT_MS }
   if (limit.kind === 'budget')
     return { limit, remaining, nextMs: epochAt(limit.per, time.earliest).end - time.earliest }
-  const at = hasUnits(withoutSpent(account, lease.slot, spentOf(lease)), limit, centre + 1, time)
+  // What is leased is counted as spent: whether a request in flight, or another instance, gives some of it back before
+  // the bucket brings more, nobody can foretell.
+  const at = hasUnits(withoutLeases(account), limit, centre + 1, time)
   const nextMs = Number.isFinite(at) ? until(at, time) : Math.ceil(limit.periodMs / limit.refill)
   return { limit, remaining, nextMs }
 }
