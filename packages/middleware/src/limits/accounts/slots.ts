@@ -31,6 +31,13 @@ export function change(slots: Slots, slot: number, by: number): Slots {
   return changed
 }
 
+/** The slots of two accounts, with what `combine` makes of the units in each. */
+export function mergeSlots(a: Slots, b: Slots, combine: (a: number, b: number) => number): Slots {
+  const merged: Record<string, number> = {}
+  for (const slot of new Set([...Object.keys(a), ...Object.keys(b)])) merged[slot] = combine(a[slot] ?? 0, b[slot] ?? 0)
+  return merged
+}
+
 /** Slots in the order in which they end. */
 export function inOrder(slots: Slots): (readonly [slot: number, units: number])[] {
   const ordered: (readonly [slot: number, units: number])[] = []

@@ -2,11 +2,12 @@ import { randomUUID } from 'node:crypto'
 import { isOutage, isTimeout, pause, withDeadline } from '../../pipeline/index.ts'
 import type { Limit } from '../../policy/index.ts'
 import type { CounterRead } from '../store.ts'
-import { isSet } from './clock.ts'
+import { isSet, type StoreInterval } from './clock.ts'
 import type { Ground } from './ground.ts'
 import type { Lease } from './lease.ts'
-import { closeEnded, commit, depart, forfeit, instancesIn, type Plan, plan, undo } from './plan.ts'
+import { commit, depart, forfeit, instancesIn, type Plan, plan, undo } from './plan.ts'
 import { parseRow, type Row, rollRow } from './row.ts'
+import { checkLeases, lossOf, type RowLoss, rebuilt } from './row-loss.ts'
 import type { Claim, Subject } from './subject.ts'
 import { LimiterUnavailable } from './unavailable.ts'
 
@@ -52,7 +53,7 @@ interface Version {
 
 /** The way between one subject's leases and its row. One flight at a time: that is the caller's to see to. */
 export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, ground: Ground): Pilot {
-  const { store, clock, time, random, flightMs } = ground
+  const { store, clock, time, random, flightMs, rows } = ground
   /** Where this instance is counted among the holders. */
   let holder: number | undefined
   /** Writes whose fate is unknown. All were sent over one version of the row, so at most one of them was applied. */
@@ -98,6 +99,24 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
     })
   }
 
+  /**
+   * The row brought forward, and held against what this instance knows: rebuilt where it was lost since it was seen.
+   *
+   * @param known the row as it was seen before this version was asked for
+   */
+  function recover(
+    { row, etag }: Version,
+    known: Row | undefined,
+    interval: StoreInterval,
+  ): { readonly row: Row; readonly loss: RowLoss | undefined } {
+    const found = rollRow(row, subject.limits, interval)
+    const loss = lossOf(known, etag === undefined ? undefined : row)
+    const whole =
+      loss === undefined || known === undefined ? found : rebuilt(rollRow(known, subject.limits, interval), found, loss)
+    const checked = checkLeases(leases.values(), whole, interval, loss !== undefined)
+    return { row: checked.row, loss: loss ?? (checked.isIncomplete ? 'incomplete' : undefined) }
+  }
+
   const instances = (row: Row) => instancesIn(row, holder)
   const trusted = (isAwaited: boolean) => {
     if (!isSet(clock.interval()) || own === undefined || instances(own.row) > 1) return undefined
@@ -134,6 +153,7 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
       if (time.now() >= until) throw new LimiterUnavailable(failure, cause)
 
       const mine = trusted(boarding().length > 0)
+      const known = rows.get(subject.id)
       const read = mine === undefined ? await call(look) : undefined
       const version = mine ?? (read && versionOf(read))
       const interval = clock.interval()
@@ -141,12 +161,12 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
       if (version === undefined || interval === undefined || !isSet(interval)) continue
       if (version.etag !== own?.etag) own = undefined
       resolve(version)
-      const row = rollRow(version.row, subject.limits, interval)
-      closeEnded(leases.values(), row)
+      const { row, loss } = recover(version, mine === undefined ? known : undefined, interval)
+      if (loss === undefined && version.etag !== undefined) rows.set(subject.id, version.row)
       // What it wrote itself it has not seen again.
       if (mine === undefined) saw(row)
       const nonce = randomUUID()
-      const tells = lostBetween(version.row, row).length > 0
+      const tells = loss !== undefined || lostBetween(version.row, row).length > 0
       const next = plan({
         ...errand,
         tells,
@@ -175,6 +195,8 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
       })
       if (written?.etag !== undefined) {
         land(next)
+        rows.set(subject.id, next.row)
+        if (loss !== undefined) ground.rowLost(subject.id, loss)
         for (const { limit, units } of lostBetween(version.row, next.row)) ground.lost(subject.id, limit, units)
         own = { row: next.row, etag: written.etag, writes: (own?.writes ?? 0) + 1, at: time.now() }
         saw(next.row)

@@ -2,7 +2,15 @@ import type { Time } from '../../pipeline/index.ts'
 import type { Limit } from '../../policy/index.ts'
 import type { CounterStore } from '../store.ts'
 import type { StoreClock } from './clock.ts'
+import type { Row } from './row.ts'
+import type { RowLoss } from './row-loss.ts'
 import type { LimiterUnavailable } from './unavailable.ts'
+
+/** The rows that were seen last, of as many subjects as there is room for. */
+export interface SeenRows {
+  get(subject: string): Row | undefined
+  set(subject: string, row: Row): void
+}
 
 /** What all of an instance's holdings share. */
 export interface Ground {
@@ -21,6 +29,10 @@ export interface Ground {
   readonly rowFailed: (subject: string, cause: unknown) => void
   /** Told of a programming fault that no request has met. */
   readonly fault: (subject: string, fault: unknown) => void
+  /** Rows as they were last seen, by subject: what a row that is lost is rebuilt from. */
+  readonly rows: SeenRows
+  /** Told of a row that was lost, once it is rebuilt. */
+  readonly rowLost: (subject: string, loss: RowLoss) => void
   /** Told of units of a budget whose holder was not heard of any more. */
   readonly lost: (subject: string, limit: Limit, units: number) => void
 }

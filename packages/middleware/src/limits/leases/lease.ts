@@ -15,6 +15,8 @@ export interface Lease {
   term: number
   /** Where it is booked; `undefined` where nothing is. */
   slot: number | undefined
+  /** The id of the row in which it is booked. */
+  row: string | undefined
   /** The window that a budget's units are of. */
   epoch: number | undefined
   /** From then on it must not be spent: store time, milliseconds. */
@@ -41,6 +43,7 @@ export function emptyLease(limit: Limit, now: number): Lease {
     generation: 0,
     term: 0,
     slot: undefined,
+    row: undefined,
     epoch: undefined,
     endsAt: Number.NEGATIVE_INFINITY,
     booked: 0,

@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { isTimeout, pause, systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
 import { type Limit, largestClaim } from '../../policy/index.ts'
 import type { CounterStore } from '../store.ts'
@@ -9,6 +10,8 @@ import type { Lease } from './lease.ts'
 import { NARROW_SUBJECT, narrow } from './narrow.ts'
 import { outage } from './outage.ts'
 import { freeAdmission, lacks, type Party, partiesOf, standingsOf, take } from './party.ts'
+import type { Row } from './row.ts'
+import type { RowLoss } from './row-loss.ts'
 import { NEAR_MS } from './standing.ts'
 import type { Claim, Subject } from './subject.ts'
 import { LimiterUnavailable } from './unavailable.ts'
@@ -21,6 +24,11 @@ export interface LimiterEvents {
   readonly rowFailed?: (subject: string, cause: unknown) => void
   /** A programming fault, in work that no request waits for; what a request meets, `admit` throws. */
   readonly fault?: (subject: string, fault: unknown) => void
+  /**
+   * A row was lost (deleted, restored from a backup, its store emptied) and is rebuilt from what this instance had seen of
+   * it. What nobody had seen counts from zero: up to one further quota may have been admitted.
+   */
+  readonly rowLost?: (subject: string, loss: RowLoss) => void
   /** An instance has died, or was cut off, with units of a budget in its hands: they count as spent. */
   readonly unitsLost?: (subject: string, limit: Limit, units: number) => void
 }
@@ -57,6 +65,8 @@ type Known = Exclude<Verdict, { kind: 'ask' }>
 
 const TEND_MS = 500
 const MAX_TRIES = 100
+/** Rows that are remembered to rebuild them: about a kilobyte each. */
+const MOST_SEEN_ROWS = 5_000
 
 /**
  * Exact limits over any number of instances, at a fraction of a store call a request.
@@ -87,6 +97,8 @@ export function limiter(options: LimiterOptions): Limiter {
     landed: (outcome) => down.landed(outcome),
     rowFailed: (subject, cause) => events.rowFailed?.(subject, cause),
     fault: (subject, fault) => events.fault?.(subject, fault),
+    rows: new LRUCache<string, Row>({ max: MOST_SEEN_ROWS }),
+    rowLost: (subject, loss) => events.rowLost?.(subject, loss),
     lost: (subject, limit, units) => events.unitsLost?.(subject, limit, units),
   }
 

@@ -3,7 +3,7 @@ import { free, isBooked, leaseEnd, transfer } from '../accounts/account.ts'
 import { change, slotFrom, unitsIn } from '../accounts/slots.ts'
 import type { StoreInterval } from './clock.ts'
 import { close, type Lease, unbookedOf } from './lease.ts'
-import type { Row } from './row.ts'
+import { assertRow, type Row } from './row.ts'
 import { lifetime, type Situation, surplus } from './sizing.ts'
 import type { Claim } from './subject.ts'
 
@@ -43,7 +43,7 @@ export interface PlanOptions {
   readonly holder: number | undefined
   /** Write though nobody waits: to renew what is in flight, or to write off what was spent. */
   readonly renew: boolean
-  /** Write what the row was brought forward to: it tells what a crash has cost. */
+  /** Write what the row was brought forward to: it tells what a crash has cost, or was rebuilt. */
   readonly tells: boolean
   /** How many units a lease may keep beyond what waits: the rest goes back. Infinity: as many as it likes. */
   readonly keep: (lease: Lease) => number
@@ -60,14 +60,6 @@ export function accountIn(row: Row, { limit }: Lease): Account {
 export function instancesIn({ holders }: Row, holder: number | undefined): number {
   const others = unitsIn(holders) - (holder !== undefined && (holders[holder] ?? 0) > 0 ? 1 : 0)
   return others + 1
-}
-
-/** Ends the leases that the row no longer knows: their time, or their window, is over. */
-export function closeEnded(leases: Iterable<Lease>, row: Row): void {
-  for (const lease of leases) {
-    if (lease.slot === undefined || isBooked(accountIn(row, lease), lease.slot, lease.booked, lease.epoch)) continue
-    close(lease)
-  }
 }
 
 /**
@@ -92,16 +84,17 @@ export function plan(options: PlanOptions): Plan | undefined {
   const booked = moves.filter(({ carried, granted }) => carried + granted > 0)
   const slot = booked.length === 0 ? undefined : Math.max(...booked.map(({ to }) => to))
   const accounts = moves.map((move) => [move.lease.limit.key, transfer(accountIn(row, move.lease), move)] as const)
-  return {
-    row: {
-      v: 2,
-      nonce,
-      holders: recount(row, holder, slot),
-      accounts: { ...row.accounts, ...Object.fromEntries(accounts) },
-    },
-    moves,
-    holder: slot,
+  const next: Row = {
+    v: 2,
+    id: row.id ?? nonce,
+    seq: row.seq + 1,
+    replaces: row.replaces,
+    nonce,
+    holders: recount(row, holder, slot),
+    accounts: { ...row.accounts, ...Object.fromEntries(accounts) },
   }
+  assertRow(next)
+  return { row: next, moves, holder: slot }
 }
 
 function recount({ holders }: Row, from: number | undefined, to: number | undefined): Row['holders'] {
@@ -188,9 +181,10 @@ export function undo({ moves }: Plan): void {
 }
 
 /** The write was certainly applied. */
-export function commit({ moves }: Plan): void {
+export function commit({ row, moves }: Plan): void {
   for (const { lease, generation, returned, carried, granted, to, endsAt, epoch } of moves) {
     if (lease.generation !== generation) continue
+    lease.row = row.id
     lease.frozen = Math.max(0, lease.frozen - returned)
     lease.booked = carried + granted
     lease.epoch = epoch
@@ -218,11 +212,19 @@ export function forfeit(leases: Iterable<Lease>): void {
   for (const lease of leases) {
     // Slots in use stay in use. They stand in the row until the lease's end, whatever became of the write; by then they
     // must have been booked again.
-    if (lease.limit.kind === 'concurrency' && lease.inFlight > 0) {
-      lease.slot = undefined
-      lease.booked = 0
-      lease.held = 0
-      lease.frozen = 0
-    } else close(lease)
+    if (lease.limit.kind === 'concurrency') keepInFlight(lease)
+    else close(lease)
   }
+}
+
+/** A concurrency lease that the row may not know of any more: slots in use are to be booked again, the others are gone. */
+export function keepInFlight(lease: Lease): void {
+  if (lease.inFlight === 0) {
+    close(lease)
+    return
+  }
+  lease.slot = undefined
+  lease.booked = 0
+  lease.held = 0
+  lease.frozen = 0
 }

@@ -1,0 +1,62 @@
+import type { Account } from './account.ts'
+import { unitsIn } from './slots.ts'
+
+/**
+ * What must hold of every account that is written. A row from outside (restored by hand, or written by a version with a
+ * defect) is repaired when it is read; our own code never writes one that fails.
+ *
+ * @throws RangeError that names the limit and what does not hold
+ */
+export function assertAccount(account: Account, key: string): void {
+  const fault = faultOf(account)
+  if (fault !== undefined) throw new RangeError(`The account of '${key}' ${fault}`)
+}
+
+function faultOf(account: Account): string | undefined {
+  for (const slot in account.out) if (!isCount(account.out[slot])) return `leases ${account.out[slot]} in slot ${slot}`
+  const out = unitsIn(account.out)
+  switch (account.kind) {
+    case 'rate': {
+      const { level, capacity, periodMs } = account
+      if (!isCount(level)) return `has a level of ${level}`
+      // A policy that makes a bucket smaller finds more leased than the new one holds: then nothing is left to hand out.
+      return level > 0 && level + out * periodMs > capacity * periodMs
+        ? `holds ${level / periodMs} and leases ${out} of ${capacity}`
+        : undefined
+    }
+    case 'budget': {
+      const { granted, lost } = account
+      if (!isCount(granted) || !isCount(lost)) return `has granted ${granted} and lost ${lost}`
+      return lost + out > granted ? `leases ${out} and lost ${lost}, but granted only ${granted}` : undefined
+    }
+    case 'concurrency':
+      return undefined
+  }
+}
+
+function isCount(value: number | undefined): boolean {
+  return Number.isSafeInteger(value) && (value ?? -1) >= 0
+}
+
+/** The account itself where it is sound, else the nearest sound one that hands out no more than it. */
+export function repaired(account: Account): Account {
+  if (faultOf(account) === undefined) return account
+  const out = Object.fromEntries(Object.entries(account.out ?? {}).filter(([, units]) => isCount(units) && units > 0))
+  const leased = unitsIn(out)
+  switch (account.kind) {
+    case 'rate': {
+      const { level, capacity, periodMs } = account
+      return { ...account, out, level: Math.min(count(level), Math.max(0, capacity - leased) * periodMs) }
+    }
+    case 'budget': {
+      const lost = count(account.lost)
+      return { ...account, out, lost, granted: Math.max(count(account.granted), lost + leased) }
+    }
+    case 'concurrency':
+      return { ...account, out }
+  }
+}
+
+function count(value: number): number {
+  return Number.isFinite(value) ? Math.min(Number.MAX_SAFE_INTEGER, Math.max(0, Math.floor(value))) : 0
+}
