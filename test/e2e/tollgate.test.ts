@@ -3,10 +3,18 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { tableGenerationStore } from '@tollgate/middleware'
+import {
+  limiter,
+  openRedis,
+  outlinePolicy,
+  redisCounterStore,
+  tableCounterStore,
+  tableGenerationStore,
+} from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
 import { BARE_HOST, cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
+import { noRedis, startRedis } from '../support/redis.ts'
 import { openAccount } from '../support/tables.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -241,5 +249,69 @@ describe('tollgate cache', () => {
     const { code, err, out } = await tollgate('cache', 'purge', ...args)
     expect([code, out]).toEqual([1, ''])
     expect(err).toContain(message)
+  })
+})
+
+describe('tollgate limits', () => {
+  test('resets what is counted, also for instances that remember it', async () => {
+    const consumer = unique('grace')
+    await create(consumer)
+    const open = openAccount(inject('azurite'))
+    const gate = limiter({ store: tableCounterStore({ open, now: () => performance.now() }), deadlineMs: 5_000 })
+    const limits = outlinePolicy({ root: ROOT, path: policy }).plans.get('free')?.limits ?? []
+    const subject = { id: `consumer:${consumer}`, limits }
+    const ask = async () => (await gate.admit(limits.map((limit) => ({ subject, limit, units: 1 })))).admitted
+    const admitted = await Promise.all(Array.from({ length: 120 }, ask))
+    expect(admitted.filter(Boolean)).toHaveLength(100)
+    expect(await tollgate('limits', 'reset', '--consumer', consumer)).toEqual({
+      code: 0,
+      out: `Reset: All limits of consumer '${consumer}'. Every instance goes by it within 10 seconds.`,
+      err: '',
+    })
+    await expect.poll(ask, { timeout: 15_000, interval: 500 }).toBe(true)
+    const again = await Promise.all(Array.from({ length: 120 }, ask))
+    expect(again.filter(Boolean)).toHaveLength(99)
+    await gate.close()
+    expect((await tollgate('limits', 'reset', '--consumer', consumer, '--limit', 'requests')).out).toContain(
+      `Reset: Limit 'requests' of consumer '${consumer}'.`,
+    )
+  }, 60_000)
+
+  test.skipIf(noRedis !== undefined)('resets them in Redis, where the gateway keeps them there', async () => {
+    const redis = await startRedis()
+    try {
+      const consumer = unique('heidi')
+      await create(consumer)
+      const { code } = await tollgateWith({ TOLLGATE_REDIS: redis.url }, 'limits', 'reset', '--consumer', consumer)
+      expect(code).toBe(0)
+      const connection = openRedis(redis.url)
+      const store = redisCounterStore({ redis: connection, now: () => performance.now() })
+      expect((await store.read(`consumer:${consumer}`, new AbortController().signal)).row).toBeDefined()
+      connection.close()
+    } finally {
+      await redis.close()
+    }
+  })
+
+  test.each([
+    [[], 'Say whose limits to reset: --consumer, --plan or --global.'],
+    [['--global', '--plan', 'free'], '--plan and --global exclude each other.'],
+    [['--consumer', 'a/b'], '--consumer: 1 to 128 letters'],
+    [['--consumer', 'nobody-here'], "There is no consumer 'nobody-here'."],
+    [['--plan', 'gold'], "--plan: the policy has no plan 'gold'. It has: free, pro."],
+    [['--plan', 'free'], "plan 'free' as a whole has no limits in the policy."],
+    [['--global'], 'everybody together has no limits in the policy.'],
+  ])('reset %j is refused with what to correct', async (args, message) => {
+    const { code, err, out } = await tollgate('limits', 'reset', ...args)
+    expect([code, out]).toEqual([1, ''])
+    expect(err).toContain(message)
+  })
+
+  test('reset of a limit that the policy does not have names those that it has', async () => {
+    const consumer = unique('ivan')
+    await create(consumer)
+    const { code, err } = await tollgate('limits', 'reset', '--consumer', consumer, '--limit', 'usd')
+    expect(code).toBe(1)
+    expect(err).toContain(`--limit: consumer '${consumer}' has no limit 'usd' in the policy. It has: requests.`)
   })
 })

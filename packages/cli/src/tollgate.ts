@@ -6,6 +6,7 @@ import { Command } from 'commander'
 import { purgeCache } from './cache.ts'
 import { listConsumers, setConsumer, showConsumer } from './consumers.ts'
 import { createKey, expireKey, listKeys, revokeKey, setKeyDisabled } from './keys.ts'
+import { resetLimitsOf } from './limits.ts'
 import { printable } from './printable.ts'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..')
@@ -91,6 +92,16 @@ cache
   .option('--route <route>', "of this route, such as generate, whoever's they are")
   .option('--all', 'everything')
   .action((options) => print(purgeCache(options, place)))
+
+const limits = program.command('limits').description('What is counted against the limits of the policy')
+limits
+  .command('reset')
+  .description('Let limits begin anew: buckets full, quotas and budgets unspent. What is in flight is not ended.')
+  .option('--consumer <id>', "this consumer's own limits")
+  .option('--plan <plan>', 'those that the consumers of this plan share')
+  .option('--global', "everybody's")
+  .option('--limit <name>', 'of them this one alone, by its name in refusals, such as usd')
+  .action((options) => print(resetLimitsOf(options, place)))
 
 try {
   applyLocalSettings(ROOT, process.env)
