@@ -28,11 +28,13 @@ export interface BootOptions {
   readonly onDefect: (what: string) => void
   /** Whether the store may fail at all. */
   readonly mayFail: boolean
+  /** Told of each row that the limiter takes for lost. */
+  readonly onRowLost: (subject: string) => void
 }
 
 const DEADLINE_MS = 2_000
 
-export function boot({ world, random, store, limits, subjects, onDefect, mayFail }: BootOptions): Instance {
+export function boot({ world, random, store, limits, subjects, onDefect, mayFail, onRowLost }: BootOptions): Instance {
   const its = machine(world, random)
   const limiter = limits.limiter({
     store: store.from(its),
@@ -40,6 +42,7 @@ export function boot({ world, random, store, limits, subjects, onDefect, mayFail
     time: its.time,
     random: random.next,
     events: {
+      rowLost: onRowLost,
       rowFailed: (subject, cause) =>
         onDefect(`the row of ${subject} failed: ${cause instanceof Error ? cause.stack : cause}`),
       fault: (subject, thrown) => onDefect(`a fault at ${subject}: ${thrown instanceof Error ? thrown.stack : thrown}`),

@@ -1,10 +1,11 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { Limit, Limiter, LimiterOptions } from '@tollgate/middleware'
+import type { Limit, Limiter, LimiterOptions, ResetOptions } from '@tollgate/middleware'
 
 /** The limiter of some copy of the sources: the real ones, or a mutant's. */
 export interface Limits {
   limiter(options: LimiterOptions): Limiter
+  resetLimits(options: ResetOptions): Promise<void>
   epochAt(per: 'minute' | 'hour' | 'day' | 'month', now: number): { readonly start: number; readonly end: number }
   /** Units that a row's centre can hand out at that time. */
   freeIn(row: string, limits: readonly Limit[], limit: Limit, time: Interval): number
@@ -22,8 +23,9 @@ export const MIDDLEWARE = join(import.meta.dirname, '../../packages/middleware/s
 /** @param root the folder of the middleware's sources */
 export async function loadLimits(root = MIDDLEWARE): Promise<Limits> {
   const load = (file: string) => import(pathToFileURL(join(root, 'limits', file)).href)
-  const [{ limiter }, rows, accounts, slots, epochs] = await Promise.all([
+  const [{ limiter }, { resetLimits }, rows, accounts, slots, epochs] = await Promise.all([
     load('leases/limiter.ts'),
+    load('reset-limits.ts'),
     load('leases/row.ts'),
     load('accounts/account.ts'),
     load('accounts/slots.ts'),
@@ -39,6 +41,7 @@ export async function loadLimits(root = MIDDLEWARE): Promise<Limits> {
   }
   return {
     limiter,
+    resetLimits,
     epochAt: epochs.epochAt,
     freeIn(text, limits, limit, time) {
       const row = rows.rollRow(parse(text), limits, time)

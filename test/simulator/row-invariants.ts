@@ -14,16 +14,22 @@ interface StoredAccount {
 /** A string property of Table Storage holds 32 Ki UTF-16 code units. */
 const MAX_ROW_LENGTH = 32 * 1024
 
+export interface RowInspection {
+  /** What does not hold of a version that is written. */
+  inspect(subject: string, text: string): string[]
+  /** The subject's row was lost. */
+  lose(subject: string): void
+}
+
 /**
  * What must hold of every version of a row, however it came about: what is in the centre and what is leased never exceed
- * the limit, no count is negative, and time only goes forward.
+ * the limit, no count is negative, and time only goes forward. A row that was lost and rebuilt may have handed out more
+ * than the limit; what it counts must still add up.
  */
-export function inspectRow(
-  limits: ReadonlyMap<string, readonly Limit[]>,
-  now: () => number,
-): (subject: string, text: string) => string[] {
-  const last = new Map<string, StoredAccount>()
-  return (subject, text) => {
+export function inspectRow(limits: ReadonlyMap<string, readonly Limit[]>, now: () => number): RowInspection {
+  let last = new Map<string, StoredAccount>()
+  const lost = new Set<string>()
+  function inspect(subject: string, text: string): string[] {
     const faults: string[] = []
     if (text.length > MAX_ROW_LENGTH) faults.push(`the row of ${subject} has ${text.length} characters`)
     const { accounts } = JSON.parse(text) as { accounts: Readonly<Record<string, StoredAccount>> }
@@ -32,10 +38,17 @@ export function inspectRow(
       if (account === undefined) continue
       const before = last.get(`${subject} ${limit.key}`)
       last.set(`${subject} ${limit.key}`, account)
-      const fault = faultOf(limit, account, before, now())
+      const fault = faultOf(limit, account, before, now(), lost.has(subject))
       if (fault !== undefined) faults.push(`${subject} ${limit.name}: ${fault}`)
     }
     return faults
+  }
+  return {
+    inspect,
+    lose(subject) {
+      lost.add(subject)
+      last = new Map([...last].filter(([key]) => !key.startsWith(`${subject} `)))
+    },
   }
 }
 
@@ -44,6 +57,7 @@ function faultOf(
   account: StoredAccount,
   before: StoredAccount | undefined,
   now: number,
+  wasLost: boolean,
 ): string | undefined {
   const out = Object.values(account.out).reduce((sum, units) => sum + units, 0)
   const counts = [account.level ?? 0, account.granted ?? 0, account.lost ?? 0, ...Object.values(account.out)]
@@ -60,11 +74,11 @@ function faultOf(
       return undefined
     }
     case 'budget':
-      if ((account.granted ?? 0) > limit.quota) return `handed out ${account.granted}`
+      if (!wasLost && (account.granted ?? 0) > limit.quota) return `handed out ${account.granted}`
       if (out + (account.lost ?? 0) > (account.granted ?? 0))
         return `leases more than it handed out: ${JSON.stringify(account)}`
       return before?.epoch !== undefined && (account.epoch ?? 0) < before.epoch ? 'its window went back' : undefined
     case 'concurrency':
-      return out > limit.quota ? `leases ${out}` : undefined
+      return !wasLost && out > limit.quota ? `leases ${out}` : undefined
   }
 }

@@ -5,6 +5,8 @@
 import { parseArgs } from 'node:util'
 import { hoardThenBurst } from './hoard.ts'
 import { loadLimits } from './limits-under-test.ts'
+import { LONE_INSTANCES, LONE_LOADS, loneCaller } from './lone-caller.ts'
+import { REMEMBERED_LOSSES, rememberedLoss, resetWhileReserved } from './remembered-loss.ts'
 import { runSchedule } from './schedule.ts'
 
 const { values } = parseArgs({
@@ -13,6 +15,8 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     root: { type: 'string' },
     unconditional: { type: 'boolean', default: false },
+    /** Loses rows in every schedule, and not in every third alone. */
+    losses: { type: 'boolean', default: false },
     /** Ends with the first schedule that breaks something. */
     first: { type: 'boolean', default: false },
   },
@@ -20,7 +24,7 @@ const { values } = parseArgs({
 const schedules = Number(values.schedules)
 const seed = Number(values.seed)
 const limits = await loadLimits(values.root)
-const totals = { admitted: 0, refused: 0, unavailable: 0, storeCalls: 0 }
+const totals = { admitted: 0, refused: 0, unavailable: 0, storeCalls: 0, losses: 0 }
 let broken = 0
 const started = performance.now()
 for (const hoard of [
@@ -33,16 +37,37 @@ for (const hoard of [
   broken += 1
   console.log(`seed 0: 0 ms: a hoarded lease and a burst exceed the limit by ${excess}`)
 }
+for (const how of REMEMBERED_LOSSES) {
+  const admitted = await rememberedLoss(limits, how)
+  if (admitted === 0) continue
+  broken += 1
+  console.log(`seed 0: 0 ms: of a spent budget whose row was ${how}, ${admitted} were admitted by those that saw it`)
+}
+for (const fault of await resetWhileReserved(limits)) {
+  broken += 1
+  console.log(`seed 0: 0 ms: ${fault}`)
+}
+for (const instances of LONE_INSTANCES) {
+  for (const load of LONE_LOADS) {
+    for (const fault of await loneCaller(limits, load, instances, seed)) {
+      broken += 1
+      console.log(`seed ${seed}: 0 ms: ${fault}`)
+    }
+  }
+}
 for (let index = 0; index < schedules && !(values.first && broken > 0); index += 1) {
-  const outcome = await runSchedule(seed + index, limits, { unconditional: values.unconditional })
+  const outcome = await runSchedule(seed + index, limits, {
+    unconditional: values.unconditional,
+    ...(values.losses ? { losses: true } : {}),
+  })
   for (const total of Object.keys(totals) as (keyof typeof totals)[]) totals[total] += outcome[total]
   if (outcome.violations.length === 0) continue
   broken += 1
   console.log(`seed ${outcome.seed}: ${outcome.violations.slice(0, 3).join('\n  ')}`)
 }
-const { admitted, refused, unavailable, storeCalls } = totals
+const { admitted, refused, unavailable, storeCalls, losses } = totals
 console.log(
   `${schedules} schedules from seed ${seed}: ${broken} with violations; ${admitted} requests admitted, ${refused} refused, ` +
-    `${unavailable} told to try again, ${storeCalls} store calls, ${((performance.now() - started) / 1000).toFixed(1)} s`,
+    `${unavailable} told to try again, ${losses} rows lost, ${storeCalls} store calls, ${((performance.now() - started) / 1000).toFixed(1)} s`,
 )
 process.exitCode = broken > 0 ? 1 : 0

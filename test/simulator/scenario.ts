@@ -18,6 +18,8 @@ export interface Scenario {
   /** Cut off from the store, for up to a minute. */
   readonly partitions: number
   readonly wallSteps: number
+  /** Rows that are lost: how likely each second is to see one removed, restored from before, or all of them gone. */
+  readonly losses: number
 }
 
 export interface Phase {
@@ -74,7 +76,11 @@ const REQUESTS: readonly RateLimit[] = [
   // Strict, with a bucket far smaller than a second's refill.
   rate('requests', 100, 900, 1_000),
 ]
-const TOKENS = [rate('tokens', 2_000, 2_000, 60_000), rate('tokens', 100_000, 100_000, 60_000)]
+const TOKENS = [
+  rate('tokens', 2_000, 2_000, 60_000),
+  rate('tokens', 3_000, 3_000, 60_000),
+  rate('tokens', 100_000, 100_000, 60_000),
+]
 const QUOTAS = [
   budget('requests', 1, 'minute'),
   budget('requests', 7, 'minute'),
@@ -89,7 +95,8 @@ const STARTS = [Date.UTC(2028, 1, 29, 23, 59, 20), Date.UTC(2026, 11, 31, 23, 59
 
 const FLIGHTS_MS = [0, 200, 4_000, 20_000, 60_000]
 
-export function scenario(random: Random): Scenario {
+/** @param losses whether rows are lost, beside all the rest */
+export function scenario(random: Random, losses = false): Scenario {
   const maybe = <T>(chance: number, from: readonly T[]): T[] => (random.chance(chance) ? [random.pick(from)] : [])
   const limits = (): Limit[] => [
     ...maybe(0.8, REQUESTS),
@@ -115,6 +122,8 @@ export function scenario(random: Random): Scenario {
     stalls: random.chance(0.4) ? 0.03 : 0,
     partitions: random.chance(0.3) ? 0.03 : 0,
     wallSteps: random.chance(0.5) ? 0.05 : 0,
+    // Drawn last, so that a seed makes the same schedule otherwise.
+    losses: losses ? random.pick([0.02, 0.05, 0.15]) : 0,
   }
 }
 

@@ -16,11 +16,15 @@ export interface Outcome {
   readonly refused: number
   readonly unavailable: number
   readonly storeCalls: number
+  /** Rows that were lost. */
+  readonly losses: number
 }
 
 export interface ScheduleOptions {
   /** A mutant of the store: writes whether or not the row has changed. */
   readonly unconditional?: boolean
+  /** Whether rows are lost. Default: in every third schedule. */
+  readonly losses?: boolean
 }
 
 /** Longer than any lease lives. */
@@ -39,7 +43,7 @@ const KNOWLEDGE_MS = { healthy: 1_400, faulty: 4_500, stalling: 15_000 }
 /** Runs one schedule of instances, faults and time, all drawn from the seed, and checks every invariant after each event. */
 export async function runSchedule(seed: number, limits: Limits, options: ScheduleOptions = {}): Promise<Outcome> {
   const dice = random(seed)
-  const plan = scenario(dice)
+  const plan = scenario(dice, options.losses ?? seed % 3 === 0)
   const here = world(plan.start)
   const violations: string[] = []
   const violate = (what: string) => {
@@ -47,16 +51,21 @@ export async function runSchedule(seed: number, limits: Limits, options: Schedul
   }
   const mayFail = plan.faults !== NO_FAULTS || plan.stalls > 0 || plan.partitions > 0
   const lastWrite = new Map<string, number>()
-  const inspect = inspectRow(new Map(plan.subjects.map(({ id, limits }) => [id, limits])), here.now)
+  const rows = inspectRow(new Map(plan.subjects.map(({ id, limits }) => [id, limits])), here.now)
   const store = sharedStore(here, dice, {
     ...options,
     onWrite(subject, text) {
       lastWrite.set(subject, here.now())
-      for (const fault of inspect(subject, text)) violate(fault)
+      for (const fault of rows.inspect(subject, text)) violate(fault)
     },
   })
+  let losses = 0
+  /** Where nothing was lost, nothing may be taken for lost: a rebuilt row would count twice. */
+  const onRowLost = (subject: string) => {
+    if (losses === 0) violate(`the row of ${subject} is said to be lost`)
+  }
   const start = (subjects: Instance['subjects']) =>
-    boot({ world: here, random: dice, store, limits, subjects, onDefect: violate, mayFail })
+    boot({ world: here, random: dice, store, limits, subjects, onDefect: violate, mayFail, onRowLost })
   const instances = Array.from({ length: plan.instances }, () => start(plan.subjects))
   const watched = watch({
     world: here,
@@ -102,6 +111,18 @@ export async function runSchedule(seed: number, limits: Limits, options: Schedul
     here.after(isAnnounced ? dice.between(1, 3_000) : 0, () => crash(instance))
   }
 
+  function lose(): void {
+    const ids = plan.subjects.map(({ id }) => id)
+    const how = dice.pick(['removed', 'restored', 'emptied'] as const)
+    for (const id of how === 'emptied' ? ids : [dice.pick(ids)]) {
+      if (!store.lose(id, how === 'restored' ? 'restored' : 'removed')) continue
+      losses += 1
+      lastWrite.set(id, here.now())
+      rows.lose(id)
+      watched.lost(id)
+    }
+  }
+
   function arrivals(phase: Phase, end: number): void {
     const mean = 1_000 / phase.perSecond
     const arrive = () => {
@@ -118,6 +139,7 @@ export async function runSchedule(seed: number, limits: Limits, options: Schedul
     arrivals(phase, end)
     for (let second = 0; second < phase.ms; second += 1_000) {
       here.after(second, () => {
+        if (plan.losses > 0 && dice.chance(plan.losses)) lose()
         if (dice.chance(phase.bursts)) burst(dice.pick(instances), phase)
         for (const instance of [...instances]) if (!instance.machine.crashed()) disturb(instance)
       })
@@ -128,7 +150,7 @@ export async function runSchedule(seed: number, limits: Limits, options: Schedul
   /** A caller comes back when it was told to, to another instance, while nobody else calls. */
   function comeBack(): void {
     const told = callers.lastTurnedAway()
-    if (told === undefined || mayFail || plan.laterSubjects !== plan.subjects) return
+    if (told === undefined || mayFail || losses > 0 || plan.laterSubjects !== plan.subjects) return
     // What others took since it was last looked came first. What is in flight holds tokens and slots as long as it likes.
     if (told.claims.some(({ subject }) => (lastWrite.get(subject.id) ?? 0) > told.at - SETTLED_MS)) return
     if (told.claims.some(({ limit }) => limit.measure !== 'requests')) return
@@ -159,6 +181,6 @@ export async function runSchedule(seed: number, limits: Limits, options: Schedul
     violate(`${unavailable} requests found the limiter unavailable, and nothing was wrong`)
   }
   const unchanged = plan.laterSubjects === plan.subjects
-  watched.checkRest({ subjects: unchanged ? plan.subjects : [], accountable: !mayFail && crashes === 0 })
-  return { seed, violations, ...callers.counts(), storeCalls: store.calls() }
+  watched.checkRest({ subjects: unchanged ? plan.subjects : [], accountable: !mayFail && crashes + losses === 0 })
+  return { seed, violations, ...callers.counts(), storeCalls: store.calls(), losses }
 }

@@ -17,6 +17,9 @@ export interface Faults {
   readonly hang: number
 }
 
+/** From how far back a row may be restored. */
+const MOST_VERSIONS = 200
+
 export const NO_FAULTS: Faults = {
   lostRequest: 0,
   lostReply: 0,
@@ -41,6 +44,8 @@ export interface SharedStore {
   /** For so many milliseconds no reply reaches the machine. What it writes is applied with this probability. */
   cutOff(machine: Machine, ms: number, applied: number): void
   calls(): number
+  /** Takes a subject's row away, or puts it back as it was at some earlier time. Whether there was one to lose. */
+  lose(subject: string, how: 'removed' | 'restored'): boolean
 }
 
 /** A fault of the simulated store: any other error is a defect of the limiter. */
@@ -57,6 +62,8 @@ export interface SharedStoreOptions {
 
 export function sharedStore(world: World, random: Random, options: SharedStoreOptions): SharedStore {
   const rows = new Map<string, Version>()
+  /** Of each row the versions that it had, the newest last. */
+  const history = new Map<string, string[]>()
   const cutOff = new Map<Machine, { readonly until: number; readonly applied: number }>()
   let faults = NO_FAULTS
   let versions = 0
@@ -66,6 +73,10 @@ export function sharedStore(world: World, random: Random, options: SharedStoreOp
     if (!options.unconditional && rows.get(subject)?.etag !== etag) return undefined
     versions += 1
     rows.set(subject, { text, etag: String(versions) })
+    const texts = history.get(subject) ?? []
+    texts.push(text)
+    if (texts.length > MOST_VERSIONS) texts.shift()
+    history.set(subject, texts)
     options.onWrite(subject, text)
     return String(versions)
   }
@@ -127,5 +138,14 @@ export function sharedStore(world: World, random: Random, options: SharedStoreOp
     },
     cutOff: (machine, ms, applied) => cutOff.set(machine, { until: world.now() + ms, applied }),
     calls: () => calls,
+    lose(subject, how) {
+      const texts = history.get(subject) ?? []
+      if (!rows.has(subject)) return false
+      if (how === 'removed') return rows.delete(subject)
+      if (texts.length < 2) return false
+      versions += 1
+      rows.set(subject, { text: random.pick(texts.slice(0, -1)), etag: String(versions) })
+      return true
+    },
   }
 }

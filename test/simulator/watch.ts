@@ -12,6 +12,8 @@ export interface Watch {
   asking(claims: readonly Claim[], by: 1 | -1): void
   /** Checks a refusal: it is wrong where the row, that has long been seen by everybody, and the lease cover the claim. */
   refused(instance: Instance, claim: Claim): void
+  /** A subject's row was lost. */
+  lost(subject: string): void
   /** After each event: leases never hold more than is booked, nor more run at once than may. */
   check(): void
   /** In the end, when nothing has happened for long: all has come back, but for what was spent. */
@@ -41,6 +43,9 @@ export interface WatchOptions {
 const AFTER_STALL_MS = 700
 /** In which every bucket is full again. */
 const REFILL_MS = 120_000
+/** So long after a loss instances may still go by what they saw before it, and requests run that others were let in beside. */
+const AFTER_LOSS_MS = 15_000
+const RUNNING_AFTER_LOSS_MS = 160_000
 /** How far ahead an instance may take the store's clock to be. */
 const AHEAD_MS = 1_100
 
@@ -58,6 +63,9 @@ export function watch({
   const all = subjects.flatMap((subject) => subject.limits.map((limit) => ({ subject, limit })))
   const audits = new Map(all.map((claim) => [name(claim), audit(claim.limit, windowOf(claim.limit))]))
   const asked = new Map<string, number>()
+  /** When each row was lost, by subject. */
+  const losses = new Map<string, number[]>()
+  const lossesSince = (subject: string, from: number) => (losses.get(subject) ?? []).filter((at) => at >= from).length
 
   function windowOf(limit: Limit): (now: number) => number {
     return (now) => (limit.kind === 'budget' ? limits.epochAt(limit.per, now).start : 0)
@@ -65,6 +73,7 @@ export function watch({
 
   function coverage(instance: Instance, claim: Claim): string | undefined {
     const { subject, limit, units } = claim
+    if (lossesSince(subject.id, world.now() - AFTER_LOSS_MS) > 0) return undefined
     const row = store.row(subject.id)
     const ahead = asked.get(name(claim)) ?? 0
     if (row === undefined) return ahead === 0 ? 'there is no row' : undefined
@@ -83,10 +92,13 @@ export function watch({
     const running = live
       .filter(({ stalledUntil }) => world.now() > stalledUntil + AFTER_STALL_MS)
       .reduce((sum, each) => sum + (each.running.get(subject.id) ?? 0), 0)
-    if (running > limit.quota) violate(`${running} of ${limit.quota} in flight for ${subject.id}`)
+    const further = lossesSince(subject.id, world.now() - RUNNING_AFTER_LOSS_MS)
+    if (running > limit.quota * (1 + further)) violate(`${running} of ${limit.quota} in flight for ${subject.id}`)
   }
 
   function checkBooked(subject: Subject, limit: Limit, row: string, live: readonly Instance[]): void {
+    // Leases of a row that was lost end in their own time; what they spend is audited.
+    if (losses.has(subject.id)) return
     const held = live.reduce((sum, each) => {
       const lease = each.limiter.leases(subject.id).find((its) => its.limit.key === limit.key)
       if (lease === undefined || lease.slot === undefined || world.now() >= lease.endsAt) return sum
@@ -108,6 +120,11 @@ export function watch({
       if (claim.units > largest(claim.limit)) return
       const covered = coverage(instance, claim)
       if (covered !== undefined) violate(`refused ${claim.units} of ${name(claim)} though ${covered}`)
+    },
+
+    lost(subject) {
+      losses.set(subject, [...(losses.get(subject) ?? []), world.now()])
+      for (const [key, its] of audits) if (key.startsWith(`${subject} `)) its.lose(world.now())
     },
 
     check() {
