@@ -18,7 +18,7 @@ import { openAccount } from '../support/tables.ts'
 import { answering, startUpstream, type Upstream } from '../support/upstream.ts'
 import { describeWithRedis } from '../support/with-redis.ts'
 
-/* One caller, one request after the other, each to another instance: nobody else takes anything meanwhile. */
+/* One caller, one request after the other, each to another instance: no other caller takes anything meanwhile. */
 
 const now = () => performance.now()
 const tokens = (periodMs: number): RateLimit => ({
@@ -58,7 +58,7 @@ afterEach(async () => {
   await Promise.all(opened.splice(0).map((each) => each.close()))
 })
 
-/** A caller of a subject of its own: its n-th request goes to the n-th of so many limiters over one store, in turn. */
+/** A caller of a subject of its own: its n-th request goes to the n-th of `count` limiters over one store, in turn. */
 function caller(store: CounterStore, limit: Limit, count: number) {
   const limiters = Array.from({ length: count }, () => limiter({ store, deadlineMs: 20_000 }))
   opened.push(...limiters)

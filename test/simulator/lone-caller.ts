@@ -5,7 +5,7 @@ import { type Random, random } from './random.ts'
 import { sharedStore } from './shared-store.ts'
 import { world } from './world.ts'
 
-/** What one caller asks for, who sends one request after the other and nobody beside. */
+/** What one caller asks for, who sends one request after the other with no other caller beside. */
 export interface LoneLoad {
   readonly name: string
   readonly limit: Limit

@@ -144,7 +144,7 @@ function unbook(account: Account, slot: number, units: number): Account {
   return { ...account, out: change(account.out, slot, -known), lost: account.lost - (units - known) }
 }
 
-/** The highest level of a bucket while so many units are leased. */
+/** The highest level of a bucket while this many units are leased. */
 function roomFor({ capacity, periodMs }: RateAccount, out: number): number {
   return Math.max(0, capacity - out) * periodMs
 }

@@ -15,7 +15,7 @@ const BACKOFF_MS = 12
 const MAX_BACKOFF_MS = 400
 /** After so many writes of its own in a row, an instance that is alone trusts what it wrote and reads no more. */
 const TRUSTED_AFTER = 2
-/** So long it trusts a single one for a write that nobody waits for: most often to give back what a request did not use. */
+/** How long it trusts a single one for a write without waiters, in milliseconds: most often a return of unused units. */
 const TRUSTED_MS = 2_000
 
 /** Why a flight is made when nobody waits for it. */

@@ -18,7 +18,7 @@ export type Verdict =
   | { readonly kind: 'ask' }
   /** It has none, or perhaps some: the store time, in milliseconds, at which it has enough for certain. */
   | { readonly kind: 'wait' | 'refuse'; readonly at: number; readonly claim: Claim }
-  /** It has none but for what others hold, which may be on its way back: to be asked again after so many milliseconds. */
+  /** It has none but for what others hold, which may be on its way back: to be asked again after `ms`. */
   | { readonly kind: 'look again'; readonly ms: number; readonly at: number; readonly claim: Claim }
 
 /** What an instance holds of one subject's limits, and what it knows of their centre. */
@@ -123,7 +123,7 @@ export function holding(subject: Subject, ground: Ground): Holding {
   let writingOff = false
   /** Units that the centre has handed out for requests that have not taken them yet, by limit. */
   const kept = new Map<string, number>()
-  /** When so many units were last refused, by limit. */
+  /** The last refusal of each limit: when, and of how many units. */
   const refused = new Map<string, { readonly at: number; readonly units: number }>()
 
   function saw(row: Row | undefined): void {

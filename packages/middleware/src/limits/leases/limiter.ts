@@ -26,7 +26,7 @@ export interface LimiterEvents {
   readonly fault?: (subject: string, fault: unknown) => void
   /**
    * A row was lost (deleted, restored from a backup, its store emptied) and is rebuilt from what this instance had seen of
-   * it. What nobody had seen counts from zero: up to one further quota may have been admitted.
+   * it. What no instance had seen counts from zero: up to one further quota may have been admitted.
    */
   readonly rowLost?: (subject: string, loss: RowLoss) => void
   /** An instance has died, or was cut off, with units of a budget in its hands: they count as spent. */
@@ -178,7 +178,7 @@ export function limiter(options: LimiterOptions): Limiter {
     try {
       for (const release of await Promise.all(asked)) release()
     } catch (error) {
-      // Those that have answered, or will, have handed out units that nobody takes now.
+      // Those that have answered, or will, have handed out units that no request takes now.
       for (const [index, each] of asked.entries()) {
         each.then(
           (release) => {

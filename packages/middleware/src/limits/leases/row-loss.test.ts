@@ -108,7 +108,7 @@ function claim(limit: Limit, units: number): Claim[] {
   return [{ subject, limit, units }]
 }
 const admissions = (decisions: readonly Decision[]) => decisions.filter((each) => each.admitted)
-/** Lets writes that nobody waits for land. */
+/** Lets background writes land. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 60))
 
 /** Asks until there is nothing left, round all instances; the units that were admitted and spent. */

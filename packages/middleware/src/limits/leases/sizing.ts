@@ -25,7 +25,7 @@ const FIRST_SURPLUS = 64
 const SPENT_SHARE = 1 / 8
 
 /**
- * So many requests more should find room in the centre for each instance before units that came back may lie idle in a
+ * How many requests more should find room in the centre for each instance before units that came back may lie idle in a
  * lease: fewer, and the next request elsewhere may be refused for want of them. Chosen so that in a bucket of 16 requests
  * nothing ever lies idle.
  */
@@ -35,7 +35,7 @@ const SPARE_REQUESTS = 16
  * requests then cost are few: a limit that is refilled in a minute admits four of them a second at most.
  */
 const REAL_SHARE = 1 / 256
-/** From so many requests a second an instance soon uses what lies idle in its lease. */
+/** From this many requests a second an instance soon uses what lies idle in its lease. */
 const BUSY_PER_SECOND = 5
 
 export interface Situation {

@@ -37,7 +37,7 @@ export function standingOf(lease: Lease, row: Row | undefined, time: StoreInterv
   if (limit.kind === 'budget')
     return { limit, remaining, nextMs: epochAt(limit.per, time.earliest).end - time.earliest }
   // What is leased is counted as spent: whether a request in flight, or another instance, gives some of it back before
-  // the bucket brings more, nobody can foretell.
+  // the bucket brings more, cannot be foretold.
   const at = hasUnits(withoutLeases(account), limit, centre + 1, time)
   const nextMs = Number.isFinite(at) ? until(at, time) : Math.ceil(limit.periodMs / limit.refill)
   return { limit, remaining, nextMs }
