@@ -79,7 +79,9 @@ async function isStored(prompt: string, key: string): Promise<boolean> {
 
 /** When a request that was sent after others is answered, by way of the model, those have joined the call that they follow. */
 async function othersHaveJoined(): Promise<void> {
-  await complete(host, { prompt: unique('sentinel'), key: sentinel })
+  for (const prompt of [unique('sentinel'), unique('sentinel'), unique('sentinel')]) {
+    await complete(host, { prompt, key: sentinel })
+  }
 }
 
 interface Told {

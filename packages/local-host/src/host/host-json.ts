@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { OperatorError } from '@tollgate/middleware'
 import type { LogLevel } from '../worker/core-types.ts'
 
 /** As much of host.json as this host acts on. */
@@ -20,7 +19,7 @@ export function readHostJson(root: string): HostJson {
     logging?: { logLevel?: { default?: string } }
   }
   if (host.version !== '2.0') {
-    throw new OperatorError(`host.json: version must be "2.0", not ${JSON.stringify(host.version)}.`)
+    throw operatorError(`host.json: version must be "2.0", not ${JSON.stringify(host.version)}.`)
   }
   const level = host.logging?.logLevel?.default?.toLowerCase() ?? 'information'
   return {
@@ -33,10 +32,13 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    throw new OperatorError(
-      'host.json is not valid JSON. It may have neither comments nor a comma behind the last value.',
-    )
+    throw operatorError('host.json is not valid JSON. It may have neither comments nor a comma behind the last value.')
   }
+}
+
+/** Known by `operatorMessage`, as an `OperatorError` is; that class would load the middleware, which the host has no need of. */
+function operatorError(operatorMessage: string): Error {
+  return Object.assign(new Error(operatorMessage), { operatorMessage })
 }
 
 /** Whether a line of this level is written where `least` is configured. */
