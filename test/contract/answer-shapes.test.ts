@@ -61,6 +61,8 @@ const sum = ({ input, output }: { readonly input: number; readonly output: numbe
 /** Nobody knows what the model took. */
 const ALL = 'all that was reserved'
 const allOf = (stream: boolean) => sum(reserved(stream))
+/** So many times what was reserved is believed. */
+const BELIEVED = 16
 
 const isSentinel = (body: Record<string, unknown>) => JSON.stringify(body).includes('sentinel')
 
@@ -219,6 +221,13 @@ const STREAMS: Readonly<Record<string, Readonly<Record<string, Shape>>>> = {
     ),
     'choices that are none': broken(TEXT + data({ choices: 'a' }) + DONE, 'invalid_response'),
     'a delta that is a text': broken(TEXT + chunk('a') + DONE, 'invalid_response'),
+    'an error after its usage': broken(TEXT + STOP + USAGE + data({ error: { code: 'overloaded' } }), 'overloaded', {
+      charged: 18,
+    }),
+    'an error after its usage, but in the middle': broken(
+      TEXT + USAGE + data({ error: { code: 'overloaded' } }),
+      'overloaded',
+    ),
     'an error first': refused(data({ error: { code: 'overloaded' } }), 'overloaded'),
     'nothing but pings': refused(data({ type: 'ping' }), 'invalid_response'),
     nothing: refused('', 'stream_cut'),
@@ -265,7 +274,7 @@ const STREAMS: Readonly<Record<string, Readonly<Record<string, Shape>>>> = {
       { charged: 118 },
     ),
     'is more than is believed': whole(TEXT + STOP + data({ choices: [], usage: usage(1e6, 1e6) }) + DONE, {
-      charged: 16 * allOf(true),
+      charged: BELIEVED * allOf(true),
     }),
     'is told of an answer without a choice': broken(
       data({ choices: [], prompt_filter_results: [] }) + data({ choices: [], usage: usage(11, 0) }) + DONE,
@@ -308,6 +317,33 @@ const STREAMS: Readonly<Record<string, Readonly<Record<string, Shape>>>> = {
     'JSON, and is an error': refused('{"error":{"message":"SECRET"}}', 'invalid_response', {
       type: 'application/json',
     }),
+    'JSON, and is an error that has a code': refused('{"error":{"code":"overloaded","message":"SECRET"}}', 'overloaded', {
+      type: 'application/json',
+    }),
+    'JSON, and is an error without a frame': refused('{"object":"error","type":"Overloaded"}', 'Overloaded', {
+      type: 'application/json',
+    }),
+    'JSON, and its choice has failed': refused(
+      JSON.stringify({
+        choices: [{ message: { content: 'naï' }, finish_reason: 'error', error: { code: 'overloaded' } }],
+        usage: usage(11, 7),
+      }),
+      'overloaded',
+      { type: 'application/json', charged: 18 },
+    ),
+    'JSON, and tells of an error beside its text': refused(
+      JSON.stringify({ choices: [{ message: { content: 'naï' } }], error: { code: 'overloaded' } }),
+      'overloaded',
+      { type: 'application/json' },
+    ),
+    'JSON, and its error is none': whole(
+      JSON.stringify({
+        choices: [{ message: { content: SAID }, finish_reason: 'stop', error: null }],
+        usage: usage(11, 7),
+        error: '',
+      }),
+      { type: 'application/json' },
+    ),
     HTML: refused('<html>SECRET</html>', 'invalid_response', { type: 'text/html' }),
   },
   'E7: what a text is': {
@@ -414,11 +450,17 @@ describe.each(Object.keys(STREAMS))('%s', (kind) => {
     expect(await charged(key)).toBe(expected === ALL ? allOf(true) : expected)
   })
 
-  test.each(table)('%s: the same to who asks for it whole', async (_what, shape) => {
+  test.each(table)('%s: the same to who asks for it whole, and at the same cost', async (_what, shape) => {
+    const key = await newKey(open, unique('shapes'), 'shapes')
     upstream.reply = sendingShape(shape, () => undefined)
-    const { status, text, error } = await complete(host, { prompt: newPrompt(), key: sentinel })
+    const { status, text, error } = await complete(host, { prompt: newPrompt(), key })
     if (shape.code === undefined) expect([status, text]).toEqual([200, shape.text ?? SAID])
     else expect([status, error]).toEqual([502, expect.stringContaining('LLM service failed')])
+    const { charged: expected = 18 } = shape
+    const [mostOfStream, most] = [allOf(true), allOf(false)]
+    // What is believed at the most is a multiple of what was reserved.
+    const cost = expected === ALL ? most : expected === BELIEVED * mostOfStream ? BELIEVED * most : expected
+    expect(await charged(key)).toBe(cost)
   })
 })
 
@@ -495,7 +537,7 @@ describe('a plain answer', () => {
     },
     'E3: tells halves': { raw: taking(usage(11.5, 7)), charged: ALL },
     'E3: tells more than a number holds': { raw: taking(usage(1e300, 7)), charged: ALL },
-    'F5: tells more than is believed': { raw: taking(usage(1e6, 1e6)), charged: 16 * allOf(false) },
+    'F5: tells more than is believed': { raw: taking(usage(1e6, 1e6)), charged: BELIEVED * allOf(false) },
     'F2: has no choices, and tells what it took': unfit(answer({ choices: [], usage: usage(11, 0) }), { charged: 11 }),
     'F2: has no choices, and took nothing': unfit(answer({ choices: [], usage: usage(0, 0) }), { charged: 0 }),
     'F2: has no choices, and tells nothing': unfit(answer({ choices: [], usage: undefined }), { charged: ALL }),

@@ -129,6 +129,36 @@ describe('H1: a client that leaves is logged as 499, and as no error', () => {
     expect(upstream.calls).toHaveLength(1)
   })
 
+  test('in the middle of a stream that others follow: what its call took is told once', async () => {
+    const [first, second, key] = [unique('leader'), unique('follower'), await newKey(open, unique('c'), 'plenty')]
+    const prompt = unique('same')
+    const chunk = (choice: object, completion_tokens: number) =>
+      `data: ${JSON.stringify({ choices: [{ index: 0, ...choice }], usage: { prompt_tokens: 11, completion_tokens } })}\n\n`
+    const end = Promise.withResolvers<void>()
+    upstream.reply = async (_call, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write(chunk({ delta: { content: 'a' } }, 1))
+      await end.promise
+      response.end(`${chunk({ delta: { content: 'b' }, finish_reason: 'stop' }, 7)}data: [DONE]\n\n`)
+    }
+    const [leader, follower] = [send(first, key, bodyOf(prompt, true)), send(second, key, bodyOf(prompt, true))]
+    const follow = new Promise<IncomingMessage>((resolve) => follower.on('response', resolve))
+    const response = await new Promise<IncomingMessage>((resolve) => leader.on('response', resolve))
+    await new Promise((resolve) => response.on('error', () => {}).once('data', resolve))
+    ;(await follow).resume()
+    // Whichever came first asks the model.
+    const costs = () =>
+      [first, second].flatMap((id) =>
+        linesOf(id).flatMap((line) => JSON.parse(line.replace(/^[^{]*/, '')).costNanoUsd ?? []),
+      )
+    leader.destroy()
+    await lineOf(first)
+    end.resolve()
+    await lineOf(second)
+    await expect.poll(costs, PATIENT).toHaveLength(1)
+    expect(costs()).toEqual([11 * 2_000 + 7 * 8_000])
+    expect(upstream.calls).toHaveLength(1)
+  })
+
   test('in the middle of a stream: what was sent keeps its status', async () => {
     const [id, key] = [unique('middle'), await newKey(open, unique('c'), 'plenty')]
     upstream.reply = streaming(['a'], { end: () => {} })

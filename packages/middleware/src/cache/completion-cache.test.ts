@@ -354,10 +354,10 @@ describe('a request’s Cache-Control', () => {
 })
 
 describe('a request that the model turns away for what it is', () => {
-  const refusing = (status: number, code: string) =>
+  const refusing = (status: number, code: string, more: { readonly retryAfterMs?: number } = {}) =>
     room({
       model: ({ refuse, record }) => {
-        const upstream = { status, code, unspent: true } as const
+        const upstream = { status, code, ...more, unspent: true } as const
         record.upstream = upstream
         return refuse({ code: 'upstream_failed', status: 502, message: 'no', upstream })
       },
@@ -380,6 +380,13 @@ describe('a request that the model turns away for what it is', () => {
   test('is not remembered where the request says so', async () => {
     const { ask, asked } = refusing(400, 'context_length_exceeded')
     await read(ask({ headers: { 'cache-control': 'no-store' } }))
+    await read(ask())
+    expect(asked()).toBe(2)
+  })
+
+  test('is asked again where it was told when to come back', async () => {
+    const { ask, asked } = refusing(400, 'busy', { retryAfterMs: 5_000 })
+    await read(ask())
     await read(ask())
     expect(asked()).toBe(2)
   })

@@ -13,7 +13,8 @@ export interface RefusedBefore {
 
 /**
  * Requests that a model has turned away for what they are (400), in this process: asking again would change nothing. Not
- * what is true for the moment only (401, 403, 429, 5xx), nor what a content filter says, which may judge anew.
+ * what is true for the moment only (401, 403, 429, 5xx, or whatever says when to come back), nor what a content filter says,
+ * which may judge anew.
  */
 export function refusedBefore(random: () => number): RefusedBefore {
   const refusals = new LRUCache<string, Refusal>({ max: MAX_REFUSALS, ttl: TTL_MS.most })
@@ -30,5 +31,6 @@ export function refusedBefore(random: () => number): RefusedBefore {
 }
 
 function isDeterministic({ code, upstream }: Refusal): boolean {
-  return code === 'upstream_failed' && upstream?.status === 400 && !/content|policy|filter/i.test(upstream.code ?? '')
+  if (code !== 'upstream_failed' || upstream?.status !== 400 || upstream.retryAfterMs !== undefined) return false
+  return !/content|policy|filter/i.test(upstream.code ?? '')
 }

@@ -1,4 +1,5 @@
 import type { TokenUsage } from '../pipeline/index.ts'
+import { codeOfError, errorIn } from './answer-error.ts'
 import { isContent } from './answer-text.ts'
 import { isWithinBounds } from './json-bounds.ts'
 import { carriesOutput } from './output-tokens.ts'
@@ -37,10 +38,16 @@ export function parseAnswer(text: string): ChatAnswer | undefined {
   return answer !== undefined && isAnswer(answer) ? answer : undefined
 }
 
-/** The same, if each content in it can be told: a text, none, or parts. */
+/** The same, if each content in it can be told (a text, none, or parts) and it tells of no error. */
 export function readAnswer(text: string): ChatAnswer | undefined {
   const answer = parseAnswer(text)
-  return answer?.choices.every(({ message }) => isContent(message.content)) ? answer : undefined
+  if (answer === undefined || errorIn(answer) !== undefined) return undefined
+  return answer.choices.every(({ message }) => isContent(message.content)) ? answer : undefined
+}
+
+/** Why a 200 is no completion: the code of the error that it tells of, or `invalid_response`. */
+export function failureOfAnswer(text: string): { readonly code: string } {
+  return { code: codeOfError(errorIn(parseObject(text) ?? {})) ?? 'invalid_response' }
 }
 
 /** What a 200 that is no completion tells of its usage, since that is billed nonetheless. */

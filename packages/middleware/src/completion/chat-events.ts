@@ -1,5 +1,6 @@
-import { errorCode, type UpstreamFailure } from '../pipeline/index.ts'
+import type { UpstreamFailure } from '../pipeline/index.ts'
 import type { ChatUsage } from './answer.ts'
+import { codeOfError, errorIn } from './answer-error.ts'
 import { isContent } from './answer-text.ts'
 import { finishOf } from './finish-reason.ts'
 import { isWithinBounds } from './json-bounds.ts'
@@ -200,25 +201,18 @@ function readAll(values: readonly unknown[]): readonly ChatChunk[] | BrokenStrea
 
 function readValue(value: unknown): readonly ChatChunk[] | BrokenStream {
   if (!isRecord(value)) return []
-  if (isError(value.error)) return new BrokenStream(failureIn(value.error))
+  const error = errorIn(value)
+  if (error !== undefined) return new BrokenStream(failureIn(error))
   const { choices, usage } = value
-  if (choices === undefined || choices === null) {
-    if (value.type === 'error' || value.object === 'error') return new BrokenStream(failureIn(value))
-    return isRecord(usage) ? [{ ...value, choices: [] }] : []
-  }
+  if (choices === undefined || choices === null) return isRecord(usage) ? [{ ...value, choices: [] }] : []
   if (!Array.isArray(choices) || !choices.every(isChoice)) return unreadable()
-  const failed = choices.find((choice) => isError(choice.error))
-  return failed === undefined ? [value as unknown as ChatChunk] : new BrokenStream(failureIn(failed.error))
+  return [value as unknown as ChatChunk]
 }
 
 function isChoice(choice: unknown): choice is Record<string, unknown> {
   if (!isRecord(choice)) return false
   const { delta } = choice
   return delta === undefined || delta === null || (isRecord(delta) && isContent(delta.content))
-}
-
-function isError(error: unknown): boolean {
-  return error !== undefined && error !== null && error !== false && error !== ''
 }
 
 function unreadable(): BrokenStream {
@@ -235,8 +229,7 @@ function failureInText(text: string): UpstreamFailure {
 }
 
 function failureIn(error: unknown): UpstreamFailure {
-  const { code, type } = Object(error) as { readonly code?: unknown; readonly type?: unknown }
-  return { code: errorCode(code) ?? errorCode(type) ?? 'error_event' }
+  return { code: codeOfError(error) ?? 'error_event' }
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -2,6 +2,7 @@ export {
   type ChatAnswer,
   type ChatChoice,
   type ChatUsage,
+  failureOfAnswer,
   parseAnswer,
   readAnswer,
   type ToldUsage,

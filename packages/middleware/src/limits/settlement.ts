@@ -10,8 +10,8 @@ export interface Settlement {
   /** Certainly nothing was generated. */
   unspent(): void
   /**
-   * Nobody knows: all that was reserved counts as spent, or what was told, where that is more. Who leaves early doesn't get
-   * away without paying.
+   * Nobody knows: all that was reserved counts as spent, or what was told, where that is more, of the input and of the
+   * output by itself. Who leaves early doesn't get away without paying.
    */
   uncertain(told: TokenUsage | undefined): void
 }
@@ -28,8 +28,7 @@ export function settlement(
   { usage: reserved, price }: Reservation,
   { record, log }: Pick<BaseContext, 'record' | 'log'>,
 ): Settlement {
-  const settle = (...usages: readonly TokenUsage[]) =>
-    admission.settle((limit) => Math.max(...usages.map((usage) => unitsOf(limit, usage, price))))
+  const settle = (usage: TokenUsage) => admission.settle((limit) => unitsOf(limit, usage, price))
 
   function believed(told: TokenUsage): TokenUsage {
     // Where nobody could bound the input, none is reserved, for no limit counts it.
@@ -51,8 +50,9 @@ export function settlement(
     uncertain(told) {
       record.uncertain = true
       const least = told === undefined ? undefined : believed(told)
-      settle(reserved, ...(least === undefined ? [] : [least]))
-      noteUsage(record, { ...highest(least, reserved), cachedInput: 0 })
+      const most = { ...highest(least, reserved), cachedInput: 0 }
+      settle(most)
+      noteUsage(record, most)
     },
   }
 }

@@ -36,6 +36,8 @@ export interface AnswerEvents {
   readonly brokenBefore: BrokenStream | undefined
   /** Whether it has ended, by itself, without any choice. */
   readonly isEmpty: boolean
+  /** Whether every choice that has begun has ended. */
+  readonly isFinished: boolean
 }
 
 /** How long the wait is where the usage is still to come, as a multiple: without it, all that was reserved counts as spent. */
@@ -112,6 +114,9 @@ export function answerEvents({ head, reader }: AnswerBody, options: AnswerEvents
     cancel: () => void reader.cancel().catch(() => {}),
     get isEmpty() {
       return events.isEmpty
+    },
+    get isFinished() {
+      return events.finished
     },
     get brokenBefore() {
       return !events.begun && events.ended instanceof BrokenStream ? events.ended : undefined

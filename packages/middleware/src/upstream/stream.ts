@@ -1,4 +1,4 @@
-import { BrokenStream, readAnswer, replayEvents, type ToldUsage, usageWithoutAnswer } from '../completion/index.ts'
+import { BrokenStream, failureOfAnswer, readAnswer, replayEvents, type ToldUsage, usageWithoutAnswer } from '../completion/index.ts'
 import { endedBy, isTimeout, withDeadline } from '../pipeline/index.ts'
 import { answerBody, restOf } from './answer-body.ts'
 import { answerEvents } from './answer-events.ts'
@@ -110,7 +110,7 @@ function replayed(bytes: Buffer, status: number, { onUsage }: OpenStreamOptions)
   if (answer === undefined) {
     const told = usageWithoutAnswer(text)
     if (told !== undefined) onUsage(told)
-    throw new NoAnswer({ status, code: 'invalid_response' })
+    throw new NoAnswer({ status, ...failureOfAnswer(text) })
   }
   const events = replayEvents(answer)
   const next = async () => {

@@ -1,6 +1,7 @@
 import {
   answerIn,
   BrokenStream,
+  failureOfAnswer,
   growingBytes,
   readAnswer,
   type ToldUsage,
@@ -30,7 +31,7 @@ export async function wholeAnswer(response: Response, options: WholeAnswerOption
   const answer = readAnswer(text)
   const told = answer === undefined ? usageWithoutAnswer(text) : usageOfAnswer(answer)
   if (told !== undefined) options.onUsage(told)
-  if (answer === undefined) throw new NoAnswer({ status, code: 'invalid_response' })
+  if (answer === undefined) throw new NoAnswer({ status, ...failureOfAnswer(text) })
   return bytes
 }
 
@@ -49,7 +50,9 @@ async function assembled(body: AnswerBody, status: number, options: WholeAnswerO
     tellUsage(usage ?? told, usage !== undefined)
   } catch (error) {
     events.cancel()
-    tellUsage(events.tally.told, events.isEmpty)
+    const { usage, told } = events.tally
+    // As where it is streamed on: a usage that covers all choices, which have ended, stands whatever follows.
+    tellUsage(told, events.isEmpty || (events.isFinished && usage !== undefined))
     throw error instanceof BrokenStream ? new NoAnswer({ status, ...error.failure }) : error
   }
   const answer = answerIn(bytes.view())

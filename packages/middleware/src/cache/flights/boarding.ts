@@ -1,5 +1,5 @@
 import { BrokenStream, EVENT_STREAM_HEADERS } from '../../completion/index.ts'
-import { endedBy, type Refusal, type Time, upstreamFailed } from '../../pipeline/index.ts'
+import { endedBy, type Refusal, type RequestRecord, type Time, upstreamFailed } from '../../pipeline/index.ts'
 import { forwardedStatus } from '../cache-status.ts'
 import { hit } from '../hit.ts'
 import { served } from '../served.ts'
@@ -24,20 +24,32 @@ export async function board(flight: Claimed, visit: Visit, ask: Ask, time: Pick<
 
   const landed = await unlessLeft(seat.landed, seat, request.signal)
   if (landed === 'left') {
-    hasLeft = true
+    // What is noted by now is told by this request's own line.
+    hasLeft = context.record.usage === undefined
     return turnAway(leftBy(request.signal), visit, seat)
   }
   if (landed.kind !== 'asked') return following(landed, visit, seat, time)
   context.record.cache = 'miss'
   const { response, stream } = landed
   if (stream === undefined) return response
+  let isOver = false
+  void stream.ended.then(() => {
+    isOver = true
+  })
   const reader: SharedReader = {
     onEnd: () => void seat.leave(undefined),
     onLeave: (reason) => {
       hasLeft = !seat.leave(reason)
+      if (hasLeft && !isOver) leaveToLaterLine(context.record)
     },
   }
   return new Response(stream.open(request.signal, reader), { status: 200, headers: response.headers })
+}
+
+/** What the stream has told so far: the line at the call's end tells all of it, and costs of both lines are added up. */
+function leaveToLaterLine(record: RequestRecord): void {
+  delete record.usage
+  delete record.costNanoUsd
 }
 
 function following(
