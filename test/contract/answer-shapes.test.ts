@@ -317,9 +317,13 @@ const STREAMS: Readonly<Record<string, Readonly<Record<string, Shape>>>> = {
     'JSON, and is an error': refused('{"error":{"message":"SECRET"}}', 'invalid_response', {
       type: 'application/json',
     }),
-    'JSON, and is an error that has a code': refused('{"error":{"code":"overloaded","message":"SECRET"}}', 'overloaded', {
-      type: 'application/json',
-    }),
+    'JSON, and is an error that has a code': refused(
+      '{"error":{"code":"overloaded","message":"SECRET"}}',
+      'overloaded',
+      {
+        type: 'application/json',
+      },
+    ),
     'JSON, and is an error without a frame': refused('{"object":"error","type":"Overloaded"}', 'Overloaded', {
       type: 'application/json',
     }),

@@ -1,4 +1,11 @@
-import { BrokenStream, failureOfAnswer, readAnswer, replayEvents, type ToldUsage, usageWithoutAnswer } from '../completion/index.ts'
+import {
+  BrokenStream,
+  failureOfAnswer,
+  readAnswer,
+  replayEvents,
+  type ToldUsage,
+  usageWithoutAnswer,
+} from '../completion/index.ts'
 import { endedBy, isTimeout, withDeadline } from '../pipeline/index.ts'
 import { answerBody, restOf } from './answer-body.ts'
 import { answerEvents } from './answer-events.ts'

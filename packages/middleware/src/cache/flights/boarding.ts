@@ -22,12 +22,11 @@ export async function board(flight: Claimed, visit: Visit, ask: Ask, time: Pick<
   const errand = { visit, claim: flight.claim, hasLeft: () => hasLeft }
   const seat = flight.join((signal) => ask(errand, signal))
 
-  const landed = await unlessLeft(seat.landed, seat, request.signal)
-  if (landed === 'left') {
-    // What is noted by now is told by this request's own line.
-    hasLeft = context.record.usage === undefined
-    return turnAway(leftBy(request.signal), visit, seat)
-  }
+  const landed = await unlessLeft(seat.landed, seat, request.signal, () => {
+    hasLeft = true
+    leaveToLaterLine(context.record, context.record)
+  })
+  if (landed === 'left') return turnAway(leftBy(request.signal), visit, seat)
   if (landed.kind !== 'asked') return following(landed, visit, seat, time)
   context.record.cache = 'miss'
   const { response, stream } = landed
@@ -40,16 +39,22 @@ export async function board(flight: Claimed, visit: Visit, ask: Ask, time: Pick<
     onEnd: () => void seat.leave(undefined),
     onLeave: (reason) => {
       hasLeft = !seat.leave(reason)
-      if (hasLeft && !isOver) leaveToLaterLine(context.record)
+      // What the stream has told so far is not all.
+      if (hasLeft && !isOver) leaveToLaterLine(context.record, {})
     },
   }
   return new Response(stream.open(request.signal, reader), { status: 200, headers: response.headers })
 }
 
-/** What the stream has told so far: the line at the call's end tells all of it, and costs of both lines are added up. */
-function leaveToLaterLine(record: RequestRecord): void {
-  delete record.usage
-  delete record.costNanoUsd
+/**
+ * From now on the request's own line leaves out what its call takes, whenever that is noted: the line at the call's end tells
+ * it, and the costs of all lines are added up.
+ */
+function leaveToLaterLine(record: RequestRecord, { usage, costNanoUsd, uncertain }: Partial<RequestRecord>): void {
+  const unlisted = { enumerable: false, writable: true, configurable: true }
+  for (const [name, value] of Object.entries({ usage, costNanoUsd, uncertain })) {
+    Object.defineProperty(record, name, { ...unlisted, value })
+  }
 }
 
 function following(
@@ -121,10 +126,18 @@ function leftBy(signal: AbortSignal): Refusal {
 }
 
 /** Waits for work until its request has left; one whose own call ends with it waits for that end. */
-async function unlessLeft<T>(work: Promise<T>, seat: Seat, signal: AbortSignal): Promise<T | 'left'> {
+async function unlessLeft<T>(
+  work: Promise<T>,
+  seat: Seat,
+  signal: AbortSignal,
+  onLeft: () => void = () => {},
+): Promise<T | 'left'> {
   const { promise: left, resolve } = Promise.withResolvers<'left'>()
   const leave = () => {
-    if (!seat.leave(signal.reason)) resolve('left')
+    if (seat.leave(signal.reason)) return
+    // At once: the call may end in the same turn, since another leaves too.
+    onLeft()
+    resolve('left')
   }
   if (signal.aborted) leave()
   else signal.addEventListener('abort', leave)

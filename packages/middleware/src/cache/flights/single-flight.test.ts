@@ -194,6 +194,25 @@ describe('when some leave', () => {
     await all[1]
   })
 
+  test('all at once, what the call took is told, and in one line', async () => {
+    const { model, calls } = heldBack()
+    const { ask, events } = room((asked) => {
+      asked.signal.addEventListener('abort', () =>
+        Object.assign(asked.record, { costNanoUsd: 25_000, uncertain: true }),
+      )
+      return model(asked)
+    })
+    const leaving = new AbortController()
+    const asking = [ask({ signal: leaving.signal }), ask({ signal: leaving.signal })]
+    await vi.waitUntil(() => calls.length > 0)
+    leaving.abort()
+    const answers = await Promise.all(asking)
+    await vi.waitUntil(() => events.length > 0)
+    expect(events).toEqual([LATE])
+    // As the requests' own lines are made.
+    for (const { record } of answers) expect({ ...record }).not.toHaveProperty('costNanoUsd')
+  })
+
   test('the call ends when all have left, and the next request begins another', async () => {
     const { model, calls } = heldBack()
     const { ask, asked } = room(model)
