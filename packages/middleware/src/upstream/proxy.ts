@@ -10,6 +10,12 @@ export interface WayOut {
   close(): Promise<void>
 }
 
+/**
+ * What an answer's headers may have together, in bytes: undici's default, 16 KiB, would cost a good answer, whose cookies,
+ * policies or filters' results are long.
+ */
+const MAX_HEADER_BYTES = 64 * 1024
+
 type Undici = Pick<typeof import('undici'), 'Agent' | 'EnvHttpProxyAgent' | 'Pool'>
 
 /**
@@ -19,7 +25,8 @@ type Undici = Pick<typeof import('undici'), 'Agent' | 'EnvHttpProxyAgent' | 'Poo
  * @throws OperatorError for a proxy that is no http or https URL
  */
 export function wayOut({ Agent, EnvHttpProxyAgent, Pool }: Undici, env: Environment): WayOut {
-  const direct = new Agent()
+  const bounds = { maxHeaderSize: MAX_HEADER_BYTES }
+  const direct = new Agent(bounds)
   const httpProxy = proxyUrl(env, 'http_proxy') ?? ''
   const httpsProxy = proxyUrl(env, 'https_proxy') ?? ''
   if (httpProxy === '' && httpsProxy === '') {
@@ -28,7 +35,7 @@ export function wayOut({ Agent, EnvHttpProxyAgent, Pool }: Undici, env: Environm
   // An empty text keeps it from reading the process's own environment.
   const noProxy = env.no_proxy ?? env.NO_PROXY ?? ''
   const clientFactory = (origin: URL, options: object) => failingOnce(new Pool(origin, options))
-  const proxied = new EnvHttpProxyAgent({ httpProxy, httpsProxy, noProxy, clientFactory })
+  const proxied = new EnvHttpProxyAgent({ ...bounds, httpProxy, httpsProxy, noProxy, clientFactory })
   return {
     dispatcherFor: ({ hostname }) => (isThisMachine(hostname) ? direct : proxied),
     async close() {

@@ -299,6 +299,14 @@ describe('an answer', () => {
     expect(performance.now() - started).toBeLessThan(4_000)
   })
 
+  test.each([false, true])('may have headers of 48 KiB (streamed: %s)', async (stream) => {
+    const { baseUrl } = await newUpstream((call, response) => {
+      for (let i = 0; i < 48; i += 1) response.setHeader(`x-policy-${i}`, 'a'.repeat(1_000))
+      return stream ? streaming(['whole'])(call, response) : answering()(call, response)
+    })
+    expect((await ask({ baseUrl, stream })).response.status).toBe(200)
+  })
+
   test('may have an odd header', async () => {
     const server = await newRawServer((socket) =>
       socket.write(http(ANSWER, 'HTTP/1.1 200 OK\r\nx-odd: \xff\x80\r\n__proto__: 1\r\nx-request-id: é')),
