@@ -596,6 +596,31 @@ describe('a plain answer', () => {
   })
 })
 
+test('a plain answer that comes in pieces, and takes too long, costs no less than it told', async () => {
+  const [id, key] = [unique('slow'), await newKey(open, unique('shapes'), 'shapes')]
+  upstream.reply = (_call, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    let pieces = 0
+    const more = () => response.write(say('a', null, { usage: usage(2_000, ++pieces) }))
+    more()
+    const timer = setInterval(more, 100)
+    response.on('close', () => clearInterval(timer))
+  }
+  const headers = { 'x-api-key': key, 'x-request-id': id }
+  expect(await generate(host, JSON.stringify({ prompt: newPrompt() }), headers)).toMatchObject({
+    status: 502,
+    body: { details: 'code timeout' },
+  })
+  const line = () =>
+    host
+      .output()
+      .split('\n')
+      .find((each) => each.includes(id) && each.includes('"event":"request"'))
+  await expect.poll(line).toContain('"uncertain":true')
+  expect(line()).toContain('"usage":{"input":2000,"cachedInput":0,"output":800}')
+  expect(await charged(key)).toBeGreaterThan(2_000)
+})
+
 test('E7: a streamed refusal is told as one, piece by piece and at its end', async () => {
   upstream.reply = (_call, response) => response.end(chunk({ refusal: 'No.' }) + STOP + USAGE + DONE)
   const response = await fetch(`${host.url}/api/generate`, {

@@ -458,14 +458,15 @@ describe('a stream', () => {
     expect((await ask()).left('tokens')).toBe(10_000 - (uncertain ? RESERVED : 18) - RESERVED)
   })
 
-  test('that is cut after it has told of more input than was reserved costs that, and all of the output', async () => {
+  test('that is cut after it has told of more input than was reserved costs that, and is logged so', async () => {
     const ask = room([perDay('tokens', 10_000)])
     const told = { prompt_tokens: INPUT + 500, completion_tokens: 1 }
     const parts = [chunk({ choices: [{ index: 0, delta: { content: 'a' } }], usage: told }), BREAK] as const
     const { response, record } = await ask(streaming(parts))
     await read(response)
     expect(record).toMatchObject({ uncertain: true, usage: { input: INPUT + 500, cachedInput: 0, output: 100 } })
-    expect((await ask()).left('tokens')).toBe(10_000 - (INPUT + 500 + 100) - RESERVED)
+    expect(record.costNanoUsd).toBe(costOf({ input: INPUT + 500, cachedInput: 0, output: 1 }, PRICE))
+    expect((await ask()).left('tokens')).toBe(10_000 - (INPUT + 501) - RESERVED)
   })
 
   test.each<[string, object]>([

@@ -1,4 +1,4 @@
-import { highest, noteUsage } from '../completion/index.ts'
+import { costOf, highest, noteUsage } from '../completion/index.ts'
 import type { BaseContext, TokenUsage } from '../pipeline/index.ts'
 import type { Admission } from './leases/decision.ts'
 import { type Reservation, unitsOf } from './reservation.ts'
@@ -10,8 +10,8 @@ export interface Settlement {
   /** Certainly nothing was generated. */
   unspent(): void
   /**
-   * Nobody knows: all that was reserved counts as spent, or what was told, where that is more, of the input and of the
-   * output by itself. Who leaves early doesn't get away without paying.
+   * Nobody knows: all that was reserved counts as spent, or what was told, where that is more. Who leaves early doesn't get
+   * away without paying.
    */
   uncertain(told: TokenUsage | undefined): void
 }
@@ -28,7 +28,8 @@ export function settlement(
   { usage: reserved, price }: Reservation,
   { record, log }: Pick<BaseContext, 'record' | 'log'>,
 ): Settlement {
-  const settle = (usage: TokenUsage) => admission.settle((limit) => unitsOf(limit, usage, price))
+  const settle = (...usages: readonly TokenUsage[]) =>
+    admission.settle((limit) => Math.max(...usages.map((usage) => unitsOf(limit, usage, price))))
 
   function believed(told: TokenUsage): TokenUsage {
     // Where nobody could bound the input, none is reserved, for no limit counts it.
@@ -50,9 +51,13 @@ export function settlement(
     uncertain(told) {
       record.uncertain = true
       const least = told === undefined ? undefined : believed(told)
-      const most = { ...highest(least, reserved), cachedInput: 0 }
-      settle(most)
-      noteUsage(record, most)
+      const either = least === undefined ? [reserved] : [reserved, least]
+      settle(...either)
+      noteUsage(record, { ...highest(least, reserved), cachedInput: 0 })
+      // The highest of each count can cost more than the one or the other, which is what a limit on money is charged.
+      if (record.price !== undefined && price !== undefined) {
+        record.costNanoUsd = Math.max(...either.map((usage) => costOf(usage, price)))
+      }
     },
   }
 }

@@ -106,16 +106,25 @@ async function answerOf(
   record: RequestRecord,
   { firstByteMs, totalMs, idleMs, endGraceMs = END_GRACE_MS }: UpstreamOptions,
 ): Promise<Buffer> {
-  // Around all of it: the SDK waits for a token without looking at any signal.
-  return withDeadline(totalMs, async (deadline) => {
-    const signal = AbortSignal.any([request.signal, deadline])
-    const response = await call(signal, Math.min(firstByteMs, totalMs))
-    const onUsage = (told: ToldUsage) => noteTold(record, told)
-    return wholeAnswer(response, { idleMs, endGraceMs, signal, onUsage })
-  })
+  let isOver = false
+  const onUsage = (told: ToldUsage) => {
+    // At the deadline it is settled by what was noted until then.
+    if (!isOver) noteTold(record, told)
+  }
+  try {
+    // Around all of it: the SDK waits for a token without looking at any signal.
+    return await withDeadline(totalMs, async (deadline) => {
+      const signal = AbortSignal.any([request.signal, deadline])
+      const response = await call(signal, Math.min(firstByteMs, totalMs))
+      return wholeAnswer(response, { idleMs, endGraceMs, signal, onUsage })
+    })
+  } finally {
+    isOver = true
+  }
 }
 
 function noteTold(record: RequestRecord, { usage, isCertain }: ToldUsage): void {
   noteUsage(record, usage)
-  if (!isCertain) record.uncertain = true
+  if (isCertain) delete record.uncertain
+  else record.uncertain = true
 }

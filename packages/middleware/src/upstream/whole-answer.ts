@@ -13,7 +13,7 @@ import { type AnswerEventsOptions, answerEvents } from './answer-events.ts'
 import { NoAnswer } from './no-answer.ts'
 
 export interface WholeAnswerOptions extends AnswerEventsOptions {
-  /** Is told what the answer took, be it a completion or not. */
+  /** Is told what the answer took, be it a completion or not; of one that comes in pieces, each time as far as is known. */
   readonly onUsage: (told: ToldUsage) => void
 }
 
@@ -45,19 +45,24 @@ async function assembled(body: AnswerBody, status: number, options: WholeAnswerO
       piece = await events.next(options.idleMs)
     ) {
       if (!bytes.append(piece)) throw new BrokenStream({ code: 'answer_too_large' })
+      tellSoFar()
     }
     const { usage, told } = events.tally
     tellUsage(usage ?? told, usage !== undefined)
   } catch (error) {
     events.cancel()
-    const { usage, told } = events.tally
-    // As where it is streamed on: a usage that covers all choices, which have ended, stands whatever follows.
-    tellUsage(told, events.isEmpty || (events.isFinished && usage !== undefined))
+    tellSoFar()
     throw error instanceof BrokenStream ? new NoAnswer({ status, ...error.failure }) : error
   }
   const answer = answerIn(bytes.view())
   if (answer === undefined) throw new NoAnswer({ status, code: 'invalid_response' })
   return Buffer.from(JSON.stringify(answer))
+
+  /** As where it is streamed on: a usage that covers all choices, which have ended, stands whatever follows. */
+  function tellSoFar(): void {
+    const { usage, told } = events.tally
+    tellUsage(told, events.isEmpty || (events.isFinished && usage !== undefined))
+  }
 
   function tellUsage(usage: ToldUsage['usage'] | undefined, isCertain: boolean): void {
     if (usage !== undefined) options.onUsage({ usage, isCertain })
