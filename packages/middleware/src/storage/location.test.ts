@@ -26,6 +26,11 @@ describe('where the tables live', () => {
       { TOLLGATE_STORAGE: 'https://a.table.cosmos.azure.com', AZURE_CLIENT_ID: 'c' },
       { kind: 'identity', clientId: 'c' },
     ],
+    [
+      'a signature',
+      { TOLLGATE_STORAGE: 'TableEndpoint=https://a.table.core.windows.net/;SharedAccessSignature=sv=1&sig=SECRET' },
+      { kind: 'connection-string', loopback: false },
+    ],
     ['the app’s own account', { AzureWebJobsStorage: AZURE }, { kind: 'connection-string' }],
     [
       'the app’s own, by identity',
@@ -48,6 +53,12 @@ describe('where the tables live', () => {
     ['a loopback name only at the beginning', LOCAL.replace('127.0.0.1', '127.0.0.1.evil.example')],
     ['something else', 'SECRET'],
     ['another host', 'https://a.blob.core.windows.net'],
+    ['one without a key', AZURE.replace('AccountKey=SECRET;', '')],
+    ['one without a protocol', AZURE.replace('DefaultEndpointsProtocol=https;', '')],
+    ['one without an endpoint', AZURE.replace(';EndpointSuffix=core.windows.net', '')],
+    ['one with an endpoint that is no URL', 'TableEndpoint=tables;SharedAccessSignature=SECRET'],
+    ['one with neither key nor signature', 'TableEndpoint=https://a.table.core.windows.net'],
+    ['one in quotes', `"${AZURE}"`.replace('=a;', '="a";')],
   ])('%s is refused without being repeated', (_what, value) => {
     expect(() => storageLocation({ TOLLGATE_STORAGE: value })).toThrow(/^TOLLGATE_STORAGE (?!.*SECRET)/)
   })

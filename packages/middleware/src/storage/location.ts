@@ -41,10 +41,36 @@ function parse(setting: string, value: string, clientId: string | undefined): St
     if (!loopback && INSECURE.test(value)) {
       throw new StorageSettingError(`${setting} points to plain http outside this machine. Use https.`)
     }
+    const fault = connectionFault(value)
+    if (fault !== undefined) {
+      throw new StorageSettingError(
+        `${setting} is a connection string ${fault}. Copy it whole from the storage account's page 'Access keys', without quotes.`,
+      )
+    }
     return { kind: 'connection-string', connectionString: value, loopback }
   }
   throw new StorageSettingError(
     `${setting} is neither a storage connection string, nor https://<account>.table.core.windows.net ` +
       '(or .table.cosmos.azure.com), nor memory:',
   )
+}
+
+/** What the SDK would stumble over at each request, in words without a value; `undefined` for a whole one. */
+function connectionFault(text: string): string | undefined {
+  const parts = new Map(
+    text.split(';').map((part) => {
+      const [name = '', ...value] = part.trim().split('=')
+      return [name.toLowerCase(), value.join('=')] as const
+    }),
+  )
+  if (/^true$/i.test(parts.get('usedevelopmentstorage') ?? '')) return undefined
+  const endpoint = parts.get('tableendpoint')
+  if (endpoint !== undefined && !URL.canParse(endpoint)) return 'whose TableEndpoint is not a URL'
+  if (!parts.get('accountkey')) {
+    if (endpoint && parts.get('sharedaccesssignature')) return undefined
+    return endpoint ? 'without AccountKey or SharedAccessSignature' : 'without AccountKey'
+  }
+  if (!/^[a-z\d-]+$/i.test(parts.get('accountname') ?? '')) return 'whose AccountName is no name of an account'
+  if (!parts.get('defaultendpointsprotocol')) return 'without DefaultEndpointsProtocol'
+  return endpoint || parts.get('endpointsuffix') ? undefined : 'without EndpointSuffix'
 }
