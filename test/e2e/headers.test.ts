@@ -39,6 +39,25 @@ function ask(
 }
 const lines = () => host.output().match(/"event":"request"/g)?.length ?? 0
 
+describe('J2: a head whose body is still to come', () => {
+  test.each([
+    ['of a known length', 'content-length: 20'],
+    ['of a client that waits to be told to send it', 'content-length: 20\r\nexpect: 100-continue'],
+    ['of an unknown length', 'transfer-encoding: chunked'],
+  ])('reaches the app at once, and a missing key is a 401: %s', async (_what, header) => {
+    const { port, hostname } = new URL(host.url)
+    const socket = connect(Number(port), hostname)
+    let text = ''
+    socket.on('data', (piece) => {
+      text += piece
+    })
+    socket.write(`POST /api/generate HTTP/1.1\r\nhost: ${hostname}:${port}\r\n${header}\r\n\r\n`)
+    await expect.poll(() => text, { timeout: 5_000 }).toMatch(/HTTP\/1\.1 401 .*"code":"invalid_api_key"/s)
+    socket.destroy()
+    expect(host.output()).not.toContain('request never arrived')
+  })
+})
+
 describe('H4: headers that the library’s server would not take', () => {
   test.each([15, 17, 24, 31])('%s KiB of them reach the app, and are answered as any request', async (kib) => {
     const before = lines()

@@ -82,6 +82,8 @@ export async function forward(exchange: Forwarded): Promise<void> {
   response.once('close', () => {
     if (!response.writableFinished) proxied.destroy()
   })
+  // The function decides over the head before a body comes, which may be late or never: `Expect: 100-continue`.
+  if (!request.complete) proxied.flushHeaders()
   try {
     const sent = sendBody(request, proxied)
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
