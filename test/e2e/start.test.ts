@@ -162,6 +162,13 @@ describe('npm start', () => {
       'REAL: mini on x.openai.azure.com (Azure), by OPENAI_ENDPOINT',
     ],
     [
+      {
+        OPENAI_API_KEY: 'sk-HUSH',
+        OPENAI_ENDPOINT: 'https://x.openai.azure.com/openai/deployments/mine/chat/completions',
+      },
+      'REAL: mine on x.openai.azure.com (Azure), by OPENAI_ENDPOINT',
+    ],
+    [
       { OPENAI_API_KEY: 'sk-HUSH', OPENAI_BASE_URL: 'http://127.0.0.1:9/v1', OPENAI_MODEL_NAME: 'llama' },
       'REAL: llama on 127.0.0.1:9, by OPENAI_BASE_URL',
     ],
@@ -210,6 +217,16 @@ describe('npm start', () => {
     const host = await start({ TOLLGATE_POLICY: policy })
     expect(host.output()).toContain("model      'own', by the policy: REAL, d")
     expect(host.output()).not.toContain('SIMULATED')
+  })
+
+  test('I5: says which models of the policy are real beside the simulated one', async () => {
+    const policy = join(data, 'policy.yaml')
+    writeFileSync(
+      policy,
+      'models: { own: { targets: [ { azure: { endpoint: "https://x.openai.azure.com", deployment: d } } ] } }',
+    )
+    const host = await start({ TOLLGATE_POLICY: policy })
+    expect(host.output()).toMatch(/model {6}SIMULATED.*; REAL, by the policy, where a request names it: own$/m)
   })
 
   test('makes no key in storage that is not its own', async () => {

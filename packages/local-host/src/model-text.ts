@@ -1,4 +1,4 @@
-import type { PolicyOutline } from '@tollgate/middleware'
+import { azureUrl, isAzureForm, listText, type PolicyOutline } from '@tollgate/middleware'
 
 /** What the OPENAI_* settings ask for where they name no model. */
 const DEFAULT_MODEL_NAME = 'gpt-4'
@@ -9,12 +9,31 @@ export function realModelText(
   { generateModel, generateServedAs }: Pick<PolicyOutline, 'generateModel' | 'generateServedAs'>,
 ): string | undefined {
   if (generateModel !== undefined) return `'${generateModel}', by the policy: REAL, ${generateServedAs}`
-  const name = env.OPENAI_MODEL_NAME || DEFAULT_MODEL_NAME
+  const name = nameOf(env)
   if (env.OPENAI_ENDPOINT) return `REAL: ${name} on ${hostOf(env.OPENAI_ENDPOINT)} (Azure), by OPENAI_ENDPOINT`
   if (env.OPENAI_BASE_URL) return `REAL: ${name} on ${hostOf(env.OPENAI_BASE_URL)}, by OPENAI_BASE_URL`
   if (env.OPENAI_API_KEY)
     return `REAL: ${name} on api.openai.com, billed to OPENAI_API_KEY; unset it for a simulated one`
   return undefined
+}
+
+/** The policy's models beside the one that answers by default: callers may name them, and each has a server of its own. */
+export function otherModelsText({ generateModel, models }: Pick<PolicyOutline, 'generateModel' | 'models'>): string {
+  const others = [...models.keys()].filter((name) => name !== (generateModel ?? 'default') && name !== 'default')
+  return others.length === 0 ? '' : `; REAL, by the policy, where a request names it: ${listText(others)}`
+}
+
+/** An Azure URL can name its deployment. */
+function nameOf({ OPENAI_MODEL_NAME, OPENAI_ENDPOINT, OPENAI_BASE_URL }: NodeJS.ProcessEnv): string {
+  if (OPENAI_MODEL_NAME) return OPENAI_MODEL_NAME
+  const url = URL.parse(OPENAI_ENDPOINT || OPENAI_BASE_URL || '')
+  if (url === null || !(OPENAI_ENDPOINT || isAzureForm(url))) return DEFAULT_MODEL_NAME
+  try {
+    return azureUrl(url).deployment ?? DEFAULT_MODEL_NAME
+  } catch {
+    // The app refuses it, and says why.
+    return DEFAULT_MODEL_NAME
+  }
 }
 
 /** The rest of an address can hold a password. */

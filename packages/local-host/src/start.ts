@@ -14,7 +14,7 @@ import { isLogged, readHostJson } from './host/host-json.ts'
 import { type HostServer, openHostServer } from './host/http-server.ts'
 import { applyLocalSettings, type LocalSettings } from './host/local-settings.ts'
 import { logWriter } from './log-writer.ts'
-import { realModelText } from './model-text.ts'
+import { otherModelsText, realModelText } from './model-text.ts'
 import { policyText } from './policy-text.ts'
 import { SIMULATED_MODEL, startSimulatedModel } from './simulated-model/server.ts'
 import { stopWell } from './stop-well.ts'
@@ -107,12 +107,13 @@ async function listen(env: NodeJS.ProcessEnv, local: LocalSettings, log: WorkerL
 /** Where no model endpoint is configured, a simulated one; what a person is told of it. */
 async function supplyModel(env: NodeJS.ProcessEnv, outline: PolicyOutline): Promise<{ text: string; isReal: boolean }> {
   const real = realModelText(env, outline)
-  if (real !== undefined) return { text: real, isReal: true }
+  const others = otherModelsText(outline)
+  if (real !== undefined) return { text: `${real}${others}`, isReal: true }
   const { url } = await startSimulatedModel()
   env.OPENAI_BASE_URL = url
   env.OPENAI_MODEL_NAME ||= SIMULATED_MODEL
   return {
-    text: 'SIMULATED, because none is configured: set OPENAI_ENDPOINT, OPENAI_BASE_URL or OPENAI_API_KEY',
+    text: `SIMULATED, because none is configured: set OPENAI_ENDPOINT, OPENAI_BASE_URL or OPENAI_API_KEY${others}`,
     isReal: false,
   }
 }
