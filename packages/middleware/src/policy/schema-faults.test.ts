@@ -102,3 +102,26 @@ test('each field’s typo is told with the field that was meant', () => {
   expect(fields.length).toBeGreaterThan(40)
   expect(untold).toEqual([])
 })
+
+test.each([
+  [
+    { concurrent: 2, requests: 5 },
+    'has requests and concurrent, and each is one of its own. Write one entry for each.',
+  ],
+  [{ concurrent: 2, usd: 5, per: 'month' }, 'has usd and concurrent, and each is one of its own.'],
+  [{ concurrent: 2, per: '1m' }, 'per: unknown field. It belongs to entries of another kind. Remove it.'],
+  [{ tokens: 20, '0': null, per: '1m' }, '0: unknown field. A comma ends a value: write a number without separators.'],
+  [{ usd: '5 USD', per: 'month' }, 'not "5 USD". Write digits alone, without separators, units or signs.'],
+])('I6: a limit of two kinds, or of a wrong form, is told with its fix: %j', (limit, text) => {
+  const document = { plans: { default: { limits: [limit] } } }
+  expect(() =>
+    resolvePolicy(document, { bounds: { env: {}, readable: [], hosts: [] }, defaultTarget: undefined, source: 'p' }),
+  ).toThrow(text)
+})
+
+test('I6: in and out are told to be input and output', () => {
+  const document = { models: { default: { price: { in: 1, out: 2 } } } }
+  expect(() =>
+    resolvePolicy(document, { bounds: { env: {}, readable: [], hosts: [] }, defaultTarget: undefined, source: 'p' }),
+  ).toThrow("price.in: unknown field. Did you mean 'input'?")
+})

@@ -48,6 +48,8 @@ const OTHER_WORDS: Readonly<Record<string, string>> = {
   apikey: 'key',
   api_key: 'key',
   prompt: 'input',
+  in: 'input',
+  out: 'output',
   completion: 'output',
   context: 'contextWindow',
   expires: 'ttl',
@@ -87,6 +89,8 @@ function faultsOf(checked: Checked, issue: z.core.$ZodIssue, path: readonly Prop
   const { schema, value } = schemaAt(checked.root, path, checked.document)
   const at = pathText(path) || 'the document'
   if (issue.code === 'unrecognized_keys') {
+    const own = ownKinds(schema, value)
+    if (own.length > 1) return [severalKinds(at, own)]
     return issue.keys.map((key) => unknownField(checked.root, path, key, fieldsOf(schema) ?? []))
   }
   if (issue.code === 'invalid_key')
@@ -119,9 +123,8 @@ function unionFaults(checked: Checked, issue: z.core.$ZodIssueInvalidUnion, path
   // A union that is still one has no map of the value's kind.
   if (kinds !== undefined && isMap(value)) {
     const fields = Object.keys(value)
-    const own = kinds.filter((kind) => fields.includes(kind))
-    if (own.length > 1)
-      return [{ text: `${at}: has ${listText(own)}, and each is one of its own. Write one entry for each.` }]
+    const own = ownKinds(schema, value)
+    if (own.length > 1) return [severalKinds(at, own)]
     const [field, meant] = fields.map((name) => [name, meantField(name, kinds)] as const).find(([, kind]) => kind) ?? []
     const hint = field === undefined ? '' : ` Did you mean '${meant}' by '${shown(field)}'?`
     return [{ text: `${at}: needs one of ${listText(kinds, 'or')}.${hint} It ${issue.message}.` }]
@@ -131,6 +134,15 @@ function unionFaults(checked: Checked, issue: z.core.$ZodIssueInvalidUnion, path
     .toSorted((a, b) => unknownFields(a) - unknownFields(b) || a.length - b.length)
   if (meant !== undefined) return meant.flatMap((each) => faultsOf(checked, each, [...path, ...each.path]))
   return [{ text: `${at}: ${issue.message}${given(path, value)}.${fix(schema, path, value, issue.message)}` }]
+}
+
+/** The kinds of a union that a map has the fields of: of a limit's, `requests` and `concurrent`. */
+function ownKinds(schema: z.core.$ZodType | undefined, value: unknown): readonly string[] {
+  return isMap(value) ? (kindsOf(schema) ?? []).filter((kind) => Object.hasOwn(value, kind)) : []
+}
+
+function severalKinds(at: string, kinds: readonly string[]): Fault {
+  return { text: `${at}: has ${listText(kinds)}, and each is one of its own. Write one entry for each.` }
 }
 
 /** Whether a branch's faults are of the map that `schemaAt` has chosen: none of its own first field is missing. */
@@ -166,15 +178,20 @@ function unknownField(
     return { text: `${pathText(path)}: unknown field. Write {env: NAME}, and nothing beside it.` }
   }
   const owner = path.length === 0 ? 'The document' : pathText(path)
-  const hint = meant === undefined ? homeOf(root, key) : `Did you mean '${meant}'?`
+  const hint = meant === undefined ? homeOf(root, key, path) : `Did you mean '${meant}'?`
   return {
     text: `${pathText([...path, key])}: unknown field. ${hint} ${owner} takes ${listText(known)}.`,
     meant: meant === undefined ? undefined : pathText([...path, meant]),
   }
 }
 
-function homeOf(root: z.core.$ZodType, key: string): string {
+function homeOf(root: z.core.$ZodType, key: string, path: readonly PropertyKey[]): string {
+  if (/^\d+$/.test(key)) return 'A comma ends a value: write a number without separators.'
   const homes = homesOf(root).get(key)
+  const list = typeof path.at(-1) === 'number' ? `${String(path.at(-2))}[…]` : undefined
+  if (list !== undefined && homes?.some((home) => home.endsWith(list))) {
+    return 'It belongs to entries of another kind. Remove it.'
+  }
   if (homes === undefined) return 'Remove it, or correct its name.'
   const places = homes.map((home) => (home === '' ? 'at the top of the document' : `under ${home}`))
   return `It belongs ${listText(places, 'or')}.`
@@ -250,7 +267,8 @@ function fix(schema: z.core.$ZodType | undefined, path: readonly PropertyKey[], 
   if (value === null) return ' Give it a value, or remove it.'
   if (schema instanceof z.ZodNumber && typeof value === 'string') {
     if (/^\s*-?\d+(?:\.\d+)?\s*$/.test(value)) return ` Leave the quotes out: ${value.trim()}.`
-    if (/^[\d.,_' ]+[kKmM]?$|^\$/.test(value)) return ' Write digits alone, without separators, units or signs.'
+    if (/^[\d.,_' ]+(?:[kKmM]|\s*[A-Za-z$€£%]+)?$|^[$€£]/.test(value))
+      return ' Write digits alone, without separators, units or signs.'
     return ''
   }
   if (schema instanceof z.ZodBoolean) {
