@@ -671,6 +671,10 @@ describe('I1: a file that would be passed over', () => {
     'policy.yml',
     'policies.json',
     'tollgate.policy.prod.yaml',
+    'tollgate.policy.yamls',
+    'tollgate.policy.yalm',
+    'tollgate.policy.toml',
+    'tollgate.policy.yaml ',
   ])('is refused where there is no policy: %s', (name) => {
     const root = folderWith({ [name]: 'plans: {free: {limits: []}}' })
     expect(refusalOf(root)).toBe(
@@ -701,6 +705,8 @@ describe('I1: a file that would be passed over', () => {
     'tollgate.policy.yaml~',
     'tollgate.policy.yaml.orig',
     'tollgate.policy.example',
+    'tollgate.policy.example.yaml',
+    'tollgate.policy.schema.json',
     'tollgate.policy.md',
     'policy.ts',
     'policy.bicep',

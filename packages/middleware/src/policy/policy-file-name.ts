@@ -4,7 +4,9 @@ export const POLICY_FILE = 'tollgate.policy.yaml'
 
 /** What editors and people add to the name of a copy that is not to be used. */
 const COPY = /(?:~|\.(?:bak|backup|orig|old|tmp|swp|save|example|sample|template|dist|disabled|off)\d*)$/i
-const EXTENSION = /\.(?:ya?ml|json[5c]?)(?:\.txt)?$|\.txt$/i
+/** A pattern for policies, or their schema, says so before its extension as well. */
+const PATTERN = /[.-](?:example|sample|template|schema)\.\w+$/i
+const EXTENSION = /\.(?:ya?ml|yamls?|yalm|ymal|yml?s|json[5cl]?|toml)(?:\.txt)?\s*$|\.txt\s*$/i
 
 /** The first of a folder's files that is thought to be the policy, and is not read as it. */
 export function strayPolicy(names: readonly string[]): string | undefined {
@@ -36,7 +38,7 @@ function looksLikePolicy(file: string): boolean {
 
 /** Its name without extension and leading dot; empty for a copy, and for what is hidden otherwise. */
 function stemOf(file: string): string {
-  return COPY.test(file) ? '' : file.replace(EXTENSION, '').replace(/^\./, '')
+  return COPY.test(file) || PATTERN.test(file) ? '' : file.replace(EXTENSION, '').replace(/^\./, '')
 }
 
 function wordsOf(stem: string): number {
