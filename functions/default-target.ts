@@ -2,8 +2,10 @@ import {
   azureUrl,
   isAzureAiHost,
   isAzureForm,
+  isDated,
   isLoopback,
   ModelUrlFault,
+  meansV1,
   openaiUrl,
   type TargetSettings,
 } from '@tollgate/middleware'
@@ -26,6 +28,15 @@ export interface ModelSettings {
  */
 export function defaultTarget({ endpoint, baseUrl, ...settings }: ModelSettings): TargetSettings | undefined {
   const { key, apiVersion: version, model } = settings
+  for (const [name, value] of Object.entries({ OPENAI_API_KEY: key, OPENAI_MODEL_NAME: model })) {
+    // What shells take away, files of variables hand on.
+    if (/^(["']).*\1$/s.test(value ?? '')) throw new SettingsError(`${name} stands in quotes. Leave them out.`)
+  }
+  if (key && !isHeaderText(key)) {
+    throw new SettingsError(
+      'OPENAI_API_KEY holds a line break or another character that no key has. Copy it anew, on one line.',
+    )
+  }
   if (endpoint && baseUrl) {
     throw new SettingsError(
       'OPENAI_ENDPOINT (Azure) and OPENAI_BASE_URL (any other server) are both set. Unset the one that is not meant.',
@@ -46,6 +57,11 @@ export function defaultTarget({ endpoint, baseUrl, ...settings }: ModelSettings)
 
   function azure(setting: string, url: URL): TargetSettings {
     const { endpoint, deployment, apiVersion } = read(setting, () => azureUrl(url))
+    if (version && !meansV1(version) && !isDated(version)) {
+      throw new SettingsError(
+        'OPENAI_API_VERSION is no date, such as 2024-10-21. Correct it, or unset it for /openai/v1/.',
+      )
+    }
     if (!key && !isAzureAiHost(url)) {
       throw new SettingsError(`${setting} is no Azure AI host, so no Entra token is sent to it. Set OPENAI_API_KEY.`)
     }
@@ -53,7 +69,7 @@ export function defaultTarget({ endpoint, baseUrl, ...settings }: ModelSettings)
       kind: 'azure',
       endpoint: textOf(endpoint),
       model: model || (deployment ?? DEFAULT),
-      apiVersion: version || apiVersion,
+      apiVersion: version ? (meansV1(version) ? undefined : version) : apiVersion,
       key: key || undefined,
     }
   }
@@ -81,4 +97,9 @@ function read<T>(setting: string, reading: () => T): T {
 
 function textOf({ href }: URL): string {
   return href.replace(/\/+$/, '')
+}
+
+/** Whether a header can hold it: blanks at its ends are taken off there, and all else must be visible ASCII. */
+function isHeaderText(text: string): boolean {
+  return /^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(text.trim())
 }

@@ -37,6 +37,9 @@ const OF_TOOLS = [
 /** The settings that a misspelt name can mean. */
 const MEANT = [...OF_THE_APP, 'TOLLGATE_LOCAL_DATA']
 
+/** Settings that have no prefix, by the name that they would have with one. */
+const OF_THE_LOCAL_HOST: Readonly<Record<string, string>> = { TOLLGATE_PORT: 'PORT' }
+
 export const SETTING_NAMES: readonly string[] = [...OF_THE_APP, ...OF_TOOLS]
 
 const MODEL_SETTINGS = [
@@ -93,7 +96,9 @@ function ownFault(name: string, env: Environment): string | undefined {
   if (/_PORT$/.test(name) && SERVICE_ADDRESS.test(env[name] ?? '')) return undefined
   const isOurs = /^toll_?gate(?:[^a-z]|policy|$)/i.test(name)
   const meant =
-    closestName(name, MEANT, 2) ?? (isOurs ? (closestName(name, MEANT, 4) ?? sharingWords(name)) : undefined)
+    OF_THE_LOCAL_HOST[name] ??
+    closestName(name, MEANT, 2) ??
+    (isOurs ? (closestName(name, MEANT, 4) ?? sharingWords(name)) : undefined)
   if (!isOurs && meant === undefined) return undefined
   // On Windows the names of variables have no case.
   if (meant?.toLowerCase() === name.toLowerCase() && env[meant] !== undefined) return undefined

@@ -230,3 +230,34 @@ describe('I2: the URL of a model as the portal shows it', () => {
     expect(faulty).not.toThrow(/SECRET/)
   })
 })
+
+describe('I2: what would fail each request is refused at the start, without its value', () => {
+  const azure = { OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_API_KEY: 'k' }
+
+  test.each([
+    ['OPENAI_API_KEY stands in quotes', { OPENAI_API_KEY: '"sk-HUSH"' }],
+    ['OPENAI_API_KEY holds a line break', { OPENAI_API_KEY: 'sk-HUSH\nsk-HUSH' }],
+    ['OPENAI_API_KEY holds a line break', { OPENAI_API_KEY: 'sk-HUSH…' }],
+    ['OPENAI_MODEL_NAME stands in quotes', { OPENAI_API_KEY: 'k', OPENAI_MODEL_NAME: "'HUSH'" }],
+    ['OPENAI_API_VERSION is no date', { ...azure, OPENAI_API_VERSION: '2024' }],
+  ])('%s', (text, env) => {
+    expect(() => read(env)).toThrow(new RegExp(`^${text}(?!.*HUSH)`))
+  })
+
+  test('a key may end with the line break of its file', () => {
+    expect(defaultModel({ OPENAI_API_KEY: 'sk-x\n' })).toBeDefined()
+  })
+
+  test.each(['v1', 'preview', 'latest'])('OPENAI_API_VERSION=%s means /openai/v1/, as in a URL', (version) => {
+    expect(defaultModel({ ...azure, OPENAI_API_VERSION: version })).toMatchObject({ apiVersion: undefined })
+    expect(defaultModel({ ...azure, OPENAI_API_VERSION: '2024-10-21' })).toMatchObject({ apiVersion: '2024-10-21' })
+  })
+
+  test('another program’s OPENAI_API_VERSION does not matter to a server that has none', () => {
+    expect(defaultModel({ OPENAI_API_KEY: 'k', OPENAI_API_VERSION: '2020' })).toBeDefined()
+  })
+})
+
+test('I1: a port of the local host is no misspelt policy', () => {
+  expect(() => read({ TOLLGATE_PORT: '7071' })).toThrow('TOLLGATE_PORT is no setting. Did you mean PORT?')
+})

@@ -18,7 +18,7 @@ export {
   type PolicySource,
   readPolicy,
 } from './load.ts'
-export { type AzureUrl, azureUrl, isAzureForm, ModelUrlFault, openaiUrl } from './model-url.ts'
+export { type AzureUrl, azureUrl, isAzureForm, isDated, ModelUrlFault, meansV1, openaiUrl } from './model-url.ts'
 export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
 export {
   type CacheRule,

@@ -148,9 +148,18 @@ function isAzureAiName({ hostname }: URL): boolean {
 function datedVersion(url: URL): string | undefined {
   refuseQuery(url, 'api-version')
   const version = url.searchParams.get('api-version') ?? ''
-  if (/^(?:|v1|preview|latest)$/i.test(version)) return undefined
-  if (/^\d{4}-\d{2}-\d{2}(?:-[\w.]+)?$/.test(version)) return version
+  if (meansV1(version)) return undefined
+  if (isDated(version)) return version
   throw new ModelUrlFault("has an 'api-version' that is no date, such as 2024-10-21. Correct it, or leave it out.")
+}
+
+/** Whether a version of the API says in words, or by saying nothing, what `/openai/v1/` serves. */
+export function meansV1(version: string): boolean {
+  return /^(?:|v1|preview|latest)$/i.test(version)
+}
+
+export function isDated(version: string): boolean {
+  return /^\d{4}-\d{2}-\d{2}(?:-[\w.]+)?$/.test(version)
 }
 
 function refuseQuery({ searchParams }: URL, ...known: readonly string[]): void {

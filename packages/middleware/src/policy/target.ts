@@ -1,5 +1,13 @@
 import type { TargetDocument } from './model-schema.ts'
-import { AZURE_AI_SUFFIXES, azureUrl, isAzureForm, ModelUrlFault, OPENAI_HOST, openaiUrl } from './model-url.ts'
+import {
+  AZURE_AI_SUFFIXES,
+  azureUrl,
+  isAzureForm,
+  ModelUrlFault,
+  meansV1,
+  OPENAI_HOST,
+  openaiUrl,
+} from './model-url.ts'
 import type { TargetSettings } from './policy.ts'
 
 /** What a policy may reach and read: set by the app's operator, never by the policy itself. */
@@ -26,7 +34,14 @@ export function resolveTarget(document: TargetDocument, bounds: PolicyBounds): T
     if (secret === undefined) refuseForeignIdentity(url)
     // The policy's own deployment counts: several models may be read from one resource's URL.
     const { endpoint: resource, apiVersion: dated } = normalised(() => azureUrl(url))
-    return { kind: 'azure', endpoint: resource.href, model: deployment, apiVersion: apiVersion ?? dated, key: secret }
+    const version = apiVersion ?? dated
+    return {
+      kind: 'azure',
+      endpoint: resource.href,
+      model: deployment,
+      apiVersion: version !== undefined && meansV1(version) ? undefined : version,
+      key: secret,
+    }
   }
   const { baseUrl, model, key } = document.openai
   const url = checkedUrl(
