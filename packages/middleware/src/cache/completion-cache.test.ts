@@ -487,6 +487,19 @@ describe('B1: a programming fault in a cache store', () => {
     expect(more.map(([, event]) => event)).not.toContain('cache store failed')
   })
 
+  test.each([[null], ['x'], [42], [{}], [[1]], [{ answer: 'x', storedAt: 1, expiresAt: 9e15 }]])(
+    'in the form of what it gives costs the caller nothing: %j',
+    async (given) => {
+      for (const fault of [{ get: async () => given }, { get: async () => 'claimed', claim: async () => given }]) {
+        const { ask, lines } = room({ far: store(fault as unknown as Partial<CacheStore>) })
+        expect(await read(ask())).toMatchObject({ code: 200, status: 'tollgate; fwd=miss; stored' })
+        expect(await read(ask({ prompt: 'another' }))).toMatchObject({ code: 200 })
+        if (given === null && !('claim' in fault)) expect(lines).toEqual([])
+        else expect(lines[0]?.[2]).toMatchObject({ in: 'cache store', fault: 'TypeError' })
+      }
+    },
+  )
+
   test('is logged again while it lasts, once a second, and the store is asked all the same', async () => {
     let now = 0
     let asked = 0

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { pause, type Time, withDeadline } from '../../pipeline/index.ts'
 import type { CacheEntry } from '../entry.ts'
 import { isReadable } from '../readable.ts'
-import type { CacheStore } from '../store.ts'
+import type { CacheStore, ClaimOutcome } from '../store.ts'
 import { CLAIM_MS, type HeldClaim, holdClaim } from './held-claim.ts'
 import type { StoreHealth } from './store-health.ts'
 
@@ -68,7 +68,7 @@ export function farSearch({ store, health, deadlineMs, time, random }: SearchOpt
 
   async function find(key: string, asStream: boolean, signal: AbortSignal): Promise<Finding> {
     if (missed.get(key) === undefined) {
-      const found = await attempt(deadlineMs, (late) => store.get(key, late))
+      const found = await attempt(deadlineMs, async (late) => checkedFound(await store.get(key, late)))
       if (found === undefined) return NOTHING
       if (isFresh(found.got)) return { entry: found.got }
       missed.set(key, true)
@@ -83,7 +83,7 @@ export function farSearch({ store, health, deadlineMs, time, random }: SearchOpt
       const now = time.wallClock()
       const times = { now, expiresAt: now + CLAIM_MS }
       // A look and a write, one after the other.
-      const outcome = await attempt(2 * deadlineMs, (late) => store.claim(key, times, late))
+      const outcome = await attempt(2 * deadlineMs, async (late) => checkedOutcome(await store.claim(key, times, late)))
       if (outcome === undefined) return NOTHING
       const { got } = outcome
       if (got.kind === 'found') return isReadable(got.entry) ? { entry: got.entry } : NOTHING
@@ -96,10 +96,37 @@ export function farSearch({ store, health, deadlineMs, time, random }: SearchOpt
   return {
     find,
     async look(key) {
-      const found = await attempt(deadlineMs, (late) => store.get(key, late))
+      const found = await attempt(deadlineMs, async (late) => checkedFound(await store.get(key, late)))
       return found !== undefined && isFresh(found.got) ? found.got : undefined
     },
   }
 }
 
 const NOTHING: Finding = { entry: undefined, claim: undefined }
+
+/** What a store of one's own gave, in its right form. @throws TypeError for what is none of it: a fault of that store's */
+function checkedFound(found: CacheEntry | 'claimed' | null | undefined): CacheEntry | 'claimed' | undefined {
+  if (found === undefined || found === null) return undefined
+  if (found === 'claimed' || isEntry(found)) return found
+  throw new TypeError('The cache store must give an entry, the word claimed, or undefined')
+}
+
+function checkedOutcome(outcome: ClaimOutcome): ClaimOutcome {
+  const { kind, entry, claim } = (outcome ?? {}) as { kind?: unknown; entry?: unknown; claim?: unknown }
+  if (kind === 'held' || (kind === 'found' && isEntry(entry)) || (kind === 'claimed' && typeof claim === 'object')) {
+    return outcome
+  }
+  throw new TypeError('The cache store must tell of a claim that it is claimed, found or held')
+}
+
+function isEntry(found: unknown): found is CacheEntry {
+  if (typeof found !== 'object' || found === null) return false
+  const { answer, events, storedAt, expiresAt } = found as Partial<Record<keyof CacheEntry, unknown>>
+  const isBytes = (value: unknown) => value instanceof Uint8Array
+  return (
+    isBytes(answer) &&
+    (events === undefined || isBytes(events)) &&
+    Number.isFinite(storedAt) &&
+    Number.isFinite(expiresAt)
+  )
+}
