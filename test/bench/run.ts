@@ -4,13 +4,13 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { commandOptions } from '../../packages/workshop/src/command-options.ts'
 import { ROOT } from '../support/host.ts'
 import { measure, type Rounds } from './harness.ts'
 import * as overhead from './overhead.ts'
 import { chart, page, section } from './report.ts'
 
-const { values } = parseArgs({ options: { quick: { type: 'boolean' }, out: { type: 'string' } } })
+const values = commandOptions('npm run bench', { quick: { type: 'boolean' }, out: { type: 'string' } })
 const out = values.out ?? join(ROOT, 'docs')
 const rounds: Rounds = values.quick
   ? { rounds: 2, seconds: 0.3, warmUpSeconds: 0.2 }

@@ -20,6 +20,7 @@ const LEFT_OUT: Readonly<Record<string, string>> = {
   'test/contract/cost.test.ts': 'reckons',
   'test/contract/deploy.test.ts': 'reads the documentation',
   'test/contract/docs.test.ts': 'reads the documentation',
+  'test/e2e/command-options.test.ts': 'is about the repository’s own commands',
   'test/e2e/http-adapter.test.ts': 'serves an app of its own',
   'test/e2e/install.test.ts': 'installs the checkout',
   'test/e2e/local-host.test.ts': 'serves an app of its own',

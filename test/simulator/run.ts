@@ -2,27 +2,25 @@
  * `npm run simulate -- --schedules 30000 --seed 1`: runs so many schedules of the limiter under faults, and fails if one
  * breaks what limits promise. `--root` names another copy of the middleware's sources.
  */
-import { parseArgs } from 'node:util'
+import { commandOptions, wholeOption } from '../../packages/workshop/src/command-options.ts'
 import { hoardThenBurst } from './hoard.ts'
 import { loadLimits } from './limits-under-test.ts'
 import { LONE_INSTANCES, LONE_LOADS, loneCaller } from './lone-caller.ts'
 import { REMEMBERED_LOSSES, rememberedLoss, resetWhileReserved } from './remembered-loss.ts'
 import { runSchedule } from './schedule.ts'
 
-const { values } = parseArgs({
-  options: {
-    schedules: { type: 'string', default: '2000' },
-    seed: { type: 'string', default: '1' },
-    root: { type: 'string' },
-    unconditional: { type: 'boolean', default: false },
-    /** Loses rows in every schedule, and not in every third alone. */
-    losses: { type: 'boolean', default: false },
-    /** Ends with the first schedule that breaks something. */
-    first: { type: 'boolean', default: false },
-  },
+const values = commandOptions('npm run simulate', {
+  schedules: { type: 'string', default: '2000' },
+  seed: { type: 'string', default: '1' },
+  root: { type: 'string' },
+  unconditional: { type: 'boolean', default: false },
+  /** Loses rows in every schedule, and not in every third alone. */
+  losses: { type: 'boolean', default: false },
+  /** Ends with the first schedule that breaks something. */
+  first: { type: 'boolean', default: false },
 })
-const schedules = Number(values.schedules)
-const seed = Number(values.seed)
+const schedules = wholeOption('schedules', values.schedules)
+const seed = wholeOption('seed', values.seed)
 const limits = await loadLimits(values.root)
 const totals = { admitted: 0, refused: 0, unavailable: 0, storeCalls: 0, losses: 0 }
 let broken = 0

@@ -6,14 +6,14 @@
 import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { archive } from './archive.ts'
 import { ROOT } from './bundle.ts'
+import { commandOptions } from './command-options.ts'
 import { deployed } from './deployed.ts'
 
 const MOST_BYTES = 5 * 1024 * 1024
 
-const { values } = parseArgs({ options: { out: { type: 'string' } } })
+const values = commandOptions('npm run package', { out: { type: 'string' } })
 const out = resolve(ROOT, values.out ?? '.package/tollgate.zip')
 
 const { paths, faults: found } = deployed()
