@@ -4,6 +4,7 @@ import {
   CLIENT_LEFT,
   clientHasLeft,
   type DrainOptions,
+  describeFault,
   type Entry,
   type GatewayRequest,
   isEventStream,
@@ -61,7 +62,7 @@ export function httpHandler(entry: Entry): HttpHandler {
         : await buffered(response)
     } catch (fault) {
       if (clientHasLeft(signal)) return { status: CLIENT_LEFT.status }
-      invocation.error(JSON.stringify({ event: 'adapter fault', fault: (fault as Error)?.name }))
+      invocation.error(JSON.stringify({ event: 'adapter fault', ...describeFault(fault) }))
       return { status: 500, jsonBody: { error: 'An internal server error occurred.', code: 'internal_error' } }
     } finally {
       log.returned()

@@ -25,7 +25,8 @@ beforeEach(() => {
 afterEach(async () => {
   await Promise.all(hosts.map((host) => host.stop('SIGKILL')))
   await expect.poll(azuritePid, { timeout: 10_000 }).toBeUndefined()
-  rmSync(data, { recursive: true, force: true })
+  // Tried again, for Azurite may write a last file while it ends.
+  rmSync(data, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
 })
 
 /** The running Azurite's process; `undefined` once it has ended, or where none has been started. */
