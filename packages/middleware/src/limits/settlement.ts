@@ -17,8 +17,8 @@ export interface Settlement {
 }
 
 /**
- * As many times what was reserved is believed of what a model tells. Models that think beyond `max_tokens`, and services that
- * add prompts of their own, have been seen to take some ten times as much of a small request; what tells of more is broken,
+ * As many times what was reserved is believed of what a model tells. Chosen, not measured: it leaves room for models that
+ * think beyond `max_tokens` and for services that add prompts of their own. What tells of a thousand times as much is broken,
  * and one such answer must not spend a month's budget.
  */
 const BELIEVED = 16
