@@ -1,10 +1,10 @@
 import type { GatewayRequest } from '../pipeline/index.ts'
+import { growingBytes } from './growing-bytes.ts'
 
 /** Each piece of a body costs about 2 µs, however small it is: a body of 1 MiB in single bytes would take 2 s. */
 const MAX_SMALL_PIECES = 16_384
 /** Bytes of a piece, on average, from which on any number of them is read. */
 const SMALL_PIECE_BYTES = 16
-const FIRST_BUFFER_BYTES = 16 * 1024
 
 /** Why a body was not read to its end. */
 export type BodyRefused = 'too large' | 'too many pieces'
@@ -16,30 +16,15 @@ export type BodyRefused = 'too large' | 'too many pieces'
  */
 export async function readBody(request: GatewayRequest, maxBytes: number): Promise<Uint8Array | BodyRefused | 'ended'> {
   if (Number(request.headers.get('content-length') ?? 0) > maxBytes) return 'too large'
+  const bytes = growingBytes(maxBytes)
   let pieces = 0
-  let length = 0
-  let read: Uint8Array = new Uint8Array()
   for await (const piece of piecesOf(request)) {
     if (piece === 'ended') return 'ended'
-    const end = length + piece.byteLength
-    if (end > maxBytes) return 'too large'
+    if (!bytes.append(piece)) return 'too large'
     pieces += 1
-    if (pieces > MAX_SMALL_PIECES && end < pieces * SMALL_PIECE_BYTES) return 'too many pieces'
-    if (pieces === 1) read = piece
-    else {
-      if (pieces === 2 || end > read.byteLength) read = enlarged(read.subarray(0, length), end)
-      read.set(piece, length)
-    }
-    length = end
+    if (pieces > MAX_SMALL_PIECES && bytes.length < pieces * SMALL_PIECE_BYTES) return 'too many pieces'
   }
-  return read.subarray(0, length)
-}
-
-/** In memory of its own: the first piece is the host's. */
-function enlarged(bytes: Uint8Array, atLeast: number): Uint8Array {
-  const larger = Buffer.allocUnsafe(Math.max(atLeast, 2 * bytes.byteLength, FIRST_BUFFER_BYTES))
-  larger.set(bytes)
-  return larger
+  return bytes.view()
 }
 
 /** The body's pieces as they come, and `ended` where no more will. A reader that stops earlier drops the rest. */
