@@ -1,6 +1,6 @@
-import type { BaseContext, GatewayRequest } from '@tollgate/middleware'
+import type { BaseContext, Facts, GatewayRequest } from '@tollgate/middleware'
 
-/** A request with nothing in it, for a room that is tested alone. */
+/** A request with nothing in it, for a middleware that is tested alone. */
 export const request: GatewayRequest = {
   method: 'POST',
   url: new URL('http://127.0.0.1/'),
@@ -10,12 +10,13 @@ export const request: GatewayRequest = {
   signal: new AbortController().signal,
 }
 
-/** A base context that renders a refusal as its status and headers, with what the test wants different. */
-export function baseContext(change: Partial<BaseContext> = {}): BaseContext {
-  return {
-    refuse: ({ status, headers = {} }) => new Response(null, { status, headers }),
-    record: { requestId: 'r' },
-    log: () => {},
-    ...change,
-  }
+/** A base context, and what was told to it, for a middleware that is tested alone. */
+export interface ToldContext extends BaseContext {
+  readonly told: Facts
+}
+
+/** @param change what the test wants different */
+export function baseContext(change: Partial<BaseContext> = {}): ToldContext {
+  const told: Facts = {}
+  return { requestId: 'r', log: () => {}, tell: (facts) => void Object.assign(told, facts), told, ...change }
 }

@@ -1,6 +1,6 @@
 export * from './auth/index.ts'
 export * from './cache/index.ts'
-export * from './completion/index.ts'
+export * from './operations/index.ts'
 export * from './health/index.ts'
 export * from './limits/index.ts'
 export * from './pipeline/index.ts'

@@ -1,4 +1,4 @@
-import type { ChatBody, Digest } from '../completion/index.ts'
+import type { ChatBody, Digest } from '../operations/index.ts'
 import {
   type BaseContext,
   type Log,

@@ -15,7 +15,7 @@ import {
 import { unique } from '../../../../test/support/consumers.ts'
 import { tableAccounts } from '../../../../test/support/tables.ts'
 import { describeWithRedis } from '../../../../test/support/with-redis.ts'
-import { BrokenStream } from '../completion/index.ts'
+import { BrokenStream } from '../operations/index.ts'
 import { systemTime } from '../pipeline/index.ts'
 import type { GenerationStore, PurgeSubject } from './purges/generation-store.ts'
 import { generations } from './purges/generations.ts'

@@ -1,4 +1,4 @@
-import { chatEvents, readAnswer } from '../completion/index.ts'
+import { chatEvents, readAnswer } from '../operations/index.ts'
 import type { CacheEntry } from './entry.ts'
 
 /**

@@ -1,4 +1,4 @@
-import { EVENT_STREAM_HEADERS, parseAnswer, replayEvents } from '../completion/index.ts'
+import { EVENT_STREAM_HEADERS, parseAnswer, replayEvents } from '../operations/index.ts'
 import { wholeResponse } from '../pipeline/index.ts'
 import type { CacheEntry } from './entry.ts'
 

@@ -1,4 +1,4 @@
-import { costOf } from '../completion/index.ts'
+import { costOf } from '../operations/index.ts'
 import type { RequestRecord, TokenUsage } from '../pipeline/index.ts'
 
 /** Notes what an answer would have taken, had the model been asked for it. */

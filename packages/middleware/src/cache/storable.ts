@@ -1,4 +1,4 @@
-import type { ChatAnswer, ChatBody, ChatChoice } from '../completion/index.ts'
+import type { ChatAnswer, ChatBody, ChatChoice } from '../operations/index.ts'
 import type { CacheRule } from '../policy/index.ts'
 
 /** Ends that make an answer whole: by itself, or at its length. Anything else, a filter's cut among them, is no answer. */

@@ -1,4 +1,4 @@
-import type { ChatBody } from '../completion/index.ts'
+import type { ChatBody } from '../operations/index.ts'
 import type { BaseContext, GatewayRequest, Next, Refuse } from '../pipeline/index.ts'
 import type { CacheRule } from '../policy/index.ts'
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { baseContext, request } from '../../../../test/support/room.ts'
-import { type ChatBody, costOf, inputBound, noteUsage } from '../completion/index.ts'
+import { type ChatBody, costOf, inputBound, noteUsage } from '../operations/index.ts'
 import { pipeline, type Refusal, type RequestRecord, type TokenPrice, type TokenUsage } from '../pipeline/index.ts'
 import type { BudgetLimit, Limit, Measure, RateLimit } from '../policy/index.ts'
 import { budget, limiter, type Metered, memoryCounterStore, type Subject } from './index.ts'

@@ -1,4 +1,4 @@
-import { noteUsage, withOutputBound } from '../completion/index.ts'
+import { noteUsage, withOutputBound } from '../operations/index.ts'
 import {
   type BaseContext,
   type GatewayRequest,

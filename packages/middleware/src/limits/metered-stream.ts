@@ -1,4 +1,4 @@
-import { BrokenStream, type ChatChunk, chatEvents, type ToldUsage, usageTally } from '../completion/index.ts'
+import { BrokenStream, type ChatChunk, chatEvents, type ToldUsage, usageTally } from '../operations/index.ts'
 
 export interface MeteredStreamOptions {
   /** What the answer may have, in tokens of all choices together. */

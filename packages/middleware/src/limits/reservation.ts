@@ -6,7 +6,7 @@ import {
   outputBound,
   outputFor,
   unboundedField,
-} from '../completion/index.ts'
+} from '../operations/index.ts'
 import type { Refusal, TokenPrice, TokenUsage } from '../pipeline/index.ts'
 import type { Limit } from '../policy/index.ts'
 import type { Held } from './claims.ts'

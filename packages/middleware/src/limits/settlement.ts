@@ -1,4 +1,4 @@
-import { costOf, highest, noteUsage } from '../completion/index.ts'
+import { costOf, highest, noteUsage } from '../operations/index.ts'
 import type { BaseContext, TokenUsage } from '../pipeline/index.ts'
 import type { Admission } from './leases/decision.ts'
 import { type Reservation, unitsOf } from './reservation.ts'

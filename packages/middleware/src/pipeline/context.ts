@@ -1,10 +1,14 @@
+import type { Facts } from './facts.ts'
 import type { Log } from './log.ts'
-import type { RequestRecord } from './record.ts'
-import type { Refuse } from './refusal.ts'
 
-/** What every room may rely on. The rooms before it add the rest, typed. */
+/** What every middleware may rely on. The middleware before it adds the rest, typed. */
 export interface BaseContext {
-  readonly refuse: Refuse
-  readonly record: RequestRecord
+  /** Visible ASCII, 1 to 128 characters. */
+  readonly requestId: string
   readonly log: Log
+  /**
+   * Says what is to be logged and measured of the request. Write-only: only the outermost, which made it, reads it, so that
+   * nothing can be decided by what another middleware told. What decides is the reply.
+   */
+  readonly tell: (facts: Facts) => void
 }

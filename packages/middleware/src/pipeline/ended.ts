@@ -29,6 +29,7 @@ export function clientHasLeft(signal: AbortSignal): boolean {
 
 /** For the log: the client is not there to read it. nginx logs the same status for a connection that its client closed. */
 export const CLIENT_LEFT: Refusal = {
+  kind: 'refusal',
   code: 'client_left',
   status: 499,
   message: 'The client closed the connection before the answer.',

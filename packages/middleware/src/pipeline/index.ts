@@ -1,22 +1,43 @@
 export type { BaseContext } from './context.ts'
 export { isTimeout, withDeadline } from './deadline.ts'
+export { type Digest, digestWith } from './digest.ts'
 export { CLIENT_LEFT, clientHasLeft, endedBy, RequestEnded, refusalOfEnded, unlessEnded } from './ended.ts'
+export {
+  type Attempt,
+  type CacheOutcome,
+  type Facts,
+  NOTHING_SPENT,
+  SPEND_UNKNOWN,
+  type Spend,
+  type StreamOutcome,
+  type TokenPrice,
+  type TokenUsage,
+} from './facts.ts'
 export { describeFault, OperatorError } from './fault.ts'
+export { type GrowingBytes, growingBytes } from './growing-bytes.ts'
+export {
+  type GatewayRequest,
+  type HttpReply,
+  type HttpResponse,
+  type Input,
+  isStream,
+  jsonResponse,
+  type ReplyHeaders,
+  toWebResponse,
+  withHeaders,
+} from './http.ts'
 export type { Log, LogLevel } from './log.ts'
 export { withoutProxyNearby } from './no-proxy.ts'
 export { isOutage, StoreUnavailable } from './outage.ts'
 export { type Handler, type Middleware, type Next, type Pipeline, pipeline } from './pipeline.ts'
-export type { CacheOutcome, RequestRecord, TokenPrice, TokenUsage } from './record.ts'
 export {
   errorCode,
+  isRefusal,
   type Refusal,
   type RefusalCode,
-  type Refuse,
   type UpstreamFailure,
   upstreamFailed,
 } from './refusal.ts'
-export type { GatewayRequest } from './request.ts'
 export { type DrainOptions, type RequestsInFlight, requestsInFlight, SHUTTING_DOWN } from './requests-in-flight.ts'
-export { isEventStream, type StreamEnd, tap } from './tap.ts'
+export { type ByteSource, type ByteStream, fromIterable, fromWebStream, type Source, toWebStream } from './source.ts'
 export { pause, systemTime, type Time } from './time.ts'
-export { bodyOf, wholeResponse, wholeStream } from './whole.ts'

@@ -1,7 +1,7 @@
 /*
  * What must not compile. Checked by the type check alone: an error that is expected and does not come is an error.
  */
-import { type Middleware, pipeline } from './index.ts'
+import { jsonResponse, type Middleware, pipeline } from './index.ts'
 
 interface WithConsumer {
   readonly consumer: { readonly id: string }
@@ -15,7 +15,7 @@ declare const limitBy: <Needs extends object>(key: (context: Needs) => string) =
 pipeline()
   .use(authenticate)
   .use(limit)
-  .handle((_request, { consumer }) => new Response(consumer.id))
+  .handle((_request, { consumer }) => jsonResponse(200, consumer.id))
 pipeline()
   .use(authenticate)
   .use(limitBy(({ consumer }: WithConsumer) => consumer.id))
@@ -27,7 +27,7 @@ pipeline().use(limit)
 pipeline().use(limitBy(({ consumer }: WithConsumer) => consumer.id))
 
 // @ts-expect-error: a handler that needs what no room adds
-pipeline().handle((_request, { consumer }) => new Response(consumer))
+pipeline().handle((_request, { consumer }) => jsonResponse(200, consumer.name))
 
 // @ts-expect-error: a room that forgets to pass on what it promised
 pipeline().use<WithConsumer>((_request, _context, next) => next())

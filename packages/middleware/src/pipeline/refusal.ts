@@ -49,8 +49,12 @@ export interface UpstreamFailure {
   readonly unspent?: true
 }
 
-/** A decision not to go on. A room returns it rendered; only faults are thrown. */
+/**
+ * A decision not to go on: data, which the outermost renders in the shape of the surface that was called. Only faults are
+ * thrown.
+ */
 export interface Refusal {
+  readonly kind: 'refusal'
   readonly code: RefusalCode
   readonly status: number
   /** For the caller: names the field or header and the fix. */
@@ -63,8 +67,9 @@ export interface Refusal {
   readonly upstream?: UpstreamFailure
 }
 
-/** Renders a refusal in the shape that the route's callers expect. */
-export type Refuse = (refusal: Refusal) => Response
+export function isRefusal(value: object): value is Refusal {
+  return (value as { readonly kind?: unknown }).kind === 'refusal'
+}
 
 /** The longest wait that is passed on to a caller, in milliseconds: what is told beyond it is no plan, but a mistake. */
 const LONGEST_WAIT_MS = 60 * 60_000
@@ -76,6 +81,7 @@ export function upstreamFailed(upstream: UpstreamFailure): Refusal {
   const { retryAfterMs = 0 } = upstream
   const waitMs = Math.ceil(Math.min(retryAfterMs, LONGEST_WAIT_MS))
   return {
+    kind: 'refusal',
     code: 'upstream_failed',
     status: 502,
     message: 'The LLM service failed to process the request.',

@@ -3,6 +3,7 @@ import type { Refusal } from './refusal.ts'
 
 /** The answer to a request that meets the end of this process. Another instance can take it. */
 export const SHUTTING_DOWN: Refusal = {
+  kind: 'refusal',
   code: 'shutting_down',
   status: 503,
   message: 'This instance is shutting down. Please try again.',

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { ChatMessage } from '../completion/index.ts'
+import type { ChatMessage } from '../operations/index.ts'
 import { transform } from './index.ts'
 
 const NAMES = ['chunk', 'context', 'document', 'passage']

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { ChatMessage } from '../completion/index.ts'
+import type { ChatMessage } from '../operations/index.ts'
 import { transform } from './index.ts'
 
 const RULE = { lineEndings: false, minifyJson: true, dropDuplicates: [] }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import type { ChatMessage } from '../completion/index.ts'
+import type { ChatMessage } from '../operations/index.ts'
 import { savedTokens, transform } from './index.ts'
 import { countTokens } from './tokens.ts'
 

@@ -1,4 +1,4 @@
-import type { ChatMessage } from '../completion/index.ts'
+import type { ChatMessage } from '../operations/index.ts'
 
 /** Where a text stands. */
 export interface Place {

@@ -1,4 +1,4 @@
-import type { ChatMessage } from '../completion/index.ts'
+import type { ChatMessage } from '../operations/index.ts'
 import type { TransformRule } from '../policy/index.ts'
 import { dropDuplicates } from './drop-duplicates.ts'
 import { lineFeedsOnly } from './line-break.ts'

@@ -1,4 +1,4 @@
-import { growingBytes } from '../completion/index.ts'
+import { growingBytes } from '../operations/index.ts'
 import { isEventStream } from '../pipeline/index.ts'
 import { NoAnswer } from './no-answer.ts'
 

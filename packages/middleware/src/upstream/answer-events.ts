@@ -5,7 +5,7 @@ import {
   growingBytes,
   type UsageTally,
   usageTally,
-} from '../completion/index.ts'
+} from '../operations/index.ts'
 import { isTimeout, withDeadline } from '../pipeline/index.ts'
 import type { AnswerBody } from './answer-body.ts'
 

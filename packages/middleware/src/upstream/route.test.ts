@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { baseContext, request } from '../../../../test/support/room.ts'
-import type { CompletionRequest } from '../completion/index.ts'
+import type { CompletionRequest } from '../operations/index.ts'
 import { pipeline, type RequestRecord } from '../pipeline/index.ts'
 import type { Model, Policy, TransformRule } from '../policy/index.ts'
 import { type Routed, route } from './index.ts'

@@ -1,4 +1,4 @@
-import { type ChatBody, type CompletionRequest, statesOutput, withOutputBound } from '../completion/index.ts'
+import { type ChatBody, type CompletionRequest, statesOutput, withOutputBound } from '../operations/index.ts'
 import type { Middleware, Refusal, RequestRecord } from '../pipeline/index.ts'
 import type { CacheRule, Policy, Price } from '../policy/index.ts'
 import { type Removal, savedTokens, transform, transformLabel } from '../transform/index.ts'

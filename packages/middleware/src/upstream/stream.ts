@@ -5,7 +5,7 @@ import {
   replayEvents,
   type ToldUsage,
   usageWithoutAnswer,
-} from '../completion/index.ts'
+} from '../operations/index.ts'
 import { endedBy, isTimeout, withDeadline } from '../pipeline/index.ts'
 import { answerBody, restOf } from './answer-body.ts'
 import { answerEvents } from './answer-events.ts'

@@ -1,4 +1,4 @@
-import { EVENT_STREAM_HEADERS, noteUsage, type ToldUsage } from '../completion/index.ts'
+import { EVENT_STREAM_HEADERS, noteUsage, type ToldUsage } from '../operations/index.ts'
 import {
   endedBy,
   type GatewayRequest,

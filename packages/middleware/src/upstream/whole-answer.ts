@@ -7,7 +7,7 @@ import {
   type ToldUsage,
   usageOfAnswer,
   usageWithoutAnswer,
-} from '../completion/index.ts'
+} from '../operations/index.ts'
 import { type AnswerBody, answerBody, MAX_ANSWER_BYTES, restOf } from './answer-body.ts'
 import { type AnswerEventsOptions, answerEvents } from './answer-events.ts'
 import { NoAnswer } from './no-answer.ts'

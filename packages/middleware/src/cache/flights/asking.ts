@@ -1,4 +1,4 @@
-import { noteUsage, readAnswer, usageOfAnswer } from '../../completion/index.ts'
+import { noteUsage, readAnswer, usageOfAnswer } from '../../operations/index.ts'
 import {
   bodyOf,
   describeFault,

@@ -1,4 +1,4 @@
-import { BrokenStream, EVENT_STREAM_HEADERS } from '../../completion/index.ts'
+import { BrokenStream, EVENT_STREAM_HEADERS } from '../../operations/index.ts'
 import { endedBy, type Refusal, type RequestRecord, type Time, upstreamFailed } from '../../pipeline/index.ts'
 import { forwardedStatus } from '../cache-status.ts'
 import { hit } from '../hit.ts'

@@ -6,7 +6,7 @@ import {
   type ChatAnswer,
   chatEvents,
   usageTally,
-} from '../../completion/index.ts'
+} from '../../operations/index.ts'
 import { endedBy, type TokenUsage } from '../../pipeline/index.ts'
 import type { ByteBudget } from './byte-budget.ts'
 import { keptChunks } from './kept-chunks.ts'

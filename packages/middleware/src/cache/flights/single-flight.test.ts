@@ -11,7 +11,7 @@ import {
   streamOf,
   textIn,
 } from '../../../../../test/support/cache-room.ts'
-import { BrokenStream } from '../../completion/index.ts'
+import { BrokenStream } from '../../operations/index.ts'
 import { RequestEnded } from '../../pipeline/index.ts'
 import { memoryCacheStore } from '../stores/memory.ts'
 import { startFlight } from './flight.ts'

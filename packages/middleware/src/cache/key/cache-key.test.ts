@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { digestWith } from '../../completion/index.ts'
+import { digestWith } from '../../operations/index.ts'
 import { cacheKey, type KeyParts } from './cache-key.ts'
 import { scopeOf } from './scope.ts'
 

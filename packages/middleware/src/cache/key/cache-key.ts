@@ -1,4 +1,4 @@
-import type { Digest } from '../../completion/index.ts'
+import type { Digest } from '../../operations/index.ts'
 
 /** Raised when the key's shape or meaning changes, so that old entries are never found by a new version. */
 const KEY_VERSION = 2

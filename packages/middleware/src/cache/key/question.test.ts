@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { ChatBody } from '../../completion/index.ts'
+import type { ChatBody } from '../../operations/index.ts'
 import { type Question, questionDigest, WITHOUT_EFFECT } from './question.ts'
 import { questionAliases } from './question-aliases.ts'
 

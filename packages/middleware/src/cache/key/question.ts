@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import canonicalize from 'canonicalize'
-import type { ChatBody } from '../../completion/index.ts'
+import type { ChatBody } from '../../operations/index.ts'
 
 /**
  * Fields that don't change the answer. All others are part of the question, those that we have never heard of too:

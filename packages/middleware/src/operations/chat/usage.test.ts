@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { type ChatUsage, noteUsage, usageOf } from './index.ts'
+import { type ChatUsage, noteUsage, usageOf } from '../index.ts'
 
 test.each<[string, object | null | undefined, object | undefined]>([
   ['plain', { prompt_tokens: 11, completion_tokens: 7, total_tokens: 18 }, { input: 11, cachedInput: 0, output: 7 }],

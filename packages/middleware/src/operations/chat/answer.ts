@@ -1,7 +1,7 @@
-import type { TokenUsage } from '../pipeline/index.ts'
+import type { TokenUsage } from '../../pipeline/index.ts'
+import { isWithinBounds } from '../json-bounds.ts'
 import { codeOfError, errorIn } from './answer-error.ts'
 import { isContent } from './answer-text.ts'
-import { isWithinBounds } from './json-bounds.ts'
 import { carriesOutput } from './output-tokens.ts'
 import { isOfOutput, usageOf } from './usage.ts'
 

@@ -1,11 +1,12 @@
-import type { UpstreamFailure } from '../pipeline/index.ts'
+import type { UpstreamFailure } from '../../pipeline/index.ts'
+import { BrokenStream } from '../broken-stream.ts'
+import { isWithinBounds } from '../json-bounds.ts'
+import { type ServerSentEvent, serverSentEvents } from '../server-sent-events.ts'
 import type { ChatUsage } from './answer.ts'
 import { codeOfError, errorIn } from './answer-error.ts'
 import { isContent } from './answer-text.ts'
 import { finishOf } from './finish-reason.ts'
-import { isWithinBounds } from './json-bounds.ts'
 import { carriesOutput } from './output-tokens.ts'
-import { type ServerSentEvent, serverSentEvents } from './server-sent-events.ts'
 
 /** As much of a `chat.completion.chunk` as the gateway itself reads. */
 export interface ChatChunk {
@@ -22,16 +23,6 @@ export interface ChatChunk {
 export interface ChatDelta {
   readonly content?: unknown
   readonly [field: string]: unknown
-}
-
-/** A streamed answer that can't be brought to its end. */
-export class BrokenStream extends Error {
-  override readonly name = 'BrokenStream'
-  readonly failure: UpstreamFailure
-  constructor(failure: UpstreamFailure, options?: ErrorOptions) {
-    super('The stream of the model broke off', options)
-    this.failure = failure
-  }
 }
 
 /** Reads a model's stream of chat completion chunks (Server-Sent Events, WHATWG HTML, section 9.2), piece by piece. */

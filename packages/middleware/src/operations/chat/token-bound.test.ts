@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type ChatBody, inputBound, unboundedField } from './index.ts'
+import { type ChatBody, inputBound, unboundedField } from '../index.ts'
 
 const text = fc.string({ unit: 'grapheme', maxLength: 60 })
 const message = fc.record({ role: fc.constantFrom('system', 'user', 'assistant', 'tool'), content: text })

@@ -1,4 +1,4 @@
-import { errorCode } from '../pipeline/index.ts'
+import { errorCode } from '../../pipeline/index.ts'
 
 /** As much of an answer, or of an event of one, as tells of an error. */
 interface Fallible {

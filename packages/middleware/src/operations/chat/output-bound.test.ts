@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { type ChatBody, outputBound, statesOutput, withOutputBound } from './index.ts'
+import { type ChatBody, outputBound, statesOutput, withOutputBound } from '../index.ts'
 
 const body = (change: object): ChatBody => ({ model: 'm', messages: [], ...change })
 

@@ -1,4 +1,4 @@
-import { growingBytes } from './growing-bytes.ts'
+import { growingBytes } from '../pipeline/index.ts'
 
 /** An event that has data (Server-Sent Events, WHATWG HTML, section 9.2.6). */
 export interface ServerSentEvent {

@@ -1,4 +1,4 @@
-import type { TokenUsage } from '../pipeline/index.ts'
+import type { TokenUsage } from '../../pipeline/index.ts'
 import type { ChatChunk } from './chat-events.ts'
 import { leastTokens } from './output-tokens.ts'
 import { highest, isOfOutput, usageOf } from './usage.ts'

@@ -1,6 +1,5 @@
-import type { RequestRecord, TokenUsage } from '../pipeline/index.ts'
+import type { TokenUsage } from '../../pipeline/index.ts'
 import type { ChatUsage } from './answer.ts'
-import { costOf } from './cost.ts'
 
 /**
  * What a model says that a completion took; `undefined` where it says nothing that can be believed. Cached tokens are
@@ -48,10 +47,4 @@ export function highest(a: TokenUsage | undefined, b: TokenUsage): TokenUsage {
     cachedInput: Math.max(a.cachedInput, b.cachedInput),
     output: Math.max(a.output, b.output),
   }
-}
-
-/** Puts what was used, and what it cost, on the record. */
-export function noteUsage(record: RequestRecord, usage: TokenUsage): void {
-  record.usage = usage
-  if (record.price !== undefined) record.costNanoUsd = costOf(usage, record.price)
 }
