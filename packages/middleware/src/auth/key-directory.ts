@@ -77,7 +77,9 @@ const MAX_NEW_LOOKUPS = 32
  * before it is made: it is charged if the id turns out to be unknown, and else given back. A request that finds no room
  * because of reservations waits for what becomes of them, so that many new valid keys only wait their turn.
  */
-export function keyDirectory(options: KeyDirectoryOptions): (publicId: string, address: string) => Promise<Lookup> {
+export function keyDirectory(
+  options: KeyDirectoryOptions,
+): (publicId: string, address: string) => Lookup | Promise<Lookup> {
   const { store, guard, maxAgeMs, deadlineMs, now } = options
   const answers = new LRUCache<string, Answer>({ max: MAX_KEYS })
   const lookups = new Map<string, SharedLookup>()
@@ -147,9 +149,7 @@ export function keyDirectory(options: KeyDirectoryOptions): (publicId: string, a
     }
   }
 
-  return async function find(publicId, address) {
-    const answer = freshAnswer(publicId)
-    if (answer !== undefined) return answer
+  async function findAnew(publicId: string, address: string): Promise<Lookup> {
     const network = clientNetwork(address)
     let waitsMs: number | undefined
     const waits = (retryAfterMs: number | undefined) => {
@@ -164,4 +164,6 @@ export function keyDirectory(options: KeyDirectoryOptions): (publicId: string, a
       throw error
     }
   }
+  // At once where it is known: most requests bear a key that was looked up before.
+  return (publicId, address) => freshAnswer(publicId) ?? findAnew(publicId, address)
 }

@@ -1,121 +1,117 @@
 import { hash } from 'node:crypto'
 import {
-  type BaseContext,
+  type Answer,
+  type BrokenStream,
   bodyOf,
+  type Call,
+  type Json,
+  type Reply,
+  type StreamReply,
+} from '../operations/index.ts'
+import {
+  type BaseContext,
+  type Digest,
   describeFault,
-  isEventStream,
+  type Handler,
+  type HttpResponse,
   isOutage,
-  type Middleware,
+  isRefusal,
   type Refusal,
-  type RequestRecord,
   refusalOfEnded,
-  wholeResponse,
+  withHeaders,
 } from '../pipeline/index.ts'
-import { parseAnswer } from './answer.ts'
-import { parseJson, readBody } from './body.ts'
-import type { Codec } from './codec.ts'
-import type { Digest } from './digest.ts'
-import { type EventEncoder, encodeStream } from './encode-stream.ts'
-import type { CompletionRequest } from './request.ts'
-import { noteUsage } from './usage.ts'
-import { usageTally } from './usage-tally.ts'
+import { parseJson, readBody } from './request-body.ts'
+import type { Surface } from './surface.ts'
+import { EVENT_STREAM_HEADERS, writtenStream } from './written-stream.ts'
 
-export interface ParseOptions {
-  readonly codec: Codec
+export interface CompletionsOptions<Needs extends object> {
+  readonly surface: Surface
   readonly maxBodyBytes: number
+  /** The most that an answer may be asked to have, in tokens of each choice. */
+  readonly maxOutputTokens: number
   readonly digest: Digest
   /** A stream that is silent for so long gets a comment, in milliseconds. */
   readonly heartbeatMs: number
-}
-
-export interface Parsed {
-  readonly completion: CompletionRequest
-  /** SHA-256 of the body as it came. Without a secret in it, so that it must not leave the process. */
-  readonly bodyDigest: string
+  /** The call onion. */
+  readonly handler: Handler<Needs, Call, Reply>
 }
 
 /**
- * Reads the body, once, and adds the completion request that it holds; on the way back, gives a 200 the route's shape.
- * Refuses with 413 (`request_too_large`) and 400 (`invalid_json`, `invalid_request`: also a body in many tiny pieces); 499
- * (`client_left`) where the client broke off its upload.
+ * Where the HTTP onion ends and the call onion begins: reads the body, once, decodes it by the surface, and writes the reply in
+ * the surface's shape. Refuses with 413 (`request_too_large`) and 400 (`invalid_json`, `invalid_request`: also a body in many
+ * tiny pieces); 499 (`client_left`) where the client broke off its upload.
  */
-export function parse(options: ParseOptions): Middleware<{}, Parsed> {
-  const { codec, maxBodyBytes, digest, heartbeatMs } = options
+export function completions<Needs extends object>(options: CompletionsOptions<Needs>): Handler<Needs> {
+  const { surface, maxBodyBytes, maxOutputTokens, digest, heartbeatMs, handler } = options
   /** Of answers that were given before: what the cache keeps comes again and again as the same bytes. */
-  const encoded = new WeakMap<Buffer, Buffer>()
+  const encoded = new WeakMap<Buffer, Uint8Array>()
 
-  return async function parse(request, context, next) {
+  function encode(answer: Answer): Uint8Array {
+    let bytes = encoded.get(answer.bytes)
+    if (bytes === undefined) {
+      bytes = surface.encode(answer)
+      encoded.set(answer.bytes, bytes)
+    }
+    return bytes
+  }
+
+  return async function completions(request, context) {
     const bytes = await readBody(request, maxBodyBytes)
-    if (bytes === 'ended') return context.refuse(refusalOfEnded(request.signal))
-    if (typeof bytes === 'string') return context.refuse(bytes === 'too large' ? tooLarge(maxBodyBytes) : IN_PIECES)
+    if (bytes === 'ended') return refusalOfEnded(request.signal)
+    if (typeof bytes === 'string') return bytes === 'too large' ? tooLarge(maxBodyBytes) : IN_PIECES
     const json = parseJson(bytes)
-    if (json === undefined) return context.refuse(INVALID_JSON)
-    const completion = codec.decode(json.value)
-    if ('code' in completion) return context.refuse(completion)
+    if (json === undefined) return INVALID_JSON
+    const decoded = surface.decode(bodyOf(fieldsOf(json.value)), request, { maxOutputTokens })
+    if (isRefusal(decoded)) return decoded
 
-    context.record.promptHash = digest(completion.prompt)
-    const response = await next({ completion, bodyDigest: hash('sha256', bytes, 'base64url') })
-    if (response.status !== 200) return response
-    return isEventStream(response) ? stream(response, context) : encode(response)
+    const { prompt, ...asked } = decoded
+    context.tell({ promptHash: digest(prompt) })
+    const { signal, headers } = request
+    const bodyDigest = hash('sha256', bytes, 'base64url')
+    const { operation, route } = surface
+    const reply = await handler({ operation, route, signal, headers, bodyDigest, ...asked }, context)
+    switch (reply.kind) {
+      case 'refused':
+        return withHeaders(reply.refusal, reply.headers)
+      case 'answer':
+        return {
+          kind: 'response',
+          status: 200,
+          headers: { 'content-type': 'application/json', ...reply.headers },
+          body: encode(reply.answer),
+        }
+      case 'stream':
+        return stream(reply, context)
+    }
   }
 
-  async function encode(response: Response): Promise<Response> {
-    const answer = await bodyOf(response)
-    const body = encoded.get(answer) ?? encodedWith(codec, answer)
-    encoded.set(answer, body)
-    const { headers } = response
-    headers.set('content-type', 'application/json')
-    return wholeResponse(body, { status: 200, headers })
-  }
-
-  function stream(response: Response, { record, log }: BaseContext): Response {
-    if (response.body === null) throw new Error('A stream without a body came from inside')
-    const events = encodeStream(response.body, {
-      encoder: noting(codec.events(), record),
-      heartbeatMs,
-      onBroken({ failure, cause }) {
-        record.upstream = failure
-        // The request's own line says so.
-        if (failure.code === 'client_left') return
-        const told = { upstream: failure, ...(cause === undefined ? {} : describeFault(cause)) }
-        if (cause === undefined || isOutage(cause)) log('warn', 'stream broken', told)
-        else log('error', 'fault', told)
-      },
-    })
-    return new Response(events, { status: 200, headers: response.headers })
-  }
-}
-
-/** What a stream tells of its usage is noted where no room within has done so or knows better, and where it was spent. */
-function noting(encoder: EventEncoder, record: RequestRecord): EventEncoder {
-  const tally = usageTally()
-  let noted: RequestRecord['usage']
-  return {
-    ...encoder,
-    chunk(chunk) {
-      tally.add(chunk)
-      const { usage } = tally
-      if (usage !== undefined && record.usage === noted && !record.uncertain && isOwn(record)) {
-        noteUsage(record, usage)
-        noted = usage
-      }
-      return encoder.chunk(chunk)
-    },
+  function stream({ events, ended, headers }: StreamReply, { log, tell }: BaseContext): HttpResponse {
+    const onBroken = ({ failure, cause }: BrokenStream) => {
+      tell({ upstream: failure })
+      // The request's own line says so.
+      if (failure.code === 'client_left') return
+      const told = { upstream: failure, ...(cause === undefined ? {} : describeFault(cause)) }
+      if (cause === undefined || isOutage(cause)) log('warn', 'stream broken', told)
+      else log('error', 'fault', told)
+    }
+    const body = writtenStream(events, { writer: surface.events(), heartbeatMs, ended, onBroken })
+    return { kind: 'response', status: 200, headers: { ...EVENT_STREAM_HEADERS, ...headers }, body }
   }
 }
 
-/** Whether it was for this request that the model was asked. */
-function isOwn({ cache }: RequestRecord): boolean {
-  return cache !== 'hit' && cache !== 'collapsed'
+/** What is no object has no fields, and the surface says which one it misses. */
+function fieldsOf(value: unknown): Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : {}
 }
 
 /** What is left of the body is not read, so the connection can't be used again. */
 const UNREAD = { connection: 'close' }
 
-const INVALID_JSON: Refusal = { code: 'invalid_json', status: 400, message: 'Invalid JSON format' }
+const INVALID_JSON: Refusal = { kind: 'refusal', code: 'invalid_json', status: 400, message: 'Invalid JSON format' }
 
 function tooLarge(maxBodyBytes: number): Refusal {
   return {
+    kind: 'refusal',
     code: 'request_too_large',
     status: 413,
     message: `The request body is larger than ${maxBodyBytes} bytes.`,
@@ -124,15 +120,9 @@ function tooLarge(maxBodyBytes: number): Refusal {
 }
 
 const IN_PIECES: Refusal = {
+  kind: 'refusal',
   code: 'invalid_request',
   status: 400,
   message: 'The request body came in too many pieces of a few bytes each. Send it in larger ones.',
   headers: UNREAD,
-}
-
-function encodedWith(codec: Codec, bytes: Buffer): Buffer {
-  const answer = parseAnswer(bytes.toString())
-  if (answer === undefined) throw new Error('A 200 without a completion came from inside')
-  // In memory of its own: what is remembered must not keep a common buffer.
-  return Buffer.from(new TextEncoder().encode(JSON.stringify(codec.encode(answer))).buffer)
 }

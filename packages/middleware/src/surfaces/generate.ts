@@ -1,16 +1,17 @@
 import {
+  type Answer,
   answerText,
+  type Body,
+  bodyOf,
   type ChatAnswer,
   type ChatChunk,
   type ChatUsage,
-  type Codec,
-  type CompletionRequest,
-  type EventEncoder,
+  chat,
   isCount,
-  type Refusal,
-  type RefusalCode,
-  type UpstreamFailure,
-} from '@tollgate/middleware'
+  type Json,
+} from '../operations/index.ts'
+import { jsonResponse, type Refusal, type RefusalCode, type UpstreamFailure } from '../pipeline/index.ts'
+import type { Decoded, EventWriter, Surface } from './surface.ts'
 
 /*
  * POST /api/generate: a prompt in, a completion out, errors as {"error": …, "code": …}. docs/generate.md is the contract.
@@ -20,9 +21,15 @@ const DEFAULT_SYSTEM = 'You are a helpful assistant.'
 const DEFAULT_TEMPERATURE = 0.7
 const DEFAULT_MAX_TOKENS = 800
 
-/** @param maxOutputTokens what `max_tokens` is capped at */
-export function generateCodec(maxOutputTokens: number): Codec {
-  return { decode: (body) => decode(body, maxOutputTokens), encode, events }
+/** The surface that the seed's clients speak; its errors are the same words on any route. */
+export const generate: Surface = {
+  name: 'generate',
+  operation: chat,
+  route: 'generate',
+  decode: (body, _request, { maxOutputTokens }) => decode(body, maxOutputTokens),
+  encode,
+  events,
+  refuse: (refusal) => jsonResponse(refusal.status, errorBody(refusal), refusal.headers),
 }
 
 /** Fields beside the prompt: each optional, and none of another type than this. */
@@ -43,10 +50,8 @@ interface GenerateBody {
   readonly stream?: boolean
 }
 
-function decode(json: unknown, maxOutputTokens: number): CompletionRequest | Refusal {
-  const isObject = typeof json === 'object' && json !== null && !Array.isArray(json)
-  const fields: Record<string, unknown> = isObject ? { ...json } : {}
-  const { prompt, system, model, temperature, max_tokens, stream } = fields as GenerateBody
+function decode({ json: fields }: Body, maxOutputTokens: number): Decoded | Refusal {
+  const { prompt, system, model, temperature, max_tokens, stream } = fields as GenerateBody & Json
   if (typeof prompt !== 'string' || prompt === '') return invalid('prompt', 'a non-empty string')
   for (const [field, { is, what }] of Object.entries(OPTIONAL_FIELDS)) {
     if (fields[field] !== undefined && !is(fields[field])) return invalid(field, what)
@@ -54,7 +59,8 @@ function decode(json: unknown, maxOutputTokens: number): CompletionRequest | Ref
   return {
     model,
     prompt,
-    body: {
+    streamed: stream === true,
+    body: bodyOf({
       messages: [
         { role: 'system', content: system ?? DEFAULT_SYSTEM },
         { role: 'user', content: prompt },
@@ -62,17 +68,19 @@ function decode(json: unknown, maxOutputTokens: number): CompletionRequest | Ref
       temperature: temperature ?? DEFAULT_TEMPERATURE,
       max_tokens: Math.min(max_tokens ?? DEFAULT_MAX_TOKENS, maxOutputTokens),
       ...(stream ? { stream, stream_options: { include_usage: true } } : {}),
-    },
+    }),
   }
 }
 
 function invalid(field: string, what: string): Refusal {
-  return { code: 'invalid_request', status: 400, param: field, message: `'${field}' must be ${what}` }
+  return { kind: 'refusal', code: 'invalid_request', status: 400, param: field, message: `'${field}' must be ${what}` }
 }
 
-function encode({ choices, model, usage }: ChatAnswer): object {
+function encode(answer: Answer): Uint8Array {
+  const { choices, model, usage } = answer.json() as unknown as ChatAnswer
   const { text, refusal } = answerText(choices[0]?.message ?? {})
-  return success({ text, refusal, model, usage: countsIn(usage) })
+  // In memory of its own: what is remembered must not keep a common buffer.
+  return new TextEncoder().encode(JSON.stringify(success({ text, refusal, model, usage: countsIn(usage) })))
 }
 
 interface Success {
@@ -107,23 +115,30 @@ function countsIn(told: ChatUsage | null | undefined, before?: Counts): Counts {
 }
 
 /** A streamed completion: its pieces, and last a plain answer without text. The texts of all, joined, are the completion. */
-function events(): EventEncoder {
+function events(): EventWriter {
   let model: unknown
   let usage = countsIn(undefined)
   let refusal = false
   return {
-    chunk(chunk) {
+    write({ json }) {
+      if (json === undefined) return undefined
+      const chunk = json as unknown as ChatChunk
       // Azure's first chunk, of filter results, names no model.
       if (typeof chunk.model === 'string' && chunk.model !== '') model = chunk.model
       usage = countsIn(chunk.usage, usage)
       const said = answerText(firstOf(chunk)?.delta ?? {})
       refusal ||= said.refusal
       const data = { completion: said.text, ...(said.refusal ? { refusal: true } : {}) }
-      return said.text ? JSON.stringify({ data, status: 'streaming' }) : undefined
+      return said.text ? eventText({ data, status: 'streaming' }) : undefined
     },
-    end: () => JSON.stringify(success({ text: '', refusal, model, usage })),
-    failed: (upstream) => JSON.stringify(errorBody({ code: 'upstream_failed', status: 502, message: '', upstream })),
+    end: () => eventText(success({ text: '', refusal, model, usage })),
+    failed: (upstream) =>
+      eventText(errorBody({ kind: 'refusal', code: 'upstream_failed', status: 502, message: '', upstream })),
   }
+}
+
+function eventText(data: object): string {
+  return `data: ${JSON.stringify(data)}\n\n`
 }
 
 /** A piece of the first choice, which is the only one that is asked for. */
@@ -138,11 +153,6 @@ const FIXED_MESSAGES: Partial<Record<RefusalCode, string>> = {
   not_configured: 'Internal Server Error: LLM service is not configured.',
   upstream_failed: 'The LLM service failed to process the request.',
   internal_error: 'An internal server error occurred.',
-}
-
-export function refuseGenerate(refusal: Refusal): Response {
-  const { status, headers } = refusal
-  return Response.json(errorBody(refusal), { status, ...(headers === undefined ? {} : { headers }) })
 }
 
 function errorBody({ code, message, details, upstream }: Refusal): object {

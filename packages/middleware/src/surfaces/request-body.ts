@@ -1,5 +1,4 @@
-import type { GatewayRequest } from '../pipeline/index.ts'
-import { growingBytes } from './growing-bytes.ts'
+import { type GatewayRequest, growingBytes } from '../pipeline/index.ts'
 
 /** Each piece of a body costs about 2 µs, however small it is: a body of 1 MiB in single bytes would take 2 s. */
 const MAX_SMALL_PIECES = 16_384
@@ -15,45 +14,35 @@ export type BodyRefused = 'too large' | 'too many pieces'
  * than 16 bytes on average. `ended` if the client broke off its upload, or the request's signal aborts.
  */
 export async function readBody(request: GatewayRequest, maxBytes: number): Promise<Uint8Array | BodyRefused | 'ended'> {
-  if (Number(request.headers.get('content-length') ?? 0) > maxBytes) return 'too large'
+  const { body, signal, headers } = request
+  if (Number(headers.get('content-length') ?? 0) > maxBytes) return 'too large'
   const bytes = growingBytes(maxBytes)
-  let pieces = 0
-  for await (const piece of piecesOf(request)) {
-    if (piece === 'ended') return 'ended'
-    if (!bytes.append(piece)) return 'too large'
-    pieces += 1
-    if (pieces > MAX_SMALL_PIECES && bytes.length < pieces * SMALL_PIECE_BYTES) return 'too many pieces'
-  }
-  return bytes.view()
-}
-
-/** The body's pieces as they come, and `ended` where no more will. A reader that stops earlier drops the rest. */
-async function* piecesOf({ body, signal }: GatewayRequest): AsyncGenerator<Uint8Array | 'ended'> {
-  if (body === null) return
-  const reader = body.getReader()
-  let isOver = false
+  if (body === null) return bytes.view()
   let end = () => {}
   const abort = () => end()
   signal.addEventListener('abort', abort)
   /** Nothing but the client's connection can fail here. */
   const next = () =>
-    new Promise<Awaited<ReturnType<typeof reader.read>> | 'ended'>((resolve) => {
+    new Promise<Uint8Array | undefined | 'ended'>((resolve) => {
       end = () => resolve('ended')
       if (signal.aborted) end()
-      else reader.read().then(resolve, end)
+      else body.read().then(resolve, end)
     })
   try {
-    for (;;) {
-      const read = await next()
-      isOver = read === 'ended' || read.done
-      if (read === 'ended') return yield 'ended'
-      if (read.done) return
-      yield read.value
+    for (let pieces = 1; ; pieces += 1) {
+      const piece = await next()
+      // Not cancelled: an answer may still go out by the same connection.
+      if (piece === 'ended') return 'ended'
+      if (piece === undefined) return bytes.view()
+      const refused = bytes.append(piece) ? undefined : 'too large'
+      const isDribble = pieces > MAX_SMALL_PIECES && bytes.length < pieces * SMALL_PIECE_BYTES
+      if (refused === undefined && !isDribble) continue
+      // The rest is dropped.
+      body.cancel()
+      return refused ?? 'too many pieces'
     }
   } finally {
     signal.removeEventListener('abort', abort)
-    // One that has ended is left as it is: an answer may still go out by the same connection.
-    if (!isOver) reader.cancel().catch(() => {})
   }
 }
 

@@ -10,11 +10,11 @@ export interface Decoded extends Pick<Call, 'model' | 'body' | 'streamed'> {
 /** One streamed answer in a surface's words. One is made for each stream. */
 export interface EventWriter {
   /** `undefined` where the event says nothing to this surface's callers. The event's own bytes may be handed on. */
-  write(event: StreamEvent): Uint8Array | undefined
+  write(event: StreamEvent): string | Uint8Array | undefined
   /** The last event of a whole answer. */
-  end(): Uint8Array
+  end(): string | Uint8Array
   /** The last event of one that broke off. */
-  failed(failure: UpstreamFailure): Uint8Array
+  failed(failure: UpstreamFailure): string | Uint8Array
 }
 
 /** What callers speak. A single value in a single file. */

@@ -1,25 +1,29 @@
 import {
+  type ByteStream,
   CLIENT_LEFT,
   clientHasLeft,
   describeFault,
   endedBy,
+  type Facts,
   type GatewayRequest,
   type Handler,
-  isEventStream,
+  type HttpReply,
+  type HttpResponse,
+  isRefusal,
+  isStream,
   type Log,
   type LogLevel,
   type Refusal,
-  type Refuse,
-  type RequestRecord,
+  type RefusalCode,
+  RequestEnded,
   refusalOfEnded,
-  type StreamEnd,
-  tap,
+  type StreamOutcome,
 } from '../pipeline/index.ts'
 import { requestIdFrom } from './request-id.ts'
 
 export interface TraceOptions {
-  /** Renders the 500 when a room throws. */
-  readonly refuse: Refuse
+  /** Renders refusals in the shape of the surface that is called. */
+  readonly refuse: (refusal: Refusal) => HttpResponse
   /** Found for each request inside the trace, so that a configuration fault is answered and logged like any other. */
   readonly handler: () => Handler
 }
@@ -28,11 +32,20 @@ export interface TraceOptions {
 export type LogSink = (level: LogLevel, line: Readonly<Record<string, unknown>>) => void
 
 /** A request's way in from a host. Never throws. */
-export type Entry = (request: GatewayRequest, sink: LogSink) => Promise<Response>
+export type Entry = (request: GatewayRequest, sink: LogSink) => Promise<HttpResponse>
+
+type Mutable<T> = { -readonly [Field in keyof T]: T[Field] }
+
+/** What the line says beside what was told. */
+interface Outcome {
+  readonly status: number
+  readonly refusal?: RefusalCode
+  readonly stream?: StreamOutcome
+}
 
 /**
- * The outermost room: gives the request its id and its record, echoes the id as `X-Request-ID`,
- * turns whatever is thrown inside into a 500, and writes one line at the end, which is a stream's own end.
+ * The outermost: gives the request its id, echoes it as `X-Request-ID`, renders refusals, turns whatever is thrown inside into
+ * a 500, and writes one line of what was told at the end, which is a stream's own end.
  *
  * A request whose client has left before its answer began is logged with status 499, and never as an error: it is not the
  * gateway's failure. A request that the gateway had ended before it came is answered with that refusal, unread.
@@ -40,52 +53,86 @@ export type Entry = (request: GatewayRequest, sink: LogSink) => Promise<Response
 export function trace(options: TraceOptions): Entry {
   return async function traced(request, sink) {
     const started = performance.now()
-    const record: RequestRecord = { requestId: requestIdFrom(request.headers) }
+    const requestId = requestIdFrom(request.headers)
+    const facts: Mutable<Facts> = {}
     const log: Log = (level, event, fields) => {
-      const { requestId, promptHash } = record
+      const { promptHash } = facts
       sink(level, { event, requestId, ...(promptHash === undefined ? {} : { promptHash }), ...fields })
     }
-    const refuse: Refuse = (refusal) => {
-      record.refusal = refusal.code
-      return options.refuse(refusal)
+    const tell = (told: Facts) => void Object.assign(facts, told)
+    const finish = (outcome: Outcome) => {
+      const { promptHash: _, ...told } = facts
+      log('info', 'request', { ...told, ...outcome, ms: Math.round(performance.now() - started) })
     }
+
     const { signal } = request
-    let response: Response
+    let reply: HttpReply
     try {
-      const ended = endedBy(signal)
-      response = ended ? refuse(ended.refusal) : await options.handler()(request, { refuse, record, log })
+      reply = endedBy(signal)?.refusal ?? (await options.handler()(request, { requestId, log, tell }))
     } catch (fault) {
-      response = refuse(isOfAbort(fault, signal) ? refusalOfEnded(signal) : failed(fault, log))
+      reply = isOfAbort(fault, signal) ? refusalOfEnded(signal) : failed(fault, log)
     }
-    const isStream = response.body !== null && isEventStream(response)
-    // A fault that was met on the way stays one, and a refusal that was decided before stays in the record.
-    if (!isStream && clientHasLeft(signal) && record.refusal !== 'internal_error') {
-      response = notAnswered(response)
-      if (record.refusal === undefined || record.upstream?.code === 'client_left') record.refusal = CLIENT_LEFT.code
+    const refusal = isRefusal(reply) ? reply : undefined
+    if (refusal?.upstream !== undefined) facts.upstream = refusal.upstream
+    const response = isRefusal(reply) ? options.refuse(reply) : reply
+    const { body } = response
+
+    if (isStream(body)) {
+      const { status, headers } = response
+      const onEnd = (stream: StreamOutcome, hasBegun: boolean) => {
+        if (stream !== 'client_left' || hasBegun) finish({ status, stream })
+        else finish({ status: CLIENT_LEFT.status, refusal: CLIENT_LEFT.code, stream })
+      }
+      return {
+        kind: 'response',
+        status,
+        headers: { ...headers, 'x-request-id': requestId },
+        body: traceStream(body, onEnd),
+      }
     }
-    response.headers.set('x-request-id', record.requestId)
-    const { headers } = response
-    const finish = (status: number) => {
-      const { requestId: _, promptHash: __, price: ___, ...outcome } = record
-      log('info', 'request', { ...outcome, status, ms: Math.round(performance.now() - started) })
+    // A fault that was met on the way stays one, and a refusal that was decided before stays in the line.
+    if (clientHasLeft(signal) && refusal?.code !== 'internal_error') {
+      const decided = refusal === undefined || refusal.upstream?.code === 'client_left' ? CLIENT_LEFT : refusal
+      finish({ status: CLIENT_LEFT.status, refusal: decided.code })
+      return notAnswered(response, requestId)
     }
-    if (response.body === null || !isStream) {
-      finish(response.status)
-      return response
-    }
-    const { status } = response
-    let begun = false
-    const onEnd = (end: StreamEnd) => {
-      record.stream = end
-      if (end !== 'client_left' || begun) return finish(status)
-      record.refusal = CLIENT_LEFT.code
-      finish(CLIENT_LEFT.status)
-    }
-    const onPiece = () => {
-      begun = true
-    }
-    const tapped = tap(response.body, onEnd, onPiece)
-    return new Response(tapped, { status, headers })
+    finish({ status: response.status, ...(refusal === undefined ? {} : { refusal: refusal.code }) })
+    return { ...response, headers: { ...response.headers, 'x-request-id': requestId } }
+  }
+}
+
+/** Passes a stream on and tells, once, how it ended, when all that it held is settled. */
+function traceStream(stream: ByteStream, onEnd: (how: StreamOutcome, hasBegun: boolean) => void): ByteStream {
+  const { promise: ended, resolve } = Promise.withResolvers<void>()
+  let isOver = false
+  let hasBegun = false
+
+  async function end(how: StreamOutcome): Promise<void> {
+    if (isOver) return
+    isOver = true
+    await stream.ended
+    onEnd(how, hasBegun)
+    resolve()
+  }
+
+  return {
+    ended,
+    async read() {
+      let piece: Uint8Array | undefined
+      try {
+        piece = await stream.read()
+      } catch (fault) {
+        await end('broken')
+        throw fault
+      }
+      if (piece === undefined) await end('complete')
+      else hasBegun = true
+      return piece
+    },
+    cancel(reason) {
+      stream.cancel(reason)
+      void end(reason instanceof RequestEnded ? 'broken' : 'client_left')
+    },
   }
 }
 
@@ -96,12 +143,11 @@ function isOfAbort(fault: unknown, signal: AbortSignal): boolean {
 
 function failed(fault: unknown, log: Log): Refusal {
   log('error', 'fault', describeFault(fault))
-  return { code: 'internal_error', status: 500, message: 'An internal server error occurred.' }
+  return { kind: 'refusal', code: 'internal_error', status: 500, message: 'An internal server error occurred.' }
 }
 
 /** In the place of an answer that has no reader. */
-function notAnswered({ headers, body }: Response): Response {
-  body?.cancel().catch(() => {})
-  for (const name of ['content-type', 'content-length']) headers.delete(name)
-  return new Response(null, { status: CLIENT_LEFT.status, headers })
+function notAnswered({ headers }: HttpResponse, requestId: string): HttpResponse {
+  const { 'content-type': _type, 'content-length': _length, ...others } = headers
+  return { kind: 'response', status: CLIENT_LEFT.status, headers: { ...others, 'x-request-id': requestId }, body: null }
 }
