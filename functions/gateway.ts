@@ -24,7 +24,6 @@ import {
   nearCache,
   openRedis,
   openTables,
-  type Policy,
   parse,
   pipeline,
   probe,
@@ -33,6 +32,7 @@ import {
   redisCounterStore,
   requestClaims,
   route,
+  routeOf,
   type StorageLocation,
   type Sweepable,
   subjectsOf,
@@ -149,7 +149,7 @@ export function createGateway(settings: Settings): Gateway {
 
   // The order of the rooms is written here and nowhere else: who, how often, what, where to, how often that, seen before,
   // for how much, ask.
-  const through = (name: keyof Policy['routes'], codec: Codec): Handler => {
+  const through = (name: string, codec: Codec): Handler => {
     const handler = pipeline()
       .use(authentication)
       .use(requestLimits)
@@ -166,7 +166,7 @@ export function createGateway(settings: Settings): Gateway {
     }
   }
 
-  const target = policy.models.get(policy.routes.generate.model)?.target
+  const target = policy.models.get(routeOf(policy, 'generate').model)?.targets[0].settings
   return {
     generate: through('generate', generateCodec(maxOutputTokens)),
     checks: {

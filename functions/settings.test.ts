@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { readSettings } from './settings.ts'
 
 const read = (env: Record<string, string>) => readSettings({ TOLLGATE_STORAGE: 'memory:', ...env }, '/nowhere')
-const defaultModel = (env: Record<string, string>) => read(env).policy.models.get('default')?.target
+const defaultModel = (env: Record<string, string>) => read(env).policy.models.get('default')?.targets[0].settings
 
 describe('settings', () => {
   test('have defaults for all but storage', () => {

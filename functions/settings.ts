@@ -1,9 +1,9 @@
 import {
+  type DocumentSource,
+  type EgressPolicy,
   isLoopback,
   OperatorError,
   type Policy,
-  type PolicyBounds,
-  type PolicySource,
   readPolicy,
   type StorageLocation,
   storageLocation,
@@ -25,7 +25,7 @@ export interface Settings {
   /** URL of the Redis that keeps the counters; without one, the tables do. */
   readonly redis: string | undefined
   readonly policy: Policy
-  readonly policySource: PolicySource
+  readonly policySource: DocumentSource
   /** What of the environment is not read and may have been meant to be. */
   readonly hints: readonly string[]
   /** HMAC secret for cache keys and prompt hashes. */
@@ -171,7 +171,7 @@ function redisUrl(text: string): string {
 }
 
 /** A policy may reach and read what the OPENAI_* settings name, and what the operator lists. */
-function policyBounds(env: Environment): PolicyBounds {
+function policyBounds(env: Environment): EgressPolicy {
   const named = [env.OPENAI_ENDPOINT, env.OPENAI_BASE_URL].map((text) => URL.parse(text ?? '')?.hostname)
   return {
     env,

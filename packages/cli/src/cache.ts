@@ -1,7 +1,7 @@
 import {
   outlinePolicy,
-  type Policy,
   type PurgeSubject,
+  ROUTES,
   tableConsumerStore,
   tableGenerationStore,
 } from '@tollgate/middleware'
@@ -25,7 +25,6 @@ interface Purge {
   readonly text: string
 }
 
-const ROUTES = { generate: true } as const satisfies Record<keyof Policy['routes'], true>
 const TIMEOUT_MS = 30_000
 
 /** Makes all completions of a subject unfindable. Where they are kept doesn't matter: what was purged is in the tables. */
@@ -62,8 +61,8 @@ function purgeOf({ consumer, plan, route, all }: CachePurgeOptions, { root, env 
     return { subject: `plan:${plan}`, text: `what the consumers of plan '${plan}' share` }
   }
   if (route !== undefined) {
-    if (!Object.hasOwn(ROUTES, route)) {
-      throw new CommandFault(`--route: there is no route '${route}'. There are: ${Object.keys(ROUTES).join(', ')}.`)
+    if (!ROUTES.includes(route)) {
+      throw new CommandFault(`--route: there is no route '${route}'. There are: ${ROUTES.join(', ')}.`)
     }
     return { subject: `route:${route}`, text: `all completions of route '${route}'` }
   }

@@ -1,4 +1,4 @@
-import { azureUrl, isAzureForm, listText, type PolicyOutline } from '@tollgate/middleware'
+import { azureUrl, DEFAULT_MODEL, isAzureForm, listText, type PolicyOutline, routeOf } from '@tollgate/middleware'
 
 /** What the OPENAI_* settings ask for where they name no model. */
 const DEFAULT_MODEL_NAME = 'gpt-4'
@@ -6,9 +6,11 @@ const DEFAULT_MODEL_NAME = 'gpt-4'
 /** What a person is told of a model that is configured: that it is real, its name, and where it is; `undefined` where none is. */
 export function realModelText(
   env: NodeJS.ProcessEnv,
-  { generateModel, generateServedAs }: Pick<PolicyOutline, 'generateModel' | 'generateServedAs'>,
+  outline: Pick<PolicyOutline, 'routes' | 'models'>,
 ): string | undefined {
-  if (generateModel !== undefined) return `'${generateModel}', by the policy: REAL, ${generateServedAs}`
+  const { model } = routeOf(outline, 'generate')
+  const servedAs = outline.models.get(model)?.servedAs
+  if (servedAs !== undefined) return `'${model}', by the policy: REAL, ${servedAs}`
   const name = nameOf(env)
   if (env.OPENAI_ENDPOINT) return `REAL: ${name} on ${hostOf(env.OPENAI_ENDPOINT)} (Azure), by OPENAI_ENDPOINT`
   if (env.OPENAI_BASE_URL) return `REAL: ${name} on ${hostOf(env.OPENAI_BASE_URL)}, by OPENAI_BASE_URL`
@@ -18,8 +20,9 @@ export function realModelText(
 }
 
 /** The policy's models beside the one that answers by default: callers may name them, and each has a server of its own. */
-export function otherModelsText({ generateModel, models }: Pick<PolicyOutline, 'generateModel' | 'models'>): string {
-  const others = [...models.keys()].filter((name) => name !== (generateModel ?? 'default') && name !== 'default')
+export function otherModelsText(outline: Pick<PolicyOutline, 'routes' | 'models'>): string {
+  const { model } = routeOf(outline, 'generate')
+  const others = [...outline.models.keys()].filter((name) => name !== model && name !== DEFAULT_MODEL)
   return others.length === 0 ? '' : `; REAL, by the policy, where a request names it: ${listText(others)}`
 }
 

@@ -1,4 +1,5 @@
 export { closestName, listText } from './closest-name.ts'
+export { type EgressPolicy, isAzureAiHost, isLoopback } from './egress.ts'
 export {
   type BudgetLimit,
   type ConcurrencyLimit,
@@ -9,29 +10,34 @@ export {
   type RateLimit,
 } from './limit.ts'
 export {
+  type DocumentSource,
   type LoadedPolicy,
   type LoadOptions,
   loadPolicy,
   outlinePolicy,
   POLICY_FILE,
   type PolicyLocation,
-  type PolicySource,
   readPolicy,
 } from './load.ts'
+export {
+  type Model,
+  type ModelRules,
+  type Price,
+  rulesOf,
+  type Target,
+  type TargetSettings,
+} from './model.ts'
 export { type AzureUrl, azureUrl, isAzureForm, isDated, ModelUrlFault, meansV1, openaiUrl } from './model-url.ts'
 export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
-export {
-  type CacheRule,
-  type Model,
-  type Plan,
-  type Policy,
-  PolicyError,
-  type Price,
-  type RoutePolicy,
-  type TargetSettings,
-  type TransformRule,
-} from './policy.ts'
+export { type Plan, type Policy, PolicyError } from './policy.ts'
 export { strayPolicy } from './policy-file-name.ts'
-export { type PolicyOutline, type ResolveOptions, resolvePolicy } from './resolve.ts'
+export {
+  type KnownRoutes,
+  type OutlinedModel,
+  type PolicyOutline,
+  type ResolveOptions,
+  resolvePolicy,
+} from './resolve.ts'
+export { type CacheRule, DEFAULT_MODEL, ROUTES, type RoutePolicy, routeOf, type TransformRule } from './route.ts'
 export { policyJsonSchema } from './schema.ts'
-export { isAzureAiHost, isLoopback, type PolicyBounds } from './target.ts'
+export { fixedPolicy, type PolicySource } from './source.ts'

@@ -1,7 +1,14 @@
 import type { Policy } from './policy.ts'
 import { PolicyError } from './policy.ts'
 import { type PolicyLocation, readPolicyFile } from './policy-file.ts'
-import { type Document, outlineDocument, type PolicyOutline, type ResolveOptions, resolveDocument } from './resolve.ts'
+import {
+  type Document,
+  type KnownRoutes,
+  outlineDocument,
+  type PolicyOutline,
+  type ResolveOptions,
+  resolveDocument,
+} from './resolve.ts'
 import { parseYaml } from './yaml-document.ts'
 
 export type { PolicyLocation } from './policy-file.ts'
@@ -10,7 +17,7 @@ export { POLICY_FILE } from './policy-file-name.ts'
 export interface LoadOptions extends PolicyLocation, Omit<ResolveOptions, 'source'> {}
 
 /** Which document a policy was read from. */
-export interface PolicySource {
+export interface DocumentSource {
   /** The file as it was named; `undefined` for the defaults, where there is none. */
   readonly file: string | undefined
   /** The first 12 hexadecimal digits of the SHA-256 of its bytes; `undefined` for the defaults. */
@@ -19,7 +26,7 @@ export interface PolicySource {
 
 export interface LoadedPolicy {
   readonly policy: Policy
-  readonly source: PolicySource
+  readonly source: DocumentSource
 }
 
 /**
@@ -38,12 +45,14 @@ export function readPolicy(options: LoadOptions): LoadedPolicy {
 }
 
 /** What that policy says by itself: nothing of the app's own settings is needed. @throws PolicyError */
-export function outlinePolicy(location: PolicyLocation): PolicyOutline & { readonly source: PolicySource } {
+export function outlinePolicy(
+  location: PolicyLocation & KnownRoutes,
+): PolicyOutline & { readonly source: DocumentSource } {
   const { document, source } = readDocument(location)
-  return { ...outlineDocument(document), source }
+  return { ...outlineDocument(document, location), source }
 }
 
-function readDocument(location: PolicyLocation): { readonly document: Document; readonly source: PolicySource } {
+function readDocument(location: PolicyLocation): { readonly document: Document; readonly source: DocumentSource } {
   const file = readPolicyFile(location)
   if (file === undefined) {
     return {

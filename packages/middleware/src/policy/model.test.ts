@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { resolvePolicy, type TargetSettings } from './index.ts'
+import { resolvePolicy, routeOf, rulesOf, type TargetSettings } from './index.ts'
 import { outline } from './resolve.ts'
 
 const SETTINGS: TargetSettings = { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'k' }
@@ -32,7 +32,7 @@ describe('a model’s price', () => {
       { input: 9_999_999_999, cachedInput: 9_999_999_999, output: 0 },
     ],
   ])('%o is %o pico-dollars a token', (price, expected) => {
-    expect(resolve(priced(price)).models.get('small')?.price).toEqual(expected)
+    expect(resolve(priced(price)).models.get('small')?.targets[0].price).toEqual(expected)
   })
 
   test.each<[string, object, string]>([
@@ -53,7 +53,8 @@ describe('a model’s price', () => {
       odd: { targets, price: { input: 3, output: 0.1 } },
       free: { targets },
     }
-    const prices = (policy: object) => [...resolve(policy).models].map(([name, { price }]) => [name, price])
+    const prices = (policy: object) =>
+      [...resolve(policy).models].map(([name, { targets }]) => [name, targets[0].price])
     const small = { input: 150_000, cachedInput: 75_000, output: 600_000 }
     const odd = { input: 3_000_000, cachedInput: 3_000_000, output: 100_000 }
     const worst = { input: 3_000_000, cachedInput: 3_000_000, output: 600_000 }
@@ -84,8 +85,17 @@ describe('the model called default', () => {
   test('has its target from the settings, and what the policy says of it', () => {
     expect(resolve({ models }).models.get('default')).toEqual({
       name: 'default',
-      target: SETTINGS,
-      price: { input: 30_000_000, cachedInput: 30_000_000, output: 60_000_000 },
+      targets: [
+        {
+          id: expect.stringMatching(/^openai:gpt-4:[0-9a-f]{12}$/),
+          priority: 1,
+          weight: 1,
+          zone: undefined,
+          price: { input: 30_000_000, cachedInput: 30_000_000, output: 60_000_000 },
+          settings: SETTINGS,
+        },
+      ],
+      fallback: undefined,
       contextWindow: 8_192,
     })
   })
@@ -93,21 +103,37 @@ describe('the model called default', () => {
   test('is absent where the settings have none', () => {
     const policy = resolvePolicy({ models }, { ...OPTIONS, defaultTarget: undefined })
     expect(policy.models.size).toBe(0)
-    expect(policy.routes.generate.model).toBe('default')
+    expect(routeOf(policy, 'generate').model).toBe('default')
   })
 
   test('is the policy’s own where it says where', () => {
-    expect(resolve({ models: { default: { targets } } }).models.get('default')?.target.model).toBe('m')
+    expect(resolve({ models: { default: { targets } } }).models.get('default')?.targets[0].settings.model).toBe('m')
   })
 
   test('is the one that tools must supply, unless the policy says where', () => {
-    expect(outline({ models }, 'test.yaml').generateModel).toBeUndefined()
-    expect(outline({ models: { default: { targets } } }, 'test.yaml').generateModel).toBe('default')
+    const servedAs = (document: object) => {
+      const outlined = outline(document, 'test.yaml')
+      return outlined.models.get(routeOf(outlined, 'generate').model)?.servedAs
+    }
+    expect(servedAs({ models })).toBeUndefined()
+    expect(servedAs({ models: { default: { targets } } })).toBe('m')
   })
 
   test('is the only one that may go without a target', () => {
     expect(() => resolve({ models: { small: { contextWindow: 1 } } })).toThrow('models.small.targets: missing')
   })
+})
+
+test('a model’s rules are its context window, and what every service of chat takes', () => {
+  const small = resolve({ models: { small: { targets, contextWindow: 8_192 } } }).models.get('small')
+  expect(small && rulesOf(small)).toEqual({
+    contextWindow: 8_192,
+    outputField: 'max_tokens',
+    temperature: true,
+    tools: [],
+    tiers: [],
+  })
+  expect(rulesOf({ contextWindow: undefined }).contextWindow).toBeUndefined()
 })
 
 test.each([0, 1.5, 100_000_001])('a context window of %s tokens is refused', (contextWindow) => {

@@ -1,7 +1,8 @@
 import { listText } from './closest-name.ts'
 import type { Limit } from './limit.ts'
-import type { Model, Policy } from './policy.ts'
-import { DEFAULT_MODEL } from './resolve-models.ts'
+import type { Target } from './model.ts'
+import type { Policy } from './policy.ts'
+import { DEFAULT_MODEL } from './route.ts'
 import type { PolicyDocument } from './schema.ts'
 
 /** A list of limits and its path in the document. */
@@ -54,7 +55,7 @@ function listsOf({ plans = {}, global }: PolicyDocument): LimitList[] {
 
 /** What is asked of a policy, or of its outline. */
 interface PlansAndPrices extends Pick<Policy, 'plans' | 'global'> {
-  readonly models: ReadonlyMap<string, Pick<Model, 'name' | 'price'>>
+  readonly models: ReadonlyMap<string, { readonly name: string; readonly targets: readonly Pick<Target, 'price'>[] }>
 }
 
 /** Which plans and models a limit on money holds for, as a start tells it. */
@@ -74,7 +75,9 @@ export function moneyLimits({ plans, global, models }: PlansAndPrices): MoneyLim
       ? []
       : [...plans.values()].filter(({ limits, shared }) => !counts(limits) && !counts(shared)).map(({ name }) => name),
     refusedModels: anyLimit
-      ? [...models.values()].filter(({ price }) => price === undefined).map(({ name }) => name)
+      ? [...models.values()]
+          .filter(({ targets }) => targets.every(({ price }) => price === undefined))
+          .map(({ name }) => name)
       : [],
   }
 }

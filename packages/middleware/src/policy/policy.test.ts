@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { PolicyError, type ResolveOptions, resolvePolicy, type TargetSettings } from './index.ts'
+import { PolicyError, type ResolveOptions, resolvePolicy, routeOf, type TargetSettings } from './index.ts'
 
 const DEFAULT: TargetSettings = { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'k' }
 
@@ -58,13 +58,32 @@ describe('a policy', () => {
     expect(policy.global).toEqual([])
     expect(policy.storeDown).toBe('closed')
     expect(policy.defaultPlan).toBe('default')
-    expect(policy.routes.generate).toEqual({
+    expect(routeOf(policy, 'generate')).toEqual({
       model: 'default',
       cache: { ttlMs: 3_600_000, sampled: true, scope: 'consumer', tools: false },
       transforms: { lineEndings: false, minifyJson: false, dropDuplicates: [] },
     })
     expect(policy.models).toEqual(
-      new Map([['default', { name: 'default', target: DEFAULT, price: undefined, contextWindow: undefined }]]),
+      new Map([
+        [
+          'default',
+          {
+            name: 'default',
+            targets: [
+              {
+                id: expect.stringMatching(/^openai:gpt-4:[0-9a-f]{12}$/),
+                priority: 1,
+                weight: 1,
+                zone: undefined,
+                price: undefined,
+                settings: DEFAULT,
+              },
+            ],
+            fallback: undefined,
+            contextWindow: undefined,
+          },
+        ],
+      ]),
     )
   })
 
@@ -83,7 +102,7 @@ describe('a policy', () => {
   })
 
   test('turns the cache off, or its parts, by route', () => {
-    const cache = (generate: object) => resolve({ routes: { generate } }).routes.generate.cache
+    const cache = (generate: object) => routeOf(resolve({ routes: { generate } }), 'generate').cache
     expect(cache({ cache: false })).toBeUndefined()
     expect(cache({ cache: { ttl: '5m' } })).toMatchObject({ ttlMs: 300_000, sampled: true })
     expect(cache({ cache: { ttl: '30d' } })).toMatchObject({ ttlMs: 30 * 86_400_000 })
@@ -93,7 +112,7 @@ describe('a policy', () => {
 
   test('turns transforms of the prompt on by route, each by itself', () => {
     const transforms = (transforms: object) =>
-      resolve({ routes: { generate: { transforms } } }).routes.generate.transforms
+      routeOf(resolve({ routes: { generate: { transforms } } }), 'generate').transforms
     expect(transforms({})).toEqual({ lineEndings: false, minifyJson: false, dropDuplicates: [] })
     expect(transforms({ lineEndings: true, minifyJson: true })).toMatchObject({ lineEndings: true, minifyJson: true })
     expect(transforms({ dropDuplicates: true }).dropDuplicates).toEqual(['chunk', 'context', 'document', 'passage'])
@@ -226,13 +245,13 @@ describe('a target', () => {
     target({ azure: { endpoint: 'https://x.openai.azure.com', deployment: 'd', ...change } })
 
   test('is resolved: environment names become values', () => {
-    expect(resolve(openai({ key: { env: 'OPENAI_API_KEY' } })).models.get('m')?.target).toEqual({
+    expect(resolve(openai({ key: { env: 'OPENAI_API_KEY' } })).models.get('m')?.targets[0].settings).toEqual({
       kind: 'openai',
       baseUrl: 'https://api.openai.com/v1',
       model: 'm',
       key: 'sk-1',
     })
-    expect(resolve(azure({ apiVersion: '2024-10-21' })).models.get('m')?.target).toEqual({
+    expect(resolve(azure({ apiVersion: '2024-10-21' })).models.get('m')?.targets[0].settings).toEqual({
       kind: 'azure',
       endpoint: 'https://x.openai.azure.com/',
       model: 'd',
@@ -277,7 +296,7 @@ describe('a target', () => {
   test('of a listed host and a listed variable is taken', () => {
     const document = openai({ baseUrl: 'https://llm.corp.example/v1', key: { env: 'OTHER_KEY' } })
     const listed = { hosts: ['*.corp.example'], readable: ['OPENAI_*', 'OTHER_KEY'] }
-    expect(resolve(document, listed).models.get('m')?.target).toMatchObject({
+    expect(resolve(document, listed).models.get('m')?.targets[0].settings).toMatchObject({
       baseUrl: 'https://llm.corp.example/v1',
       key: 'sk-2',
     })
@@ -287,14 +306,16 @@ describe('a target', () => {
     expect(faultOf(openai({ baseUrl: 'http://llm.corp.example/v1' }), { hosts: ['llm.corp.example'] })).toContain(
       'needs https',
     )
-    expect(resolve(openai({ baseUrl: 'http://127.0.0.1:11434/v1' })).models.get('m')?.target).toMatchObject({
+    expect(
+      resolve(openai({ baseUrl: 'http://127.0.0.1:11434/v1' })).models.get('m')?.targets[0].settings,
+    ).toMatchObject({
       key: undefined,
     })
   })
 
   test('I2: may have any URL that the portal shows; the policy’s own deployment and version count', () => {
     const shown = 'https://x.openai.azure.com/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21'
-    const targetAt = (document: object) => resolve(document).models.get('m')?.target
+    const targetAt = (document: object) => resolve(document).models.get('m')?.targets[0].settings
     expect(targetAt(azure({ endpoint: shown }))).toMatchObject({
       endpoint: 'https://x.openai.azure.com/',
       model: 'd',

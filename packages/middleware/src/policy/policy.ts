@@ -1,5 +1,7 @@
 import { OperatorError } from '../pipeline/index.ts'
 import type { Limit } from './limit.ts'
+import type { Model } from './model.ts'
+import type { Routes } from './route.ts'
 
 export interface Plan {
   readonly name: string
@@ -9,78 +11,21 @@ export interface Plan {
   readonly shared: readonly Limit[]
 }
 
-/** Where a model is served, resolved: no environment names are left in it. */
-export type TargetSettings =
-  | {
-      readonly kind: 'azure'
-      readonly endpoint: string
-      /** The name to send as `model`. */
-      readonly model: string
-      /** A dated API; `undefined` for `/openai/v1/`. */
-      readonly apiVersion: string | undefined
-      /** `undefined` for managed identity. */
-      readonly key: string | undefined
-    }
-  | {
-      readonly kind: 'openai'
-      readonly baseUrl: string
-      readonly model: string
-      /** `undefined` where the server asks for none. */
-      readonly key: string | undefined
-    }
-
-/** Whole pico-dollars a token: USD per million tokens × 1,000,000. */
-export interface Price {
-  readonly input: number
-  /** Never above `input`. */
-  readonly cachedInput: number
-  readonly output: number
-}
-
-export interface Model {
-  readonly name: string
-  readonly target: TargetSettings
-  /** `undefined` where a limit on money must refuse the model. */
-  readonly price: Price | undefined
-  /** The most tokens of one request, prompt and answer together; `undefined` where nobody said. */
-  readonly contextWindow: number | undefined
-}
-
-export interface CacheRule {
-  readonly ttlMs: number
-  /** Whether an answer that was sampled (temperature above 0) is stored too. */
-  readonly sampled: boolean
-  /** Who is served what is stored: the consumer that asked, all of its plan, or all. */
-  readonly scope: 'consumer' | 'plan' | 'shared'
-  /** Whether an answer that calls tools is stored too. */
-  readonly tools: boolean
-}
-
-/** What is taken out of a prompt before the model reads it. */
-export interface TransformRule {
-  readonly lineEndings: boolean
-  readonly minifyJson: boolean
-  /** The elements of which repetitions are dropped, sorted, each once; empty where none are. */
-  readonly dropDuplicates: readonly string[]
-}
-
-export interface RoutePolicy {
-  /** The model where a request names none. */
-  readonly model: string
-  /** `undefined` where the route is not cached. */
-  readonly cache: CacheRule | undefined
-  readonly transforms: TransformRule
-}
-
 /** A policy, checked and resolved. */
 export interface Policy {
+  /**
+   * Tells by what a request was decided: 12 hexadecimal digits of a hash of all that follows, the same in each process and
+   * for each document that means the same. No secret is part of it, only the names of the variables that hold them.
+   */
+  readonly revision: string
   readonly plans: ReadonlyMap<string, Plan>
   /** The plan of a consumer that was made without one; `undefined` where the choice isn't clear. */
   readonly defaultPlan: string | undefined
   /** For all consumers together. */
   readonly global: readonly Limit[]
   readonly models: ReadonlyMap<string, Model>
-  readonly routes: { readonly generate: RoutePolicy }
+  /** Those that the document names: `routeOf` has the defaults of the others. */
+  readonly routes: Routes
   /** What limits on requests, tokens and concurrency do while the counters' store is down; money is always closed. */
   readonly storeDown: 'closed' | 'open'
 }

@@ -1,16 +1,31 @@
 import { closestName, listText } from './closest-name.ts'
+import { interned } from './interned.ts'
+import {
+  knowsModel,
+  type ModelOptions,
+  modelFaults,
+  resolveModels,
+  resolvePrices,
+  servedAs,
+  type Target,
+  variablesOf,
+} from './model.ts'
 import { unservedMoneyLimits } from './money.ts'
-import { type Model, type Policy, PolicyError } from './policy.ts'
-import { DEFAULT_MODEL, knowsModel, type ModelOptions, resolveModels, resolvePrices } from './resolve-models.ts'
-import { resolvePlans } from './resolve-plans.ts'
-import { resolveRoute } from './resolve-routes.ts'
+import { type Plan, type Policy, PolicyError } from './policy.ts'
+import { resolveLimits } from './resolve-limits.ts'
+import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeOf } from './route.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
 import { schemaFaults } from './schema-faults.ts'
-import { unsupported } from './supported.ts'
+import { revisionOf } from './source.ts'
 
-export interface ResolveOptions extends ModelOptions {
+export interface ResolveOptions extends ModelOptions, KnownRoutes {
   /** What the document came from, for error messages. */
   readonly source: string
+}
+
+export interface KnownRoutes {
+  /** The routes of the composition's surfaces, which the policy may name. Those that ship with Tollgate by default. */
+  readonly routes?: readonly string[] | undefined
 }
 
 /** A document that is still to be checked. */
@@ -25,7 +40,8 @@ export interface Document {
 }
 
 /**
- * Checks a document and fills in the defaults; `{}` is the policy without a file.
+ * Checks a document and fills in the defaults; `{}` is the policy without a file. What is equal in two policies is the same
+ * object in both: limits and lists of limits, plans, prices, targets, models and routes.
  *
  * @throws PolicyError with the path and fix of every fault that can be told at once: first those of the form, then
  * those of the meaning. Nothing of a faulty document is used.
@@ -35,23 +51,26 @@ export function resolvePolicy(document: unknown, options: ResolveOptions): Polic
 }
 
 /** The same of a document that was read from a file. @throws PolicyError */
-export function resolveDocument(document: Document, options: ModelOptions): Policy {
-  const checked = check(document)
-  const { plans, faults } = meaning(checked, document)
+export function resolveDocument(document: Document, options: ModelOptions & KnownRoutes): Policy {
+  const checked = check(document, options)
+  const { faults, ...own } = meaning(checked, document)
   const models = resolveModels(checked, options, faults)
-  const generate = resolveRoute(checked.routes?.generate ?? {})
   throwIfFaulty(document, faults)
-  return { ...plans, models, routes: { generate }, storeDown: checked.storeDown ?? 'closed' }
+  const policy = { ...own, models, storeDown: checked.storeDown ?? 'closed' }
+  return { revision: revisionOf(policy, variablesOf(checked)), ...policy }
 }
 
 /** What a policy says by itself, for tools that run without the app's settings. */
-export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan' | 'global'> {
-  /** The policy's own model behind `/generate`; `undefined` where that is the one of the `OPENAI_*` settings. */
-  readonly generateModel: string | undefined
-  /** The name by which that model is asked for at its server. */
-  readonly generateServedAs: string | undefined
-  /** The policy's own models, and the settings' where the route goes there. */
-  readonly models: ReadonlyMap<string, Pick<Model, 'name' | 'price'>>
+export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan' | 'global' | 'routes'> {
+  /** The policy's own models, and those of the settings that a route goes to. */
+  readonly models: ReadonlyMap<string, OutlinedModel>
+}
+
+export interface OutlinedModel {
+  readonly name: string
+  /** The name by which it is asked for at its server; `undefined` for the model of the `OPENAI_*` settings. */
+  readonly servedAs: string | undefined
+  readonly targets: readonly [Pick<Target, 'price'>]
 }
 
 /** @throws PolicyError */
@@ -60,33 +79,77 @@ export function outline(document: unknown, source: string): PolicyOutline {
 }
 
 /** @throws PolicyError */
-export function outlineDocument(document: Document): PolicyOutline {
-  const checked = check(document)
-  const { plans, faults } = meaning(checked, document)
+export function outlineDocument(document: Document, options: KnownRoutes = {}): PolicyOutline {
+  const checked = check(document, options)
+  const { faults, ...own } = meaning(checked, document)
   throwIfFaulty(document, faults)
-  const { model } = resolveRoute(checked.routes?.generate ?? {})
-  const prices = resolvePrices(checked)
-  const [target] = checked.models?.[model]?.targets ?? []
+  const price = resolvePrices(checked)
+  const models = checked.models ?? {}
+  const asked = (options.routes ?? ROUTES).map((name) => routeOf(own, name).model)
   return {
-    ...plans,
-    generateModel: target === undefined ? undefined : model,
-    generateServedAs: target && ('azure' in target ? target.azure.deployment : target.openai.model),
-    models: new Map([...Object.keys(checked.models ?? {}), model].map((name) => [name, { name, price: prices(name) }])),
+    ...own,
+    models: new Map(
+      [...Object.keys(models), ...asked].map((name) => [
+        name,
+        { name, servedAs: servedAs(models[name]), targets: [{ price: price(name) }] },
+      ]),
+    ),
   }
 }
 
 /** What can be told of a document by itself. */
 function meaning(checked: PolicyDocument, { isFile }: Document) {
   const isModel = (name: string) => knowsModel(checked.models, name)
-  const faults = unsupported(checked)
+  const faults = [...planFaults(checked), ...modelFaults(checked)]
   const plans = resolvePlans(checked, isModel, faults)
-  const model = checked.routes?.generate?.model
-  if (model !== undefined && !isModel(model)) {
-    faults.push(`routes.generate.model: there is no model '${model}' under models.`)
+  for (const [name, route] of Object.entries(checked.routes ?? {})) {
+    if (route?.model === undefined || isModel(route.model)) continue
+    faults.push(`routes.${name}.model: there is no model '${route.model}' under models.`)
   }
   if (isFile) faults.push(...unservedMoneyLimits(checked))
   const known = [...Object.keys(checked.models ?? {}), DEFAULT_MODEL]
-  return { plans, faults: faults.map((fault) => withKnownModels(fault, known)) }
+  return {
+    ...plans,
+    routes: resolveRoutes(checked.routes),
+    faults: faults.map((fault) => withKnownModels(fault, known)),
+  }
+}
+
+/** The seed's limits: 10 requests a minute, burst 5. */
+const DEFAULT_PLANS: NonNullable<PolicyDocument['plans']> = {
+  default: { limits: [{ requests: 10, per: '1m', burst: 5 }] },
+}
+
+function planFaults({ plans }: PolicyDocument): string[] {
+  if (plans === undefined || Object.keys(plans).length > 0) return []
+  return ['plans: there is none, so every request would be refused. Name one, or leave plans out for the default.']
+}
+
+/** Plans and global limits; what is wrong with them goes to `faults`, with its path. */
+function resolvePlans(
+  document: PolicyDocument,
+  isModel: (name: string) => boolean,
+  faults: string[],
+): Pick<Policy, 'plans' | 'defaultPlan' | 'global'> {
+  const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(([name, { limits, shared }]) => {
+    const path = `plans.${name}`
+    const plan: Plan = {
+      name,
+      limits: resolveLimits(limits, { path: `${path}.limits`, prefix: '', isModel }, faults),
+      shared: resolveLimits(shared?.limits ?? [], { path: `${path}.shared.limits`, prefix: 'plan-', isModel }, faults),
+    }
+    return [name, interned(plan)] as const
+  })
+  const list = { path: 'global.limits', prefix: 'global-', isModel } as const
+  return {
+    plans: new Map(plans),
+    defaultPlan: defaultPlan(plans.map(([name]) => name)),
+    global: interned(resolveLimits(document.global?.limits ?? [], list, faults)),
+  }
+}
+
+function defaultPlan(names: readonly string[]): string | undefined {
+  return names.includes('default') ? 'default' : names.length === 1 ? names[0] : undefined
 }
 
 /** A fault that names an unknown model says which models there are. */
@@ -102,8 +165,9 @@ const MOST_NAMES = { plans: 10_000, models: 1_000 } as const
 /** Faults that are put into words; the others are counted. */
 const MOST_WORDED = 100
 
-function check(document: Document): PolicyDocument {
+function check(document: Document, { routes = ROUTES }: KnownRoutes): PolicyDocument {
   const { value, source } = document
+  const schema = policySchema(routes)
   for (const [field, most] of Object.entries(MOST_NAMES)) {
     const entries = (value as Readonly<Record<string, unknown>> | null)?.[field]
     const count = typeof entries === 'object' && entries !== null ? Object.keys(entries).length : 0
@@ -115,10 +179,10 @@ function check(document: Document): PolicyDocument {
       )
     }
   }
-  const parsed = policySchema.safeParse(value)
+  const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
   const { issues } = parsed.error
-  const worded = schemaFaults(policySchema, issues.slice(0, MOST_WORDED), value)
+  const worded = schemaFaults(schema, issues.slice(0, MOST_WORDED), value)
   throw new PolicyError(source, located(document, worded), Math.max(0, issues.length - MOST_WORDED))
 }
 

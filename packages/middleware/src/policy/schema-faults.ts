@@ -19,9 +19,14 @@ const EXAMPLES: Readonly<Record<string, string>> = {
   price: '{input: 0.15, output: 0.60}',
   input: '0.15, the dollars per million tokens',
   output: '0.60, the dollars per million tokens',
-  routes: '{generate: {model: default}}',
-  generate: '{model: default}',
   transforms: '{minifyJson: true}',
+}
+
+function exampleOf(path: readonly PropertyKey[], schema: z.core.$ZodType | undefined): string | undefined {
+  // The names of routes are those of the surfaces that there are.
+  if (path[0] === 'routes' && path.length === 2) return '{model: default}'
+  if (path[0] === 'routes' && path.length === 1) return `{${fieldsOf(schema)?.[0]}: {model: default}}`
+  return EXAMPLES[String(path.at(-1))]
 }
 
 /** What people call fields that have another name here. */
@@ -97,7 +102,7 @@ function faultsOf(checked: Checked, issue: z.core.$ZodIssue, path: readonly Prop
     return [{ text: `${at}: a name ${issue.issues[0]?.message ?? 'is wrong'}. Rename it.` }]
   const own = issue.message.startsWith('must ') ? issue.message : undefined
   if (value === undefined && path.length > 0) {
-    const example = EXAMPLES[String(path.at(-1))]
+    const example = exampleOf(path, schema)
     const write =
       example === undefined
         ? `It ${own ?? wanted(schema, path)}.`
@@ -209,7 +214,7 @@ function isBeginning(text: string, of: string): boolean {
 
 /** What a place takes, as the end of a sentence: `must be a whole number from 1 to 16`. */
 function wanted(schema: z.core.$ZodType | undefined, path: readonly PropertyKey[]): string {
-  const example = EXAMPLES[String(path.at(-1))]
+  const example = exampleOf(path, schema)
   const such = example === undefined ? '' : `, such as ${example}`
   if (schema instanceof z.ZodNumber) {
     const kind = schema.isInt ? 'a whole number' : 'a number'

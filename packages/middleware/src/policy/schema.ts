@@ -1,11 +1,11 @@
 import * as z from 'zod'
 import { limits } from './limit-schema.ts'
-import { model } from './model-schema.ts'
+import { model } from './model.ts'
 import { name } from './name.ts'
-import { route } from './route-schema.ts'
+import { ROUTES, routesOf } from './route.ts'
 
 /*
- * The policy document's grammar. What the grammar knows but this version does not enforce is refused in `supported.ts`,
+ * The policy document's grammar. What the grammar knows but this version does not enforce is refused where it is resolved,
  * so that no limit is ever written down and not kept. Unknown fields are refused as typos.
  */
 
@@ -14,35 +14,39 @@ const plan = z.strictObject({
   shared: z.strictObject({ limits }).optional().describe("Limits on all the plan's consumers together."),
 })
 
-export const policySchema = z
-  .strictObject({
-    plans: z.record(name, plan).optional().describe('What consumers may use, by the name of their plan.'),
-    global: z.strictObject({ limits }).optional().describe('Limits on all consumers together.'),
-    storeDown: z
-      .enum(['closed', 'open'])
-      .optional()
-      .describe(
-        "Whether limits on requests, tokens and concurrency refuse (closed) or admit (open) while the counters' store " +
-          'is down. Limits on money always refuse.',
-      ),
-    unpriced: z
-      .enum(['refuse', 'worst'])
-      .optional()
-      .describe(
-        'What a limit on money does with a model that has no price: refuse it, or take the highest price of any (worst).',
-      ),
-    models: z
-      .record(name, model)
-      .optional()
-      .describe("Models that callers may name. 'default' is the one of the OPENAI_* settings unless it is given here."),
-    routes: z.strictObject({ generate: route.optional() }).optional(),
-  })
-  .describe('Tollgate policy')
+/** @param routes the names that `routes` may have */
+export function policySchema(routes: readonly string[]) {
+  return z
+    .strictObject({
+      plans: z.record(name, plan).optional().describe('What consumers may use, by the name of their plan.'),
+      global: z.strictObject({ limits }).optional().describe('Limits on all consumers together.'),
+      storeDown: z
+        .enum(['closed', 'open'])
+        .optional()
+        .describe(
+          "Whether limits on requests, tokens and concurrency refuse (closed) or admit (open) while the counters' store " +
+            'is down. Limits on money always refuse.',
+        ),
+      unpriced: z
+        .enum(['refuse', 'worst'])
+        .optional()
+        .describe(
+          'What a limit on money does with a model that has no price: refuse it, or take the highest price of any (worst).',
+        ),
+      models: z
+        .record(name, model)
+        .optional()
+        .describe(
+          "Models that callers may name. 'default' is the one of the OPENAI_* settings unless it is given here.",
+        ),
+      routes: routesOf(routes).optional(),
+    })
+    .describe('Tollgate policy')
+}
 
-export type PolicyDocument = z.infer<typeof policySchema>
-export type ModelDocuments = NonNullable<PolicyDocument['models']>
+export type PolicyDocument = z.infer<ReturnType<typeof policySchema>>
 
 /** The published JSON Schema (draft 2020-12), for editors and for those who generate policies. */
-export function policyJsonSchema(): object {
-  return { title: 'Tollgate policy', ...z.toJSONSchema(policySchema) }
+export function policyJsonSchema(routes: readonly string[] = ROUTES): object {
+  return { title: 'Tollgate policy', ...z.toJSONSchema(policySchema(routes)) }
 }

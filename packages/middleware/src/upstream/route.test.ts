@@ -2,18 +2,27 @@ import { expect, test } from 'vitest'
 import { baseContext, request } from '../../../../test/support/room.ts'
 import type { CompletionRequest } from '../operations/index.ts'
 import { pipeline, type RequestRecord } from '../pipeline/index.ts'
-import type { Model, Policy, TransformRule } from '../policy/index.ts'
+import { type Model, type Policy, type Price, routeOf, type TransformRule } from '../policy/index.ts'
 import { type Routed, route } from './index.ts'
 
-const model = (name: string, change: Partial<Model> = {}): Model => ({
+const model = (name: string, { price, contextWindow }: { price?: Price; contextWindow?: number } = {}): Model => ({
   name,
-  target: { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: `${name}-2026`, key: undefined },
-  price: undefined,
-  contextWindow: undefined,
-  ...change,
+  targets: [
+    {
+      id: name,
+      priority: 1,
+      weight: 1,
+      zone: undefined,
+      price,
+      settings: { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: `${name}-2026`, key: undefined },
+    },
+  ],
+  fallback: undefined,
+  contextWindow,
 })
 const PRICE = { input: 2, cachedInput: 1, output: 8 }
 const POLICY: Policy = {
+  revision: '0',
   plans: new Map(),
   defaultPlan: undefined,
   global: [],
@@ -21,13 +30,16 @@ const POLICY: Policy = {
     ['small', model('small', { price: PRICE, contextWindow: 128_000 })],
     ['large', model('large')],
   ]),
-  routes: {
-    generate: {
-      model: 'small',
-      cache: undefined,
-      transforms: { lineEndings: false, minifyJson: false, dropDuplicates: [] },
-    },
-  },
+  routes: new Map([
+    [
+      'generate',
+      {
+        model: 'small',
+        cache: undefined,
+        transforms: { lineEndings: false, minifyJson: false, dropDuplicates: [] },
+      },
+    ],
+  ]),
   storeDown: 'closed',
 }
 
@@ -37,8 +49,8 @@ interface Change {
 }
 
 async function routed(body: object, name?: string, { transforms, answer = () => new Response() }: Change = {}) {
-  const { generate } = POLICY.routes
-  const routes = { generate: { ...generate, transforms: { ...generate.transforms, ...transforms } } }
+  const generate = routeOf(POLICY, 'generate')
+  const routes = new Map([['generate', { ...generate, transforms: { ...generate.transforms, ...transforms } }]])
   let seen: Routed['routed'] | undefined
   const context = baseContext()
   const completion = { model: name, prompt: 'a', body: { messages: [], ...body } } as CompletionRequest

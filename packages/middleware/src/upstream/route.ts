@@ -1,6 +1,6 @@
 import { type ChatBody, type CompletionRequest, statesOutput, withOutputBound } from '../operations/index.ts'
 import type { Middleware, Refusal, RequestRecord } from '../pipeline/index.ts'
-import type { CacheRule, Policy, Price } from '../policy/index.ts'
+import { type CacheRule, type Policy, type Price, routeOf } from '../policy/index.ts'
 import { type Removal, savedTokens, transform, transformLabel } from '../transform/index.ts'
 import { type Target, targetOf } from './target.ts'
 
@@ -23,7 +23,7 @@ export interface Routed {
 }
 
 export interface RouteOptions {
-  readonly name: keyof Policy['routes']
+  readonly name: string
   readonly policy: () => Policy
   /** What an answer may have, in tokens of each choice, where the request doesn't say. */
   readonly maxOutputTokens: number
@@ -38,11 +38,12 @@ export interface RouteOptions {
 export function route(options: RouteOptions): Middleware<{ readonly completion: CompletionRequest }, Routed> {
   return async function route(_request, context, next) {
     const policy = options.policy()
-    const { model: defaultModel, cache, transforms } = policy.routes[options.name]
+    const { model: defaultModel, cache, transforms } = routeOf(policy, options.name)
     const { model = defaultModel, body } = context.completion
     const found = policy.models.get(model)
     if (found === undefined) return context.refuse(model === defaultModel ? NOT_CONFIGURED : unknownModel())
-    const { target, price, contextWindow } = found
+    const { contextWindow } = found
+    const [{ settings, price }] = found.targets
     const { record } = context
     record.model = model
     if (price !== undefined) record.price = price
@@ -54,8 +55,8 @@ export function route(options: RouteOptions): Middleware<{ readonly completion: 
           model,
           price,
           contextWindow,
-          target: targetOf(target),
-          body: bounded({ ...body, messages, model: target.model } as ChatBody, options.maxOutputTokens),
+          target: targetOf(settings),
+          body: bounded({ ...body, messages, model: settings.model } as ChatBody, options.maxOutputTokens),
           transforms: transformLabel(transforms),
           cache,
         },

@@ -1,0 +1,46 @@
+import { createHash } from 'node:crypto'
+import type { Policy } from './policy.ts'
+import { routeOf } from './route.ts'
+
+/** Where the policy of a request comes from. */
+export interface PolicySource {
+  /** The policy in force. It never waits, and never throws. */
+  current(): Policy
+  /** Looks whether there is another, and puts it in force. */
+  refresh(signal: AbortSignal): Promise<'changed' | 'unchanged'>
+}
+
+/** A policy that stays as it is for as long as the process runs. */
+export function fixedPolicy(policy: Policy): PolicySource {
+  return { current: () => policy, refresh: async () => 'unchanged' }
+}
+
+const REVISION_DIGITS = 12
+
+/**
+ * The revision of a policy: a hash of what it means, however the document is written.
+ *
+ * @param secrets for each model, the names of the variables that hold its keys
+ */
+export function revisionOf(policy: Omit<Policy, 'revision'>, secrets: ReadonlyMap<string, readonly string[]>): string {
+  const { plans, defaultPlan, global, models, routes, storeDown } = policy
+  const hash = createHash('sha256')
+  const add = (what: string, value: unknown) => hash.update(`${JSON.stringify([what, value])}\n`)
+  for (const [name, { limits, shared }] of sorted(plans)) add(`plan ${name}`, [limits, shared])
+  add('default plan', defaultPlan)
+  add('global', global)
+  for (const [name, { targets, fallback, contextWindow }] of sorted(models)) {
+    // A target's id says where it is. Its settings hold the key.
+    const told = targets.map(({ settings: _, ...target }) => target)
+    add(`model ${name}`, [told, fallback, contextWindow, secrets.get(name)])
+  }
+  // A route that is written down with its defaults means the same as one that is not.
+  const unnamed = routeOf({ routes: new Map() }, '')
+  for (const [name, route] of sorted(routes)) if (route !== unnamed) add(`route ${name}`, route)
+  add('store down', storeDown)
+  return hash.digest('hex').slice(0, REVISION_DIGITS)
+}
+
+function sorted<T>(map: ReadonlyMap<string, T>): [name: string, value: T][] {
+  return [...map].toSorted(([a], [b]) => (a < b ? -1 : 1))
+}
