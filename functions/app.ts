@@ -1,9 +1,16 @@
 import './node-version.ts'
 import { join } from 'node:path'
 import { app } from '@azure/functions'
-import { describeFault, pause, systemTime, withDeadline } from '@tollgate/middleware'
+import {
+  createGateway,
+  describeFault,
+  fixedPolicy,
+  type Gateway,
+  pause,
+  systemTime,
+  withDeadline,
+} from '@tollgate/middleware'
 import { consoleLog } from './console-log.ts'
-import { createGateway, type Gateway } from './gateway.ts'
 import { registerGenerate } from './generate.ts'
 import { registerHealth } from './health.ts'
 import { drainRequests } from './http-adapter.ts'
@@ -16,8 +23,13 @@ const ROOT = join(__dirname, '..')
 
 let opened: Gateway | undefined
 function gateway(): Gateway {
-  opened ??= createGateway(tellPolicy(readSettings(process.env, ROOT)))
+  opened ??= open()
   return opened
+}
+
+function open(): Gateway {
+  const settings = tellPolicy(readSettings(process.env, ROOT))
+  return createGateway({ ...settings, policy: fixedPolicy(settings.policy), log: consoleLog })
 }
 
 // Before anything is registered: an answer goes out as it comes, and a client that leaves is noticed.

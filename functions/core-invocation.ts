@@ -171,6 +171,7 @@ function withoutBadHeaders({ request }: CoreContext): Refusal | undefined {
   triggerMetadata.Headers = { json: JSON.stringify(Object.fromEntries(good)) }
   const name = /^[\w.-]{1,64}$/.test(bad) ? `'${bad}'` : 'with a name of other characters'
   return {
+    kind: 'refusal',
     code: 'invalid_request',
     status: 400,
     param: bad,

@@ -1,7 +1,5 @@
 import { app } from '@azure/functions'
-import { trace } from '@tollgate/middleware'
-import type { Gateway } from './gateway.ts'
-import { refuseGenerate } from './generate-surface.ts'
+import { type Gateway, generate, trace } from '@tollgate/middleware'
 import { httpHandler } from './http-adapter.ts'
 
 /** `POST /api/generate`. Anonymous to the platform, because Tollgate is the auth. */
@@ -10,6 +8,6 @@ export function registerGenerate(gateway: () => Gateway): void {
     methods: ['POST'],
     authLevel: 'anonymous',
     route: 'generate',
-    handler: httpHandler(trace({ refuse: refuseGenerate, handler: () => gateway().generate })),
+    handler: httpHandler(trace({ refuse: generate.refuse, handler: () => gateway().handler(generate) })),
   })
 }

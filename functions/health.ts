@@ -1,6 +1,13 @@
 import { app } from '@azure/functions'
-import { type Entry, type Readiness, readiness } from '@tollgate/middleware'
-import { CHECK_MS, type Gateway } from './gateway.ts'
+import {
+  CHECK_MS,
+  type Entry,
+  type Gateway,
+  type HttpResponse,
+  jsonResponse,
+  type Readiness,
+  readiness,
+} from '@tollgate/middleware'
 import { httpHandler } from './http-adapter.ts'
 
 const MAX_AGE_MS = 10_000
@@ -34,10 +41,10 @@ export function registerHealth(gateway: () => Gateway): void {
   })
 }
 
-function readyAnswer({ ready, checks }: Readiness): Response {
+function readyAnswer({ ready, checks }: Readiness): HttpResponse {
   return answer(ready ? 200 : 503, { status: ready ? 'ready' : 'not ready', checks })
 }
 
-function answer(status: number, body: object): Response {
-  return Response.json(body, { status, headers: { 'cache-control': 'no-store' } })
+function answer(status: number, body: object): HttpResponse {
+  return jsonResponse(status, body, { 'cache-control': 'no-store' })
 }

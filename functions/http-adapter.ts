@@ -1,18 +1,20 @@
 import type { HttpHandler, HttpRequest, HttpResponseInit, InvocationContext } from '@azure/functions'
 import {
-  bodyOf,
+  type ByteStream,
   CLIENT_LEFT,
   clientHasLeft,
   type DrainOptions,
   describeFault,
   type Entry,
+  fromWebStream,
   type GatewayRequest,
-  isEventStream,
+  type HttpResponse,
+  isStream,
   type LogSink,
   type Refusal,
+  type ReplyHeaders,
   RequestEnded,
   requestsInFlight,
-  wholeStream,
 } from '@tollgate/middleware'
 import { type ClientConnection, takeConnection } from './client-connection.ts'
 import { coreInvocation } from './core-invocation.ts'
@@ -27,6 +29,7 @@ export const MAX_REQUEST_MS = 65 * 60_000
 const CUT_MS = 350
 
 const TOO_LONG: Refusal = {
+  kind: 'refusal',
   code: 'request_timeout',
   status: 408,
   message: 'The request took too long.',
@@ -57,9 +60,10 @@ export function httpHandler(entry: Entry): HttpHandler {
     const log = logSink(invocation)
     try {
       const response = await entry(toGatewayRequest(request, signal), log.sink)
-      return connection !== undefined && isEventStream(response)
-        ? await streamed(response, connection)
-        : await buffered(response)
+      const { status, headers, body } = response
+      if (!isStream(body)) return buffered(status, headers, body)
+      if (connection === undefined) return buffered(status, headers, await wholeOf(body))
+      return await streamed(response, body, connection)
     } catch (fault) {
       if (clientHasLeft(signal)) return { status: CLIENT_LEFT.status }
       invocation.error(JSON.stringify({ event: 'adapter fault', ...describeFault(fault) }))
@@ -79,7 +83,7 @@ function toGatewayRequest(request: HttpRequest, signal: AbortSignal): GatewayReq
     method: request.method,
     url: new URL(request.url),
     headers: request.headers as Headers,
-    body: request.body as ReadableStream<Uint8Array> | null,
+    body: request.body && fromWebStream(request.body as ReadableStream<Uint8Array>),
     clientAddress: clientAddress(request),
     signal,
   }
@@ -98,22 +102,36 @@ function withoutPort(address: string): string {
   return host !== undefined && port !== undefined && rest.length === 0 ? host : address
 }
 
-async function buffered(response: Response): Promise<HttpResponseInit> {
-  const { status, headers } = response
-  if (response.body === null) return { status, headers }
-  const bytes = await bodyOf(response)
+function buffered(status: number, headers: ReplyHeaders, body: Uint8Array | null): HttpResponseInit {
+  if (body === null) return { status, headers }
   // With streaming on, the library knows no length, and would send the answer in chunks.
-  headers.set('content-length', String(bytes.byteLength))
-  return { status, headers, body: wholeStream(bytes) }
+  return { status, headers: { ...headers, 'content-length': String(body.byteLength) }, body: ofOnePiece(body) }
+}
+
+/** A body that is made of the bytes themselves copies them, into a stream that costs more. */
+function ofOnePiece(bytes: Uint8Array): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    start(controller) {
+      if (bytes.byteLength > 0) controller.enqueue(bytes)
+      controller.close()
+    },
+  })
+}
+
+async function wholeOf(body: ByteStream): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = []
+  for (let piece = await body.read(); piece !== undefined; piece = await body.read()) pieces.push(piece)
+  return Buffer.concat(pieces)
 }
 
 /** @throws what the stream throws before its first byte, when a plain 500 can still be sent. */
-async function streamed(response: Response, connection: ClientConnection): Promise<HttpResponseInit> {
-  const { status, headers, body } = response
-  if (body === null) return buffered(response)
-  const reader = body.getReader()
+async function streamed(
+  { status, headers }: HttpResponse,
+  body: ByteStream,
+  connection: ClientConnection,
+): Promise<HttpResponseInit> {
   const { signal } = connection.left
-  const giveUp = () => void reader.cancel(signal.reason).catch(() => {})
+  const giveUp = () => body.cancel(signal.reason)
   const end = () => {
     if (clientHasLeft(signal)) return giveUp()
     // The stream says itself that the gateway has ended it, to a client that reads; another's is cut.
@@ -128,22 +146,22 @@ async function streamed(response: Response, connection: ClientConnection): Promi
   }
   if (signal.aborted) end()
   else signal.addEventListener('abort', end)
-  let first: ReturnType<typeof reader.read> | undefined = Promise.resolve(await reader.read())
+  let first: Promise<Uint8Array | undefined> | undefined = Promise.resolve(await body.read())
   if (clientHasLeft(signal)) return { status: CLIENT_LEFT.status }
-  const paced = new ReadableStream(
+  const paced = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         await connection.writable()
         try {
-          const { done, value } = await (first ?? reader.read())
+          const piece = await (first ?? body.read())
           first = undefined
-          if (!done) return controller.enqueue(value)
+          if (piece !== undefined) return controller.enqueue(piece)
         } catch {
           await connection.breakOff()
         }
         controller.close()
       },
-      cancel: (reason) => reader.cancel(reason),
+      cancel: (reason) => body.cancel(reason),
     },
     { highWaterMark: 0 },
   )

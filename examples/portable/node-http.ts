@@ -1,9 +1,12 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import {
+  type ByteSource,
+  type ByteStream,
   clientHasLeft,
   type Entry,
   type GatewayRequest,
-  isEventStream,
+  type HttpResponse,
+  isStream,
   type LogSink,
   type RequestsInFlight,
 } from '@tollgate/middleware'
@@ -52,23 +55,23 @@ export function nodeHttp(entry: Entry, options: NodeHttpOptions): RequestListene
 }
 
 async function answer(
-  response: Response,
+  { status, headers, body }: HttpResponse,
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   left: AbortSignal,
 ): Promise<void> {
-  const { status, headers, body } = response
   // What is left of the body can't be told from a next request (RFC 9112, section 9.3).
   const unread = !incoming.complete
-  if (unread) headers.set('connection', 'close')
-  if (body !== null && isEventStream(response)) {
-    outgoing.writeHead(status, [...headers].flat())
+  const head = unread ? { ...headers, connection: 'close' } : headers
+  if (isStream(body)) {
+    outgoing.writeHead(status, head)
     return send(body, outgoing, left)
   }
-  const bytes = Buffer.from(await response.arrayBuffer())
-  outgoing.writeHead(status, [...headers, ['content-length', `${bytes.byteLength}`]].flat()).write(bytes)
+  outgoing.writeHead(status, { ...head, 'content-length': body?.byteLength ?? 0 })
+  if (!unread) return void outgoing.end(body)
+  if (body !== null) outgoing.write(body)
   // To close over unread bytes resets the connection, and may cost the client the answer (section 9.6).
-  if (unread) await dropRest(incoming)
+  await dropRest(incoming)
   outgoing.end()
 }
 
@@ -111,8 +114,7 @@ function toGatewayRequest(
     method,
     url,
     headers,
-    // Read no further than a room asks for it; what a room leaves can still be dropped.
-    body: ReadableStream.from<Uint8Array>(incoming.iterator({ destroyOnReturn: false })),
+    body: bodyOf(incoming),
     clientAddress: (behindProxy ? lastForwarded(incoming) : incoming.socket.remoteAddress) ?? 'unknown',
     signal,
   }
@@ -122,17 +124,65 @@ function lastForwarded({ headers }: IncomingMessage): string | undefined {
   return [headers['x-forwarded-for']].flat().join(',').split(',').at(-1)?.trim() || undefined
 }
 
-async function send(body: ReadableStream<Uint8Array>, outgoing: ServerResponse, left: AbortSignal): Promise<void> {
-  const reader = body.getReader()
-  const giveUp = () => void reader.cancel(left.reason).catch(() => {})
-  outgoing.once('close', giveUp)
+/** A request's body, read no further than it is asked for. What is left of it can still be dropped. */
+function bodyOf(incoming: IncomingMessage): ByteSource {
+  let piece: Buffer | undefined
+  let hasEnded = false
+  let fault: Error | undefined
+  let wake = () => {}
+  let begun = false
+
+  function begin(): void {
+    begun = true
+    incoming
+      .on('data', (chunk: Buffer) => {
+        piece = chunk
+        incoming.pause()
+        wake()
+      })
+      .on('end', () => {
+        hasEnded = true
+        wake()
+      })
+      .on('error', (error) => {
+        fault = error
+        wake()
+      })
+      .on('close', () => {
+        if (!hasEnded) fault ??= new Error('The client broke off its upload')
+        wake()
+      })
+  }
+
+  return {
+    async read() {
+      if (piece === undefined && !hasEnded && fault === undefined) {
+        await new Promise<void>((resolve) => {
+          wake = resolve
+          if (begun) incoming.resume()
+          else begin()
+        })
+      }
+      const came = piece
+      piece = undefined
+      if (came === undefined && fault !== undefined) throw fault
+      return came
+    },
+    cancel() {
+      hasEnded = true
+      incoming.pause()
+      wake()
+    },
+  }
+}
+
+async function send(body: ByteStream, outgoing: ServerResponse, left: AbortSignal): Promise<void> {
+  outgoing.once('close', () => body.cancel(left.reason))
   // A stream that the process ends says so itself.
-  if (clientHasLeft(left)) giveUp()
+  if (clientHasLeft(left)) body.cancel(left.reason)
   try {
-    for (;;) {
-      const { done, value } = await reader.read()
-      if (done) break
-      if (!outgoing.write(value)) await drained(outgoing)
+    for (let piece = await body.read(); piece !== undefined; piece = await body.read()) {
+      if (!outgoing.write(piece)) await drained(outgoing)
     }
     outgoing.end()
   } catch {

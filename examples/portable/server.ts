@@ -2,17 +2,19 @@ import '../../functions/node-version.ts'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import {
+  createGateway,
   describeFault,
   type Entry,
+  fixedPolicy,
+  generate,
   issueKey,
+  jsonResponse,
   type Log,
   type LogSink,
   requestsInFlight,
   trace,
 } from '@tollgate/middleware'
-import { refuseGenerate } from '../../functions/generate-surface.ts'
 import { readSettings } from '../../functions/settings.ts'
-import { createGateway } from './gateway.ts'
 import { nodeHttp } from './node-http.ts'
 
 /*
@@ -36,14 +38,14 @@ async function main(): Promise<void> {
     { ...process.env, TOLLGATE_STORAGE: process.env.TOLLGATE_STORAGE || 'memory:' },
     process.cwd(),
   )
-  const gateway = createGateway(settings, log)
-  const generate = trace({ refuse: refuseGenerate, handler: () => gateway.generate })
+  const gateway = createGateway({ ...settings, policy: fixedPolicy(settings.policy), log })
+  const generateEntry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
 
   const entry: Entry = async (request, to) => {
     const { pathname } = request.url
-    if (request.method === 'POST' && pathname === '/api/generate') return generate(request, to)
-    if (request.method === 'GET' && pathname === '/health') return Response.json({ status: 'live' })
-    return Response.json({ error: 'Not found' }, { status: 404 })
+    if (request.method === 'POST' && pathname === '/api/generate') return generateEntry(request, to)
+    if (request.method === 'GET' && pathname === '/health') return jsonResponse(200, { status: 'live' })
+    return jsonResponse(404, { error: 'Not found' })
   }
 
   const inFlight = requestsInFlight()

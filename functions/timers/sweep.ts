@@ -1,6 +1,5 @@
 import { app, type InvocationContext, type TimerHandler } from '@azure/functions'
-import { describeFault } from '@tollgate/middleware'
-import type { Gateway } from '../gateway.ts'
+import { describeFault, type Gateway } from '@tollgate/middleware'
 
 /** NCRONTAB: every ten minutes. */
 const SCHEDULE = '0 */10 * * * *'

@@ -29,6 +29,7 @@ export {
 } from './model.ts'
 export { type AzureUrl, azureUrl, isAzureForm, isDated, ModelUrlFault, meansV1, openaiUrl } from './model-url.ts'
 export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
+export { pinPolicy, type WithPolicy } from './pin-policy.ts'
 export { type Plan, type Policy, PolicyError } from './policy.ts'
 export { strayPolicy } from './policy-file-name.ts'
 export {

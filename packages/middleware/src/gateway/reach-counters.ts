@@ -1,4 +1,6 @@
-import { type CounterStore, type Limit, type Limiter, LimiterUnavailable, OperatorError } from '@tollgate/middleware'
+import { type CounterStore, type Limiter, LimiterUnavailable } from '../limits/index.ts'
+import { OperatorError } from '../pipeline/index.ts'
+import type { Limit } from '../policy/index.ts'
 
 /** So small that each claim on it is a look at the store. */
 const LIMIT: Limit = {

@@ -1,0 +1,166 @@
+import { authenticate, type Consumer, type ConsumerStore } from '../auth/index.ts'
+import { completionCache, GENERATION_LIFE_MS, generations, nearCache } from '../cache/index.ts'
+import type { Check } from '../health/index.ts'
+import { budget, limiter, localLimiter, modelLimits, requestLimits } from '../limits/index.ts'
+import type { Call, Reply } from '../operations/index.ts'
+import { digestWith, type Handler, type Log, pipeline } from '../pipeline/index.ts'
+import { type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
+import { completions, type Surface } from '../surfaces/index.ts'
+import { azureToken, connect, fallback, probe, type Routed, route, upstream } from '../upstream/index.ts'
+import { limiterEvents } from './limiter-events.ts'
+import { reachCounters } from './reach-counters.ts'
+import { openStores, type StoresOptions } from './stores.ts'
+
+/** All durations are milliseconds. */
+export interface GatewayOptions extends StoresOptions {
+  readonly policy: PolicySource
+  /** HMAC secret for cache keys and prompt hashes; plain SHA-256 without one. */
+  readonly cacheSecret: string | undefined
+  readonly maxBodyBytes: number
+  /** The most output tokens, of each choice, that a request may ask for, and that it gets where it asks for none. */
+  readonly maxOutputTokens: number
+  readonly storeDeadlineMs: number
+  /** A cache that takes longer is a miss. */
+  readonly cacheDeadlineMs: number
+  readonly firstByteMs: number
+  readonly totalMs: number
+  readonly idleMs: number
+  readonly streamTotalMs: number
+  /** Of a user-assigned managed identity; `undefined` for the system's. */
+  readonly clientId: string | undefined
+  /** For what concerns all requests, and no single one. */
+  readonly log: Log
+}
+
+/** The gateway of one process: its middleware is built once, and all surfaces go through it. */
+export interface Gateway {
+  /** The way of a surface's requests, to be put into a `trace`. */
+  handler(surface: Surface): Handler
+  readonly consumers: ConsumerStore
+  /** What it can't work without. The cache is not among it: without one, every request is a miss. */
+  readonly checks: Readonly<Record<'tables' | 'limits' | 'model', Check['run']>>
+  /** Removes what has expired from the tables, and tells how much that was. */
+  sweep(signal: AbortSignal): Promise<{ readonly completions: number; readonly generations: number }>
+  /** Gives back what it holds of limits. To be called when the process ends. */
+  close(): Promise<void>
+}
+
+/** How long a health check may take, in milliseconds. */
+export const CHECK_MS = 3_000
+/** How long a revoked key may still work. */
+const KEY_MAX_AGE_MS = 30_000
+/** Well under the four minutes after which Azure's load balancer drops a silent connection, and most proxies' minute. */
+const HEARTBEAT_MS = 15_000
+/** Completions in each process: what was purged or replaced elsewhere is forgotten by and by. */
+const LOCAL_TIER = { maxBytes: 64 * 1024 * 1024, maxAgeMs: 60_000 }
+/** Lookups of made-up keys: a first 60 for each network and one a second from then on; twenty a second for all of those. */
+const UNKNOWN_KEYS = {
+  each: { capacity: 60, refill: 1, periodMs: 1_000 },
+  total: { capacity: 600, refill: 20, periodMs: 1_000 },
+}
+
+const now = () => performance.now()
+const wallClock = () => Date.now()
+
+/** What the call onion is given by the HTTP onion. */
+type Admitted = WithPolicy & { readonly consumer: Consumer; readonly admitted: true }
+
+/**
+ * Composes the gateway. The order of the middleware is written here and nowhere else: by which policy, who, how often;
+ * read and decode; which model, how often that, seen before, for how much, ask.
+ *
+ * @example
+ * const gateway = createGateway({ policy: fixedPolicy(policy), storage, log, … })
+ * const entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
+ */
+export function createGateway(options: GatewayOptions): Gateway {
+  const { policy, maxBodyBytes, maxOutputTokens, storeDeadlineMs: deadlineMs, cacheDeadlineMs, log } = options
+  const stores = openStores(options)
+  const digest = digestWith(options.cacheSecret)
+  const limits = limiter({
+    store: stores.counters,
+    deadlineMs,
+    storeDown: policy.current().storeDown,
+    events: limiterEvents(log),
+  })
+  const purges = generations({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
+  const connection = connect({ token: azureToken(options.clientId) })
+
+  const admitted = pipeline()
+    .use(pinPolicy(policy))
+    .use(
+      authenticate({
+        store: stores.consumers,
+        guard: localLimiter({ ...UNKNOWN_KEYS, now }),
+        maxAgeMs: KEY_MAX_AGE_MS,
+        deadlineMs,
+        now,
+        wallClock,
+      }),
+    )
+    .use(requestLimits({ limiter: limits, wallClock }))
+
+  const asked = pipeline<Admitted & Routed, Call, Reply>()
+    .use(modelLimits({ limiter: limits, wallClock }))
+    .use(
+      completionCache({
+        near: nearCache(LOCAL_TIER),
+        far: stores.completions,
+        generations: purges,
+        digest,
+        deadlineMs: cacheDeadlineMs,
+        log,
+      }),
+    )
+    .use(budget({ limiter: limits, wallClock }))
+    .handle(
+      upstream({
+        connect: connection,
+        firstByteMs: options.firstByteMs,
+        totalMs: options.totalMs,
+        idleMs: options.idleMs,
+        streamTotalMs: options.streamTotalMs,
+      }),
+    )
+  const calls = pipeline<Admitted, Call, Reply>().use(route({ maxOutputTokens })).handle(fallback(asked))
+
+  function through(surface: Surface): Handler {
+    const handler = admitted.handle(
+      completions({ surface, maxBodyBytes, maxOutputTokens, digest, heartbeatMs: HEARTBEAT_MS, handler: calls }),
+    )
+    return (request, context) => {
+      // Beside the look at the key, so that the cache doesn't have to wait for it.
+      purges.warm()
+      return handler(request, context)
+    }
+  }
+
+  const handlers = new Map<Surface, Handler>()
+  return {
+    consumers: stores.consumers,
+    handler(surface) {
+      const handler = handlers.get(surface) ?? through(surface)
+      handlers.set(surface, handler)
+      return handler
+    },
+    checks: {
+      tables: (signal) => stores.consumers.findConsumer('health', signal),
+      limits: (signal) => reachCounters(stores.counters, limits, signal),
+      model(signal) {
+        const current = policy.current()
+        const target = current.models.get(routeOf(current, 'generate').model)?.targets[0].settings
+        return probe(connection, target, { signal, timeoutMs: CHECK_MS })
+      },
+    },
+    async sweep(signal) {
+      const at = wallClock()
+      const completions = await stores.sweepable?.sweep(at, signal)
+      const purged = await stores.generations.sweep(at - GENERATION_LIFE_MS, signal)
+      return { completions: completions?.removed ?? 0, generations: purged.removed }
+    },
+    async close() {
+      await limits.close()
+      stores.close()
+    },
+  }
+}

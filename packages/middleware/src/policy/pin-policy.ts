@@ -1,0 +1,15 @@
+import type { Middleware } from '../pipeline/index.ts'
+import type { Policy } from './policy.ts'
+import type { PolicySource } from './source.ts'
+
+/** By which policy a request is decided. */
+export interface WithPolicy {
+  readonly policy: Policy
+}
+
+/** Gives a request the policy that is in force as it comes, so that one request sees one revision. Stands first. */
+export function pinPolicy(source: PolicySource): Middleware<{}, WithPolicy> {
+  return function pinPolicy(_request, _context, next) {
+    return next({ policy: source.current() })
+  }
+}
