@@ -1,7 +1,6 @@
 import { createRequire } from 'node:module'
-import type { Entry, trace as Trace } from '@tollgate/middleware'
+import { type Entry, generate, jsonResponse, type trace as Trace } from '@tollgate/middleware'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { refuseGenerate } from './generate-surface.ts'
 
 // The library's classes can't be imported by name as an ES module.
 const { HttpRequest, InvocationContext } = createRequire(import.meta.url)('@azure/functions')
@@ -24,13 +23,13 @@ function send(entry: Entry) {
   lines.length = 0
   const invocation = new InvocationContext({ logHandler: (_: string, line: string) => lines.push(JSON.parse(line)) })
   const request = new HttpRequest({ url: 'http://127.0.0.1/api/generate', method: 'POST', body: { string: 'x' } })
-  return adapter.httpHandler(entry)(request, invocation) as Promise<{ status: number; headers: Headers }>
+  return adapter.httpHandler(entry)(request, invocation) as Promise<{ status: number; headers: Record<string, string> }>
 }
 /** Answers when the test says so, or when its request is ended. */
 function waiting() {
   const told = Promise.withResolvers<void>()
   const entry = trace({
-    refuse: refuseGenerate,
+    refuse: generate.refuse,
     handler:
       () =>
       async ({ signal }) => {
@@ -38,7 +37,7 @@ function waiting() {
           told.promise,
           new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
         ])
-        return Response.json({})
+        return jsonResponse(200, {})
       },
   })
   return { entry, tell: () => told.resolve() }
@@ -59,15 +58,15 @@ describe('H2: the end of the process', () => {
     const drained = adapter.drainRequests({ waitMs: 4_000, endMs: 500 })
     await vi.advanceTimersByTimeAsync(4_000)
     const { status, headers } = await answer
-    expect([status, headers.get('retry-after'), await drained]).toEqual([503, '1', 0])
+    expect([status, headers['retry-after'], await drained]).toEqual([503, '1', 0])
     expect(lines).toEqual([expect.objectContaining({ event: 'request', refusal: 'shutting_down', status: 503 })])
   })
 
   test('refuses one that comes later at once, and runs nothing for it', async () => {
     const drained = adapter.drainRequests({ waitMs: 4_000, endMs: 500 })
     const handler = vi.fn()
-    const { status, headers } = await send(trace({ refuse: refuseGenerate, handler }))
-    expect([status, headers.get('retry-after')]).toEqual([503, '1'])
+    const { status, headers } = await send(trace({ refuse: generate.refuse, handler }))
+    expect([status, headers['retry-after']]).toEqual([503, '1'])
     expect(handler).not.toHaveBeenCalled()
     expect(lines).toEqual([expect.objectContaining({ event: 'request', refusal: 'shutting_down' })])
     expect(await drained).toBe(0)

@@ -29,7 +29,10 @@ describe('the HTTP adapter', () => {
     ['rejects', () => Promise.reject(new Error('SECRET'))],
     [
       'answers with a body that breaks',
-      async () => new Response(new ReadableStream({ pull: (body) => body.error(new Error('SECRET')) })),
+      async () => {
+        const body = { read: () => Promise.reject(new Error('SECRET')), cancel: () => {}, ended: Promise.resolve() }
+        return { kind: 'response', status: 200, headers: {}, body }
+      },
     ],
     ['answers nothing', async () => undefined as never],
   ])('answers a JSON 500 when what is behind it %s', async (_what, entry) => {
@@ -54,7 +57,7 @@ describe('the HTTP adapter', () => {
     await run(
       async (request) => {
         seen = request
-        return new Response()
+        return { kind: 'response', status: 200, headers: {}, body: null }
       },
       { 'x-forwarded-for': forwarded },
     )

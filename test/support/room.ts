@@ -1,4 +1,12 @@
-import type { BaseContext, Facts, GatewayRequest } from '@tollgate/middleware'
+import {
+  type BaseContext,
+  type Facts,
+  type GatewayRequest,
+  type HttpReply,
+  type HttpResponse,
+  isStream,
+  type Source,
+} from '@tollgate/middleware'
 
 /** A request with nothing in it, for a middleware that is tested alone. */
 export const request: GatewayRequest = {
@@ -19,4 +27,78 @@ export interface ToldContext extends BaseContext {
 export function baseContext(change: Partial<BaseContext> = {}): ToldContext {
   const told: Facts = {}
   return { requestId: 'r', log: () => {}, tell: (facts) => void Object.assign(told, facts), told, ...change }
+}
+
+/** An answer of this text. */
+export function textReply(text: string, status = 200): HttpResponse {
+  return { kind: 'response', status, headers: {}, body: Buffer.from(text) }
+}
+
+/** The text of an answer, read to its end; of a refusal its code. @throws what a stream throws */
+export async function replyText(reply: HttpReply): Promise<string> {
+  if (reply.kind === 'refusal') return reply.code
+  if (!isStream(reply.body)) return Buffer.from(reply.body ?? []).toString()
+  return Buffer.concat(await piecesOf(reply.body)).toString()
+}
+
+/** All that is left of a source. */
+export async function piecesOf<T>(source: Source<T>): Promise<T[]> {
+  const pieces: T[] = []
+  for (let piece = await source.read(); piece !== undefined; piece = await source.read()) pieces.push(piece)
+  return pieces
+}
+
+export interface PlayedSource<T> {
+  readonly source: Source<T>
+  /** Gives this to who reads. */
+  give(piece: T): void
+  end(): void
+  fail(fault: unknown): void
+  /** Told of each cancel, with its reason. */
+  readonly onCancel: (told: (reason: unknown) => void) => void
+  /** How often somebody read. */
+  reads(): number
+}
+
+/** A source that a test plays. It keeps what is given until it is read. */
+export function playedSource<T>(): PlayedSource<T> {
+  type Outcome = { readonly piece: T | undefined } | { readonly fault: unknown }
+  const ready: Outcome[] = []
+  let waiting: PromiseWithResolvers<T | undefined> | undefined
+  let told: (reason: unknown) => void = () => {}
+  let isCancelled = false
+  let reads = 0
+  const settle = (outcome: Outcome, to: PromiseWithResolvers<T | undefined>) =>
+    'fault' in outcome ? to.reject(outcome.fault) : to.resolve(outcome.piece)
+  const come = (outcome: Outcome) => {
+    const reader = waiting
+    waiting = undefined
+    if (reader === undefined) ready.push(outcome)
+    else settle(outcome, reader)
+  }
+  return {
+    source: {
+      read() {
+        reads += 1
+        const deferred = Promise.withResolvers<T | undefined>()
+        const outcome = isCancelled ? { piece: undefined } : ready.shift()
+        if (outcome === undefined) waiting = deferred
+        else settle(outcome, deferred)
+        return deferred.promise
+      },
+      cancel(reason) {
+        if (isCancelled) return
+        isCancelled = true
+        told(reason)
+        come({ piece: undefined })
+      },
+    },
+    give: (piece) => come({ piece }),
+    end: () => come({ piece: undefined }),
+    fail: (fault) => come({ fault }),
+    onCancel: (listener) => {
+      told = listener
+    },
+    reads: () => reads,
+  }
 }

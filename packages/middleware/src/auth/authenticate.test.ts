@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { baseContext, request } from '../../../../test/support/room.ts'
+import { baseContext, replyText, request, textReply } from '../../../../test/support/room.ts'
 import { localLimiter } from '../limits/index.ts'
 import { type Log, pipeline, type Refusal, StoreUnavailable } from '../pipeline/index.ts'
 import { authenticate, type ConsumerStore, generateKey, issueKey, memoryConsumerStore } from './index.ts'
@@ -29,23 +29,19 @@ beforeEach(() => {
 
 function door(log: Log = () => {}) {
   const refusals: Refusal[] = []
-  const base = baseContext({
-    log,
-    refuse: (refusal) => {
-      refusals.push(refusal)
-      return new Response(null, { status: refusal.status, headers: refusal.headers ?? {} })
-    },
-  })
+  const base = { ...baseContext({ log }), policy: {} }
   const guard = localLimiter({
     each: { capacity: 3, refill: 1, periodMs: 1_000 },
     total: { capacity: 5, refill: 1, periodMs: 1_000 },
     now: () => time,
   })
-  const handler = pipeline()
+  const handler = pipeline<{ policy: object }>()
     .use(authenticate({ store, guard, maxAgeMs: 30_000, deadlineMs: 200, now: () => time, wallClock: () => time }))
-    .handle((_request, { consumer }) => new Response(consumer.id))
+    .handle((_request, { consumer }) => textReply(consumer.id))
   const knock = async (key: string, clientAddress = '203.0.113.1') => {
-    return handler({ ...request, headers: new Headers({ 'x-api-key': key }), clientAddress }, base)
+    const reply = await handler({ ...request, headers: new Headers({ 'x-api-key': key }), clientAddress }, base)
+    if (reply.kind === 'refusal') refusals.push(reply)
+    return reply
   }
   return { knock, base, refusals }
 }
@@ -69,8 +65,8 @@ function forge(key: string): string {
 describe('authentication', () => {
   test('adds the consumer and notes it', async () => {
     const { knock, base } = door()
-    expect(await (await knock(await newKey())).text()).toBe('alice')
-    expect(base.record).toMatchObject({ consumer: 'alice', plan: 'free' })
+    expect(await replyText(await knock(await newKey()))).toBe('alice')
+    expect(base.told).toMatchObject({ consumer: 'alice', plan: 'free' })
   })
 
   test('looks a key up once in 30 seconds, and again after: so long may a revoked key work', async () => {
@@ -178,7 +174,7 @@ describe('a flood of made-up keys', () => {
     const { knock } = door()
     for (const _ of [1, 2, 3]) await knock(generateKey())
     const response = await knock(generateKey())
-    expect(response.headers.get('retry-after')).toBe('1')
+    expect(response.headers?.['retry-after']).toBe('1')
     time += 1_000
     expect((await knock(generateKey())).status).toBe(401)
   })
@@ -256,7 +252,7 @@ async function flood({
       return inner.findKey(id)
     },
   }
-  const handler = pipeline()
+  const handler = pipeline<{ policy: object }>()
     .use(
       authenticate({
         store: slow,
@@ -271,7 +267,7 @@ async function flood({
         wallClock: () => clock,
       }),
     )
-    .handle(() => new Response())
+    .handle(() => textReply(''))
   const statuses = new Set<number>()
   const settled = () => new Promise((resolve) => setImmediate(resolve))
   const advance = async () => {
@@ -285,7 +281,9 @@ async function flood({
       for (let count = 0; count < (perSecond * everyMs) / 1_000; count += 1) {
         const headers = new Headers({ 'x-api-key': generateKey() })
         const clientAddress = `203.0.${network >> 8}.${network & 255}`
-        const answered = Promise.resolve(handler({ ...request, headers, clientAddress }, baseContext()))
+        const answered = Promise.resolve(
+          handler({ ...request, headers, clientAddress }, { ...baseContext(), policy: {} }),
+        )
         void answered.then(({ status }) => statuses.add(status))
       }
     }

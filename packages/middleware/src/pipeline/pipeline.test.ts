@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { baseContext, request } from '../../../../test/support/room.ts'
+import { baseContext, replyText, request, textReply } from '../../../../test/support/room.ts'
 import { type Middleware, pipeline } from './index.ts'
 
 const base = baseContext()
-const ok = () => new Response('ok')
+const ok = () => textReply('ok')
 
 /** Notes when it is entered and left. */
 function room(name: string, notes: string[]): Middleware {
@@ -30,7 +30,7 @@ describe('a pipeline', () => {
   })
 
   test('without rooms is its handler', async () => {
-    expect(await (await pipeline().handle(ok)(request, base)).text()).toBe('ok')
+    expect(await replyText(await pipeline().handle(ok)(request, base))).toBe('ok')
   })
 
   test('gives every room the same request', async () => {
@@ -70,18 +70,18 @@ describe('a pipeline', () => {
     const notes: string[] = []
     const handler = pipeline()
       .use(room('a', notes))
-      .use(() => new Response('no', { status: 401 }))
+      .use(() => textReply('no', 401))
       .use(room('never', notes))
       .handle(ok)
-    expect((await handler(request, base)).status).toBe(401)
+    expect(await handler(request, base)).toMatchObject({ status: 401 })
     expect(notes).toEqual(['a in', 'a out'])
   })
 
   test('lets a room replace the answer on its way back', async () => {
     const handler = pipeline()
-      .use(async (_request, _context, next) => new Response(`<${await (await next()).text()}>`))
+      .use(async (_request, _context, next) => textReply(`<${await replyText(await next())}>`))
       .handle(ok)
-    expect(await (await handler(request, base)).text()).toBe('<ok>')
+    expect(await replyText(await handler(request, base))).toBe('<ok>')
   })
 
   test('adds to the context for the rooms within, and not for those around', async () => {
@@ -99,6 +99,7 @@ describe('a pipeline', () => {
       })
     await handler(request, base)
     expect(seen).toEqual([{ a: 1, b: 2 }, { ...base }])
+    expect(seen[1]).not.toHaveProperty('a')
   })
 
   test('does not mix the contexts of requests under way together', async () => {
@@ -110,13 +111,13 @@ describe('a pipeline', () => {
         entered += 1
         if (entered === 2) resolve()
         await both
-        return new Response(String(mine))
+        return textReply(String(mine))
       })
     const [one, two] = await Promise.all([
       handler(request, { ...base, given: 1 }),
       handler(request, { ...base, given: 2 }),
     ])
-    expect([await one.text(), await two.text()]).toEqual(['1', '2'])
+    expect([await replyText(one), await replyText(two)]).toEqual(['1', '2'])
   })
 
   test('passes a fault out through every room, which may catch it', async () => {
@@ -131,11 +132,11 @@ describe('a pipeline', () => {
     expect(notes).toEqual(['a in'])
 
     const caught = pipeline()
-      .use(async (_request, _context, next) => next().catch(() => new Response('caught')))
+      .use(async (_request, _context, next) => next().catch(() => textReply('caught')))
       .handle(() => {
         throw fault
       })
-    expect(await (await caught(request, base)).text()).toBe('caught')
+    expect(await replyText(await caught(request, base))).toBe('caught')
   })
 
   test('turns a synchronous throw in a room into a rejection', async () => {
@@ -193,5 +194,13 @@ describe('a pipeline', () => {
     const inner = pipeline().use(room('inner', notes)).handle(ok)
     await pipeline().use(room('outer', notes)).handle(inner)(request, base)
     expect(notes).toEqual(['outer in', 'inner in', 'inner out', 'outer out'])
+  })
+  test('goes as well over other inputs and outputs: the call onion is the same', async () => {
+    const handler = pipeline<{}, { n: number; signal: AbortSignal; headers: Headers }, string>()
+      .use<{ added: number }>(
+        async (input, _context, next) => `<${await next({ added: 1 }, { ...input, n: input.n + 1 })}>`,
+      )
+      .handle(({ n }, { added }) => `${n} ${added}`)
+    expect(await handler({ ...request, n: 1 }, base)).toBe('<2 1>')
   })
 })

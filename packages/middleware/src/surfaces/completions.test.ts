@@ -1,42 +1,55 @@
 import { describe, expect, test } from 'vitest'
-import { baseContext, request } from '../../../../test/support/room.ts'
-import { type Log, pipeline, type Refusal } from '../pipeline/index.ts'
-import { type Codec, digestWith, parse } from './index.ts'
+import { answered, streamed } from '../../../../test/support/replies.ts'
+import { baseContext, replyText, request } from '../../../../test/support/room.ts'
+import { type Answer, type Call, chat, type Reply, refused } from '../operations/index.ts'
+import { digestWith, fromWebStream, type Log } from '../pipeline/index.ts'
+import { completions, type Surface } from './index.ts'
 
 const MAX_BYTES = 1024 * 1024
 
-const codec: Codec = {
-  decode: (json) => ({ model: undefined, prompt: (json as { prompt: string }).prompt, body: { messages: [] } }),
-  encode: (answer) => answer,
-  events: () => ({ chunk: () => 'x', end: () => 'end', failed: ({ code }) => `failed: ${code}` }),
+const surface: Surface = {
+  name: 'test',
+  operation: chat,
+  route: 'test',
+  decode: (body) => ({
+    model: undefined,
+    prompt: String(body.json.prompt),
+    body,
+    streamed: body.json.prompt === 'stream',
+  }),
+  encode: (answer) => answer.bytes,
+  events: () => ({ write: () => 'x', end: () => 'end', failed: ({ code }) => `failed: ${code}` }),
+  refuse: ({ status }) => ({ kind: 'response', status, headers: {}, body: null }),
 }
 
-/** The room, before a handler that answers with the prompt that came in. */
-function room({ events = codec.events, log = () => {} }: { events?: Codec['events']; log?: Log } = {}) {
-  const refusals: Refusal[] = []
-  const handler = pipeline()
-    .use(
-      parse({
-        codec: { ...codec, events },
-        maxBodyBytes: MAX_BYTES,
-        digest: digestWith(undefined),
-        heartbeatMs: 1_000,
-      }),
-    )
-    .handle((_request, { completion: { prompt } }) => {
-      if (prompt !== 'stream') return new Response(prompt, { status: 201 })
-      const chunk = `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content: 'x' } }] })}\n\n`
-      return new Response(chunk, { headers: { 'content-type': 'text/event-stream' } })
-    })
-  const context = baseContext({
-    log,
-    refuse: (refusal) => {
-      refusals.push(refusal)
-      return new Response(null, { status: refusal.status })
+const ANSWER = { choices: [{ index: 0, message: { role: 'assistant', content: 'x' }, finish_reason: 'stop' }] }
+const CHUNK = `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content: 'x' }, finish_reason: 'stop' }] })}\n\n`
+
+/** The handler before a call onion that is played; and what that was asked. */
+function door({
+  change = {},
+  log = () => {},
+  reply,
+}: {
+  change?: Partial<Surface>
+  log?: Log
+  reply?: (call: Call) => Reply
+} = {}) {
+  const calls: Call[] = []
+  const handler = completions({
+    surface: { ...surface, ...change },
+    maxBodyBytes: MAX_BYTES,
+    maxOutputTokens: 100,
+    digest: digestWith(undefined),
+    heartbeatMs: 1_000,
+    handler(call) {
+      calls.push(call)
+      return reply?.(call) ?? (call.streamed ? streamed(CHUNK) : answered(ANSWER))
     },
   })
-  const send = (body: ReadableStream<Uint8Array>) => handler({ ...request, body }, context)
-  return { send, refusals }
+  const context = baseContext({ log })
+  const send = async (body: ReadableStream<Uint8Array>) => handler({ ...request, body: fromWebStream(body) }, context)
+  return { send, calls, context }
 }
 
 /** A body in pieces of so many bytes; `read` tells how many were taken, and whether the rest was given up. */
@@ -73,8 +86,9 @@ describe('C4: a body in pieces', () => {
     const text = jsonOf(length)
     expect(Buffer.byteLength(text)).toBe(length)
     const { body, read } = inPieces(text, bytes)
-    const response = await room().send(body)
-    expect(await response.text()).toBe(JSON.parse(text).prompt)
+    const { send, calls } = door()
+    await send(body)
+    expect(calls.map(({ body }) => body.json.prompt)).toEqual([JSON.parse(text).prompt])
     expect(read).toEqual({ pieces: Math.ceil(length / bytes), cancelled: false })
   })
 
@@ -84,30 +98,78 @@ describe('C4: a body in pieces', () => {
     ['1 MiB by 15 bytes', MAX_BYTES, 15],
   ])('%s is given up there, with a sentence that says what to do', async (_what, length, bytes) => {
     const { body, read } = inPieces(jsonOf(length), bytes)
-    const { send, refusals } = room()
-    expect((await send(body)).status).toBe(400)
+    expect(await door().send(body)).toMatchObject({
+      status: 400,
+      code: 'invalid_request',
+      message: expect.stringContaining('larger'),
+    })
     expect(read).toEqual({ pieces: 16_385, cancelled: true })
-    expect(refusals).toEqual([
-      expect.objectContaining({ code: 'invalid_request', message: expect.stringContaining('larger') }),
-    ])
   })
 
   test('over the bound is given up where it passes it', async () => {
     const { body, read } = inPieces(jsonOf(2 * MAX_BYTES), 65_536)
-    expect((await room().send(body)).status).toBe(413)
+    expect(await door().send(body)).toMatchObject({ status: 413 })
     expect(read).toEqual({ pieces: 17, cancelled: true })
   })
 })
 
+const bodyOfText = (text: string) => inPieces(text, 100).body
+
 test('B1: a programming fault in writing a stream is logged as one, and not as a stream that broke', async () => {
   const logged: Parameters<Log>[] = []
-  const events: Codec['events'] = () => ({ ...codec.events(), chunk: () => (undefined as never as { x: never }).x })
-  const { send } = room({ events, log: (...line) => logged.push(line) })
-  const response = await send(inPieces('{"prompt":"stream"}', 100).body)
-  await expect(response.text()).rejects.toThrow()
+  const events: Surface['events'] = () => ({
+    ...surface.events(),
+    write: () => (undefined as never as { x: never }).x,
+  })
+  const { send } = door({ change: { events }, log: (...line) => logged.push(line) })
+  await expect(replyText(await send(bodyOfText('{"prompt":"stream"}')))).rejects.toThrow()
   expect(logged).toEqual([['error', 'fault', expect.objectContaining({ upstream: { code: 'request_failed' } })]])
   expect(logged[0]?.[2]).toMatchObject({
     fault: 'TypeError',
     message: 'Cannot read properties of undefined (reading x)',
   })
+})
+
+describe('a reply', () => {
+  test('that is an answer is a 200 in the surface’s shape, with the headers of the call onion', async () => {
+    const { send } = door({ reply: () => answered(ANSWER, { headers: { 'cache-status': 'x' } }) })
+    const response = await send(bodyOfText('{"prompt":"a"}'))
+    expect(response).toMatchObject({
+      status: 200,
+      headers: { 'content-type': 'application/json', 'cache-status': 'x' },
+    })
+    expect(JSON.parse(await replyText(response))).toEqual(ANSWER)
+  })
+
+  test('that was refused stays data, with the headers of both', async () => {
+    const refusal = { kind: 'refusal', code: 'not_cached', status: 504, message: '', headers: { a: '1' } } as const
+    const { send } = door({ reply: () => refused(refusal, { b: '2' }) })
+    expect(await send(bodyOfText('{"prompt":"a"}'))).toEqual({ ...refusal, headers: { a: '1', b: '2' } })
+  })
+
+  test('that is a stream ends when what is within has ended', async () => {
+    const { send } = door()
+    const response = await send(bodyOfText('{"prompt":"stream"}'))
+    expect(response).toMatchObject({ status: 200, headers: { 'content-type': 'text/event-stream; charset=utf-8' } })
+    expect(await replyText(response)).toBe('xend')
+  })
+
+  test('that comes again as the same bytes is written once', async () => {
+    let written = 0
+    const encode = ({ bytes }: Answer) => {
+      written += 1
+      return bytes
+    }
+    const same = answered(ANSWER)
+    const { send } = door({ change: { encode }, reply: () => same })
+    for (const prompt of ['a', 'b', 'c']) await send(bodyOfText(JSON.stringify({ prompt })))
+    expect(written).toBe(1)
+  })
+})
+
+test('a request’s call bears what the caller sent, and its prompt is told as a hash alone', async () => {
+  const { send, calls, context } = door()
+  await send(bodyOfText('{"prompt":"SECRET"}'))
+  expect(calls).toMatchObject([{ route: 'test', streamed: false, body: { json: { prompt: 'SECRET' } } }])
+  expect(context.told).toEqual({ promptHash: digestWith(undefined)('SECRET') })
 })

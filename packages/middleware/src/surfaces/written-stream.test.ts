@@ -1,34 +1,28 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { BrokenStream } from './chat-events.ts'
-import { type EventEncoder, encodeStream } from './encode-stream.ts'
+import { playedSource } from '../../../../test/support/room.ts'
+import { BrokenStream, eventsIn, type StreamEvent } from '../operations/index.ts'
+import type { EventWriter } from './surface.ts'
+import { writtenStream } from './written-stream.ts'
 
 const HEARTBEAT_MS = 15_000
-const encoder: EventEncoder = {
-  chunk: ({ choices }) => (choices[0]?.delta?.content ? String(choices[0].delta.content) : undefined),
-  end: () => 'end',
-  failed: ({ code }) => `failed: ${code}`,
+const writer: EventWriter = {
+  write: ({ json }) => (json?.content ? `data: ${json.content}\n\n` : undefined),
+  end: () => 'data: end\n\n',
+  failed: ({ code }) => `data: failed: ${code}\n\n`,
 }
-const event = (content: string, finish_reason: string | null = null) =>
-  Buffer.from(`data: ${JSON.stringify({ choices: [{ index: 0, delta: { content }, finish_reason }] })}\n\n`)
-const DONE = Buffer.from('data: [DONE]\n\n')
+const event = (content: string) => [...eventsIn(Buffer.from(`data: ${JSON.stringify({ content })}\n\n`))]
 
-/** A model's stream that the test writes, and what becomes of it on the other side. */
+/** A model's stream that the test plays, and what becomes of it on the other side. */
 function open() {
-  let write!: ReadableStreamDefaultController<Uint8Array>
-  const cancelled = vi.fn()
-  const onBroken = vi.fn()
-  const source = new ReadableStream<Uint8Array>({
-    start(controller) {
-      write = controller
-    },
-    cancel: cancelled,
-  })
-  const reader = encodeStream(source, { encoder, heartbeatMs: HEARTBEAT_MS, onBroken }).getReader()
+  const { source, ...write } = playedSource<readonly StreamEvent[]>()
+  const [cancelled, onBroken] = [vi.fn(), vi.fn()]
+  write.onCancel(cancelled)
+  const stream = writtenStream(source, { writer, heartbeatMs: HEARTBEAT_MS, ended: Promise.resolve(), onBroken })
   const read = async () => {
-    const { done, value } = await reader.read()
-    return done ? 'END' : Buffer.from(value).toString()
+    const piece = await stream.read()
+    return piece === undefined ? 'END' : Buffer.from(piece).toString()
   }
-  return { write, read, reader, cancelled, onBroken }
+  return { write, read, stream, cancelled, onBroken }
 }
 
 beforeEach(() => void vi.useFakeTimers())
@@ -40,30 +34,19 @@ afterEach(() => {
 describe('a streamed answer', () => {
   test('goes out event by event, and ends with the end', async () => {
     const { write, read, onBroken } = open()
-    write.enqueue(event('a'))
+    write.give(event('a'))
     expect(await read()).toBe('data: a\n\n')
-    write.enqueue(event(''))
-    write.enqueue(event('b', 'stop'))
-    expect(await read()).toBe('data: b\n\n')
-    write.enqueue(DONE)
-    write.close()
-    expect([await read(), await read()]).toEqual(['data: end\n\n', 'END'])
+    write.give(event(''))
+    write.give([...event('b'), ...event('c')])
+    expect(await read()).toBe('data: b\n\ndata: c\n\n')
+    write.end()
+    expect([await read(), await read(), await read()]).toEqual(['data: end\n\n', 'END', 'END'])
     expect(onBroken).not.toHaveBeenCalled()
-  })
-
-  test('ends with [DONE], though the connection stays open, and is not waited for beyond a second', async () => {
-    const { read, write, cancelled } = open()
-    write.enqueue(event('a'))
-    write.enqueue(DONE)
-    expect([await read(), await read(), await read()]).toEqual(['data: a\n\n', 'data: end\n\n', 'END'])
-    expect(cancelled).not.toHaveBeenCalled()
-    await vi.advanceTimersByTimeAsync(1_000)
-    expect(cancelled).toHaveBeenCalledOnce()
   })
 
   test('sends a comment after each 15 s of silence, and loses nothing', async () => {
     const { write, read } = open()
-    write.enqueue(event('a'))
+    write.give(event('a'))
     await read()
     for (let i = 0; i < 2; i += 1) {
       const got = vi.fn()
@@ -74,61 +57,61 @@ describe('a streamed answer', () => {
       await reading
       expect(got).toHaveBeenCalledWith(': keep-alive\n\n')
     }
-    write.enqueue(event('b'))
+    write.give(event('b'))
     expect(await read()).toBe('data: b\n\n')
-    write.enqueue(DONE)
-    write.close()
+    write.end()
     await read()
   })
 
-  test('sends a comment too when the model only says what this route does not pass on', async () => {
+  test('keeps what came between a comment and the next read', async () => {
     const { write, read } = open()
-    const talking = setInterval(() => write.enqueue(event('')), 1_000)
+    const reading = read()
+    await vi.advanceTimersByTimeAsync(HEARTBEAT_MS)
+    expect(await reading).toBe(': keep-alive\n\n')
+    write.give(event('a'))
+    await vi.advanceTimersByTimeAsync(1)
+    write.end()
+    expect([await read(), await read(), await read()]).toEqual(['data: a\n\n', 'data: end\n\n', 'END'])
+  })
+
+  test('sends a comment too when the model only says what this surface does not pass on', async () => {
+    const { write, read, stream } = open()
+    const talking = setInterval(() => write.give(event('')), 1_000)
     const reading = read()
     await vi.advanceTimersByTimeAsync(HEARTBEAT_MS)
     expect(await reading).toBe(': keep-alive\n\n')
     clearInterval(talking)
+    stream.cancel()
   })
 
   test('is read no faster than it is asked for', async () => {
-    const pull = vi.fn((controller: ReadableStreamDefaultController<Uint8Array>) => controller.enqueue(event('a')))
-    const source = new ReadableStream<Uint8Array>({ pull }, { highWaterMark: 0 })
-    const reader = encodeStream(source, { encoder, heartbeatMs: HEARTBEAT_MS, onBroken: () => {} }).getReader()
-    await reader.read()
-    await reader.read()
+    const { write, read, stream } = open()
+    for (const text of ['a', 'b', 'c', 'd']) write.give(event(text))
+    await read()
+    await read()
     await vi.advanceTimersByTimeAsync(60_000)
-    expect(pull).toHaveBeenCalledTimes(2)
-    await reader.cancel()
+    expect(write.reads()).toBe(2)
+    stream.cancel()
   })
 
-  test.each<[string, (write: ReadableStreamDefaultController<Uint8Array>) => void, string]>([
-    ['the connection breaks', (write) => write.error(new Error('SECRET')), 'request_failed'],
-    ['the model gives up', (write) => write.error(new BrokenStream({ code: 'timeout' })), 'timeout'],
-    ['it ends too soon', (write) => write.close(), 'stream_cut'],
-    ['an error event comes', (write) => write.enqueue(Buffer.from('data: {"error":{"code":"c"}}\n\n')), 'c'],
-  ])('says so, then errs, when %s', async (_what, breakIt, code) => {
-    const { write, read, reader, onBroken } = open()
-    write.enqueue(event('a'))
+  test.each<[string, unknown, string]>([
+    ['the connection breaks', new Error('SECRET'), 'request_failed'],
+    ['the model gives up', new BrokenStream({ code: 'timeout' }), 'timeout'],
+  ])('says so, then errs, when %s', async (_what, fault, code) => {
+    const { write, read, stream, onBroken } = open()
+    write.give(event('a'))
     expect(await read()).toBe('data: a\n\n')
-    breakIt(write)
+    write.fail(fault)
     expect(await read()).toBe(`data: failed: ${code}\n\n`)
-    await expect(reader.read()).rejects.toBeInstanceOf(BrokenStream)
+    await expect(stream.read()).rejects.toBeInstanceOf(BrokenStream)
     expect(onBroken.mock.calls[0]?.[0].failure).toEqual({ code })
   })
 
-  test('sends what came in the same piece as the break', async () => {
-    const { write, read, reader, cancelled } = open()
-    write.enqueue(Buffer.concat([event('a'), Buffer.from('data: {"error":{"code":"c"}}\n\n')]))
-    expect(await read()).toBe('data: a\n\ndata: failed: c\n\n')
-    await expect(reader.read()).rejects.toBeInstanceOf(BrokenStream)
-    expect(cancelled).toHaveBeenCalledOnce()
-  })
-
   test('cancels the model at once, even while it waits for it', async () => {
-    const { read, reader, cancelled, onBroken } = open()
+    const { read, stream, cancelled, onBroken } = open()
     const waiting = read()
     await vi.advanceTimersByTimeAsync(1)
-    await reader.cancel('left')
+    stream.cancel('left')
     expect(cancelled).toHaveBeenCalledWith('left')
     expect(await waiting).toBe('END')
     expect(onBroken).not.toHaveBeenCalled()

@@ -63,7 +63,6 @@ export function writtenStream(source: EventSource, options: WrittenStreamOptions
   function next(): Promise<Came | 'silence'> {
     return new Promise((resolve) => {
       waiting = resolve
-      silence.refresh()
       if (!isReading) readSource()
     })
   }
@@ -84,6 +83,7 @@ export function writtenStream(source: EventSource, options: WrittenStreamOptions
   return {
     ended: options.ended,
     async read() {
+      if (state === 'open') silence.refresh()
       while (state === 'open') {
         const got = came ?? (await next())
         came = undefined

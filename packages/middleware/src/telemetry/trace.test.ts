@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest'
-import { request } from '../../../../test/support/room.ts'
-import { type GatewayRequest, type Handler, RequestEnded } from '../pipeline/index.ts'
+import { playedSource, replyText, request } from '../../../../test/support/room.ts'
+import {
+  type ByteStream,
+  type GatewayRequest,
+  type Handler,
+  type HttpResponse,
+  jsonResponse,
+  RequestEnded,
+} from '../pipeline/index.ts'
 import { trace } from './index.ts'
 
 interface Written {
@@ -13,7 +20,10 @@ interface Written {
 /** What a handler's answer comes to, and the lines that it leaves. */
 async function run(handler: Handler, change: Partial<GatewayRequest> = {}) {
   const lines: Written[] = []
-  const entry = trace({ refuse: ({ status }) => new Response(null, { status }), handler: () => handler })
+  const entry = trace({
+    refuse: ({ status }) => ({ kind: 'response', status, headers: {}, body: null }),
+    handler: () => handler,
+  })
   const response = await entry({ ...request, ...change }, (level, line) => lines.push({ level, ...line } as Written))
   return { response, lines }
 }
@@ -23,20 +33,36 @@ function leaving() {
   const client = new AbortController()
   return { signal: client.signal, leave: () => client.abort(new DOMException('The client has left', 'AbortError')) }
 }
-const stream = (pull: (controller: ReadableStreamDefaultController<Uint8Array>) => void) =>
-  new Response(new ReadableStream({ pull }, { highWaterMark: 0 }), { headers: { 'content-type': 'text/event-stream' } })
+/** A streamed answer that the test plays, whose parts settle when the test says so. */
+function played({ ended = Promise.resolve() as Promise<unknown> } = {}) {
+  const { source, ...play } = playedSource<Uint8Array>()
+  const body: ByteStream = { ...source, ended }
+  const response: HttpResponse = {
+    kind: 'response',
+    status: 200,
+    headers: { 'content-type': 'text/event-stream' },
+    body,
+  }
+  return { response, ...play }
+}
+
+const streamOf = ({ body }: HttpResponse) => body as ByteStream
+const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 describe('H1: a request whose client has left', () => {
   test.each<[string, Handler]>([
-    ['that would have been answered', async () => Response.json({})],
+    ['that would have been answered', async () => jsonResponse(200, {})],
     ['whose wait was broken off by that', async ({ signal }) => Promise.reject(signal.reason)],
     ['whose wait was broken off by another signal', async () => Promise.reject(new DOMException('', 'AbortError'))],
     [
       'whose call to the model ended with it',
-      async (_request, { refuse, record }) => {
-        record.upstream = { code: 'client_left' }
-        return refuse({ code: 'upstream_failed', status: 502, message: '' })
-      },
+      async () => ({
+        kind: 'refusal',
+        code: 'upstream_failed',
+        status: 502,
+        message: '',
+        upstream: { code: 'client_left' },
+      }),
     ],
   ])('%s has status 499, and no error line', async (_what, handler) => {
     const { signal, leave } = leaving()
@@ -54,10 +80,9 @@ describe('H1: a request whose client has left', () => {
   })
 
   test('keeps the refusal that was decided before', async () => {
-    const { lines } = await run(
-      (_request, { refuse }) => refuse({ code: 'rate_limit_exceeded', status: 429, message: '' }),
-      { signal: AbortSignal.abort() },
-    )
+    const { lines } = await run(() => ({ kind: 'refusal', code: 'rate_limit_exceeded', status: 429, message: '' }), {
+      signal: AbortSignal.abort(),
+    })
     expect(lines).toEqual([expect.objectContaining({ status: 499, refusal: 'rate_limit_exceeded' })])
   })
 
@@ -74,23 +99,77 @@ describe('H1: a request whose client has left', () => {
   })
 
   test('before the first byte of its stream has 499, and later the status that was sent', async () => {
-    const unread = await run(async () => stream(() => {}))
-    await unread.response.body?.cancel()
+    const unread = await run(async () => played().response)
+    streamOf(unread.response).cancel()
+    await turn()
     expect(unread.lines).toEqual([
       expect.objectContaining({ status: 499, stream: 'client_left', refusal: 'client_left' }),
     ])
-
-    const begun = await run(async () => stream((controller) => controller.enqueue(Buffer.from('data: a\n\n'))))
-    const reader = begun.response.body?.getReader()
-    await reader?.read()
-    await reader?.cancel()
+    const { response, give } = played()
+    give(Buffer.from('data: a\n\n'))
+    const begun = await run(async () => response)
+    await streamOf(begun.response).read()
+    streamOf(begun.response).cancel()
+    await turn()
     expect(begun.lines).toEqual([expect.objectContaining({ status: 200, stream: 'client_left' })])
     expect(begun.lines[0]).not.toHaveProperty('refusal')
   })
 })
 
+describe('a streamed answer', () => {
+  test('passes through piece by piece, and is read no faster than it is asked for', async () => {
+    const play = played()
+    for (const text of ['a', 'b']) play.give(Buffer.from(text))
+    play.end()
+    const { response, lines } = await run(async () => play.response)
+    expect(Buffer.from((await streamOf(response).read()) ?? []).toString()).toBe('a')
+    expect([play.reads(), lines]).toEqual([1, []])
+    expect(await replyText(response)).toBe('b')
+    expect(lines).toEqual([expect.objectContaining({ event: 'request', status: 200, stream: 'complete' })])
+  })
+
+  test('has its line when all that it held is settled and told, and its reader the end after that', async () => {
+    const settled = Promise.withResolvers<void>()
+    const play = played({ ended: settled.promise })
+    play.end()
+    let tell = () => {}
+    const { response, lines } = await run(async (_request, context) => {
+      tell = () => context.tell({ costNanoUsd: 7 })
+      return play.response
+    })
+    const reading = streamOf(response).read()
+    await turn()
+    expect(lines).toEqual([])
+    tell()
+    settled.resolve()
+    expect(await reading).toBeUndefined()
+    expect(lines).toEqual([expect.objectContaining({ costNanoUsd: 7, stream: 'complete' })])
+  })
+
+  test('that breaks says so, and breaks', async () => {
+    const play = played()
+    play.fail(new Error('broken'))
+    const { response, lines } = await run(async () => play.response)
+    await expect(streamOf(response).read()).rejects.toThrow('broken')
+    expect(lines).toEqual([expect.objectContaining({ status: 200, stream: 'broken' })])
+  })
+
+  test('is cancelled at once, even while it is waited for', async () => {
+    const play = played()
+    const cancelled: unknown[] = []
+    play.onCancel((reason) => cancelled.push(reason))
+    const { response, lines } = await run(async () => play.response)
+    const waiting = streamOf(response).read()
+    streamOf(response).cancel('why')
+    expect(cancelled).toEqual(['why'])
+    expect(await waiting).toBeUndefined()
+    await turn()
+    expect(lines).toEqual([expect.objectContaining({ stream: 'client_left' })])
+  })
+})
+
 describe('H2: a request that the gateway has ended', () => {
-  const ended = new RequestEnded('shutting_down', { code: 'shutting_down', status: 503, message: '' })
+  const ended = new RequestEnded('shutting_down', { kind: 'refusal', code: 'shutting_down', status: 503, message: '' })
 
   test('before it came is refused, and no middleware sees it', async () => {
     const { response, lines } = await run(() => Promise.reject(new Error('it was run')), {
@@ -101,8 +180,9 @@ describe('H2: a request that the gateway has ended', () => {
   })
 
   test('while it was read by no client is broken, and not left', async () => {
-    const { response, lines } = await run(async () => stream(() => {}))
-    await response.body?.cancel(ended)
+    const { response, lines } = await run(async () => played().response)
+    streamOf(response).cancel(ended)
+    await turn()
     expect(lines).toEqual([expect.objectContaining({ status: 200, stream: 'broken' })])
   })
 })
