@@ -91,12 +91,17 @@ export function writtenStream(source: EventSource, options: WrittenStreamOptions
         if (state !== 'open') break
         if (got === 'silence') return HEARTBEAT
         if ('fault' in got) return breakOff(got.fault)
-        if (got.events === undefined) {
-          close('over')
-          return bytesOf(writer.end())
+        try {
+          if (got.events === undefined) {
+            close('over')
+            return bytesOf(writer.end())
+          }
+          const written = write(got.events, writer)
+          if (written !== undefined) return written
+        } catch (fault) {
+          source.cancel(fault)
+          return breakOff(fault)
         }
-        const written = write(got.events, writer)
-        if (written !== undefined) return written
       }
       // Not together with its event: who serves it must have sent that.
       if (state instanceof BrokenStream) throw state
