@@ -1,14 +1,4 @@
-export { closestName, listText } from './closest-name.ts'
 export { type EgressPolicy, isAzureAiHost, isLoopback } from './egress.ts'
-export {
-  type BudgetLimit,
-  type ConcurrencyLimit,
-  type Epoch,
-  type Limit,
-  largestClaim,
-  type Measure,
-  type RateLimit,
-} from './limit.ts'
 export {
   type DocumentSource,
   type LoadedPolicy,
@@ -18,7 +8,17 @@ export {
   POLICY_FILE,
   type PolicyLocation,
   readPolicy,
-} from './load.ts'
+  strayPolicy,
+} from './file.ts'
+export {
+  type BudgetLimit,
+  type ConcurrencyLimit,
+  type Epoch,
+  type Limit,
+  largestClaim,
+  type Measure,
+  type RateLimit,
+} from './limit.ts'
 export {
   type Model,
   type ModelRules,
@@ -30,8 +30,8 @@ export {
 export { type AzureUrl, azureUrl, isAzureForm, isDated, ModelUrlFault, meansV1, openaiUrl } from './model-url.ts'
 export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
 export { pinPolicy, type WithPolicy } from './pin-policy.ts'
+export { closestName, listText } from './names.ts'
 export { type Plan, type Policy, PolicyError } from './policy.ts'
-export { strayPolicy } from './policy-file-name.ts'
 export {
   type KnownRoutes,
   type OutlinedModel,

@@ -1,6 +1,6 @@
-import { listText } from './closest-name.ts'
 import type { Limit } from './limit.ts'
 import type { Target } from './model.ts'
+import { listText } from './names.ts'
 import type { Policy } from './policy.ts'
 import { DEFAULT_MODEL } from './route.ts'
 import type { PolicyDocument } from './schema.ts'

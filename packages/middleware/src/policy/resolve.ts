@@ -1,5 +1,5 @@
-import { closestName, listText } from './closest-name.ts'
 import { interned } from './interned.ts'
+import { resolveLimits } from './limit.ts'
 import {
   knowsModel,
   type ModelOptions,
@@ -11,8 +11,8 @@ import {
   variablesOf,
 } from './model.ts'
 import { unservedMoneyLimits } from './money.ts'
+import { closestName, listText } from './names.ts'
 import { type Plan, type Policy, PolicyError } from './policy.ts'
-import { resolveLimits } from './resolve-limits.ts'
 import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeOf } from './route.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
 import { schemaFaults } from './schema-faults.ts'

@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { duration, durationMs } from './duration.ts'
 import { interned } from './interned.ts'
-import { name } from './name.ts'
+import { name } from './names.ts'
 
 /*
  * A route is a name for a default model, a rule for the cache and transforms. It makes no URL: each surface takes the route of

@@ -1,7 +1,7 @@
 import * as z from 'zod'
-import { limits } from './limit-schema.ts'
+import { limits } from './limit.ts'
 import { model } from './model.ts'
-import { name } from './name.ts'
+import { name } from './names.ts'
 import { ROUTES, routesOf } from './route.ts'
 
 /*

@@ -1,3 +1,12 @@
+import * as z from 'zod'
+
+/* Names: the form that they have, what was meant by a misspelt one, and how several are listed. */
+
+/** The name of a plan or a model. It goes into headers and the counters' rows as it is. */
+export const name = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must be 1 to 64 letters, digits, dots, dashes or underscores')
+
 /** Names are compared without case and punctuation: `per_month`, `PerMonth` and `per-month` differ in no letter. */
 function lettersOf(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '')

@@ -11,7 +11,24 @@ import {
   Parser,
   type YAMLError,
 } from 'yaml'
-import { pathText } from './document-path.ts'
+
+/* The document's text: parsed, and its places named as faults name them. */
+
+/** A place in the document as a fault names it: `plans.free.limits[0].per`. */
+export function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, part) => `${text}${partText(part, text === '')}`, '')
+}
+
+/** What begins as keys do may be one that stands in the wrong place. */
+const SECRET = /^(?:sk|tg)[-_]/i
+
+function partText(part: PropertyKey, isFirst: boolean): string {
+  if (typeof part === 'number') return `[${part}]`
+  const name = String(part)
+  if (SECRET.test(name)) return '["…"]'
+  if (!/^[\w.$<>-]{1,64}$/.test(name)) return `[${JSON.stringify(name.length > 40 ? `${name.slice(0, 40)}…` : name)}]`
+  return isFirst ? name : `.${name}`
+}
 
 /** A policy of 10,000 plans with a few limits each has about this many values. */
 const MOST_VALUES = 200_000

@@ -1,9 +1,21 @@
 import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join } from 'node:path'
-import { closestName } from './closest-name.ts'
-import { PolicyError } from './policy.ts'
-import { POLICY_FILE, strayPolicy } from './policy-file-name.ts'
+import { parseYaml } from './document.ts'
+import { closestName } from './names.ts'
+import { type Policy, PolicyError } from './policy.ts'
+import {
+  type Document,
+  type KnownRoutes,
+  outlineDocument,
+  type PolicyOutline,
+  type ResolveOptions,
+  resolveDocument,
+} from './resolve.ts'
+
+/* The policy's file: which one it is, what is read of it, and which names only resemble it. */
+
+export const POLICY_FILE = 'tollgate.policy.yaml'
 
 /** Where the policy document lies. */
 export interface PolicyLocation {
@@ -13,7 +25,62 @@ export interface PolicyLocation {
   readonly path: string | undefined
 }
 
-export interface PolicyFile {
+export interface LoadOptions extends PolicyLocation, Omit<ResolveOptions, 'source'> {}
+
+/** Which document a policy was read from. */
+export interface DocumentSource {
+  /** The file as it was named; `undefined` for the defaults, where there is none. */
+  readonly file: string | undefined
+  /** The first 12 hexadecimal digits of the SHA-256 of its bytes; `undefined` for the defaults. */
+  readonly digest: string | undefined
+}
+
+export interface LoadedPolicy {
+  readonly policy: Policy
+  readonly source: DocumentSource
+}
+
+/**
+ * The policy that ships with the app, or the defaults where there is none.
+ *
+ * @throws PolicyError when the file is missing, empty, too large, is not YAML or JSON, or is refused.
+ */
+export function loadPolicy(options: LoadOptions): Policy {
+  return readPolicy(options).policy
+}
+
+/** The same, with what it was read from. @throws PolicyError */
+export function readPolicy(options: LoadOptions): LoadedPolicy {
+  const { document, source } = readDocument(options)
+  return { policy: resolveDocument(document, options), source }
+}
+
+/** What that policy says by itself: nothing of the app's own settings is needed. @throws PolicyError */
+export function outlinePolicy(
+  location: PolicyLocation & KnownRoutes,
+): PolicyOutline & { readonly source: DocumentSource } {
+  const { document, source } = readDocument(location)
+  return { ...outlineDocument(document, location), source }
+}
+
+function readDocument(location: PolicyLocation): { readonly document: Document; readonly source: DocumentSource } {
+  const file = readPolicyFile(location)
+  if (file === undefined) {
+    return {
+      document: { value: {}, source: 'the default policy', isFile: false },
+      source: { file: undefined, digest: undefined },
+    }
+  }
+  const parsed = parseYaml(file.text)
+  if (parsed.faults !== undefined) throw new PolicyError(file.source, parsed.faults)
+  const { document: value, lineOf } = parsed
+  return {
+    document: { value, source: file.source, isFile: true, lineOf },
+    source: { file: file.source, digest: file.digest },
+  }
+}
+
+interface PolicyFile {
   /** As messages name it. */
   readonly source: string
   readonly text: string
@@ -30,7 +97,7 @@ const MOST_BYTES = 1024 * 1024
  * @throws PolicyError for a file that can't be read, is too large or not UTF-8, and for a name that only resembles the
  * policy's: passed over in silence, it would leave the defaults in force.
  */
-export function readPolicyFile({ root, path }: PolicyLocation): PolicyFile | undefined {
+function readPolicyFile({ root, path }: PolicyLocation): PolicyFile | undefined {
   const source = path ?? POLICY_FILE
   if (source.trim() === '') {
     throw new PolicyError('TOLLGATE_POLICY', ['it is blank. Set the path of the policy, or unset it.'])
@@ -134,4 +201,47 @@ function decode(bytes: Buffer, source: string): string {
   } catch {
     throw new PolicyError(source, ['it is not UTF-8. Save it as UTF-8.'])
   }
+}
+
+/** What editors and people add to the name of a copy that is not to be used. */
+const COPY = /(?:~|\.(?:bak|backup|orig|old|tmp|swp|save|example|sample|template|dist|disabled|off)\d*)$/i
+/** A pattern for policies, or their schema, says so before its extension as well. */
+const PATTERN = /[.-](?:example|sample|template|schema)\.\w+$/i
+const EXTENSION = /\.(?:ya?ml|yamls?|yalm|ymal|yml?s|json[5cl]?|toml)(?:\.txt)?\s*$|\.txt\s*$/i
+
+/** The first of a folder's files that is thought to be the policy, and is not read as it. */
+export function strayPolicy(names: readonly string[]): string | undefined {
+  const hasPolicy = names.includes(POLICY_FILE)
+  return names.find((name) => name !== POLICY_FILE && (meansPolicy(name) || (!hasPolicy && looksLikePolicy(name))))
+}
+
+/** Whether a file's name is the policy's but for case, punctuation, extension or a typo: `Tollgate-Policy.yml`. */
+function meansPolicy(file: string): boolean {
+  const stem = stemOf(file)
+  const isOurs = EXTENSION.test(file) || !/\.\w{1,4}$/.test(stem)
+  return (
+    isOurs &&
+    stem !== '' &&
+    closestName(stem, ['tollgate.policy', 'tollgate.policies'], 2) !== undefined &&
+    wordsOf(stem) <= 2
+  )
+}
+
+/** Whether, where there is no policy, a file may be thought to be it: `policy.yaml`, `tollgate.policy.prod.yaml`. */
+function looksLikePolicy(file: string): boolean {
+  const stem = stemOf(file)
+  if (stem === '' || !EXTENSION.test(file) || /\.txt$/i.test(file)) return false
+  const [first = '', second = ''] = stem.toLowerCase().split(/[^a-z0-9]+/)
+  const isPolicy = (word: string) => closestName(word, ['policy', 'policies'], 1) !== undefined
+  const isTollgate = closestName(first, ['tollgate'], 2) !== undefined
+  return (isPolicy(first) && second === '') || (isTollgate && (second === '' || isPolicy(second)))
+}
+
+/** Its name without extension and leading dot; empty for a copy, and for what is hidden otherwise. */
+function stemOf(file: string): string {
+  return COPY.test(file) || PATTERN.test(file) ? '' : file.replace(EXTENSION, '').replace(/^\./, '')
+}
+
+function wordsOf(stem: string): number {
+  return stem.split(/[^A-Za-z0-9]+/).length
 }
