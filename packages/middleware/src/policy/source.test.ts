@@ -87,6 +87,9 @@ test('a target’s id is the same for as long as it is the same place, and tells
   expect(idOf(TEXT.replace('0.60', '0.61'))).toBe(id)
   expect(idOf(TEXT, withEnv({ OPENAI_KEY: 'sk-other' }))).toBe(id)
   expect(idOf(TEXT, withEnv({ OPENAI_ENDPOINT: 'https://y.openai.azure.com' }))).not.toBe(id)
+  const settings = { kind: 'azure', endpoint: ENV.OPENAI_ENDPOINT, model: 'mini', apiVersion: undefined } as const
+  const same = resolve(TEXT, { defaultTarget: { ...settings, key: 'sk-HUSH' } }).models.get('default')
+  expect(same?.targets[0].id).toBe(id)
   expect(idOf(TEXT.replace('deployment: mini', 'deployment: "a\\nb/ü"'))).toMatch(/^azure:a_b__:[0-9a-f]{12}$/)
 })
 

@@ -23,11 +23,10 @@ const REVISION_DIGITS = 12
  * @param secrets for each model, the names of the variables that hold its keys
  */
 export function revisionOf(policy: Omit<Policy, 'revision'>, secrets: ReadonlyMap<string, readonly string[]>): string {
-  const { plans, defaultPlan, global, models, routes, storeDown } = policy
+  const { plans, global, models, routes, storeDown } = policy
   const hash = createHash('sha256')
   const add = (what: string, value: unknown) => hash.update(`${JSON.stringify([what, value])}\n`)
   for (const [name, { limits, shared }] of sorted(plans)) add(`plan ${name}`, [limits, shared])
-  add('default plan', defaultPlan)
   add('global', global)
   for (const [name, { targets, fallback, contextWindow }] of sorted(models)) {
     // A target's id says where it is. Its settings hold the key.
