@@ -9,12 +9,12 @@ const queries = of(alerts, 'var').filter(({ name }) => name.endsWith('Query'))
 async function logLine(signal = new AbortController().signal): Promise<string> {
   const lines: string[] = []
   const entry = trace({
-    refuse: ({ status }) => new Response(null, { status }),
+    refuse: ({ status }) => ({ kind: 'response', status, headers: {}, body: null }),
     handler:
       () =>
-      async (_request, { record, refuse }) => {
-        record.costNanoUsd = 1_500
-        return refuse({ code: 'rate_limit_exceeded', status: 429, message: 'Too many requests.' })
+      async (_request, { tell }) => {
+        tell({ costNanoUsd: 1_500 })
+        return { kind: 'refusal', code: 'rate_limit_exceeded', status: 429, message: 'Too many requests.' }
       },
   })
   const request = {
