@@ -1,6 +1,7 @@
 import './node-version.ts'
 import { join } from 'node:path'
 import { app } from '@azure/functions'
+import { drainRequests } from '@tollgate/azure-functions'
 import {
   createGateway,
   describeFault,
@@ -11,10 +12,9 @@ import {
   withDeadline,
 } from '@tollgate/middleware'
 import { consoleLog } from './console-log.ts'
-import { registerGenerate } from './generate.ts'
-import { registerHealth } from './health.ts'
-import { drainRequests } from './http-adapter.ts'
 import { tellPolicy } from './policy-in-force.ts'
+import { registerGenerate } from './routes/generate.ts'
+import { registerHealth } from './routes/health.ts'
 import { readSettings } from './settings.ts'
 import { registerSweep } from './timers/sweep.ts'
 

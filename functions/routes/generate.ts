@@ -1,6 +1,6 @@
 import { app } from '@azure/functions'
+import { httpHandler } from '@tollgate/azure-functions'
 import { type Gateway, generate, trace } from '@tollgate/middleware'
-import { httpHandler } from './http-adapter.ts'
 
 /** `POST /api/generate`. Anonymous to the platform, because Tollgate is the auth. */
 export function registerGenerate(gateway: () => Gateway): void {

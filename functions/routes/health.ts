@@ -1,4 +1,5 @@
 import { app } from '@azure/functions'
+import { httpHandler } from '@tollgate/azure-functions'
 import {
   CHECK_MS,
   type Entry,
@@ -8,7 +9,6 @@ import {
   type Readiness,
   readiness,
 } from '@tollgate/middleware'
-import { httpHandler } from './http-adapter.ts'
 
 const MAX_AGE_MS = 10_000
 

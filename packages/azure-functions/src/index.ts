@@ -1,0 +1,1 @@
+export { drainRequests, httpHandler, MAX_REQUEST_MS } from './http-adapter.ts'
