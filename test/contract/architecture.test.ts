@@ -19,49 +19,49 @@ function rows(file: string, heading: string): string[][] {
   )
 }
 
-test('the page’s table of rooms is the one that check-imports.ts holds', () => {
+test('the page’s table of folders is the one that check-imports.ts holds', () => {
   // An object of lists of names is read by YAML as well.
   const [, table = ''] = /const ROOMS[^=]*= (\{[\s\S]*?\n\})/.exec(read('packages/workshop/src/check-imports.ts')) ?? []
   const directions: Record<string, string[]> = parse(table)
   expect(Object.keys(directions).length).toBeGreaterThan(0)
-  const shown = rows('docs/architecture.md', 'Rooms').map(([room = '', imports = '']) => [
+  const shown = rows('docs/architecture.md', 'Folders').map(([room = '', imports = '']) => [
     room,
     imports === 'nothing' ? [] : imports.split(', '),
   ])
   expect(Object.fromEntries(shown)).toEqual(directions)
 })
 
-test('page and picture show the rooms of a request in the order in which they stand', () => {
-  const gateway = read('functions/gateway.ts')
-  const through = gateway.slice(gateway.indexOf('pipeline()'))
-  const positions = [
-    '.use(authentication)',
-    '.use(requestLimits)',
-    '.use(parse(',
-    '.use(route(',
-    '.use(modelLimits)',
-    '.use(cache)',
-    '.use(usageLimits)',
-    '.handle(model)',
-  ].map((room) => through.indexOf(room))
-  expect(positions).not.toContain(-1)
-  expect(positions).toEqual(positions.toSorted((a, b) => a - b))
+const ORDER = [
+  'trace',
+  'pinPolicy',
+  'authenticate',
+  'requestLimits',
+  'completions',
+  'route',
+  'fallback',
+  'modelLimits',
+  'completionCache',
+  'budget',
+  'upstream',
+]
 
-  const order = [
-    'trace',
-    'authenticate',
-    'rateLimit',
-    'parse',
-    'route',
-    'rateLimit',
-    'completionCache',
-    'budget',
-    'upstream',
-  ]
-  expect(rows('docs/architecture.md', 'The rooms of a request').map(([room]) => room)).toEqual(order)
-  expect([...read('docs/architecture.svg').matchAll(/class="name"[^>]*>(\w+)</g)].map(([, room]) => room)).toEqual(
-    order,
-  )
+test('page and picture show the middleware of a request in the order in which it stands', () => {
+  const gateway = read('packages/middleware/src/gateway/create-gateway.ts')
+  const onion = (from: string, names: readonly string[]) => {
+    const text = gateway.slice(gateway.indexOf(from))
+    return names.map((name) => [name, text.search(new RegExp(`\\b${name}\\(`))] as const)
+  }
+  for (const [from, names] of [
+    ['const admitted =', ['pinPolicy', 'authenticate', 'requestLimits', 'completions']],
+    ['const asked =', ['modelLimits', 'completionCache', 'budget', 'upstream']],
+    ['const calls =', ['route', 'fallback']],
+  ] as const) {
+    const positions = onion(from, names).map(([, at]) => at)
+    expect(positions).not.toContain(-1)
+    expect(positions).toEqual(positions.toSorted((a, b) => a - b))
+  }
+  expect(rows('docs/architecture.md', 'The middleware of a request').map(([name]) => name)).toEqual(ORDER)
+  expect([...read('docs/architecture.svg').matchAll(/class="name"[^>]*>(\w+)</g)].map(([, name]) => name)).toEqual(ORDER)
 })
 
 test.each(PAGES)('%s names files and links to pages that are there', (page) => {
