@@ -1,10 +1,40 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { baseContext, request } from '../../../../test/support/room.ts'
-import { type ChatBody, costOf, inputBound, noteUsage } from '../operations/index.ts'
-import { pipeline, type Refusal, type RequestRecord, type TokenPrice, type TokenUsage } from '../pipeline/index.ts'
+import {
+  answered,
+  attempt,
+  type PlayedStream,
+  playedStream,
+  streamed,
+  textOf,
+} from '../../../../test/support/replies.ts'
+import { baseContext, request, type ToldContext } from '../../../../test/support/room.ts'
+import {
+  type Body,
+  BrokenStream,
+  bodyOf,
+  type Call,
+  chat,
+  costOf,
+  faultAfter,
+  type Json,
+  type Reply,
+  refused,
+} from '../operations/index.ts'
+import {
+  type Facts,
+  NOTHING_SPENT,
+  pipeline,
+  type Refusal,
+  SPEND_UNKNOWN,
+  type Spend,
+  type TokenPrice,
+  type TokenUsage,
+  type UpstreamFailure,
+  upstreamFailed,
+} from '../pipeline/index.ts'
 import type { BudgetLimit, Limit, Measure, RateLimit } from '../policy/index.ts'
-import { budget, limiter, type Metered, memoryCounterStore, type Subject } from './index.ts'
+import { budget, type Limited, limiter, type Metered, memoryCounterStore, noBudget, type Reserved } from './index.ts'
 
 const NOON = Date.UTC(2026, 5, 15, 12)
 const now = () => performance.now()
@@ -35,69 +65,116 @@ const perHours = (measure: Measure, quota: number): RateLimit => ({
 
 /** USD 2 a million of input, 1 of cached input, 8 of output. */
 const PRICE: TokenPrice = { input: 2_000_000, cachedInput: 1_000_000, output: 8_000_000 }
-const body = (change: Partial<ChatBody> = {}): ChatBody => ({
-  model: 'm',
+const body = (change: Json = {}): Json => ({
   messages: [{ role: 'user', content: 'Why?' }],
   max_tokens: 100,
   ...change,
 })
+const inputBound = (json: Json) => chat.bounds(bodyOf(json), { contextWindow: undefined })?.input ?? Number.NaN
 /** The bound of that body's input. */
 const INPUT = inputBound(body())
 
 interface Outcome {
-  readonly response: Response
-  readonly record: RequestRecord
-  readonly forwarded: ChatBody | undefined
-  refusal(): Promise<Refusal>
+  readonly reply: Reply
+  readonly status: number
+  readonly told: Facts
+  readonly headers: Readonly<Record<string, string>>
+  readonly forwarded: Json | undefined
+  readonly reserved: Reserved | undefined
+  refusal(): Refusal
   /** What the header says is left of a limit. */
   left(name: string): number
 }
 
-type Model = (record: RequestRecord, body: ChatBody) => Response | Promise<Response>
+/** What stands within: it gives what the model's calls come to. */
+type Model = (body: Json, signal: AbortSignal) => Reply | Promise<Reply>
 
+const ANSWER = { choices: [{ message: { content: 'a' }, finish_reason: 'stop' }] }
+
+/** A model that answers, and took this. */
+const taking =
+  (...spends: readonly Spend[]): Model =>
+  () =>
+    answered(ANSWER, { attempts: spends.map((spend) => attempt(spend)) })
 /** A model that tells what it took, in a plain answer. */
-const telling =
-  (usage: TokenUsage): Model =>
-  (record) => {
-    noteUsage(record, usage)
-    return new Response('{}')
-  }
+const telling = (usage: TokenUsage): Model => taking({ usage, isCertain: true })
 const failing =
-  (upstream: NonNullable<RequestRecord['upstream']>): Model =>
-  (record) => {
-    record.upstream = upstream
-    return new Response(null, { status: 502 })
-  }
+  (failure: UpstreamFailure, spend = failure.unspent ? NOTHING_SPENT : SPEND_UNKNOWN): Model =>
+  () => ({ ...refused(upstreamFailed(failure)), attempts: [attempt(spend, { failure })] })
+
+interface Change {
+  readonly model?: string
+  readonly price?: TokenPrice | undefined
+  readonly contextWindow?: number
+  readonly body?: Json
+}
+
+type Given = Limited & Metered & { readonly asked: true }
 
 const newGate = () => limiter({ store: memoryCounterStore({ wallClock, now }), deadlineMs: 2_000 })
 
-/** The room as one consumer meets it, over limits of its own. */
-function room(limits: readonly Limit[], others: readonly Subject[] = [], gate = newGate()) {
-  const subjects: readonly Subject[] = [{ id: 'consumer:alice', limits }, ...others]
-  const rooms = pipeline<Metered>().use(budget<object>({ limiter: gate, subjects: () => subjects, wallClock }))
+/** The middleware as one consumer meets it, over limits of its own. */
+function room(
+  limits: readonly Limit[],
+  others: Partial<Record<'plan' | 'global', readonly Limit[]>> = {},
+  gate = newGate(),
+) {
+  const consumer = { id: 'alice', plan: 'free' }
+  const policy = {
+    plans: new Map([['free', { name: 'free', limits, shared: others.plan ?? [] }]]),
+    global: others.global ?? [],
+  }
+  return asking(pipeline<Given, Call, Reply>().use(budget({ limiter: gate, wallClock })), { consumer, policy })
+}
+
+function asking(
+  within: {
+    handle(
+      handler: (call: Call, context: Given & { readonly reserved: Reserved }) => Reply | Promise<Reply>,
+    ): (call: Call, context: Given & ToldContext) => Reply | Promise<Reply>
+  },
+  limited: Limited,
+) {
   return async function ask(
     model: Model = telling({ input: 11, cachedInput: 0, output: 7 }),
-    change: Partial<Metered['routed']> = {},
+    { model: name = 'small', contextWindow, body: json = body(), ...change }: Change = {},
     signal = request.signal,
+    context = baseContext(),
   ): Promise<Outcome> {
-    const routed = { model: 'small', price: PRICE, contextWindow: undefined, body: body(), ...change }
-    let forwarded: ChatBody | undefined
-    const context = baseContext({
-      refuse: (refusal) => Response.json(refusal, { status: refusal.status, headers: refusal.headers ?? {} }),
+    const asked: Body = bodyOf(json)
+    const price = 'price' in change ? change.price : PRICE
+    const routed = { model: { name, price }, rules: { contextWindow }, body: asked }
+    const call: Call = {
+      signal,
+      headers: new Headers(),
+      operation: chat,
+      route: 'generate',
+      model: undefined,
+      body: asked,
+      streamed: false,
+      bodyDigest: '',
+    }
+    let forwarded: Json | undefined
+    let reserved: Reserved | undefined
+    const handler = within.handle((call, context) => {
+      forwarded = context.routed.body.json
+      reserved = context.reserved
+      return model(forwarded, call.signal)
     })
-    if (routed.price !== undefined) context.record.price = routed.price
-    const handler = rooms.handle((_given, { routed, record }) => {
-      forwarded = routed.body
-      return model(record, routed.body)
-    })
-    const response = await handler({ ...request, signal }, { ...context, routed })
-    const header = response.headers.get('ratelimit') ?? ''
+    const reply = await handler(call, { ...context, ...limited, routed, asked: true })
+    const headers = { ...reply.headers, ...(reply.kind === 'refused' ? reply.refusal.headers : {}) }
     return {
-      response,
-      record: context.record,
+      reply,
+      status: reply.kind === 'refused' ? reply.refusal.status : 200,
+      told: context.told,
+      headers,
       forwarded,
-      refusal: async () => (await response.json()) as Refusal,
-      left: (name) => Number(new RegExp(`"${name}";r=(\\d+)`).exec(header)?.[1] ?? Number.NaN),
+      reserved,
+      refusal() {
+        if (reply.kind !== 'refused') throw new Error(`It was not refused, but ${reply.kind}`)
+        return reply.refusal
+      },
+      left: (name) => Number(new RegExp(`"${name}";r=(\\d+)`).exec(headers.ratelimit ?? '')?.[1] ?? Number.NaN),
     }
   }
 }
@@ -106,10 +183,11 @@ describe('a completion', () => {
   test('passes untouched where no limit on tokens or money holds', async () => {
     const ask = room([{ ...perDay('tokens', 1), model: 'large' }, perDay('requests', 1)])
     const odd = body({ max_tokens: -1, messages: [{ role: 'user', content: [{ type: 'image_url' }] }] })
-    const { response, forwarded } = await ask(undefined, { body: odd, price: undefined })
-    expect(response.status).toBe(200)
-    expect(response.headers.has('ratelimit')).toBe(false)
+    const { status, headers, forwarded, reserved } = await ask(undefined, { body: odd, price: undefined })
+    expect(status).toBe(200)
+    expect(headers).not.toHaveProperty('ratelimit')
     expect(forwarded).toBe(odd)
+    expect(reserved).toEqual({ attempts: 1, output: undefined })
   })
 
   test('reserves the most that it can take, and settles what it took', async () => {
@@ -125,28 +203,28 @@ describe('a completion', () => {
     expect(first.left('tokens')).toBe(100_000 - INPUT - 100)
     // Micro-dollars: 2 a token of input, 8 of output.
     expect(first.left('money')).toBe(10_000 - 2 * INPUT - 800)
-    expect(first.record).toMatchObject({
+    expect(first.told).toMatchObject({
       usage: { input: 11, cachedInput: 0, output: 7 },
       costNanoUsd: 11 * 2_000 + 7 * 8_000,
     })
-    expect(first.record).not.toHaveProperty('uncertain')
+    expect(first.told).not.toHaveProperty('uncertain')
 
     const second = await ask()
     expect(second.left('input')).toBe(100_000 - 11 - INPUT)
     expect(second.left('output')).toBe(100_000 - 7 - 100)
     expect(second.left('tokens')).toBe(100_000 - 18 - INPUT - 100)
     expect(second.left('money')).toBe(10_000 - 78 - 2 * INPUT - 800)
-    expect(second.response.headers.get('ratelimit-policy')).toBe(
+    expect(second.headers['ratelimit-policy']).toBe(
       '"input";q=100000;qu="input-tokens";w=86400, "output";q=100000;qu="output-tokens";w=86400, ' +
         '"tokens";q=100000;qu="tokens";w=86400, "money";q=10000;qu="micro-usd";w=86400',
     )
-    expect(second.response.headers.get('x-ratelimit-remaining-tokens')).toBe(String(second.left('tokens')))
+    expect(second.headers['x-ratelimit-remaining-tokens']).toBe(String(second.left('tokens')))
   })
 
   test('pays for cached input as for such', async () => {
     const ask = room([perDay('money', 10_000_000)])
-    const { record } = await ask(telling({ input: 1_000, cachedInput: 600, output: 10 }))
-    expect(record.costNanoUsd).toBe(400 * 2_000 + 600 * 1_000 + 10 * 8_000)
+    const { told } = await ask(telling({ input: 1_000, cachedInput: 600, output: 10 }))
+    expect(told.costNanoUsd).toBe(400 * 2_000 + 600 * 1_000 + 10 * 8_000)
     expect((await ask()).left('money')).toBe(10_000 - 1_480 - 2 * INPUT - 800)
   })
 
@@ -164,10 +242,7 @@ describe('a completion', () => {
   test('holds for the limits of its own model, its plan and all together', async () => {
     const ask = room(
       [{ ...perDay('tokens', 5_000, { name: 'tokens:small', key: 'tokens:day@small' }), model: 'small' }],
-      [
-        { id: 'plan:free', limits: [perDay('tokens', 9_000, { name: 'plan-tokens' })] },
-        { id: 'global', limits: [perHours('output', 50_000)] },
-      ],
+      { plan: [perDay('tokens', 9_000, { name: 'plan-tokens' })], global: [perHours('output', 50_000)] },
     )
     const { left } = await ask()
     expect([left('tokens:small'), left('plan-tokens'), left('output-1d')]).toEqual([
@@ -186,43 +261,83 @@ describe('a call that fails', () => {
 
   test('costs nothing where the model certainly generated nothing', async () => {
     const ask = room(LIMITS)
-    const { record } = await ask(failing({ status: 429, unspent: true }))
-    expect(record).not.toHaveProperty('uncertain')
-    expect(record).not.toHaveProperty('usage')
+    const { told } = await ask(failing({ status: 429, unspent: true }))
+    expect(told).not.toHaveProperty('uncertain')
+    expect(told).not.toHaveProperty('usage')
     expect((await ask()).left('tokens')).toBe(10_000 - RESERVED)
   })
 
   test.each<[string, Model]>([
     ['fails in some other way', failing({ code: 'timeout' })],
-    ['gives an answer that tells no usage', () => new Response('{}')],
-    ['refuses without a word why', () => new Response(null, { status: 503 })],
-  ])('costs all that was reserved where it %s, and the record says so', async (_what, model) => {
+    ['gives an answer that tells no usage', taking(SPEND_UNKNOWN)],
+    ['refuses without a word why', failing({ status: 503 })],
+  ])('costs all that was reserved where it %s, and the log says so', async (_what, model) => {
     const ask = room(LIMITS)
-    const { record } = await ask(model)
-    expect(record).toMatchObject({ uncertain: true, usage: { input: INPUT, cachedInput: 0, output: 100 } })
+    const { told } = await ask(model)
+    expect(told).toMatchObject({ uncertain: true, usage: { input: INPUT, cachedInput: 0, output: 100 } })
     expect((await ask()).left('tokens')).toBe(10_000 - 2 * RESERVED)
   })
 
-  test('B1: costs nothing where a room within throws before anything was sent', async () => {
+  test('B1: costs nothing where a middleware within throws before anything was sent', async () => {
     const ask = room(LIMITS)
-    const thrown = ask((record) => {
-      record.upstream = { code: 'request_failed', unspent: true }
-      throw new TypeError('fault')
+    const thrown = ask(() => {
+      const failure = { code: 'request_failed', unspent: true } as const
+      throw faultAfter(new TypeError('fault'), [attempt(NOTHING_SPENT, { failure })])
     })
     await expect(thrown).rejects.toThrow('fault')
     expect((await ask()).left('tokens')).toBe(10_000 - RESERVED)
   })
 
-  test('costs all that was reserved where a room within throws', async () => {
+  test('costs all that was reserved where a middleware within throws', async () => {
     const ask = room(LIMITS)
-    let seen: RequestRecord | undefined
-    const thrown = ask((record) => {
-      seen = record
-      throw new Error('fault')
-    })
+    const context = baseContext()
+    const thrown = ask(
+      () => {
+        throw new Error('fault')
+      },
+      {},
+      request.signal,
+      context,
+    )
     await expect(thrown).rejects.toThrow('fault')
-    expect(seen).toMatchObject({ uncertain: true, usage: { input: INPUT, output: 100 } })
+    expect(context.told).toMatchObject({ uncertain: true, usage: { input: INPUT, output: 100 } })
     expect((await ask()).left('tokens')).toBe(10_000 - 2 * RESERVED)
+  })
+
+  test('takes nothing where it was refused before any call', async () => {
+    const ask = room(LIMITS)
+    const { told } = await ask(() => refused({ kind: 'refusal', code: 'shutting_down', status: 503, message: '' }))
+    expect(told).toEqual({})
+    expect((await ask()).left('tokens')).toBe(10_000 - RESERVED)
+  })
+})
+
+describe('several calls for one request', () => {
+  const LIMITS = [perDay('tokens', 10_000), perDay('money', 10_000_000)]
+  const told: Spend = { usage: { input: 11, cachedInput: 0, output: 7 }, isCertain: true }
+
+  test('cost what all of them took, each by its own price', async () => {
+    const ask = room(LIMITS)
+    const dear = { input: 4_000_000, cachedInput: 4_000_000, output: 16_000_000 }
+    const attempts = [attempt(NOTHING_SPENT), attempt(told), attempt(told, { price: dear })]
+    const outcome = await ask(() => answered(ANSWER, { attempts }))
+    const cost = 11 * 2_000 + 7 * 8_000
+    expect(outcome.told).toEqual({ usage: { input: 22, cachedInput: 0, output: 14 }, costNanoUsd: 3 * cost })
+    const next = await ask()
+    expect(next.left('tokens')).toBe(10_000 - 36 - INPUT - 100)
+    expect(next.left('money')).toBe(10_000 - (3 * cost) / 1_000 - 2 * INPUT - 800)
+  })
+
+  test('cost all that was reserved for each of which nobody knows', async () => {
+    const ask = room(LIMITS)
+    const { told: facts } = await ask(taking(SPEND_UNKNOWN, told))
+    const most = costOf({ input: INPUT, cachedInput: 0, output: 100 }, PRICE)
+    expect(facts).toEqual({
+      usage: { input: INPUT + 11, cachedInput: 0, output: 107 },
+      costNanoUsd: most + 11 * 2_000 + 7 * 8_000,
+      uncertain: true,
+    })
+    expect((await ask()).left('tokens')).toBe(10_000 - (INPUT + 100) - 18 - (INPUT + 100))
   })
 })
 
@@ -230,18 +345,18 @@ describe('a completion for which there is not enough left', () => {
   test('is refused when the budget is spent, and costs nothing', async () => {
     const ask = room([perDay('tokens', INPUT + 110)])
     await ask(telling({ input: INPUT, cachedInput: 0, output: 100 }))
-    const { response, refusal, record, left } = await ask()
-    expect(response.status).toBe(429)
-    expect(Object.fromEntries(response.headers)).toMatchObject({
+    const { status, headers, refusal, told, left } = await ask()
+    expect(status).toBe(429)
+    expect(headers).toMatchObject({
       'retry-after': expect.stringMatching(/^\d{5}$/),
       'x-should-retry': 'false',
     })
-    expect(await refusal()).toMatchObject({
+    expect(refusal()).toMatchObject({
       code: 'insufficient_quota',
       message: `The budget 'tokens' has 10 tokens left, and this request may take ${INPUT + 100} tokens.`,
       details: expect.stringMatching(new RegExp(`^limit 'tokens': ${INPUT + 110} tokens per day; come back in 1`)),
     })
-    expect(record.limit).toBe('tokens')
+    expect(told.limit).toBe('tokens')
     expect(left('tokens')).toBe(10)
   })
 
@@ -249,7 +364,7 @@ describe('a completion for which there is not enough left', () => {
     const cost = 2_000 * INPUT + 100 * 8_000
     const ask = room([perDay('money', cost)])
     await ask(telling({ input: INPUT, cachedInput: 0, output: 100 }))
-    expect(await (await ask()).refusal()).toMatchObject({
+    expect((await ask()).refusal()).toMatchObject({
       message: "The budget 'money' is spent.",
       details: expect.stringContaining(`limit 'money': ${cost / 1e9} USD per day`),
     })
@@ -258,12 +373,16 @@ describe('a completion for which there is not enough left', () => {
   test('has its answer bounded to what a budget has left', async () => {
     const ask = room([perDay('tokens', 2 * INPUT + 150), perHours('tokens', 1_000_000)])
     await ask(telling({ input: INPUT, cachedInput: 0, output: 100 }))
-    const { forwarded, record, left, response } = await ask(telling({ input: 11, cachedInput: 0, output: 50 }))
-    expect(response.status).toBe(200)
+    const { forwarded, told, left, status, reply, reserved } = await ask(
+      telling({ input: 11, cachedInput: 0, output: 50 }),
+    )
+    expect(status).toBe(200)
     expect(forwarded).toEqual(body({ max_tokens: 50 }))
-    expect(record.clamped).toBe(true)
+    expect(told.clamped).toBe(true)
+    expect(reply).toMatchObject({ storable: false })
+    expect(reserved).toEqual({ attempts: 1, output: 50 })
     expect(left('tokens')).toBe(0)
-    expect((await ask()).record).not.toHaveProperty('clamped')
+    expect((await ask()).told).not.toHaveProperty('clamped')
   })
 
   test('has it bounded for every choice, in the field that the body has, and to whole tokens of money', async () => {
@@ -279,20 +398,20 @@ describe('a completion for which there is not enough left', () => {
   test('has it bounded though nothing is known yet of what others have left', async () => {
     const gate = newGate()
     const own = [perDay('output', 150)]
-    await room(own, [], gate)(telling({ input: 1, cachedInput: 0, output: 100 }))
-    const all = { id: 'global', limits: [perDay('output', 5_000, { name: 'global-output' })] }
-    const { forwarded, left } = await room(own, [all], gate)()
+    await room(own, {}, gate)(telling({ input: 1, cachedInput: 0, output: 100 }))
+    const global = [perDay('output', 5_000, { name: 'global-output' })]
+    const { forwarded, left } = await room(own, { global }, gate)()
     expect([forwarded?.max_tokens, left('output'), left('global-output')]).toEqual([50, 0, 4_950])
   })
 
   test('is bounded by the first look already, where the budget is smaller than what was asked', async () => {
-    const { forwarded, record } = await room([perDay('output', 60)])()
-    expect([forwarded?.max_tokens, record.clamped]).toEqual([60, true])
+    const { forwarded, told } = await room([perDay('output', 60)])()
+    expect([forwarded?.max_tokens, told.clamped]).toEqual([60, true])
   })
 
   test('is refused where the rest would be next to nothing', async () => {
     const { refusal } = await room([perDay('output', 15)])()
-    expect(await refusal()).toMatchObject({
+    expect(refusal()).toMatchObject({
       code: 'request_too_expensive',
       status: 400,
       message:
@@ -304,14 +423,14 @@ describe('a completion for which there is not enough left', () => {
   test('is not bounded to fit a rate: that refills', async () => {
     const ask = room([perHours('output', 150)])
     await ask(telling({ input: 1, cachedInput: 0, output: 100 }))
-    const { refusal, response } = await ask()
-    expect(await refusal()).toMatchObject({
+    const { refusal, headers } = await ask()
+    expect(refusal()).toMatchObject({
       code: 'rate_limit_exceeded',
       details: expect.stringMatching(
         /^limit 'output-1d': 150 output tokens per 1d; this request may take 100 output tokens; come back in 8 h/,
       ),
     })
-    expect(response.headers.get('x-should-retry')).toBe('false')
+    expect(headers['x-should-retry']).toBe('false')
     expect(await (await room([perHours('output', 99)])()).refusal()).toMatchObject({ code: 'request_too_expensive' })
   })
 })
@@ -321,7 +440,7 @@ describe('what can’t be counted', () => {
 
   test('is refused under a limit on tokens, naming the field', async () => {
     const { refusal } = await room([perDay('tokens', 1_000_000)])(undefined, { body: image })
-    expect(await refusal()).toMatchObject({
+    expect(refusal()).toMatchObject({
       code: 'input_unbounded',
       status: 400,
       param: 'messages[0].content[1]',
@@ -341,26 +460,26 @@ describe('what can’t be counted', () => {
   })
 
   test('passes where only the answer is counted', async () => {
-    expect((await room([perDay('output', 1_000)])(undefined, { body: image })).response.status).toBe(200)
+    expect((await room([perDay('output', 1_000)])(undefined, { body: image })).status).toBe(200)
   })
 
   test('is a model without a price, under a limit on money alone', async () => {
     const { refusal } = await room([perDay('money', 1_000)])(undefined, { price: undefined })
-    expect(await refusal()).toMatchObject({
+    expect(refusal()).toMatchObject({
       code: 'model_not_priced',
       status: 403,
       message: expect.stringContaining('models.small.price'),
     })
-    const { response, record } = await room([perDay('tokens', 1_000)])(undefined, { price: undefined })
-    expect(response.status).toBe(200)
-    expect(record).not.toHaveProperty('costNanoUsd')
+    const { status, told } = await room([perDay('tokens', 1_000)])(undefined, { price: undefined })
+    expect(status).toBe(200)
+    expect(told).not.toHaveProperty('costNanoUsd')
   })
 
   test.each([{ max_tokens: 0 }, { max_tokens: 1.5 }, { n: 0 }, { n: 'x' }, { max_tokens: 2 ** 52, n: 100 }])(
     'is a bound that is none: %o',
     async (change) => {
-      const { refusal } = await room([perDay('output', 1_000)])(undefined, { body: body(change as Partial<ChatBody>) })
-      expect(await refusal()).toMatchObject({ code: 'invalid_request', status: 400 })
+      const { refusal } = await room([perDay('output', 1_000)])(undefined, { body: body(change) })
+      expect(refusal()).toMatchObject({ code: 'invalid_request', status: 400 })
     },
   )
 })
@@ -377,65 +496,96 @@ describe('a stream', () => {
   const HANG = 'hang'
   const BREAK = 'break'
 
-  function streaming(parts: readonly (Uint8Array | typeof HANG | typeof BREAK)[], cancelled?: () => void): Model {
-    return () => {
-      const left = [...parts]
-      const source = new ReadableStream<Uint8Array>(
-        {
-          async pull(controller) {
-            const part = left.shift()
-            if (part === undefined) controller.close()
-            else if (part === HANG) await new Promise(() => {})
-            else if (part === BREAK) controller.error(new Error('cut'))
-            else controller.enqueue(part)
-          },
-          cancel: () => cancelled?.(),
-        },
-        { highWaterMark: 0 },
-      )
-      return new Response(source, { headers: { 'content-type': 'text/event-stream' } })
+  interface Streaming {
+    readonly model: Model
+    /** Once the model was asked. */
+    readonly played: () => PlayedStream
+  }
+
+  function streaming(parts: readonly (Uint8Array | typeof HANG | typeof BREAK)[]): Streaming {
+    let played: PlayedStream | undefined
+    return {
+      model(_body, signal) {
+        played = playedStream({ signal })
+        for (const part of parts) {
+          if (part === BREAK) played.send(new Error('cut'))
+          else if (part !== HANG) played.send(Buffer.from(part).toString())
+        }
+        if (!parts.includes(HANG) && !parts.includes(BREAK)) played.send('end')
+        return played.reply
+      },
+      played() {
+        if (played === undefined) throw new Error('The model was not asked')
+        return played
+      },
     }
   }
-  const read = (response: Response) => response.text().catch((error: unknown) => error)
+  const streamOf = ({ reply }: Outcome) => {
+    if (reply.kind !== 'stream') throw new Error(`It is no stream, but ${reply.kind}`)
+    return reply
+  }
+  const read = (outcome: Outcome) => textOf(outcome.reply).catch((error: unknown) => error)
 
   test('settles what its last chunk tells, before its end is passed on', async () => {
     const ask = room([perDay('tokens', 10_000)])
-    const { response, record } = await ask(streaming([piece(), piece(), finish, usage, done, HANG]))
-    const reader = response.body?.getReader()
-    for (let i = 0; i < 5; i += 1) await reader?.read()
-    expect(record.usage).toEqual({ input: 11, cachedInput: 0, output: 7 })
-    expect(record).not.toHaveProperty('uncertain')
+    const outcome = await ask(streaming([piece(), piece(), finish, usage, done]).model)
+    let atEnd: Facts | undefined
+    const ended = streamOf(outcome).ended.then(() => {
+      atEnd = { ...outcome.told }
+    })
+    await read(outcome)
+    await ended
+    expect(atEnd?.usage).toEqual({ input: 11, cachedInput: 0, output: 7 })
+    expect(atEnd).not.toHaveProperty('uncertain')
     expect((await ask()).left('tokens')).toBe(10_000 - 18 - RESERVED)
-    await reader?.cancel()
+    streamOf(outcome).events.cancel()
     expect((await ask()).left('tokens')).toBe(10_000 - 36 - RESERVED)
   })
 
-  test('is passed on byte for byte', async () => {
-    const parts = [Buffer.from(': hello\n\n'), piece(), finish, usage, done]
-    const { response } = await room([perDay('tokens', 10_000)])(streaming(parts))
-    expect(await read(response)).toBe(Buffer.concat(parts).toString())
+  test('is passed on as it is, and may have as much output as was reserved for all of its choices', async () => {
+    const { model, played } = streaming([piece(), finish, usage, done])
+    const outcome = await room([perDay('tokens', 10_000)])(model, { body: body({ n: 3 }) })
+    expect(streamOf(outcome).events).toBe(played().reply.events)
+    expect(outcome.reserved).toEqual({ attempts: 1, output: 300 })
   })
 
-  const leave = async ({ response }: Outcome) => {
-    const reader = response.body?.getReader()
-    await reader?.read()
-    await reader?.cancel()
+  test('of a clamped request is its asker’s alone', async () => {
+    const { model } = streaming([piece(), finish, usage, done])
+    const outcome = await room([perDay('output', 60)])(model)
+    expect([streamOf(outcome).storable, outcome.reserved?.output]).toEqual([false, 60])
+  })
+
+  const leave = async (outcome: Outcome) => {
+    const { events } = streamOf(outcome)
+    await events.read()
+    events.cancel()
   }
   test.each<[string, Parameters<typeof streaming>[0], (outcome: Outcome, client: AbortController) => unknown, boolean]>(
     [
-      ['ends without its usage', [piece(), finish, done], ({ response }) => read(response), true],
-      ['is cut', [piece(), BREAK], ({ response }) => read(response), true],
-      ['ends too early', [piece()], ({ response }) => read(response), true],
-      ['tells of an error', [piece(), chunk({ error: { code: 'x' } })], ({ response }) => read(response), true],
-      ['is cut after its usage', [piece(), finish, usage, BREAK], ({ response }) => read(response), false],
+      ['ends without its usage', [piece(), finish, done], read, true],
+      ['is cut', [piece(), BREAK], read, true],
+      ['ends too early', [piece()], read, true],
+      ['tells of an error', [piece(), chunk({ error: { code: 'x' } })], read, true],
+      ['is cut after its usage', [piece(), finish, usage, BREAK], read, false],
       [
         'tells its usage on the way, and is cut',
         [chunk({ choices: [{ index: 0, delta: { content: 'a' } }], usage: USAGE }), BREAK],
-        ({ response }) => read(response),
+        read,
         true,
       ],
       ['is cancelled', [piece(), HANG], leave, true],
-      ['is cancelled unread', [piece(), HANG], ({ response }) => response.body?.cancel(), true],
+      ['is cancelled unread', [piece(), HANG], (outcome) => streamOf(outcome).events.cancel(), true],
+      [
+        'is cancelled while it is waited for',
+        [HANG],
+        async (outcome) => {
+          const { events } = streamOf(outcome)
+          const pending = events.read()
+          events.cancel()
+          expect(await pending).toBeUndefined()
+        },
+        true,
+      ],
       ['is left by its client, unread', [piece(), HANG], (_outcome, client) => client.abort(), true],
       [
         'is cancelled and left',
@@ -446,15 +596,20 @@ describe('a stream', () => {
         },
         true,
       ],
-      ['is whole', [piece(), finish, usage, done], ({ response }) => read(response), false],
-      ['is whole without a [DONE]', [piece(), finish, usage], ({ response }) => read(response), false],
+      ['is whole', [piece(), finish, usage, done], read, false],
+      ['is whole without a [DONE]', [piece(), finish, usage], read, false],
     ],
-  )('that %s is settled once', async (_how, parts, end, uncertain) => {
+  )('that %s is settled once, before its end is told', async (_how, parts, end, uncertain) => {
     const ask = room([perDay('tokens', 10_000)])
     const client = new AbortController()
-    const outcome = await ask(streaming(parts), {}, client.signal)
+    const told: Facts[] = []
+    const outcome = await ask(streaming(parts).model, {}, client.signal, {
+      ...baseContext(),
+      tell: (facts) => void told.push(facts),
+    })
     await end(outcome, client)
-    expect(outcome.record.uncertain ?? false).toBe(uncertain)
+    await streamOf(outcome).ended
+    expect(told.map((facts) => facts.uncertain ?? false)).toEqual([uncertain])
     expect((await ask()).left('tokens')).toBe(10_000 - (uncertain ? RESERVED : 18) - RESERVED)
   })
 
@@ -462,47 +617,32 @@ describe('a stream', () => {
     const ask = room([perDay('tokens', 10_000)])
     const told = { prompt_tokens: INPUT + 500, completion_tokens: 1 }
     const parts = [chunk({ choices: [{ index: 0, delta: { content: 'a' } }], usage: told }), BREAK] as const
-    const { response, record } = await ask(streaming(parts))
-    await read(response)
-    expect(record).toMatchObject({ uncertain: true, usage: { input: INPUT + 500, cachedInput: 0, output: 100 } })
-    expect(record.costNanoUsd).toBe(costOf({ input: INPUT + 500, cachedInput: 0, output: 1 }, PRICE))
+    const outcome = await ask(streaming(parts).model)
+    await read(outcome)
+    await streamOf(outcome).ended
+    expect(outcome.told).toMatchObject({ uncertain: true, usage: { input: INPUT + 500, cachedInput: 0, output: 100 } })
+    expect(outcome.told.costNanoUsd).toBe(costOf({ input: INPUT + 500, cachedInput: 0, output: 1 }, PRICE))
     expect((await ask()).left('tokens')).toBe(10_000 - (INPUT + 501) - RESERVED)
   })
 
-  test.each<[string, object]>([
-    ['text', { content: 'a' }],
-    ['thoughts', { reasoning_content: 'a' }],
-    ['a refusal', { refusal: 'a' }],
-    ['calls of tools', { tool_calls: [{ index: 0, function: { arguments: '{' } }] }],
-  ])('with more pieces of %s than it may have tokens is ended, and its call with it', async (_what, delta) => {
+  test('that was ended since it would pass its bound costs all that was reserved', async () => {
     const ask = room([perDay('tokens', 10_000)])
-    let cancelled = 0
-    const parts = [piece({ role: 'assistant', content: '' }), ...Array.from({ length: 200 }, () => piece(delta))]
-    const { response, record } = await ask(streaming(parts, () => (cancelled += 1)))
-    let pieces = 0
-    const reader = response.body?.getReader()
-    const broken = (async () => {
-      for (;;) {
-        await reader?.read()
-        pieces += 1
-      }
-    })()
-    await expect(broken).rejects.toMatchObject({ name: 'BrokenStream', failure: { code: 'reservation_exceeded' } })
-    expect([pieces, cancelled]).toEqual([101, 1])
-    expect(record.uncertain).toBe(true)
+    const { model, played } = streaming([piece(), HANG])
+    const outcome = await ask(model)
+    played().send(new BrokenStream({ code: 'reservation_exceeded' }))
+    expect(await read(outcome)).toMatchObject({ name: 'BrokenStream', failure: { code: 'reservation_exceeded' } })
+    await streamOf(outcome).ended
+    expect(outcome.told.uncertain).toBe(true)
     expect((await ask()).left('tokens')).toBe(10_000 - 2 * RESERVED)
   })
 
-  test('that tells on the way that it has passed its bound is ended, too; at its end it is too late', async () => {
-    const over = { prompt_tokens: 11, completion_tokens: 101 }
+  test('that tells at its end that it has passed its bound costs what it tells', async () => {
     const ask = room([perDay('tokens', 10_000)])
-    const early = await ask(
-      streaming([chunk({ choices: [{ index: 0, delta: { content: 'a' } }], usage: over }), finish, done]),
-    )
-    expect(await read(early.response)).toMatchObject({ failure: { code: 'reservation_exceeded' } })
-    const late = await ask(streaming([piece(), finish, chunk({ choices: [], usage: over }), done]))
-    expect(await read(late.response)).toContain('[DONE]')
-    expect(late.record).toMatchObject({ usage: { output: 101 } })
+    const over = { prompt_tokens: 11, completion_tokens: 101 }
+    const late = await ask(streaming([piece(), finish, chunk({ choices: [], usage: over }), done]).model)
+    expect(await read(late)).toContain('[DONE]')
+    await streamOf(late).ended
+    expect(late.told).toMatchObject({ usage: { output: 101 } })
   })
 })
 
@@ -520,17 +660,18 @@ test('whatever is asked, told and left over, a budget never pays for more than i
       const ask = room([perDay('output', quota)])
       let spent = 0
       for (const { max, n, share } of calls) {
-        const model: Model = (record, { max_tokens = 0 }) => {
+        const model: Model = (json, signal) => {
+          const { max_tokens } = json as { readonly max_tokens: number }
           expect(max_tokens).toBeLessThanOrEqual(max)
           const output = Math.floor(max_tokens * n * (share ?? 1))
-          if (share !== undefined) noteUsage(record, { input: 1, cachedInput: 0, output })
           spent += output
-          return new Response('{}')
+          const spend = { usage: { input: 1, cachedInput: 0, output }, isCertain: true }
+          return taking(share === undefined ? SPEND_UNKNOWN : spend)(json, signal)
         }
-        const { response, record, left } = await ask(model, { body: body({ max_tokens: max, n }) })
-        if (record.clamped) clamped += 1
+        const { status, told, left } = await ask(model, { body: body({ max_tokens: max, n }) })
+        if (told.clamped) clamped += 1
         // Who is refused could not have had sixteen tokens for each choice, or what was asked if that is less.
-        if (response.status !== 200) expect(quota - spent).toBeLessThan(Math.min(16, max) * n)
+        if (status !== 200) expect(quota - spent).toBeLessThan(Math.min(16, max) * n)
         else expect(left('output')).toBeLessThanOrEqual(quota - spent)
       }
       expect(spent).toBeLessThanOrEqual(quota)
@@ -540,26 +681,52 @@ test('whatever is asked, told and left over, a budget never pays for more than i
   expect(clamped).toBeGreaterThan(10)
 })
 
-describe('H2: a consumer without limits on usage', () => {
-  const most = { input: INPUT, cachedInput: 0, output: 100 }
-  const events = () =>
-    new Response(new ReadableStream({ pull: () => {} }, { highWaterMark: 0 }), {
-      headers: { 'content-type': 'text/event-stream' },
-    })
+const NO_LIMITS: Limited = { consumer: { id: 'alice', plan: 'free' }, policy: { plans: new Map(), global: [] } }
 
-  test('has on the record what a call may have cost that was ended before its end', async () => {
-    const ended = await room([])(failing({ code: 'shutting_down' }))
-    expect(ended.record).toMatchObject({ uncertain: true, usage: most, costNanoUsd: costOf(most, PRICE) })
-    const stream = await room([])(events)
-    expect(stream.record.usage).toBeUndefined()
-    await stream.response.body?.cancel()
-    expect(stream.record).toMatchObject({ uncertain: true, usage: most, costNanoUsd: costOf(most, PRICE) })
+describe.each([
+  ['H2: a consumer without limits on usage', () => room([])],
+  ['H2: a gateway without budgets', () => asking(pipeline<Given, Call, Reply>().use(noBudget()), NO_LIMITS)],
+])('%s', (_who, open) => {
+  const most = { input: INPUT, cachedInput: 0, output: 100 }
+  const atMost = { uncertain: true, usage: most, costNanoUsd: costOf(most, PRICE) }
+  const told = { input: 11, cachedInput: 0, output: 7 }
+
+  test('has in the log what a call may have cost that was ended before its end', async () => {
+    const ended = await open()(failing({ code: 'shutting_down' }))
+    expect(ended.told).toEqual(atMost)
+    const { reply, send } = playedStream()
+    const stream = await open()(() => reply)
+    send('data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n')
+    expect(stream.told).toEqual({})
+    if (stream.reply.kind !== 'stream') throw new Error('It is no stream')
+    stream.reply.events.cancel()
+    await stream.reply.ended
+    expect(stream.told).toEqual(atMost)
+  })
+
+  test('and of a call that failed before another one served', async () => {
+    const attempts = [
+      attempt(SPEND_UNKNOWN, { failure: { code: 'timeout' } }),
+      attempt({ usage: told, isCertain: true }),
+    ]
+    const served = await open()(() => answered(ANSWER, { attempts }))
+    expect(served.told).toMatchObject({ uncertain: true, usage: { input: INPUT + 11, cachedInput: 0, output: 107 } })
   })
 
   test('and nothing of one that certainly took nothing, and what was told of one that told it', async () => {
-    const refused = await room([])(failing({ status: 401, unspent: true }))
-    expect([refused.record.usage, refused.record.uncertain]).toEqual([undefined, undefined])
-    const told = await room([])()
-    expect([told.record.usage, told.record.uncertain]).toEqual([{ input: 11, cachedInput: 0, output: 7 }, undefined])
+    const turnedAway = await open()(failing({ status: 401, unspent: true }))
+    expect([turnedAway.told.usage, turnedAway.told.uncertain]).toEqual([undefined, undefined])
+    const served = await open()()
+    expect([served.told.usage, served.told.uncertain]).toEqual([told, undefined])
+  })
+
+  test('and nothing of a whole answer that told nothing', async () => {
+    expect((await open()(taking(SPEND_UNKNOWN))).told).toEqual({})
+    const whole = await open()(() =>
+      streamed('data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'),
+    )
+    await textOf(whole.reply)
+    if (whole.reply.kind === 'stream') expect((await whole.reply.ended).how).toBe('complete')
+    expect(whole.told).toEqual({})
   })
 })

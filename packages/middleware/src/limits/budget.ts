@@ -1,120 +1,137 @@
-import { noteUsage, withOutputBound } from '../operations/index.ts'
-import {
-  type BaseContext,
-  type GatewayRequest,
-  isEventStream,
-  type Middleware,
-  type Refusal,
-  tap,
-} from '../pipeline/index.ts'
+import { attemptsBefore, type Call, type Reply, refused } from '../operations/index.ts'
+import { type BaseContext, isRefusal, type Middleware, type Refusal, SPEND_UNKNOWN } from '../pipeline/index.ts'
 import { largestClaim } from '../policy/index.ts'
-import { type Held, usageLimits } from './claims.ts'
-import { decide, turnAway } from './decide.ts'
 import type { Decision, Denial } from './leases/decision.ts'
-import type { Limiter } from './leases/limiter.ts'
-import type { Subject } from './leases/subject.ts'
-import { meteredStream } from './metered-stream.ts'
 import { addRateLimits } from './rate-limit-headers.ts'
+import { decide, type LimitOptions, turnAway } from './request-limits.ts'
 import { claimsOf, fitted, type Metered, type Reservation, type Room, reservationFor } from './reservation.ts'
-import { type Settlement, settlement } from './settlement.ts'
+import { chargeOf, factsOf, type Spent, uncountedCharge, unitsCharged } from './settlement.ts'
+import { type Held, type Limited, subjectsOf, usageLimits } from './subjects.ts'
 
-export interface BudgetOptions<Needs extends object> {
-  readonly limiter: Limiter
-  /** Whose limits hold, from what the rooms before have added; a refusal where that can't be told. */
-  readonly subjects: (context: Readonly<Needs & BaseContext>) => readonly Subject[] | Refusal
-  /** Milliseconds since 1970, to tell a month's length. */
-  readonly wallClock: () => number
+/** What the calls within may take. */
+export interface Reserved {
+  /** Calls to a target, one after the other. */
+  readonly attempts: number
+  /** The most output tokens, of all choices together; `undefined` where nothing limits it. */
+  readonly output: number | undefined
+}
+
+/** That no other answer serves: the cache, or who leaves it out, adds it. */
+interface Asked {
+  readonly asked: true
 }
 
 /**
- * Reserves the most that a completion can take of the limits on tokens and money, all or none, and settles at the end
+ * Reserves the most that a call to a model can take of the limits on tokens and money, all or none, and settles at the end
  * what it took: what the model tells, nothing where it certainly generated nothing, and all of it where nobody knows,
- * which the record calls `uncertain`. Where a budget has less left, the answer's bound is lowered to that.
+ * which the log line calls `uncertain`. Where a budget has less left, the answer's bound is lowered to that, and the reply is
+ * the asker's alone.
  *
  * Refuses with 429 (`rate_limit_exceeded`, `insufficient_quota`), 400 (`request_too_expensive`, `input_unbounded`), 403
- * (`model_not_priced`) and 503 (`store_unavailable`). Costs nothing where no such limit holds.
+ * (`model_not_priced`, `plan_unavailable`) and 503 (`store_unavailable`). Asks no limiter where no such limit holds.
  *
- * The room within must note the usage of a plain answer on the record, and of a failed call whether it is `unspent`.
+ * The middleware within must say in the reply's `attempts` what was taken, and end a stream that would pass what is reserved.
  */
-export function budget<Needs extends object>(
-  options: BudgetOptions<Needs>,
-): Middleware<Needs & Metered, Pick<Metered, 'routed'>> {
-  const { limiter, wallClock } = options
+export function budget({
+  limiter,
+  wallClock,
+}: LimitOptions): Middleware<
+  Limited & Metered & Asked,
+  { readonly reserved: Reserved } & Pick<Metered, 'routed'>,
+  Call,
+  Reply
+> {
+  return async function budget(call, context, next) {
+    const { routed, tell, log } = context
+    const subjects = subjectsOf(context.policy, context.consumer)
+    if (isRefusal(subjects)) return refused(subjects)
+    const limits = usageLimits(subjects, routed.model.name)
+    if (limits.length === 0) return uncounted(await next({ reserved: UNLIMITED, routed }), call, context)
 
-  return async function budget(request, context, next) {
-    const { routed, record } = context
-    const subjects = options.subjects(context)
-    if ('code' in subjects) return context.refuse(subjects)
-    const limits = usageLimits(subjects, routed.model)
-    if (limits.length === 0) return uncounted(await next({ routed }), context)
+    const asked = reservationFor(limits, call, routed)
+    if (isRefusal(asked)) return refused(asked)
+    const { decision, reserved } = await reserve(limits, asked, call, tell)
+    if (isRefusal(decision)) return refused(decision)
+    if (!decision.admitted) {
+      return refused(turnAway(decision, tell), addRateLimits({}, decision.standings, wallClock()))
+    }
 
-    const asked = reservationFor(limits, context)
-    if ('code' in asked) return context.refuse(asked)
-    const { decision, reserved } = await reserve(limits, asked, context, request)
-    if ('code' in decision) return context.refuse(decision)
-    if (!decision.admitted) return turnAway(decision, context, wallClock())
-
-    const settled = settlement(decision, reserved, context)
+    const settle = (attempts: readonly Spent[]) => {
+      const charges = attempts.map((attempt) => chargeOf(attempt, reserved, log))
+      decision.settle((limit) => unitsCharged(limit, charges))
+      tell(factsOf(charges))
+    }
     const isClamped = reserved.output.each < asked.output.each
-    if (isClamped) record.clamped = true
-    const body = isClamped ? withOutputBound(routed.body, reserved.output.each) : routed.body
-    let response: Response
+    if (isClamped) tell({ clamped: true })
+    const body = isClamped ? call.operation.withOutput(routed.body, reserved.output.each) : routed.body
+    let reply: Reply
     try {
-      response = await next({ routed: { ...routed, body } })
+      reply = await next({ reserved: { attempts: 1, output: reserved.usage.output }, routed: { ...routed, body } })
     } catch (fault) {
-      if (record.upstream?.unspent) settled.unspent()
-      else settled.uncertain(record.usage)
+      settle(attemptsBefore(fault) ?? [NOBODY_KNOWS])
       throw fault
     }
-    if (decision.checked) addRateLimits(response.headers, decision.standings, wallClock())
-    if (response.status === 200 && response.body !== null && isEventStream(response)) {
-      const { status, headers } = response
-      return new Response(metered(response.body, reserved, settled, request.signal), { status, headers })
+    return {
+      ...whenTaken(reply, settle),
+      ...(decision.checked ? { headers: addRateLimits(reply.headers, decision.standings, wallClock()) } : {}),
+      ...(isClamped && reply.kind !== 'refused' ? { storable: false } : {}),
     }
-    // A model that answered with no completion may have told its usage all the same.
-    if (record.usage !== undefined && !record.uncertain) settled.used(record.usage)
-    else if (record.upstream?.unspent) settled.unspent()
-    else settled.uncertain(record.usage)
-    return response
   }
 
   async function reserve(
     limits: readonly Held[],
     asked: Reservation,
-    { record }: BaseContext,
-    request: GatewayRequest,
+    { signal }: Call,
+    tell: BaseContext['tell'],
   ): Promise<{ readonly decision: Decision | Refusal; readonly reserved: Reservation }> {
     // A budget can't have more left than it is large.
     const reserved = fitted(asked, roomsIn(limits, largestClaim)) ?? asked
-    const decision = await decide(limiter, claimsOf(limits, reserved), record, request)
-    const less = 'code' in decision || decision.admitted ? undefined : whatIsLeft(reserved, decision)
+    const decision = await decide(limiter, claimsOf(limits, reserved), signal, tell)
+    const less = isRefusal(decision) || decision.admitted ? undefined : whatIsLeft(reserved, decision)
     if (less === undefined) return { decision, reserved }
-    return { decision: await decide(limiter, claimsOf(limits, less), record, request), reserved: less }
+    return { decision: await decide(limiter, claimsOf(limits, less), signal, tell), reserved: less }
   }
 }
 
+/** For a gateway that limits neither tokens nor money. The log line tells what a call took all the same. */
+export function noBudget(): Middleware<Metered & Asked, { readonly reserved: Reserved }, Call, Reply> {
+  return async function noBudget(call, context, next) {
+    return uncounted(await next({ reserved: UNLIMITED }), call, context)
+  }
+}
+
+const UNLIMITED: Reserved = { attempts: 1, output: undefined }
+const NOBODY_KNOWS: Spent = { price: undefined, spend: SPEND_UNKNOWN }
+
 /**
- * Where no limit counts what a call takes, the log tells it all the same: of one that ended before the model had told, the
- * most that it can have taken, as `uncertain`.
+ * Where no limit counts what a call takes, the log line tells it all the same: of one that ended before the model had told,
+ * the most that it can have taken, as `uncertain`.
  */
-function uncounted(response: Response, context: BaseContext & Metered): Response {
-  const { record } = context
-  const noteMost = () => {
-    if (record.usage !== undefined || record.upstream?.unspent) return
-    const most = reservationFor([], context)
-    if ('code' in most) return
-    record.uncertain = true
-    noteUsage(record, most.usage)
+function uncounted(reply: Reply, call: Call, { routed, tell }: BaseContext & Metered): Reply {
+  const most = () => {
+    const reservation = reservationFor([], call, routed)
+    return isRefusal(reservation) ? undefined : reservation.usage
   }
-  const { status, headers, body } = response
-  if (body === null || !isEventStream(response)) {
-    if (status !== 200 && record.upstream !== undefined) noteMost()
-    return response
+  return whenTaken(reply, (attempts, isWhole) => {
+    const context = { listed: routed.model.price, most, isWhole }
+    tell(factsOf(attempts.map((attempt) => uncountedCharge(attempt, context))))
+  })
+}
+
+/**
+ * The same reply, of which is told what its calls took: of a stream when it has ended, in whatever way, and before its `ended`
+ * resolves.
+ */
+function whenTaken(reply: Reply, take: (attempts: readonly Spent[], isWhole: boolean) => void): Reply {
+  if (reply.kind !== 'stream') {
+    take(reply.attempts, reply.kind === 'answer')
+    return reply
   }
-  return new Response(
-    tap(body, (end) => end !== 'complete' && noteMost()),
-    { status, headers },
-  )
+  const ended = reply.ended.then((end) => {
+    take(end.attempts, end.how === 'complete')
+    return end
+  })
+  return { ...reply, ended }
 }
 
 /** What budgets have to give; rates refill, so nothing is cut to fit them. */
@@ -132,17 +149,4 @@ function whatIsLeft(reserved: Reservation, { limit, retryAfterMs, standings }: D
     .filter((room) => room.limit === limit || fitted(reserved, [room]) !== undefined)
   const less = fitted(reserved, rooms)
   return less === reserved ? undefined : less
-}
-
-function metered(
-  source: ReadableStream<Uint8Array>,
-  { usage }: Reservation,
-  settled: Settlement,
-  signal: AbortSignal,
-): ReadableStream<Uint8Array> {
-  return meteredStream(source, {
-    maxOutput: usage.output,
-    signal,
-    onEnd: (told) => (told?.isCertain ? settled.used(told.usage) : settled.uncertain(told?.usage)),
-  })
 }

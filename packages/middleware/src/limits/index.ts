@@ -1,5 +1,4 @@
-export { type BudgetOptions, budget } from './budget.ts'
-export { requestClaims } from './claims.ts'
+export { budget, noBudget, type Reserved } from './budget.ts'
 export type { Admission, Decision, Denial } from './leases/decision.ts'
 export type { Lease } from './leases/lease.ts'
 export { type Limiter, type LimiterEvents, type LimiterOptions, limiter } from './leases/limiter.ts'
@@ -14,11 +13,20 @@ export {
   localLimiter,
   type NoLocalRoom,
 } from './local-limiter.ts'
-export { type RateLimitOptions, rateLimit } from './rate-limit.ts'
+export {
+  type Admits,
+  type Admitted,
+  type LimitOptions,
+  type ModelAdmitted,
+  modelLimits,
+  noLimits,
+  noModelLimits,
+  requestLimits,
+} from './request-limits.ts'
 export type { Metered } from './reservation.ts'
 export { type ResetOptions, resetLimits } from './reset-limits.ts'
 export type { CounterRead, CounterStore, CounterWrite, StoreTime } from './store.ts'
 export { memoryCounterStore } from './stores/memory.ts'
 export { redisCounterStore } from './stores/redis.ts'
 export { tableCounterStore } from './stores/table.ts'
-export { subjectsOf } from './subjects.ts'
+export { type Limited, requestClaims, subjectsOf } from './subjects.ts'

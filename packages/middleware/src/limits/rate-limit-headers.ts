@@ -1,3 +1,4 @@
+import type { ReplyHeaders } from '../pipeline/index.ts'
 import { type Limit, largestClaim, type Measure } from '../policy/index.ts'
 import { epochAt } from './accounts/epoch.ts'
 import type { Standing } from './leases/standing.ts'
@@ -15,7 +16,7 @@ const UNITS: Readonly<Record<Measure, string | undefined>> = {
 const NANO_IN_MICRO = 1_000
 
 /**
- * Tells where limits stand, before what rooms further in have told of theirs.
+ * The headers with those that tell where limits stand, before what middleware further in have told of theirs.
  *
  * `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers): quota `q` for each window of `w` seconds,
  * `r` units left, `t` seconds until more come back. `qu` names the unit where it is not requests. A bucket's `w` is its
@@ -27,42 +28,63 @@ const NANO_IN_MICRO = 1_000
  *
  * @param now milliseconds since 1970
  */
-export function addRateLimits(headers: Headers, standings: readonly Standing[], now: number): void {
-  if (standings.length === 0) return
-  prepend(headers, 'ratelimit-policy', standings.map(({ limit }) => policyOf(limit, now)).join(', '))
-  prepend(headers, 'ratelimit', standings.map(stateOf).join(', '))
-  addTightest(headers, 'requests', tightest(standings, OF_REQUESTS))
-  addTightest(headers, 'tokens', tightest(standings, OF_TOKENS))
+export function addRateLimits(headers: ReplyHeaders, standings: readonly Standing[], now: number): ReplyHeaders {
+  if (standings.length === 0) return headers
+  const added: Record<string, string> = {
+    ...headers,
+    'ratelimit-policy': before(
+      headers['ratelimit-policy'],
+      standings.map(({ limit }) => policyText(limit, now)),
+    ),
+    ratelimit: before(headers.ratelimit, standings.map(stateText)),
+  }
+  addTightest(added, 'requests', tightest(standings, OF_REQUESTS))
+  addTightest(added, 'tokens', tightest(standings, OF_TOKENS))
+  return added
 }
 
 const OF_REQUESTS: ReadonlySet<Measure> = new Set(['requests'])
 const OF_TOKENS: ReadonlySet<Measure> = new Set(['tokens', 'input', 'output'])
 
-function prepend(headers: Headers, name: string, value: string): void {
-  const inner = headers.get(name)
-  headers.set(name, inner === null ? value : `${value}, ${inner}`)
+function before(inner: string | undefined, members: readonly string[]): string {
+  const own = members.join(', ')
+  return inner === undefined ? own : `${own}, ${inner}`
 }
 
-function policyOf(limit: Limit, now: number): string {
+/** A limit's member of `RateLimit-Policy`, and until when it is true: months differ in length. */
+interface PolicyText {
+  readonly text: string
+  readonly start: number
+  readonly end: number
+}
+
+const policyTexts = new WeakMap<Limit, PolicyText>()
+
+function policyText(limit: Limit, now: number): string {
+  const known = policyTexts.get(limit)
+  if (known !== undefined && known.start <= now && now < known.end) return known.text
+  const made = policyTextAt(limit, now)
+  policyTexts.set(limit, made)
+  return made.text
+}
+
+function policyTextAt(limit: Limit, now: number): PolicyText {
   const unit = UNITS[limit.measure]
-  const window = windowOf(limit, now)
   let text = `"${limit.name}";q=${shown(limit.measure, limit.quota)}`
   if (unit !== undefined) text += `;qu="${unit}"`
-  if (window !== undefined) text += `;w=${window}`
-  if (limit.kind === 'rate' && limit.burst > 0) text += `;burst=${limit.burst}`
-  return text
+  if (limit.kind === 'budget') {
+    const { start, end } = epochAt(limit.per, now)
+    return { text: `${text};w=${(end - start) / 1000}`, start, end }
+  }
+  if (limit.kind === 'rate') {
+    text += `;w=${limit.periodMs / 1000}`
+    if (limit.burst > 0) text += `;burst=${limit.burst}`
+  }
+  return { text, start: Number.NEGATIVE_INFINITY, end: Number.POSITIVE_INFINITY }
 }
 
-function stateOf({ limit, remaining, nextMs }: Standing): string {
+function stateText({ limit, remaining, nextMs }: Standing): string {
   return `"${limit.name}";r=${shown(limit.measure, remaining)};t=${Math.ceil(nextMs / 1000)}`
-}
-
-/** Seconds. */
-function windowOf(limit: Limit, now: number): number | undefined {
-  if (limit.kind === 'concurrency') return undefined
-  if (limit.kind === 'rate') return limit.periodMs / 1000
-  const { start, end } = epochAt(limit.per, now)
-  return (end - start) / 1000
 }
 
 function shown(measure: Measure, units: number): number {
@@ -79,13 +101,17 @@ function tightest(standings: readonly Standing[], measures: ReadonlySet<Measure>
   return least
 }
 
-function addTightest(headers: Headers, what: 'requests' | 'tokens', standing: Standing | undefined): void {
+function addTightest(
+  headers: Record<string, string>,
+  what: 'requests' | 'tokens',
+  standing: Standing | undefined,
+): void {
   if (standing === undefined) return
-  const inner = headers.get(`x-ratelimit-remaining-${what}`)
-  if (inner !== null && Number(inner) < standing.remaining) return
-  headers.set(`x-ratelimit-limit-${what}`, String(largestClaim(standing.limit)))
-  headers.set(`x-ratelimit-remaining-${what}`, String(standing.remaining))
-  headers.set(`x-ratelimit-reset-${what}`, resetText(fullAfterMs(standing)))
+  const inner = headers[`x-ratelimit-remaining-${what}`]
+  if (inner !== undefined && Number(inner) < standing.remaining) return
+  headers[`x-ratelimit-limit-${what}`] = String(largestClaim(standing.limit))
+  headers[`x-ratelimit-remaining-${what}`] = String(standing.remaining)
+  headers[`x-ratelimit-reset-${what}`] = resetText(fullAfterMs(standing))
 }
 
 /** Until none is missing, if nobody takes any. */

@@ -1,33 +1,30 @@
-import {
-  type ChatBody,
-  costOf,
-  inputBound,
-  type OutputBound,
-  outputBound,
-  outputFor,
-  unboundedField,
-} from '../operations/index.ts'
+import { type Body, type Call, costOf, type ModelRules, outputFor } from '../operations/index.ts'
 import type { Refusal, TokenPrice, TokenUsage } from '../pipeline/index.ts'
 import type { Limit } from '../policy/index.ts'
-import type { Held } from './claims.ts'
 import type { Claim } from './leases/subject.ts'
+import type { Held } from './subjects.ts'
 
-/** What the rooms before must have settled of a completion that is reserved for. */
+/** What the middleware before must have settled of a call that is reserved for. */
 export interface Metered {
   readonly routed: {
-    /** The policy's name. */
-    readonly model: string
-    readonly price: TokenPrice | undefined
-    /** The most tokens of one request; `undefined` where nobody said. */
-    readonly contextWindow: number | undefined
-    readonly body: ChatBody
+    readonly model: {
+      /** The policy's. */
+      readonly name: string
+      readonly price: TokenPrice | undefined
+    }
+    readonly rules: ModelRules
+    readonly body: Body
   }
 }
 
-/** The most that a completion can take. */
+/** The most that one call to a model can take. */
 export interface Reservation {
   readonly usage: TokenUsage
-  readonly output: OutputBound
+  readonly output: {
+    /** Tokens of each choice. */
+    readonly each: number
+    readonly choices: number
+  }
   readonly price: TokenPrice | undefined
 }
 
@@ -35,22 +32,28 @@ export interface Reservation {
 const LEAST_OUTPUT = 16
 
 /**
- * The most that a completion can take from these limits. Refuses with 403 (`model_not_priced`) where a limit on money
+ * The most that a call can take from these limits. Refuses with 403 (`model_not_priced`) where a limit on money
  * holds and the model has no price, and with 400 (`input_unbounded`) where the body's bytes don't bound its input, that
  * is to be counted, and the policy states no context window to reserve instead.
  */
-export function reservationFor(limits: readonly Held[], { routed }: Metered): Reservation | Refusal {
-  const { model, price, contextWindow, body } = routed
+export function reservationFor(
+  limits: readonly Held[],
+  { operation }: Pick<Call, 'operation'>,
+  { model, rules, body }: Metered['routed'],
+): Reservation | Refusal {
   const counts = (measure: Limit['measure']) => limits.some(({ limit }) => limit.measure === measure)
-  if (counts('money') && price === undefined) return notPriced(model)
-  const output = outputBound(body)
-  if (output === undefined) return NO_OUTPUT_BOUND
-  const unbounded = unboundedField(body)
+  if (counts('money') && model.price === undefined) return notPriced(model.name)
+  const bounds = operation.bounds(body, rules)
+  if (bounds === undefined) return NO_OUTPUT_BOUND
+  const { input, unboundedField = 'the input', output, choices } = bounds
   const isInputCounted = counts('input') || counts('tokens') || counts('money')
-  if (unbounded !== undefined && contextWindow === undefined && isInputCounted) return inputUnbounded(unbounded, model)
-  const most = unbounded === undefined ? inputBound(body) : Number.POSITIVE_INFINITY
-  const input = Math.min(most, contextWindow ?? (unbounded === undefined ? most : 0))
-  return { price, output, usage: { input, cachedInput: 0, output: output.each * output.choices } }
+  if (input === undefined && isInputCounted) return inputUnbounded(unboundedField, model.name)
+  return {
+    price: model.price,
+    output: { each: output, choices },
+    // Where nobody could bound the input, no limit counts it.
+    usage: { input: input ?? 0, cachedInput: 0, output: output * choices },
+  }
 }
 
 /** The same with a smaller answer. */
@@ -116,6 +119,7 @@ function outputWithin({ limit, left }: Room, input: number, price: TokenPrice | 
 }
 
 const NO_OUTPUT_BOUND: Refusal = {
+  kind: 'refusal',
   code: 'invalid_request',
   status: 400,
   message: "'max_tokens' and 'n' must be positive integers",
@@ -125,12 +129,12 @@ function notPriced(model: string): Refusal {
   const message =
     `The model '${model}' has no price, and a limit on money holds for you. ` +
     `The operator must set models.${model}.price in the policy, or 'unpriced: worst'.`
-  return { code: 'model_not_priced', status: 403, message }
+  return { kind: 'refusal', code: 'model_not_priced', status: 403, message }
 }
 
 function inputUnbounded(field: string, model: string): Refusal {
   const message =
     `A limit on tokens or money holds for you, and nobody can tell how many tokens '${field}' will be. ` +
     `Leave it out, or ask the operator to set models.${model}.contextWindow in the policy.`
-  return { code: 'input_unbounded', status: 400, param: field, message }
+  return { kind: 'refusal', code: 'input_unbounded', status: 400, param: field, message }
 }

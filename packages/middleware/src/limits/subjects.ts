@@ -1,15 +1,42 @@
 import type { Refusal } from '../pipeline/index.ts'
-import type { Policy } from '../policy/index.ts'
-import type { Subject } from './leases/subject.ts'
+import type { Limit, Measure, Policy } from '../policy/index.ts'
+import type { Claim, Subject } from './leases/subject.ts'
+
+/** A limit, and whose it is. */
+export interface Held {
+  readonly subject: Subject
+  readonly limit: Limit
+}
+
+/** What the middleware before must have settled of a request whose limits are to hold. */
+export interface Limited {
+  readonly policy: Pick<Policy, 'plans' | 'global'>
+  readonly consumer: { readonly id: string; readonly plan: string }
+}
 
 /**
  * Whose limits hold for a consumer's request: its own, those of its plan's consumers together, and everybody's. Those
  * without a limit are left out. 403 (`plan_unavailable`) where the policy doesn't have the plan.
+ *
+ * The same policy and consumer, as objects, have the same subjects, as an object: a request asks for them up to three times.
  */
-export function subjectsOf(
-  { plans, global }: Pick<Policy, 'plans' | 'global'>,
-  consumer: { readonly id: string; readonly plan: string },
-): readonly Subject[] | Refusal {
+export function subjectsOf(policy: Limited['policy'], consumer: Limited['consumer']): readonly Subject[] | Refusal {
+  let ofPolicy = known.get(policy)
+  if (ofPolicy === undefined) {
+    ofPolicy = new WeakMap()
+    known.set(policy, ofPolicy)
+  }
+  let subjects = ofPolicy.get(consumer)
+  if (subjects === undefined) {
+    subjects = resolve(policy, consumer)
+    ofPolicy.set(consumer, subjects)
+  }
+  return subjects
+}
+
+const known = new WeakMap<Limited['policy'], WeakMap<Limited['consumer'], readonly Subject[] | Refusal>>()
+
+function resolve({ plans, global }: Limited['policy'], consumer: Limited['consumer']): readonly Subject[] | Refusal {
   const plan = plans.get(consumer.plan)
   if (plan === undefined) return missingPlan(consumer.plan)
   const subjects: Subject[] = []
@@ -21,5 +48,34 @@ export function subjectsOf(
 
 function missingPlan(plan: string): Refusal {
   const message = `This consumer's plan '${plan}' is not in the policy. The operator must add it or move the consumer.`
-  return { code: 'plan_unavailable', status: 403, message }
+  return { kind: 'refusal', code: 'plan_unavailable', status: 403, message }
+}
+
+const OF_REQUESTS: ReadonlySet<Measure> = new Set(['requests', 'concurrency'])
+
+/**
+ * One of each limit on requests and concurrency.
+ *
+ * @param model those on this model's requests; `undefined` for those on all
+ */
+export function requestClaims(subjects: readonly Subject[], model?: string): Claim[] {
+  return select(subjects, (limit) => OF_REQUESTS.has(limit.measure) && limit.model === model).map(
+    ({ subject, limit }) => ({ subject, limit, units: 1 }),
+  )
+}
+
+/** The limits on tokens and money that hold for a request to this model. */
+export function usageLimits(subjects: readonly Subject[], model: string): Held[] {
+  return select(
+    subjects,
+    (limit) => !OF_REQUESTS.has(limit.measure) && (limit.model === undefined || limit.model === model),
+  )
+}
+
+function select(subjects: readonly Subject[], holds: (limit: Limit) => boolean): Held[] {
+  const held: Held[] = []
+  for (const subject of subjects) {
+    for (const limit of subject.limits) if (holds(limit)) held.push({ subject, limit })
+  }
+  return held
 }
