@@ -1,14 +1,15 @@
 import type { TokenPrice, TokenUsage } from '../pipeline/index.ts'
 
-const PICO_IN_NANO = 1_000n
+const PICO_IN_NANO = 1_000
+/** Up to here a sum of whole numbers is exact as a number, and so is what rounding up adds. */
+const EXACT = Number.MAX_SAFE_INTEGER - PICO_IN_NANO
 
 /** Whole nano-dollars, rounded up; what would be too many to count exactly is as many as can be. */
-export function costOf({ input, cachedInput, output }: TokenUsage, price: TokenPrice): number {
-  const pico =
-    BigInt(input - cachedInput) * BigInt(price.input) +
-    BigInt(cachedInput) * BigInt(price.cachedInput) +
-    BigInt(output) * BigInt(price.output)
-  return toSafe((pico + PICO_IN_NANO - 1n) / PICO_IN_NANO)
+export function costOf(usage: TokenUsage, price: TokenPrice): number {
+  const { input, cachedInput, output } = usage
+  // No part is below 0: a product that is rounded is above the bound, and the sum with it.
+  const pico = (input - cachedInput) * price.input + cachedInput * price.cachedInput + output * price.output
+  return pico <= EXACT ? quotient(pico + PICO_IN_NANO - 1, PICO_IN_NANO) : largeCost(usage, price)
 }
 
 /**
@@ -16,7 +17,27 @@ export function costOf({ input, cachedInput, output }: TokenUsage, price: TokenP
  * and infinity where output is free.
  */
 export function outputFor(nanoUsd: number, input: number, price: TokenPrice): number {
-  const left = BigInt(nanoUsd) * PICO_IN_NANO - BigInt(input) * BigInt(price.input)
+  const [pico, ofInput] = [nanoUsd * PICO_IN_NANO, input * price.input]
+  if (!(Math.abs(pico) <= EXACT && ofInput <= EXACT)) return largeOutput(nanoUsd, input, price)
+  if (pico < ofInput) return -1
+  return price.output === 0 ? Number.POSITIVE_INFINITY : quotient(pico - ofInput, price.output)
+}
+
+/** Exact, where a division with a remainder would be rounded. */
+function quotient(dividend: number, divisor: number): number {
+  return (dividend - (dividend % divisor)) / divisor
+}
+
+function largeCost({ input, cachedInput, output }: TokenUsage, price: TokenPrice): number {
+  const pico =
+    BigInt(input - cachedInput) * BigInt(price.input) +
+    BigInt(cachedInput) * BigInt(price.cachedInput) +
+    BigInt(output) * BigInt(price.output)
+  return toSafe((pico + BigInt(PICO_IN_NANO) - 1n) / BigInt(PICO_IN_NANO))
+}
+
+function largeOutput(nanoUsd: number, input: number, price: TokenPrice): number {
+  const left = BigInt(nanoUsd) * BigInt(PICO_IN_NANO) - BigInt(input) * BigInt(price.input)
   if (left < 0n) return -1
   return price.output === 0 ? Number.POSITIVE_INFINITY : toSafe(left / BigInt(price.output))
 }

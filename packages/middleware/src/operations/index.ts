@@ -1,4 +1,4 @@
-export { type Body, bodyOf, type Json } from './body.ts'
+export { type Body, bodyFrom, bodyOf, isJson, type Json, type NoBody } from './body.ts'
 export { BrokenStream } from './broken-stream.ts'
 export {
   type AnswerReply,
@@ -12,12 +12,12 @@ export {
   type StreamEnd,
   type StreamReply,
 } from './call.ts'
-export type { ChatAnswer, ChatChoice, ChatUsage } from './chat/answer.ts'
-export { type AnswerText, answerText } from './chat/answer-text.ts'
-export { chat, WITHOUT_EFFECT } from './chat/chat.ts'
-export type { ChatChunk, ChatDelta } from './chat/chat-events.ts'
-export type { ChatBody, ChatMessage } from './chat/request.ts'
-export { highest, isCount } from './chat/usage.ts'
+export type { ChatAnswer, ChatChoice } from './chat/answer.ts'
+export { chat } from './chat/chat.ts'
+export { type AnswerText, answerText, type ChatDelta } from './chat/message.ts'
+export { type ChatBody, type ChatMessage, WITHOUT_EFFECT } from './chat/request.ts'
+export type { ChatChunk } from './chat/stream.ts'
+export { type ChatUsage, highest, isCount } from './chat/usage.ts'
 export { costOf, outputFor } from './cost.ts'
 export type {
   Answer,
@@ -28,4 +28,4 @@ export type {
   ParsedAnswer,
   StreamParser,
 } from './operation.ts'
-export { type EventSource, eventsIn, type StreamEvent } from './stream-event.ts'
+export { type EventSource, eventOf, eventsIn, type StreamEvent } from './stream-event.ts'

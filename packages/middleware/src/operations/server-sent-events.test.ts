@@ -10,7 +10,7 @@ function readAll(pieces: readonly Uint8Array[], maxBytes = MAX) {
   const reader = serverSentEvents({
     maxBytes,
     onEvent({ type, data, bytes }) {
-      expect(bytes.toString()).toBe(data)
+      expect(bytes.toString()).toBe(`data: ${data.replaceAll('\n', '\ndata: ')}\n\n`)
       events.push({ type, data })
     },
   })

@@ -1,4 +1,5 @@
 import { growingBytes } from '../pipeline/index.ts'
+import { eventBytes } from './stream-event.ts'
 
 /** An event that has data (Server-Sent Events, WHATWG HTML, section 9.2.6). */
 export interface ServerSentEvent {
@@ -6,13 +7,13 @@ export interface ServerSentEvent {
   readonly type: string
   /** Its `data` lines, joined by line feeds. */
   readonly data: string
-  /** The same as it came: to be copied, since the memory is used again. */
+  /** With its data as it came, in the form of a `StreamEvent`'s: a part of the piece where it has that form, a copy else. */
   readonly bytes: Buffer
 }
 
 /** Reads a stream's bytes, piece by piece, in any cut and with any line ending. */
 export interface ServerSentEvents {
-  /** Tells of the events that these bytes complete. */
+  /** Tells of the events that these bytes complete, which may be parts of them: not to be changed while these are in use. */
   feed(bytes: Uint8Array): void
   /** To be called when no more bytes will come: tells of the last event, which may lack its blank line. */
   close(): void
@@ -46,8 +47,8 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
   const line = growingBytes(maxBytes)
   /** Of the event's data lines, where they could not be read where they stood. */
   const data = growingBytes(maxBytes)
-  /** The event's only data line so far, where it stands in the piece that is read. */
-  let single: Buffer | undefined
+  /** The event's only data line so far, where it stands in the piece that is read, and from where its value does. */
+  let single: { readonly piece: Buffer; readonly from: number; readonly value: number; readonly to: number } | undefined
   /** Data lines so far. */
   let lines = 0
   let type = ''
@@ -99,34 +100,39 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
 
   function readLine(piece: Buffer, from: number, to: number): void {
     const start = from + bomLength(piece, from)
-    if (start === to) dispatch()
-    else if (isField(DATA, piece, start, to)) addData(piece.subarray(valueAt(piece, start + DATA.length, to), to))
+    if (start === to) dispatch(start)
+    else if (isField(DATA, piece, start, to)) addData(piece, start, to)
     else if (isField(EVENT, piece, start, to)) {
       type = piece.toString('utf8', valueAt(piece, start + EVENT.length, to), to)
     }
   }
 
-  function addData(value: Buffer): void {
+  function addData(piece: Buffer, from: number, to: number): void {
+    const value = valueAt(piece, from + DATA.length, to)
     lines += 1
     if (lines === 1) {
-      single = value
+      single = { piece, from, value, to }
       return
     }
     keepSingle()
     const isTooMuch = lines * LINE_COST_BYTES > maxBytes
-    if (isTooMuch || !data.append(LINE_FEED) || !data.append(value)) overflow()
+    if (isTooMuch || !data.append(LINE_FEED) || !data.append(piece.subarray(value, to))) overflow()
   }
 
-  /** Copies the data line, since the memory that it stands in isn't ours. */
+  /** Copies the data line, since what follows it stands elsewhere, or the memory that it stands in is used again. */
   function keepSingle(): void {
-    if (single !== undefined && !data.append(single)) overflow()
+    if (single !== undefined && !data.append(single.piece.subarray(single.value, single.to))) overflow()
     single = undefined
   }
 
-  function dispatch(): void {
-    if (lines > 0) {
-      const bytes = single ?? data.view()
-      onEvent({ type, data: bytes.toString(), bytes })
+  /** @param blank where the line stands that ends the event; -1 where it doesn't stand in the piece */
+  function dispatch(blank: number): void {
+    if (single !== undefined && isInForm(single, blank)) {
+      const { piece, from, value, to } = single
+      onEvent({ type, data: piece.toString('utf8', value, to), bytes: piece.subarray(from, blank + 1) })
+    } else if (lines > 0) {
+      keepSingle()
+      if (!isTooLong) onEvent({ type, data: data.view().toString(), bytes: eventBytes(data.view()) })
     }
     single = undefined
     lines = 0
@@ -155,12 +161,18 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
     close() {
       if (isTooLong) return
       if (line.length > 0) endLine(line.view(), 0, 0)
-      if (!isTooLong) dispatch()
+      if (!isTooLong) dispatch(-1)
     },
     get isTooLong() {
       return isTooLong
     },
   }
+}
+
+/** Whether a data line and the blank one after it stand together as an event's own bytes do: `data: …`, and line feeds. */
+function isInForm(line: { piece: Buffer; from: number; value: number; to: number }, blank: number): boolean {
+  const { piece, from, value, to } = line
+  return value - from === DATA.length + 2 && blank === to + 1 && piece[to] === LF && piece[blank] === LF
 }
 
 const LINE_FEED = Buffer.from('\n')

@@ -1,9 +1,9 @@
-import type { TokenUsage } from '../../pipeline/index.ts'
+import { errorCode, SPEND_UNKNOWN, type Spend, type TokenUsage } from '../../pipeline/index.ts'
+import { type Body, isJson, type Json } from '../body.ts'
 import { isWithinBounds } from '../json-bounds.ts'
-import { codeOfError, errorIn } from './answer-error.ts'
-import { isContent } from './answer-text.ts'
-import { carriesOutput } from './output-tokens.ts'
-import { isOfOutput, usageOf } from './usage.ts'
+import type { Answer, ParsedAnswer } from '../operation.ts'
+import { type ChatDelta, carriesOutput, isContent } from './message.ts'
+import { type ChatUsage, isOfOutput, usageOf } from './usage.ts'
 
 /** As much of OpenAI's chat completion as the gateway itself reads. */
 export interface ChatAnswer {
@@ -12,81 +12,128 @@ export interface ChatAnswer {
   readonly usage?: ChatUsage
 }
 
-/** As a model tells it: nothing in it is checked. */
-export interface ChatUsage {
-  readonly prompt_tokens?: number
-  readonly completion_tokens?: number
-  readonly total_tokens?: number
-  readonly prompt_tokens_details?: { readonly cached_tokens?: number } | null
-  readonly input_tokens_details?: { readonly cached_tokens?: number } | null
-  readonly prompt_cache_hit_tokens?: number
-  readonly cached_tokens?: number
-  readonly cache_read_input_tokens?: number
-}
-
 export interface ChatChoice {
-  readonly message: { readonly content?: unknown; readonly refusal?: unknown }
+  readonly message: ChatDelta
   readonly finish_reason?: unknown
 }
 
 /**
- * The chat completion in a 200's text; `undefined` if there is none: bad JSON, an error body, no choices, or more levels or
- * values than a completion has. What it returns can be written as JSON again.
+ * What a 200's body is. It is an answer if it has choices, tells of no error, and each content in it can be told (a text,
+ * none, or parts). It is none if it is bad JSON, or has more levels or values than a completion has.
  */
-export function parseAnswer(text: string): ChatAnswer | undefined {
-  const answer = parseObject(text)
-  return answer !== undefined && isAnswer(answer) ? answer : undefined
+export function parseAnswer(bytes: Buffer): ParsedAnswer {
+  const json = parsed(bytes.toString())
+  const error = errorIn(json)
+  if (error === undefined && isAnswer(json)) {
+    const spend = spendOf(
+      json,
+      (json as unknown as ChatAnswer).choices.some(({ message }) => carriesOutput(message)),
+    )
+    return { kind: 'answer', answer: new ChatCompletion({ bytes, json }, spend.usage), spend }
+  }
+  // Choices that can't be told may hold anything. They are billed nonetheless.
+  const spend = spendOf(json, Array.isArray(json.choices) && json.choices.length > 0)
+  return { kind: 'failure', failure: { code: codeOfError(error) ?? 'invalid_response' }, spend }
 }
 
-/** The same, if each content in it can be told (a text, none, or parts) and it tells of no error. */
-export function readAnswer(text: string): ChatAnswer | undefined {
-  const answer = parseAnswer(text)
-  if (answer === undefined || errorIn(answer) !== undefined) return undefined
-  return answer.choices.every(({ message }) => isContent(message.content)) ? answer : undefined
+/** An answer that was parsed before, by its bytes: parsed again only when it is asked for. */
+export function answerOf(bytes: Buffer, usage: TokenUsage | undefined): Answer {
+  return new ChatCompletion({ bytes }, usage)
 }
 
-/** Why a 200 is no completion: the code of the error that it tells of, or `invalid_response`. */
-export function failureOfAnswer(text: string): { readonly code: string } {
-  return { code: codeOfError(errorIn(parseObject(text) ?? {})) ?? 'invalid_response' }
+/** An answer that was put together here: written only when its bytes are asked for. */
+export function answerMade(json: Json, usage: TokenUsage | undefined): Answer {
+  return new ChatCompletion({ json }, usage)
 }
 
-/** What a 200 that is no completion tells of its usage, since that is billed nonetheless. */
-export function usageWithoutAnswer(text: string): ToldUsage | undefined {
-  const body = parseObject(text)
-  const usage = usageOf(body?.usage as ChatUsage | undefined)
-  const isEmpty = !Array.isArray(body?.choices) || body.choices.length === 0
-  return usage && { usage, isCertain: isEmpty || isOfOutput(usage) }
-}
-
-export interface ToldUsage {
-  readonly usage: TokenUsage
-  /** `false` where no tokens are told beside text: nobody knows what it took. */
-  readonly isCertain: boolean
-}
-
-/** What an answer tells that it took; `undefined` where it says nothing that can be believed. */
-export function usageOfAnswer({ choices, usage: told }: ChatAnswer): ToldUsage | undefined {
-  const usage = usageOf(told)
-  const hasOutput = choices.some(({ message }) => carriesOutput(message))
-  return usage && { usage, isCertain: !hasOutput || isOfOutput(usage) }
-}
-
-function parseObject(text: string): Partial<ChatAnswer> | undefined {
-  if (!isWithinBounds(text)) return undefined
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null ? value : undefined
-  } catch {
-    return undefined
+class ChatCompletion implements Answer {
+  readonly usage: TokenUsage | undefined
+  #bytes: Buffer | undefined
+  #json: Json | undefined
+  constructor({ bytes, json }: { readonly bytes?: Buffer; readonly json?: Json }, usage: TokenUsage | undefined) {
+    this.usage = usage
+    this.#bytes = bytes
+    this.#json = json
+  }
+  get bytes(): Buffer {
+    this.#bytes ??= Buffer.from(JSON.stringify(this.#json))
+    return this.#bytes
+  }
+  json(): Json {
+    this.#json ??= JSON.parse(this.bytes.toString()) as Json
+    return this.#json
   }
 }
 
-function isAnswer(body: Partial<ChatAnswer>): body is ChatAnswer {
-  const { choices } = body
-  if (!Array.isArray(choices) || choices.length === 0) return false
-  return choices.every((choice) => isMessage(choice?.message))
+/** Ends that make an answer whole: by itself, or at its length. Anything else, a filter's cut among them, is no answer. */
+const WHOLE: ReadonlySet<unknown> = new Set(['stop', 'length'])
+const CALLS: ReadonlySet<unknown> = new Set(['tool_calls', 'function_call'])
+
+/** Whether all choices that were asked for are there and whole, and none calls a tool unless `tools` are stored. */
+export function isStorable(answer: Answer, { body, tools }: { readonly body: Body; readonly tools: boolean }): boolean {
+  const { choices, error } = answer.json() as unknown as ChatAnswer & { readonly error?: unknown }
+  if (error) return false
+  if (Number.isInteger(body.json.n) && choices.length !== body.json.n) return false
+  return choices.every((choice) => {
+    if (WHOLE.has(choice.finish_reason)) return tools || !callsTools(choice)
+    return tools && CALLS.has(choice.finish_reason)
+  })
 }
 
-function isMessage(message: unknown): boolean {
-  return typeof message === 'object' && message !== null && !Array.isArray(message)
+/** Some services end a call of a tool with `stop`. */
+function callsTools({ message: { tool_calls, function_call } }: ChatChoice): boolean {
+  return (Array.isArray(tool_calls) && tool_calls.length > 0) || Boolean(function_call)
+}
+
+const NO_OBJECT: Json = {}
+
+function parsed(text: string): Json {
+  if (!isWithinBounds(text)) return NO_OBJECT
+  try {
+    const value: unknown = JSON.parse(text)
+    return isJson(value) ? value : NO_OBJECT
+  } catch {
+    return NO_OBJECT
+  }
+}
+
+function isAnswer({ choices }: Json): boolean {
+  if (!Array.isArray(choices) || choices.length === 0) return false
+  return choices.every((choice) => isJson(choice?.message) && isContent(choice.message.content))
+}
+
+/** What a 200 tells that it took. Not certain where it has output and tells of no tokens. */
+function spendOf({ usage: told }: Json, hasOutput: boolean): Spend {
+  const usage = usageOf(told as ChatUsage | null | undefined)
+  return usage === undefined ? SPEND_UNKNOWN : { usage, isCertain: !hasOutput || isOfOutput(usage) }
+}
+
+/** As much of an answer, or of an event of one, as tells of an error. */
+interface Fallible {
+  readonly error?: unknown
+  readonly object?: unknown
+  readonly type?: unknown
+  readonly choices?: unknown
+}
+
+/** The error that an answer, or an event of one, tells of: its own, a choice's, or itself; `undefined` where it tells of none. */
+export function errorIn(value: Fallible): unknown {
+  if (isError(value.error)) return value.error
+  const { choices } = value
+  if (Array.isArray(choices)) {
+    for (const choice of choices) if (isError((choice as Fallible | null)?.error)) return choice.error
+    return undefined
+  }
+  return value.type === 'error' || value.object === 'error' ? value : undefined
+}
+
+/** The code by which an error may be known; `undefined` where it has none that may be told. */
+export function codeOfError(error: unknown): string | undefined {
+  const { code, type } = Object(error) as { readonly code?: unknown; readonly type?: unknown }
+  return errorCode(code) ?? errorCode(type)
+}
+
+/** Some servers fill the field into each answer. */
+function isError(error: unknown): boolean {
+  return error !== undefined && error !== null && error !== false && error !== ''
 }

@@ -1,16 +1,17 @@
 import assert from 'node:assert'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { parseAnswer } from './answer.ts'
-import { answerAssembler } from './assemble.ts'
-import type { ChatChunk } from './chat-events.ts'
+import { isJson } from '../body.ts'
+import { eventOf } from '../stream-event.ts'
+import type { ChatAnswer } from './answer.ts'
+import { chatAssembler } from './assemble.ts'
 
 type Fields = Record<string, unknown>
 
 function assemble(chunks: readonly object[]): Fields | undefined {
-  const assembler = answerAssembler()
-  for (const chunk of chunks) assembler.add(chunk as ChatChunk)
-  return assembler.answer() as Fields | undefined
+  const assembler = chatAssembler()
+  for (const chunk of chunks) assembler.add(eventOf(chunk as Fields))
+  return assembler.answer(undefined)?.json()
 }
 
 const HEAD = { id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1_700_000_000, model: 'gpt-4o-2024-08-06' }
@@ -253,14 +254,15 @@ describe('an answer put together', () => {
   })
 
   test('can be asked for at any time', () => {
-    const assembler = answerAssembler()
-    const piece = chunk({ content: 'a', audio: { data: 'b' } }) as unknown as ChatChunk
+    const assembler = chatAssembler()
+    const said = () => (assembler.answer(undefined)?.json() as unknown as ChatAnswer | undefined)?.choices[0]?.message
+    const piece = eventOf(chunk({ content: 'a', audio: { data: 'b' } }))
     assembler.add(piece)
     assembler.add(piece)
-    const early = assembler.answer()
+    const early = said()
     assembler.add(piece)
-    expect(early?.choices[0]?.message).toEqual({ content: 'aa', audio: { data: 'bb' } })
-    expect(assembler.answer()?.choices[0]?.message).toEqual({ content: 'aaa', audio: { data: 'bbb' } })
+    expect(early).toEqual({ content: 'aa', audio: { data: 'bb' } })
+    expect(said()).toEqual({ content: 'aaa', audio: { data: 'bbb' } })
   })
 })
 
@@ -295,7 +297,10 @@ describe('chunks of any shape', () => {
         const answer = assemble(chunks)
         expect(JSON.stringify(chunks)).toBe(before)
         if (chunks.every(({ choices }) => choices.length === 0)) expect(answer).toBeUndefined()
-        else expect(parseAnswer(JSON.stringify(answer))).toBeDefined()
+        else
+          expect((answer?.choices as readonly { message: unknown }[]).every(({ message }) => isJson(message))).toBe(
+            true,
+          )
       }),
       { numRuns: 500 },
     )

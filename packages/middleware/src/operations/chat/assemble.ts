@@ -1,25 +1,16 @@
-import type { ChatAnswer } from './answer.ts'
-import { type ChatChunk, chatEvents } from './chat-events.ts'
+import type { TokenUsage } from '../../pipeline/index.ts'
+import { isJson, type Json } from '../body.ts'
+import type { Answer, Assembler } from '../operation.ts'
+import type { StreamEvent } from '../stream-event.ts'
+import { answerMade } from './answer.ts'
+import { isIdentifying } from './message.ts'
+import { choiceIndex } from './stream.ts'
 import { isCount } from './usage.ts'
 
-/** Puts the chunks of a stream together, as they come, as the chat completion that the model would have sent whole. */
-export interface AnswerAssembler {
-  /** Takes the next chunk, in any shape: never throws, and changes nothing in it. */
-  add(chunk: ChatChunk): void
-  /** What has come so far; `undefined` while no choice has. The chunks' own objects are in it: not to be changed. */
-  answer(): ChatAnswer | undefined
-}
-
-/** The chat completion that a whole stream's bytes add up to; `undefined` where no choice is in them. */
-export function answerIn(events: Uint8Array): ChatAnswer | undefined {
-  const assembler = answerAssembler()
-  const reading = chatEvents()
-  for (const chunk of reading.feed(events)) assembler.add(chunk)
-  for (const chunk of reading.close()) assembler.add(chunk)
-  return assembler.answer()
-}
-
 /**
+ * Puts the events of a stream together, as they come, as the chat completion that the model would have sent whole. Takes
+ * chunks of any shape: never throws, and changes nothing in them. Their own objects are in the answer: not to be changed.
+ *
  * - Of the answer's fields, the last that says something stands: not null, `''`, `{}`, `[]`, or a `created` of 0. What
  *   says nothing is kept where nothing else comes. A usage is not replaced by a lower one. `obfuscation` is padding against eavesdroppers, and is left out.
  * - Choices stand in the order of their `index`, or of their place in the chunk where they have none.
@@ -29,36 +20,35 @@ export function answerIn(events: Uint8Array): ChatAnswer | undefined {
  * - A null never replaces anything. Pieces that don't fit each other are put side by side in an array, where a string
  *   is a part of type `text`, as in a message's content.
  */
-export function answerAssembler(): AnswerAssembler {
+export function chatAssembler(): Assembler {
   const head = new Map<string, unknown>()
   const choices = new Map<number, ChoiceAssembler>()
 
+  function addChoices(pieces: readonly unknown[]): void {
+    for (const [place, choice] of pieces.entries()) {
+      if (!isJson(choice)) continue
+      const index = choiceIndex(choice, place)
+      const known = choices.get(index) ?? choiceAssembler(index)
+      choices.set(index, known)
+      known.add(choice)
+    }
+  }
+
   return {
-    add(chunk) {
-      for (const [name, value] of Object.entries(chunk)) {
-        if (name !== 'choices' && name !== 'obfuscation') head.set(name, lastOf(head.get(name), value, name))
-      }
-      for (const [place, choice] of chunk.choices.entries()) {
-        const index = isIndex(choice.index) ? choice.index : place
-        const known = choices.get(index) ?? choiceAssembler(index)
-        choices.set(index, known)
-        known.add(choice)
+    add({ json }: StreamEvent): void {
+      for (const name in json) {
+        const value = json[name]
+        if (name === 'choices') addChoices(Array.isArray(value) ? value : [])
+        else if (name !== 'obfuscation') head.set(name, lastOf(head.get(name), value, name))
       }
     },
-    answer() {
+    answer(usage: TokenUsage | undefined): Answer | undefined {
       if (choices.size === 0) return undefined
       const ordered = [...choices].sort(([a], [b]) => a - b).map(([, choice]) => choice.choice())
-      return { ...Object.fromEntries(head), object: 'chat.completion', choices: ordered }
+      return answerMade({ ...Object.fromEntries(head), object: 'chat.completion', choices: ordered }, usage)
     },
   }
 }
-
-/** Whether this string of a message says what something is, not what it says: it comes whole, and often again. */
-export function isIdentifying(name: string): boolean {
-  return IDENTIFYING.has(name) || name.endsWith('_id') || name.endsWith('_type')
-}
-
-const IDENTIFYING = new Set(['role', 'id', 'type', 'name', 'object', 'model', 'format', 'status'])
 
 /** Merging goes no deeper into objects: what is below is put side by side. No service comes near. */
 const MAX_DEPTH = 32
@@ -87,8 +77,8 @@ const inMessage: Joins = (name) => !isIdentifying(name)
 const inChoice: Joins = () => false
 
 interface ChoiceAssembler {
-  add(choice: ChatChunk['choices'][number]): void
-  choice(): ChatAnswer['choices'][number]
+  add(choice: Json): void
+  choice(): Json
 }
 
 /** The fields of a choice that are not merely merged. */
@@ -113,8 +103,8 @@ function choiceAssembler(index: number): ChoiceAssembler {
   return {
     add(choice) {
       for (const [name, value] of Object.entries(choice)) {
-        if (name === 'delta' && isRecord(value)) addDelta(value)
-        else if (name === 'message' && isRecord(value)) whole = value
+        if (name === 'delta' && isJson(value)) addDelta(value)
+        else if (name === 'message' && isJson(value)) whole = value
         else if (!KNOWN.has(name)) mergeField(others, name, value, 0, inChoice)
       }
     },
@@ -138,7 +128,7 @@ function plainCalls(calls: unknown, besides: unknown): unknown[] {
   const plain = (calls as unknown[])
     .toSorted((a, b) => place(a) - place(b))
     .map((call) => {
-      if (!isRecord(call) || !isIndex(call.index)) return call
+      if (!isJson(call) || !isIndex(call.index)) return call
       const { index: _index, ...rest } = call
       return rest
     })
@@ -155,7 +145,7 @@ function lastOf(known: unknown, value: unknown, name: string): unknown {
 
 function isLowerUsage(value: unknown, known: unknown): boolean {
   const tokens = (usage: unknown) =>
-    isRecord(usage) ? sumOf([usage.prompt_tokens, usage.completion_tokens].filter(isCount)) : -1
+    isJson(usage) ? sumOf([usage.prompt_tokens, usage.completion_tokens].filter(isCount)) : -1
   return tokens(value) < tokens(known)
 }
 
@@ -179,7 +169,7 @@ function merge(known: Part, value: unknown, name: string, depth: number, joins: 
     return { kind: 'whole', value: joins(name) ? before + value : value }
   }
   if (known.kind === 'whole' && isEmpty(before)) return { kind: 'whole', value }
-  const fields = isRecord(value) && depth < MAX_DEPTH ? fieldsOf(known) : undefined
+  const fields = isJson(value) && depth < MAX_DEPTH ? fieldsOf(known) : undefined
   if (fields !== undefined) {
     for (const [field, piece] of Object.entries(value)) mergeField(fields.parts, field, piece, depth + 1, joins)
     return fields
@@ -218,14 +208,14 @@ function isText(part: Part): boolean {
 }
 
 function fieldOf(part: Part, name: string): unknown {
-  if (part.kind !== 'fields') return part.kind === 'whole' && isRecord(part.value) ? part.value[name] : undefined
+  if (part.kind !== 'fields') return part.kind === 'whole' && isJson(part.value) ? part.value[name] : undefined
   const field = part.parts.get(name)
   return field?.kind === 'whole' ? field.value : undefined
 }
 
 function fieldsOf(part: Part): Fields | undefined {
   if (part.kind !== 'whole') return part.kind === 'fields' ? part : undefined
-  if (!isRecord(part.value)) return undefined
+  if (!isJson(part.value)) return undefined
   return {
     kind: 'fields',
     parts: new Map(Object.entries(part.value).map(([name, value]) => [name, { kind: 'whole', value }])),
@@ -251,21 +241,17 @@ function objectOf(parts: ReadonlyMap<string, Part>): Record<string, unknown> {
   return Object.fromEntries([...parts].map(([name, part]) => [name, made(part)]))
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 function isScalar(value: unknown): boolean {
   return typeof value === 'number' || typeof value === 'boolean'
 }
 
 function isEmpty(value: unknown): boolean {
   if (Array.isArray(value)) return value.length === 0
-  return value === '' || (isRecord(value) && Object.keys(value).length === 0)
+  return value === '' || (isJson(value) && Object.keys(value).length === 0)
 }
 
 function indexOf(element: unknown): number | undefined {
-  return isRecord(element) && isIndex(element.index) ? element.index : undefined
+  return isJson(element) && isIndex(element.index) ? element.index : undefined
 }
 
 function isIndex(value: unknown): value is number {

@@ -2,32 +2,38 @@ import assert from 'node:assert'
 import fc from 'fast-check'
 import OpenAI from 'openai'
 import { describe, expect, test } from 'vitest'
+import type { Answer } from '../operation.ts'
+import { eventOf, type StreamEvent } from '../stream-event.ts'
 import { type ChatAnswer, parseAnswer } from './answer.ts'
-import { answerAssembler } from './assemble.ts'
-import { type ChatChunk, chatEvents } from './chat-events.ts'
-import { replayChunks, replayEvents } from './replay.ts'
+import { chatAssembler } from './assemble.ts'
+import { replay } from './replay.ts'
+import { type ChatChunk, chatStream } from './stream.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
 function assemble(chunks: Iterable<object>): ChatAnswer {
-  const assembler = answerAssembler()
-  for (const chunk of chunks) assembler.add(chunk as ChatChunk)
-  const answer = assembler.answer()
+  const assembler = chatAssembler()
+  for (const chunk of chunks) assembler.add(eventOf(chunk as Fields))
+  const answer = assembler.answer(undefined)
   assert(answer !== undefined)
-  return answer
+  return answer.json() as unknown as ChatAnswer
 }
 
 /** Reads a stream of events as the gateway reads a model's. */
-function read(events: Iterable<string>) {
-  const stream = chatEvents()
-  const chunks = [...events].flatMap((event) => stream.feed(Buffer.from(event)))
+function read(events: Iterable<StreamEvent>) {
+  const stream = chatStream()
+  const chunks = [...events].flatMap(({ bytes }) => chunksIn(stream.feed(bytes)))
   return { chunks, finished: stream.finished, ended: stream.ended }
 }
 
-const answerOf = (value: unknown) => {
-  const answer = parseAnswer(JSON.stringify(value))
-  assert(answer !== undefined)
-  return answer
+function chunksIn(events: Iterable<StreamEvent>): (ChatChunk & Fields)[] {
+  return [...events].flatMap(({ json }) => (json === undefined ? [] : [json as unknown as ChatChunk & Fields]))
+}
+
+const answerOf = (value: unknown): Answer => {
+  const parsed = parseAnswer(Buffer.from(JSON.stringify(value)))
+  assert(parsed.kind === 'answer')
+  return parsed.answer
 }
 
 const FULL = {
@@ -66,7 +72,7 @@ const FULL = {
 }
 
 describe('a plain answer, streamed', () => {
-  const chunks = [...replayChunks(answerOf(FULL))] as (ChatChunk & Fields)[]
+  const chunks = chunksIn(replay(answerOf(FULL)))
   const choicesAt = (index: number) => chunks.flatMap(({ choices }) => choices.filter((each) => each.index === index))
 
   test('repeats its head in every chunk, tells what else it has in the first, and its usage in the last', () => {
@@ -117,7 +123,9 @@ describe('a plain answer, streamed', () => {
   test('never cuts a character, and sends a long text in at most 1,001 pieces', () => {
     for (const text of ['😀'.repeat(100), `a${'😀'.repeat(100)}`, 'x'.repeat(100_000), `${'ab '.repeat(50_000)}`]) {
       const answer = answerOf({ choices: [{ index: 0, message: { content: text }, finish_reason: 'stop' }] })
-      const pieces = [...replayChunks(answer)].slice(1, -1).map(({ choices }) => String(choices[0]?.delta?.content))
+      const pieces = chunksIn(replay(answer))
+        .slice(1, -1)
+        .map(({ choices }) => String(choices[0]?.delta?.content))
       expect(pieces.join('')).toBe(text)
       expect(pieces.every((piece) => piece.isWellFormed())).toBe(true)
       expect(pieces.length).toBeGreaterThan(1)
@@ -126,13 +134,13 @@ describe('a plain answer, streamed', () => {
   })
 
   test('is made bit by bit', () => {
-    const events = replayEvents(answerOf(FULL))
-    expect(events.next().value).toMatch(/^data: \{.*\}\n\n$/)
-    expect([...events].at(-1)).toBe('data: [DONE]\n\n')
+    const events = replay(answerOf(FULL))
+    expect(String(events.next().value?.bytes)).toMatch(/^data: \{.*\}\n\n$/)
+    expect(String([...events].at(-1)?.bytes)).toBe('data: [DONE]\n\n')
   })
 
   test('is whole to who reads it', () => {
-    const { chunks: received, finished, ended } = read(replayEvents(answerOf(FULL)))
+    const { chunks: received, finished, ended } = read(replay(answerOf(FULL)))
     expect({ received, finished, ended }).toEqual({ received: chunks, finished: true, ended: 'whole' })
   })
 
@@ -143,7 +151,7 @@ describe('a plain answer, streamed', () => {
     ['their own where they stand in another order', [1, 0], [1, 0]],
   ])('has as index %s', (_what, indexes, expected) => {
     const choices = indexes.map((index) => ({ index, message: { content: null }, finish_reason: 'stop' }))
-    const opened = [...replayChunks(answerOf({ choices }))].slice(0, 2)
+    const opened = chunksIn(replay(answerOf({ choices }))).slice(0, 2)
     expect(opened.map(({ choices }) => choices[0]?.index)).toEqual(expected)
   })
 })
@@ -318,7 +326,7 @@ describe('any answer', () => {
     fc.assert(
       fc.property(answer, (answer) => {
         const before = JSON.stringify(answer)
-        const { chunks, finished, ended } = read(replayEvents(answer))
+        const { chunks, finished, ended } = read(replay(answerOf(answer)))
         expect({ finished, ended }).toEqual({ finished: true, ended: 'whole' })
         assert.deepStrictEqual(assemble(chunks), answer)
         expect(JSON.stringify(answer)).toBe(before)
@@ -334,7 +342,7 @@ describe('any answer', () => {
         const chunks = JSON.parse(JSON.stringify([...streamed(answer, random)]))
         const assembled = assemble(chunks)
         assert.deepStrictEqual(assembled, answer)
-        assert.deepStrictEqual(assemble(read(replayEvents(assembled)).chunks), assembled)
+        assert.deepStrictEqual(assemble(read(replay(answerOf(assembled))).chunks), assembled)
       }),
       { numRuns: 500 },
     )
@@ -343,12 +351,12 @@ describe('any answer', () => {
 
 describe("OpenAI's client", () => {
   const stream = (answer: unknown) => {
-    const events = replayEvents(answerOf(answer))
+    const events = replay(answerOf(answer))
     const body = new ReadableStream<Uint8Array>({
       pull(controller) {
         const { done, value } = events.next()
         if (done) controller.close()
-        else controller.enqueue(Buffer.from(value))
+        else controller.enqueue(Buffer.from(value.bytes))
       },
     })
     const fetch = async () => new Response(body, { headers: { 'content-type': 'text/event-stream' } })

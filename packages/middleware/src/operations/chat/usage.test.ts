@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { type ChatUsage, noteUsage, usageOf } from '../index.ts'
+import { type ChatUsage, usageOf } from './usage.ts'
 
 test.each<[string, object | null | undefined, object | undefined]>([
   ['plain', { prompt_tokens: 11, completion_tokens: 7, total_tokens: 18 }, { input: 11, cachedInput: 0, output: 7 }],
@@ -36,14 +36,4 @@ test.each<[string, object | null | undefined, object | undefined]>([
   ['as text', { prompt_tokens: '11', completion_tokens: '7' }, undefined],
 ])('a usage %s', (_what, told, usage) => {
   expect(usageOf(told as ChatUsage | null | undefined)).toEqual(usage)
-})
-
-test('is noted with its cost where the model has a price', () => {
-  const usage = { input: 10, cachedInput: 0, output: 1 }
-  const record = { requestId: 'r' }
-  noteUsage(record, usage)
-  expect(record).toEqual({ requestId: 'r', usage })
-  const priced = { requestId: 'r', price: { input: 1_000, cachedInput: 1_000, output: 500 } }
-  noteUsage(priced, usage)
-  expect(priced).toMatchObject({ usage, costNanoUsd: 11 })
 })

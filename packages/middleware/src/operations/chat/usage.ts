@@ -1,5 +1,16 @@
 import type { TokenUsage } from '../../pipeline/index.ts'
-import type { ChatUsage } from './answer.ts'
+
+/** As a model tells it: nothing in it is checked. */
+export interface ChatUsage {
+  readonly prompt_tokens?: number
+  readonly completion_tokens?: number
+  readonly total_tokens?: number
+  readonly prompt_tokens_details?: { readonly cached_tokens?: number } | null
+  readonly input_tokens_details?: { readonly cached_tokens?: number } | null
+  readonly prompt_cache_hit_tokens?: number
+  readonly cached_tokens?: number
+  readonly cache_read_input_tokens?: number
+}
 
 /**
  * What a model says that a completion took; `undefined` where it says nothing that can be believed. Cached tokens are

@@ -1,6 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type ChatBody, inputBound, unboundedField } from '../index.ts'
+import { bodyOf } from '../body.ts'
+import { bounded, bounds, type ChatBody, withOutput } from './request.ts'
+
+const UNKNOWN = { contextWindow: undefined }
+/** The bounds of a request whose answer is bounded. */
+const bound = (body: object) => bounds(bodyOf({ max_tokens: 1, ...body }), UNKNOWN)
+const inputBound = (body: object) => bound(body)?.input
+const unboundedField = (body: object) => bound(body)?.unboundedField
 
 const text = fc.string({ unit: 'grapheme', maxLength: 60 })
 const message = fc.record({ role: fc.constantFrom('system', 'user', 'assistant', 'tool'), content: text })
@@ -14,12 +21,11 @@ const tool = fc.record({
 })
 const body: fc.Arbitrary<ChatBody> = fc.record(
   {
-    model: fc.constant('m'),
     messages: fc.array(fc.oneof(message, parts), { minLength: 1, maxLength: 6 }),
     tools: fc.array(tool, { maxLength: 3 }),
     stop: fc.array(text, { maxLength: 2 }),
   },
-  { requiredKeys: ['model', 'messages'] },
+  { requiredKeys: ['messages'] },
 )
 
 /** Every text in a value, with the names of its fields. */
@@ -44,7 +50,7 @@ describe('the bound of an input', () => {
   test('is enough for text that has no UTF-8 of its own', () => {
     const content = '\ud800'.repeat(100)
     // A lone surrogate goes out as an escape, and would come in as a replacement character of three bytes.
-    expect(inputBound({ model: 'm', messages: [{ role: 'user', content }] })).toBeGreaterThan(300)
+    expect(inputBound({ messages: [{ role: 'user', content }] })).toBeGreaterThan(300)
   })
 })
 
@@ -73,7 +79,7 @@ describe('an input that bytes don’t bound', () => {
     ['an answer as sound', { modalities: ['text', 'audio'] }, 'modalities'],
     ['a reference', { previous_response_id: 'r' }, 'previous_response_id'],
   ])('%s is named', (_what, change, field) => {
-    expect(unboundedField({ model: 'm', messages: [{ role: 'user', content: 'a' }], ...change })).toBe(field)
+    expect(unboundedField({ messages: [{ role: 'user', content: 'a' }], ...change })).toBe(field)
   })
 
   test.each<[string, object]>([
@@ -90,6 +96,49 @@ describe('an input that bytes don’t bound', () => {
     ['text alone', { modalities: ['text'] }],
     ['a number that we don’t know', { top_k: 5, min_p: 0.1, ignore_eos: true, seed: null }],
   ])('%s is none', (_what, change) => {
-    expect(unboundedField({ model: 'm', messages: [{ role: 'user', content: 'a' }], ...change })).toBeUndefined()
+    expect(unboundedField({ messages: [{ role: 'user', content: 'a' }], ...change })).toBeUndefined()
   })
+})
+
+const asked = (change: object) => bodyOf({ messages: [], ...change })
+
+test.each<[object, { readonly each: number; readonly choices: number } | undefined]>([
+  [{ max_tokens: 5 }, { each: 5, choices: 1 }],
+  [
+    { max_completion_tokens: 5, n: 3 },
+    { each: 5, choices: 3 },
+  ],
+  [
+    { max_completion_tokens: 5, max_tokens: 9 },
+    { each: 9, choices: 1 },
+  ],
+  [
+    { max_completion_tokens: null, max_tokens: 9, n: null },
+    { each: 9, choices: 1 },
+  ],
+  [{}, undefined],
+  [{ max_tokens: 5, n: 0 }, undefined],
+  [{ max_tokens: 5, n: '3' }, undefined],
+  [{ max_tokens: '5' }, undefined],
+  [{ max_completion_tokens: 5, max_tokens: 0.5 }, undefined],
+  [{ max_tokens: Number.MAX_SAFE_INTEGER, n: 2 }, undefined],
+])('the bound that %o states', (change, bound) => {
+  const stated = bounds(asked(change), UNKNOWN)
+  expect(stated && { each: stated.output, choices: stated.choices }).toEqual(bound)
+})
+
+test.each([
+  [{}, { max_tokens: 7 }],
+  [{ max_completion_tokens: null }, { max_completion_tokens: 7 }],
+  [
+    { max_completion_tokens: 9, max_tokens: 8 },
+    { max_completion_tokens: 7, max_tokens: 7 },
+  ],
+])('another bound goes where %o has one', (change, expected) => {
+  expect(withOutput(asked(change), 7).json).toEqual(asked(expected).json)
+})
+
+test('a bound of null is none', () => {
+  const sent = (change: object) => bounded(asked(change), 7).json.max_tokens
+  expect([sent({}), sent({ max_tokens: null }), sent({ max_tokens: 1 })]).toEqual([7, 7, 1])
 })

@@ -1,0 +1,388 @@
+import type { TokenUsage, UpstreamFailure } from '../../pipeline/index.ts'
+import { isJson, type Json } from '../body.ts'
+import { BrokenStream } from '../broken-stream.ts'
+import { isWithinBounds } from '../json-bounds.ts'
+import type { StreamParser } from '../operation.ts'
+import { type ServerSentEvent, serverSentEvents } from '../server-sent-events.ts'
+import { eventOf, type StreamEvent } from '../stream-event.ts'
+import { codeOfError, errorIn } from './answer.ts'
+import { type ChatDelta, carriesOutput, isContent } from './message.ts'
+import { type ChatUsage, highest, isOfOutput, usageOf } from './usage.ts'
+
+/** As much of a `chat.completion.chunk` as the gateway itself reads. */
+export interface ChatChunk {
+  readonly model?: unknown
+  readonly choices: readonly {
+    readonly index?: unknown
+    readonly delta?: ChatDelta | null
+    readonly finish_reason?: unknown
+  }[]
+  readonly usage?: ChatUsage | null
+}
+
+/** The longest single event that is waited for, in bytes: an image in base64 fits. */
+const MAX_EVENT_BYTES = 4 * 1024 * 1024
+
+/**
+ * Reads a stream of chat completion chunks (Server-Sent Events, WHATWG HTML, section 9.2) in one pass: each event is parsed
+ * once, for what it says, for how far its choices are, and for what they take.
+ *
+ * A stream is whole with `[DONE]`, or where it ends after every choice has ended: by a `finish_reason` that is known, or by
+ * an unknown one after which the usage has come. It is broken by an error event, by an event that can't be read, by the
+ * end of a stream without a choice, and by its end before that. Events that carry no answer (pings, data that is empty or
+ * of another kind) are passed over.
+ *
+ * An event keeps its data as it came, but for two kinds that are written anew, since what reads them again has their bytes
+ * alone: an array of chunks is an event for each, and a usage without choices gets an empty list of them.
+ */
+export function chatStream(): StreamParser {
+  const choices = choiceStates()
+  const tally = usageTally()
+  let ended: StreamParser['ended']
+  let isEmpty = false
+  /** Whether anything came that is no answer. */
+  let passedOver = false
+  /** Output tokens that were told before all choices had ended. What is told then is of tokens that have been sent already. */
+  let toldOutput = 0
+  let completed: StreamEvent[] = []
+
+  function take(chunk: ChatChunk, bytes?: Uint8Array): void {
+    const pieces = choices.add(chunk)
+    tally.add(chunk.usage, pieces)
+    if (!choices.haveEnded) toldOutput = tally.told?.output ?? 0
+    completed.push(eventOf(chunk as unknown as Json, bytes))
+  }
+
+  function receive({ type, data, bytes }: ServerSentEvent): void {
+    if (ended !== undefined) return
+    const read = readEvent(type, data.trim())
+    if (read instanceof BrokenStream) ended = read
+    else if (read === 'end') {
+      isEmpty = !choices.haveBegun
+      ended = isEmpty ? new BrokenStream({ code: 'invalid_response' }) : 'whole'
+      completed.push({ bytes, name: undefined, json: undefined })
+    } else if (Array.isArray(read)) {
+      for (const chunk of read) take(chunk)
+      passedOver ||= read.length === 0
+    } else take(read.chunk, read.isAsItCame ? bytes : undefined)
+  }
+
+  function completedBy(reading: () => void): readonly StreamEvent[] {
+    completed = []
+    if (ended === undefined) reading()
+    const events = completed
+    completed = []
+    return events
+  }
+
+  const events = serverSentEvents({ maxBytes: MAX_EVENT_BYTES, onEvent: receive })
+  return {
+    feed: (bytes) =>
+      completedBy(() => {
+        events.feed(bytes)
+        if (events.isTooLong) ended ??= new BrokenStream({ code: 'invalid_response' })
+      }),
+    close: () =>
+      completedBy(() => {
+        events.close()
+        // The last event may have been cut: then it is the stream that is at fault, and not what it says.
+        if (ended !== undefined && !isUnreadable(ended)) return
+        isEmpty = !choices.haveBegun && choices.usageCame
+        const code = !choices.haveBegun && passedOver ? 'invalid_response' : 'stream_cut'
+        ended = choices.haveEnded ? 'whole' : new BrokenStream({ code })
+      }),
+    get begun() {
+      return choices.haveBegun
+    },
+    get isEmpty() {
+      return isEmpty
+    },
+    get finished() {
+      return choices.haveEnded
+    },
+    get ended() {
+      return ended
+    },
+    get output() {
+      return Math.max(tally.counted, toldOutput)
+    },
+    get told() {
+      return tally.told
+    },
+    get usage() {
+      return tally.usage
+    },
+  }
+}
+
+/** Where choices are told apart: by their `index`, or by their place in the chunk where they have none. */
+export function choiceIndex({ index }: { readonly index?: unknown }, place: number): number {
+  return Number.isSafeInteger(index) && Number(index) >= 0 ? Number(index) : place
+}
+
+/**
+ * `ended`: by a known reason. `unknown`: has one that we don't know. `untrusted`: output came after its end, by a server
+ * that fills the field into each chunk, whose reasons tell nothing.
+ */
+type ChoiceState = 'open' | 'ended' | 'unknown' | 'untrusted'
+
+interface ChoiceStates {
+  /** Gives the pieces of output that it brings: one for each choice that goes on. */
+  add(chunk: ChatChunk): number
+  readonly haveBegun: boolean
+  /** Whether every one that has begun has ended. */
+  readonly haveEnded: boolean
+  /** Whether the usage has come in a chunk of its own, and no output after it. */
+  readonly usageCame: boolean
+}
+
+function choiceStates(): ChoiceStates {
+  const states = new Map<number, ChoiceState>()
+  /** How many of them are. */
+  let [open, ended] = [0, 0]
+  let usageCame = false
+
+  function count(state: ChoiceState | undefined, by: 1 | -1): void {
+    if (state === 'open') open += by
+    if (state === 'ended') ended += by
+  }
+
+  return {
+    add({ choices, usage }) {
+      let pieces = 0
+      for (const [place, choice] of choices.entries()) {
+        const index = choiceIndex(choice, place)
+        const hasOutput = carriesOutput(choice.delta)
+        if (hasOutput) pieces += 1
+        const before = states.get(index)
+        const state = nextState(before, choice.finish_reason, hasOutput)
+        if (state === before) continue
+        count(before, -1)
+        count(state, 1)
+        states.set(index, state)
+      }
+      if (pieces > 0) usageCame = false
+      else if (choices.length === 0 && usage !== undefined && usage !== null) usageCame = true
+      return pieces
+    },
+    get haveBegun() {
+      return states.size > 0
+    },
+    get haveEnded() {
+      return states.size > 0 && open === 0 && (usageCame || ended === states.size)
+    },
+    get usageCame() {
+      return usageCame
+    },
+  }
+}
+
+function nextState(state: ChoiceState | undefined, reason: unknown, hasOutput: boolean): ChoiceState {
+  if (state === 'untrusted') return state
+  if (hasOutput && (state === 'ended' || state === 'unknown')) return 'untrusted'
+  // Without a reason: Azure tells of its filters after the end, too.
+  return finishOf(reason) ?? state ?? 'open'
+}
+
+/** What a choice's `finish_reason` says: that it has ended, perhaps (a word that we don't know), or nothing. */
+type Finish = 'ended' | 'unknown' | undefined
+
+/** As services name the end of a choice, in lower case. */
+const ENDS: ReadonlySet<string> = new Set([
+  // OpenAI, and most who speak its protocol.
+  'stop',
+  'length',
+  'tool_calls',
+  'function_call',
+  'content_filter',
+  // Anthropic's, by servers that pass them on.
+  'end_turn',
+  'max_tokens',
+  'stop_sequence',
+  'tool_use',
+  'pause_turn',
+  'refusal',
+  'model_context_window_exceeded',
+  // Mistral, Hugging Face, Together, vLLM, DeepSeek, Zhipu, Bedrock.
+  'model_length',
+  'error',
+  'eos',
+  'eos_token',
+  'abort',
+  'insufficient_system_resource',
+  'sensitive',
+  'network_error',
+  'guardrail_intervened',
+  'content_filtered',
+  // Google and Cohere, in upper case.
+  'complete',
+  'tool_call',
+  'safety',
+  'recitation',
+  'language',
+  'other',
+  'blocklist',
+  'prohibited_content',
+  'spii',
+  'malformed_function_call',
+  'error_toxic',
+])
+
+/** Words for "not yet", by servers that fill the field into each chunk. */
+const NOT_YET: ReadonlySet<string> = new Set([
+  '',
+  'null',
+  'none',
+  'nil',
+  'undefined',
+  'nan',
+  'n/a',
+  'na',
+  'false',
+  'unspecified',
+  'finish_reason_unspecified',
+  'in_progress',
+  'not_finished',
+  'unfinished',
+  'incomplete',
+  'continue',
+  'running',
+  'streaming',
+  'generating',
+  'pending',
+])
+
+function finishOf(reason: unknown): Finish {
+  if (typeof reason !== 'string') return undefined
+  const word = reason.trim().toLowerCase()
+  if (ENDS.has(word)) return 'ended'
+  return NOT_YET.has(word) ? undefined : 'unknown'
+}
+
+/** What a streamed answer takes, as its chunks tell it and as far as it can be counted. */
+interface UsageTally {
+  /**
+   * @param told a chunk's usage
+   * @param tokens those that the chunk brings, at the least
+   */
+  add(told: ChatUsage | null | undefined, tokens: number): void
+  /** Output tokens, at the least: each piece counts as one. */
+  readonly counted: number
+  /** The most that was told, and no less than was counted; `undefined` where nothing was told. */
+  readonly told: TokenUsage | undefined
+  /**
+   * What is told of all that has come; `undefined` where nobody knows: nothing was told since the last piece, or no
+   * tokens beside text.
+   */
+  readonly usage: TokenUsage | undefined
+}
+
+/** A usage never falls: below what this stream told before, or below what was counted. */
+function usageTally(): UsageTally {
+  let counted = 0
+  let told: TokenUsage | undefined
+  let covers = false
+
+  const floored = () => told && { ...told, output: Math.max(told.output, counted) }
+  return {
+    add(said, tokens) {
+      counted += tokens
+      if (tokens > 0) covers = false
+      const usage = usageOf(said)
+      if (usage === undefined) return
+      told = highest(told, usage)
+      if (counted === 0 || isOfOutput(usage)) covers = true
+    },
+    get counted() {
+      return counted
+    },
+    get told() {
+      return floored()
+    },
+    get usage() {
+      return covers ? floored() : undefined
+    },
+  }
+}
+
+function isUnreadable(ended: StreamParser['ended']): boolean {
+  return ended instanceof BrokenStream && ended.cause === UNREADABLE
+}
+
+const UNREADABLE = Symbol('unreadable')
+const END = /^\[DONE\]$/i
+const END_LENGTH = 6
+/** What some servers send as the data of an event, to keep the connection. */
+const KEEP_ALIVE = /^:?\s*(?:ping|pong|keep[-_ ]?alive|heart[-_ ]?beat|no-?op)\b[^{}[\]]{0,64}$/i
+/** Names of events whose data must be an answer's. */
+const ANSWER_EVENTS: ReadonlySet<string> = new Set(['', 'message', 'data', 'chunk', 'completion', 'delta'])
+
+interface ReadChunk {
+  readonly chunk: ChatChunk
+  readonly isAsItCame: boolean
+}
+
+/** The chunk in an event, or all in an array of them: none where it carries no answer. */
+function readEvent(type: string, text: string): ReadChunk | ChatChunk[] | 'end' | BrokenStream {
+  if (!isWithinBounds(text)) return new BrokenStream({ code: 'invalid_response' })
+  if (type === 'error') return new BrokenStream(failureInText(text))
+  if (text.length === END_LENGTH && END.test(text)) return 'end'
+  if (text === '') return NOTHING
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    const isAnswer = ANSWER_EVENTS.has(type) || text.startsWith('{') || text.startsWith('[')
+    return KEEP_ALIVE.test(text) || !isAnswer ? NOTHING : unreadable()
+  }
+  if (Array.isArray(value)) return readAll(value)
+  const chunk = readValue(value)
+  if (chunk === undefined) return NOTHING
+  return chunk instanceof BrokenStream ? chunk : { chunk, isAsItCame: chunk === value }
+}
+
+const NOTHING: ChatChunk[] = []
+
+/** Some servers put an event's one value into an array. */
+function readAll(values: readonly unknown[]): ChatChunk[] | BrokenStream {
+  const chunks: ChatChunk[] = []
+  for (const value of values) {
+    const read = readValue(value)
+    if (read instanceof BrokenStream) return read
+    if (read !== undefined) chunks.push(read)
+  }
+  return chunks
+}
+
+function readValue(value: unknown): ChatChunk | BrokenStream | undefined {
+  if (!isJson(value)) return undefined
+  const error = errorIn(value)
+  if (error !== undefined) return new BrokenStream(failureIn(error))
+  const { choices, usage } = value
+  if (choices === undefined || choices === null) return isJson(usage) ? { ...value, choices: [] } : undefined
+  if (!Array.isArray(choices) || !choices.every(isChoice)) return unreadable()
+  return value as unknown as ChatChunk
+}
+
+function isChoice(choice: unknown): boolean {
+  if (!isJson(choice)) return false
+  const { delta } = choice
+  return delta === undefined || delta === null || (isJson(delta) && isContent(delta.content))
+}
+
+function unreadable(): BrokenStream {
+  return new BrokenStream({ code: 'invalid_response' }, { cause: UNREADABLE })
+}
+
+function failureInText(text: string): UpstreamFailure {
+  try {
+    const value: unknown = JSON.parse(text)
+    return failureIn(isJson(value) ? (value.error ?? value) : value)
+  } catch {
+    return failureIn(undefined)
+  }
+}
+
+function failureIn(error: unknown): UpstreamFailure {
+  return { code: codeOfError(error) ?? 'error_event' }
+}
