@@ -98,7 +98,7 @@ const route = z.strictObject({
 type RouteDocument = z.infer<typeof route>
 
 /** The grammar of `routes`. Each name is a field of its own, so that a misspelt one is refused with the one that was meant. */
-export function routesOf(names: readonly string[]) {
+export function routesSchema(names: readonly string[]) {
   return z.strictObject(Object.fromEntries(names.map((each) => [each, route.optional()])))
 }
 

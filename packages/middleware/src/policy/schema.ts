@@ -2,7 +2,7 @@ import * as z from 'zod'
 import { limits } from './limit.ts'
 import { model } from './model.ts'
 import { name } from './names.ts'
-import { ROUTES, routesOf } from './route.ts'
+import { ROUTES, routesSchema } from './route.ts'
 
 /*
  * The policy document's grammar. What the grammar knows but this version does not enforce is refused where it is resolved,
@@ -39,7 +39,7 @@ export function policySchema(routes: readonly string[]) {
         .describe(
           "Models that callers may name. 'default' is the one of the OPENAI_* settings unless it is given here.",
         ),
-      routes: routesOf(routes).optional(),
+      routes: routesSchema(routes).optional(),
     })
     .describe('Tollgate policy')
 }
