@@ -1,4 +1,4 @@
-import { type ChatBody, inputBound } from '@tollgate/middleware'
+import { bodyOf, chat } from '@tollgate/middleware'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
 import { type Completion, complete } from '../support/completions.ts'
 import { newKey, unique } from '../support/consumers.ts'
@@ -45,8 +45,7 @@ const QUOTA = 100_000
 /** The same length for every test, so that what is reserved is known. */
 const newPrompt = () => unique('Why?').padEnd(60, '?')
 const reserved = (stream: boolean) => {
-  const body: ChatBody = {
-    model: 'test-model',
+  const body = bodyOf({
     messages: [
       { role: 'system', content: 'You are a helpful assistant.' },
       { role: 'user', content: newPrompt() },
@@ -54,8 +53,8 @@ const reserved = (stream: boolean) => {
     temperature: 0.7,
     max_tokens: 800,
     ...(stream ? { stream, stream_options: { include_usage: true } } : {}),
-  }
-  return { input: inputBound(body), output: 800 }
+  })
+  return { input: chat.bounds(body, { contextWindow: undefined })?.input ?? Number.NaN, output: 800 }
 }
 const sum = ({ input, output }: { readonly input: number; readonly output: number }) => input + output
 /** Nobody knows what the model took. */

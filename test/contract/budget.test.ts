@@ -1,4 +1,4 @@
-import { type ChatBody, inputBound } from '@tollgate/middleware'
+import { bodyOf, chat } from '@tollgate/middleware'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
 import { type Answer, BARE_HOST, generate, type RunningHost, startHost } from '../support/host.ts'
@@ -62,17 +62,20 @@ const telling = (prompt_tokens: number, completion_tokens: number, cached_tokens
     usage: { prompt_tokens, completion_tokens, prompt_tokens_details: { cached_tokens } },
   }))
 
-const bodyOf = (max_tokens: number, stream = false): ChatBody => ({
-  model: 'test-model',
-  messages: [
-    { role: 'system', content: 'You are a helpful assistant.' },
-    { role: 'user', content: newPrompt() },
-  ],
-  temperature: 0.7,
-  max_tokens,
-  ...(stream ? { stream, stream_options: { include_usage: true } } : {}),
-})
-const INPUT = inputBound(bodyOf(800))
+/** The most input that such a request's call can have, in tokens. */
+const inputOf = (max_tokens: number, stream = false): number => {
+  const body = bodyOf({
+    messages: [
+      { role: 'system', content: 'You are a helpful assistant.' },
+      { role: 'user', content: newPrompt() },
+    ],
+    temperature: 0.7,
+    max_tokens,
+    ...(stream ? { stream, stream_options: { include_usage: true } } : {}),
+  })
+  return chat.bounds(body, { contextWindow: undefined })?.input ?? Number.NaN
+}
+const INPUT = inputOf(800)
 const RESERVED = INPUT + 800
 
 /** The line that the gateway logs of a finished request. */
@@ -255,7 +258,7 @@ describe('a call that failed', () => {
 })
 
 describe('a stream', () => {
-  const INPUT_OF_STREAM = inputBound(bodyOf(800, true))
+  const INPUT_OF_STREAM = inputOf(800, true)
   const afterwards = async (key: string) => 5_000 - RESERVED - left(await ask(key), 'tokens')
 
   test('is settled at its end, by its last chunk', async () => {

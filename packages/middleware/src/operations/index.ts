@@ -23,7 +23,6 @@ export type {
   Answer,
   Assembler,
   Bounds,
-  ModelRules,
   Operation,
   ParsedAnswer,
   StreamParser,
