@@ -61,7 +61,9 @@ test('page and picture show the middleware of a request in the order in which it
     expect(positions).toEqual(positions.toSorted((a, b) => a - b))
   }
   expect(rows('docs/architecture.md', 'The middleware of a request').map(([name]) => name)).toEqual(ORDER)
-  expect([...read('docs/architecture.svg').matchAll(/class="name"[^>]*>(\w+)</g)].map(([, name]) => name)).toEqual(ORDER)
+  expect([...read('docs/architecture.svg').matchAll(/class="name"[^>]*>(\w+)</g)].map(([, name]) => name)).toEqual(
+    ORDER,
+  )
 })
 
 test.each(PAGES)('%s names files and links to pages that are there', (page) => {

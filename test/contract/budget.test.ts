@@ -62,19 +62,18 @@ const telling = (prompt_tokens: number, completion_tokens: number, cached_tokens
     usage: { prompt_tokens, completion_tokens, prompt_tokens_details: { cached_tokens } },
   }))
 
+const fieldsOf = (max_tokens: number, stream = false) => ({
+  messages: [
+    { role: 'system', content: 'You are a helpful assistant.' },
+    { role: 'user', content: newPrompt() },
+  ],
+  temperature: 0.7,
+  max_tokens,
+  ...(stream ? { stream, stream_options: { include_usage: true } } : {}),
+})
 /** The most input that such a request's call can have, in tokens. */
-const inputOf = (max_tokens: number, stream = false): number => {
-  const body = bodyOf({
-    messages: [
-      { role: 'system', content: 'You are a helpful assistant.' },
-      { role: 'user', content: newPrompt() },
-    ],
-    temperature: 0.7,
-    max_tokens,
-    ...(stream ? { stream, stream_options: { include_usage: true } } : {}),
-  })
-  return chat.bounds(body, { contextWindow: undefined })?.input ?? Number.NaN
-}
+const inputOf = (max_tokens: number, stream = false): number =>
+  chat.bounds(bodyOf(fieldsOf(max_tokens, stream)), { contextWindow: undefined })?.input ?? Number.NaN
 const INPUT = inputOf(800)
 const RESERVED = INPUT + 800
 
@@ -139,7 +138,7 @@ describe('tokens', () => {
     const prompt = newPrompt()
     const clamped = await ask(key, { prompt })
     expect([clamped.status, clamped.headers.get('cache-status')]).toEqual([200, 'tollgate; fwd=miss'])
-    expect(upstream.calls.at(-1)?.body).toEqual({ ...bodyOf(100), messages: expect.anything() })
+    expect(upstream.calls.at(-1)?.body).toEqual({ ...fieldsOf(100), model: 'test-model', messages: expect.anything() })
     await expect.poll(() => logged(clamped)).toMatchObject({ clamped: true })
     const again = await ask(key, { prompt })
     expect(again.status).toBe(429)

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
 import { MAX_REQUEST_MS } from '@tollgate/azure-functions'
+import { describe, expect, test } from 'vitest'
 import { MAX_STREAM_TOTAL_MS, readSettings } from '../../functions/settings.ts'
 import { ROOT } from '../support/host.ts'
 

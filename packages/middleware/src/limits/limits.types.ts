@@ -1,9 +1,9 @@
 /*
  * What must not compile. Checked by the type check alone: an error that is expected and does not come is an error.
  */
-import type { Body, Call, ModelRules, Reply } from '../operations/index.ts'
+import type { Body, Call, Reply } from '../operations/index.ts'
 import { type GatewayRequest, type Handler, type HttpReply, type Middleware, pipeline } from '../pipeline/index.ts'
-import type { Policy } from '../policy/index.ts'
+import type { ModelRules, Policy } from '../policy/index.ts'
 import {
   type Admitted,
   budget,

@@ -1,6 +1,6 @@
-import { type Body, type Call, costOf, type ModelRules, outputFor } from '../operations/index.ts'
+import { type Body, type Call, costOf, outputFor } from '../operations/index.ts'
 import type { Refusal, TokenPrice, TokenUsage } from '../pipeline/index.ts'
-import type { Limit } from '../policy/index.ts'
+import type { Limit, ModelRules } from '../policy/index.ts'
 import type { Claim } from './leases/subject.ts'
 import type { Held } from './subjects.ts'
 
