@@ -26,7 +26,7 @@ interface WithConsumer {
 interface Routed {
   readonly routed: {
     readonly model: { readonly name: string; readonly price: undefined }
-    readonly rules: ModelRules
+    readonly rules: Pick<ModelRules, 'contextWindow'>
     readonly body: Body
     readonly candidates: readonly string[]
   }

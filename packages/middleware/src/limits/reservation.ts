@@ -12,7 +12,7 @@ export interface Metered {
       readonly name: string
       readonly price: TokenPrice | undefined
     }
-    readonly rules: ModelRules
+    readonly rules: Pick<ModelRules, 'contextWindow'>
     readonly body: Body
   }
 }

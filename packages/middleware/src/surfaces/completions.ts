@@ -2,9 +2,9 @@ import { hash } from 'node:crypto'
 import {
   type Answer,
   type BrokenStream,
+  bodyFrom,
   bodyOf,
   type Call,
-  type Json,
   type Reply,
   type StreamReply,
 } from '../operations/index.ts'
@@ -20,7 +20,7 @@ import {
   refusalOfEnded,
   withHeaders,
 } from '../pipeline/index.ts'
-import { parseJson, readBody } from './request-body.ts'
+import { readBody } from './request-body.ts'
 import type { Surface } from './surface.ts'
 import { EVENT_STREAM_HEADERS, writtenStream } from './written-stream.ts'
 
@@ -59,9 +59,10 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
     const bytes = await readBody(request, maxBodyBytes)
     if (bytes === 'ended') return refusalOfEnded(request.signal)
     if (typeof bytes === 'string') return bytes === 'too large' ? tooLarge(maxBodyBytes) : IN_PIECES
-    const json = parseJson(bytes)
-    if (json === undefined) return INVALID_JSON
-    const decoded = surface.decode(bodyOf(fieldsOf(json.value)), request, { maxOutputTokens })
+    const body = bodyFrom(bytes)
+    if (body === 'no JSON') return INVALID_JSON
+    // What is no object has no fields, and the surface says which one it misses.
+    const decoded = surface.decode(body === 'no object' ? NO_FIELDS : body, request, { maxOutputTokens })
     if (isRefusal(decoded)) return decoded
 
     const { prompt, ...asked } = decoded
@@ -99,10 +100,7 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
   }
 }
 
-/** What is no object has no fields, and the surface says which one it misses. */
-function fieldsOf(value: unknown): Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : {}
-}
+const NO_FIELDS = bodyOf({})
 
 /** What is left of the body is not read, so the connection can't be used again. */
 const UNREAD = { connection: 'close' }

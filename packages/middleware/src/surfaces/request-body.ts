@@ -45,14 +45,3 @@ export async function readBody(request: GatewayRequest, maxBytes: number): Promi
     signal.removeEventListener('abort', abort)
   }
 }
-
-const utf8 = new TextDecoder('utf-8', { fatal: true })
-
-/** The value of a JSON text in UTF-8 (RFC 8259); `undefined` if the bytes are none. */
-export function parseJson(bytes: Uint8Array): { readonly value: unknown } | undefined {
-  try {
-    return { value: JSON.parse(utf8.decode(bytes)) }
-  } catch {
-    return undefined
-  }
-}
