@@ -15,6 +15,7 @@ import {
   trace,
 } from '@tollgate/middleware'
 import { readSettings } from '../../functions/settings.ts'
+import { logLines } from './log-lines.ts'
 import { nodeHttp } from './node-http.ts'
 
 /*
@@ -29,7 +30,8 @@ const KEEP_ALIVE_MS = 75_000
 /** What is under way when the process is told to end may take so long, and then so long to be told so, in milliseconds. */
 const DRAIN = { waitMs: 25_000, endMs: 1_000 }
 
-const sink: LogSink = (level, line) => console.log(JSON.stringify({ time: new Date().toISOString(), level, ...line }))
+const write = logLines()
+const sink: LogSink = (level, line) => write(JSON.stringify({ time: new Date().toISOString(), level, ...line }))
 const log: Log = (level, event, fields) => sink(level, { event, ...fields })
 
 async function main(): Promise<void> {
