@@ -59,14 +59,14 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'goes by its own wall clock',
-    file: 'leases/clock.ts',
+    file: 'stores/store-clock.ts',
     find: 'return { earliest: Math.floor(earliestFrom(low)), latest: Math.ceil(latestFrom(high)) }',
     replace: 'return { earliest: Math.floor(wallClock()), latest: Math.ceil(wallClock()) }',
     seed: 1,
   },
   {
     name: 'does not know that it slept',
-    file: 'leases/clock.ts',
+    file: 'stores/store-clock.ts',
     find: 'Math.max(0, now() - edge.now, wall() - edge.wall)',
     replace: 'Math.max(0, now() - edge.now)',
     seed: 1,

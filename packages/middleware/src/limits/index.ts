@@ -17,7 +17,7 @@ export {
 export { type RateLimitOptions, rateLimit } from './rate-limit.ts'
 export type { Metered } from './reservation.ts'
 export { type ResetOptions, resetLimits } from './reset-limits.ts'
-export type { CounterRead, CounterStore, CounterWrite, StoreTime } from './store.ts'
+export type { CounterRead, CounterStore, CounterWrite, StoreTime } from './stores/counter-store.ts'
 export { memoryCounterStore } from './stores/memory.ts'
 export { redisCounterStore } from './stores/redis.ts'
 export { tableCounterStore } from './stores/table.ts'

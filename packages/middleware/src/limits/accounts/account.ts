@@ -1,5 +1,5 @@
 import type { Limit } from '../../policy/index.ts'
-import type { StoreInterval } from '../leases/clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import { type BudgetAccount, budgetHas, freeOfBudget, openBudget, rollBudget } from './budget.ts'
 import {
   type ConcurrencyAccount,

@@ -1,5 +1,5 @@
 import type { BudgetLimit, Epoch } from '../../policy/index.ts'
-import type { StoreInterval } from '../leases/clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import { epochAt } from './epoch.ts'
 import { type Slots, unexpired, unitsIn } from './slots.ts'
 

@@ -1,5 +1,5 @@
 import type { ConcurrencyLimit } from '../../policy/index.ts'
-import type { StoreInterval } from '../leases/clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import { inOrder, type Slots, slotEnd, unexpired, unitsIn } from './slots.ts'
 
 /** Requests that may be in flight. A crashed instance's come back when its lease ends. */

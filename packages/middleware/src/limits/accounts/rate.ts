@@ -1,5 +1,5 @@
 import type { RateLimit } from '../../policy/index.ts'
-import type { StoreInterval } from '../leases/clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import { available, type Bucket, type BucketSize, fullBucket, roll, waitFor } from './bucket.ts'
 import { inOrder, type Slots, slotEnd, unexpired, unitsIn } from './slots.ts'
 

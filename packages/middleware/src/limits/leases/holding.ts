@@ -1,7 +1,7 @@
 import { type Limit, largestClaim } from '../../policy/index.ts'
 import { type Account, free, hasUnits, rollAccount, withoutSpent, withReturned } from '../accounts/account.ts'
 import { slotEnd } from '../accounts/slots.ts'
-import { isSet, type StoreInterval } from './clock.ts'
+import { isSet, type StoreInterval } from '../stores/store-clock.ts'
 import { type Errand, pilot } from './flight.ts'
 import type { Ground } from './ground.ts'
 import { close, emptyLease, type Lease, spentOf, unbookedOf } from './lease.ts'

@@ -1,6 +1,6 @@
 import { isOutage, pause, type Time, withDeadline } from '../../pipeline/index.ts'
-import type { CounterStore } from '../store.ts'
-import type { StoreClock } from './clock.ts'
+import type { CounterStore } from '../stores/counter-store.ts'
+import type { StoreClock } from '../stores/store-clock.ts'
 
 export interface NarrowOptions {
   readonly store: CounterStore

@@ -1,4 +1,4 @@
-import type { StoreInterval } from './clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import type { Admission } from './decision.ts'
 import type { Holding } from './holding.ts'
 import { type Debit, debit, type Lease, settle, spendable } from './lease.ts'

@@ -1,7 +1,7 @@
 import type { Account, Transfer } from '../accounts/account.ts'
 import { free, isBooked, leaseEnd, transfer } from '../accounts/account.ts'
 import { change, slotFrom, unitsIn } from '../accounts/slots.ts'
-import type { StoreInterval } from './clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import { close, type Lease, unbookedOf } from './lease.ts'
 import { assertRow, type Row } from './row.ts'
 import { lifetime, type Situation, surplus } from './sizing.ts'

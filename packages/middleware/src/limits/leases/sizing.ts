@@ -1,7 +1,7 @@
 import { largestClaim } from '../../policy/index.ts'
 import { type Account, free } from '../accounts/account.ts'
 import { unitsIn } from '../accounts/slots.ts'
-import type { StoreInterval } from './clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import type { Lease } from './lease.ts'
 
 /** Lease lives, in milliseconds: where demand is far below the limit, and where units are scarce. */

@@ -1,7 +1,7 @@
 import { type Limit, largestClaim } from '../../policy/index.ts'
 import { free, hasUnits, withoutLeases } from '../accounts/account.ts'
 import { epochAt } from '../accounts/epoch.ts'
-import type { StoreInterval } from './clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import { type Lease, spendable } from './lease.ts'
 import { accountIn } from './plan.ts'
 import type { Row } from './row.ts'

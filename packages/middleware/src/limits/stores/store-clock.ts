@@ -1,5 +1,5 @@
 import type { Time } from '../../pipeline/index.ts'
-import type { StoreTime } from '../store.ts'
+import type { StoreTime } from './counter-store.ts'
 
 /** How far a monotonic clock may drift from true time: 200 parts per million. */
 const DRIFT = 2e-4
