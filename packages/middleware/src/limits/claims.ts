@@ -1,5 +1,5 @@
 import type { Limit, Measure } from '../policy/index.ts'
-import type { Claim, Subject } from './leases/subject.ts'
+import type { Claim, Subject } from './leases/decision.ts'
 
 /** A limit, and whose it is. */
 export interface Held {

@@ -6,10 +6,9 @@ import {
   refusalOfEnded,
   unlessEnded,
 } from '../pipeline/index.ts'
-import type { Decision, Denial } from './leases/decision.ts'
+import type { Claim, Decision, Denial } from './leases/decision.ts'
+import { LimiterUnavailable } from './leases/decision.ts'
 import type { Limiter } from './leases/limiter.ts'
-import type { Claim } from './leases/subject.ts'
-import { LimiterUnavailable } from './leases/unavailable.ts'
 import { addRateLimits } from './rate-limit-headers.ts'
 import { denied, NOT_CHECKED } from './refusals.ts'
 

@@ -1,12 +1,18 @@
 export { type BudgetOptions, budget } from './budget.ts'
 export { requestClaims } from './claims.ts'
-export type { Admission, Decision, Denial } from './leases/decision.ts'
+export {
+  type Admission,
+  type Claim,
+  type Decision,
+  type Denial,
+  LimiterUnavailable,
+  type LimitStatus,
+  type Subject,
+} from './leases/decision.ts'
 export type { Lease } from './leases/lease.ts'
-export { type Limiter, type LimiterEvents, type LimiterOptions, limiter } from './leases/limiter.ts'
+export { type Limiter, type LimiterOptions, limiter } from './leases/limiter.ts'
 export type { RowLoss } from './leases/row-loss.ts'
-export type { Standing } from './leases/standing.ts'
-export type { Claim, Subject } from './leases/subject.ts'
-export { LimiterUnavailable } from './leases/unavailable.ts'
+export type { LimiterEvents } from './leases/runtime.ts'
 export {
   type LocalLimiter,
   type LocalLimiterOptions,

@@ -1,6 +1,6 @@
 import { type Limit, largestClaim, type Measure } from '../policy/index.ts'
-import { epochAt } from './accounts/epoch.ts'
-import type { Standing } from './leases/standing.ts'
+import { epochAt } from './accounts/budget.ts'
+import type { LimitStatus } from './leases/decision.ts'
 
 /** Quota units of draft-ietf-httpapi-ratelimit-headers, section 2.1: the first two are its own, the others ours. */
 const UNITS: Readonly<Record<Measure, string | undefined>> = {
@@ -27,7 +27,7 @@ const NANO_IN_MICRO = 1_000
  *
  * @param now milliseconds since 1970
  */
-export function addRateLimits(headers: Headers, standings: readonly Standing[], now: number): void {
+export function addRateLimits(headers: Headers, standings: readonly LimitStatus[], now: number): void {
   if (standings.length === 0) return
   prepend(headers, 'ratelimit-policy', standings.map(({ limit }) => policyOf(limit, now)).join(', '))
   prepend(headers, 'ratelimit', standings.map(stateOf).join(', '))
@@ -53,7 +53,7 @@ function policyOf(limit: Limit, now: number): string {
   return text
 }
 
-function stateOf({ limit, remaining, nextMs }: Standing): string {
+function stateOf({ limit, remaining, nextMs }: LimitStatus): string {
   return `"${limit.name}";r=${shown(limit.measure, remaining)};t=${Math.ceil(nextMs / 1000)}`
 }
 
@@ -70,8 +70,8 @@ function shown(measure: Measure, units: number): number {
 }
 
 /** Of the limits on these measures the first that has the least left. */
-function tightest(standings: readonly Standing[], measures: ReadonlySet<Measure>): Standing | undefined {
-  let least: Standing | undefined
+function tightest(standings: readonly LimitStatus[], measures: ReadonlySet<Measure>): LimitStatus | undefined {
+  let least: LimitStatus | undefined
   for (const standing of standings) {
     if (!measures.has(standing.limit.measure)) continue
     if (least === undefined || standing.remaining < least.remaining) least = standing
@@ -79,7 +79,7 @@ function tightest(standings: readonly Standing[], measures: ReadonlySet<Measure>
   return least
 }
 
-function addTightest(headers: Headers, what: 'requests' | 'tokens', standing: Standing | undefined): void {
+function addTightest(headers: Headers, what: 'requests' | 'tokens', standing: LimitStatus | undefined): void {
   if (standing === undefined) return
   const inner = headers.get(`x-ratelimit-remaining-${what}`)
   if (inner !== null && Number(inner) < standing.remaining) return
@@ -89,7 +89,7 @@ function addTightest(headers: Headers, what: 'requests' | 'tokens', standing: St
 }
 
 /** Until none is missing, if nobody takes any. */
-function fullAfterMs({ limit, remaining, nextMs }: Standing): number {
+function fullAfterMs({ limit, remaining, nextMs }: LimitStatus): number {
   if (limit.kind !== 'rate') return nextMs
   const missing = limit.capacity - remaining
   return missing <= 0 ? 0 : nextMs + ((missing - 1) * limit.periodMs) / limit.refill

@@ -8,8 +8,8 @@ import {
   tap,
 } from '../pipeline/index.ts'
 import { decide, turnAway } from './decide.ts'
+import type { Claim } from './leases/decision.ts'
 import type { Limiter } from './leases/limiter.ts'
-import type { Claim } from './leases/subject.ts'
 import { addRateLimits } from './rate-limit-headers.ts'
 import { isRefusedByLimits, SLOT_LOST } from './refusals.ts'
 

@@ -10,7 +10,7 @@ import {
 import type { Refusal, TokenPrice, TokenUsage } from '../pipeline/index.ts'
 import type { Limit } from '../policy/index.ts'
 import type { Held } from './claims.ts'
-import type { Claim } from './leases/subject.ts'
+import type { Claim } from './leases/decision.ts'
 
 /** What the rooms before must have settled of a completion that is reserved for. */
 export interface Metered {

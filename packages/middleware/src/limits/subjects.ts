@@ -1,6 +1,6 @@
 import type { Refusal } from '../pipeline/index.ts'
 import type { Policy } from '../policy/index.ts'
-import type { Subject } from './leases/subject.ts'
+import type { Subject } from './leases/decision.ts'
 
 /**
  * Whose limits hold for a consumer's request: its own, those of its plan's consumers together, and everybody's. Those

@@ -20,7 +20,7 @@ export function freeOfConcurrency({ out }: ConcurrencyAccount, { quota }: Concur
   return Math.max(0, quota - unitsIn(out))
 }
 
-/** The store time, in milliseconds, at which so many come free for certain: most come back sooner. */
+/** The store time, in milliseconds, at which this many come free for certain: most come back sooner. */
 export function concurrencyHas(account: ConcurrencyAccount, limit: ConcurrencyLimit, units: number): number {
   let free = freeOfConcurrency(account, limit)
   if (free >= units) return 0
