@@ -81,7 +81,7 @@ export function watch({
     if (now - (lastWrite.get(subject.id) ?? 0) < knowledgeMs || limit.kind === 'concurrency') return undefined
     const time = { earliest: now - knowledgeMs, latest: now + AHEAD_MS }
     const shared = limits.freeIn(row.text, subject.limits, limit, time)
-    const lease = instance.limiter.leases(subject.id).find((each) => each.limit === limit)
+    const lease = instance.limiter.leases(subject.id).find((each) => each.limit.key === limit.key)
     // What came back in this very moment came after the decision.
     const known = lease !== undefined && now + AHEAD_MS < lease.endsAt && instance.cancelledAt !== now
     const held = known ? lease.held - lease.debt : 0

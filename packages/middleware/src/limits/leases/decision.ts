@@ -4,7 +4,9 @@ import type { Limit } from '../../policy/index.ts'
 export interface Subject {
   /** Unique among all subjects, e.g. `consumer:alice`. */
   readonly id: string
-  /** All its limits: they share a row. The same array object for as long as the limits stand. */
+  /**
+   * All its limits: they share a row. Another array of equal limits means the same ones; the same array is told apart fastest.
+   */
   readonly limits: readonly Limit[]
 }
 

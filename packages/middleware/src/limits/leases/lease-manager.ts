@@ -1,3 +1,4 @@
+import type { Limit } from '../../policy/index.ts'
 import type { StoreInterval } from '../stores/store-clock.ts'
 import { type Claim, LimiterUnavailable, type Subject } from './decision.ts'
 import { close, emptyLease, type Lease, spentOf } from './lease.ts'
@@ -12,6 +13,8 @@ import { isForgettable, isOwedBack, keepable, mustGiveUp, needsRenewal, runsOut 
 export interface LeaseManager {
   readonly subject: Subject
   readonly leases: ReadonlyMap<string, Lease>
+  /** Whether the leases are of these limits, in whatever array they come. */
+  isFor(limits: readonly Limit[]): boolean
   /** What is known of the shared counter. */
   readonly counter: Pick<SharedCounter, 'estimate' | 'rowAt'>
   /**
@@ -56,12 +59,27 @@ interface Waiter {
 /** A debt that the shared counter could not pay is presented again after this long. */
 const PAY_EVERY_MS = 10_000
 
+/** What each array of limits holds, as text. An array of limits never changes. */
+const contents = new WeakMap<readonly Limit[], string>()
+
+/** The same text for equal limits, in whatever order they and their fields stand. */
+function contentOf(limits: readonly Limit[]): string {
+  const known = contents.get(limits)
+  if (known !== undefined) return known
+  const texts = limits.map((limit) => JSON.stringify(Object.entries(limit).toSorted(([a], [b]) => (a < b ? -1 : 1))))
+  const content = texts.toSorted().join('\n')
+  contents.set(limits, content)
+  return content
+}
+
 export function leaseManager(subject: Subject, runtime: Runtime): LeaseManager {
   const { clock, time, breaker, events } = runtime
   const leases = new Map<string, Lease>(subject.limits.map((limit) => [limit.key, emptyLease(limit, time.now())]))
   const all = [...leases.values()]
   const sync = leaseSync(subject, leases, runtime)
   const counter = sharedCounter(subject, leases, sync, runtime)
+  /** Equal to the subject's, and the array that came last: most requests bring it again. */
+  let newest = subject.limits
   let waiting: Waiter[] = []
   let running: Promise<void> | undefined
   let next: NextSync | undefined
@@ -156,6 +174,13 @@ export function leaseManager(subject: Subject, runtime: Runtime): LeaseManager {
     subject,
     leases,
     counter,
+
+    isFor(limits) {
+      if (limits === newest) return true
+      if (contentOf(limits) !== contentOf(newest)) return false
+      newest = limits
+      return true
+    },
 
     async wait(claims, ms, gone) {
       const leave = counter.enqueue(claims)

@@ -103,7 +103,8 @@ test.each([REQUESTS, TOKENS, MONEY, SLOTS])(
         for (const step of sequence) {
           const time = { earliest: START + now, latest: START + now + 5 }
           if (step.kind === 'take') {
-            if (time.latest < lease.endsAt && lease.held >= step.units) debits.push(debit(lease, step.units, now))
+            if (time.latest < lease.endsAt && lease.held >= step.units)
+              debits.push(debit(lease, { limit, units: step.units }, now))
           } else if (step.kind === 'settle') {
             const [each] = debits.splice(step.which % Math.max(1, debits.length), 1)
             // A slot is one, and never used beyond what was reserved.

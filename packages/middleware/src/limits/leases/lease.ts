@@ -1,4 +1,5 @@
 import type { Limit } from '../../policy/index.ts'
+import type { Claim } from './decision.ts'
 import { type Demand, demand } from './demand.ts'
 
 /**
@@ -80,6 +81,8 @@ export function unbookedOf({ booked, held, inFlight }: Lease): number {
 /** What one request took from a lease. */
 export interface Debit {
   readonly lease: Lease
+  /** As the request claimed it: equal to the lease's, but perhaps resolved from the policy later. */
+  readonly limit: Limit
   readonly units: number
   readonly generation: number
   readonly term: number
@@ -87,14 +90,14 @@ export interface Debit {
   readonly reserved: boolean
 }
 
-export function debit(lease: Lease, units: number, now: number): Debit {
+export function debit(lease: Lease, { limit, units }: Pick<Claim, 'limit' | 'units'>, now: number): Debit {
   const reserved = lease.limit.measure !== 'requests'
   lease.held -= units
   if (reserved) lease.inFlight += units
   lease.demand.add(units, now)
   lease.largest = Math.max(units, 0.9 * lease.largest)
   lease.usedAt = now
-  return { lease, units, generation: lease.generation, term: lease.term, reserved }
+  return { lease, limit, units, generation: lease.generation, term: lease.term, reserved }
 }
 
 /**

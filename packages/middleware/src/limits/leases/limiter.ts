@@ -91,7 +91,7 @@ export function limiter(options: LimiterOptions): Limiter {
 
   function managerOf(subject: Subject): LeaseManager {
     const known = managers.get(subject.id)
-    if (known?.subject.limits === subject.limits) return known
+    if (known?.isFor(subject.limits)) return known
     if (known !== undefined) {
       retired.add(known)
       void known.release()

@@ -199,12 +199,12 @@ export function sharedCounter(
 }
 
 /**
- * What is left of a lease's limit, for headers and refusals.
+ * What is left of a limit, for headers and refusals.
  *
+ * @param limit as it was claimed
  * @param row the subject's row, brought forward; `undefined` where it was never seen
  */
-export function limitStatus(lease: Lease, row: Row | undefined, time: StoreInterval): LimitStatus {
-  const { limit } = lease
+export function limitStatus(limit: Limit, lease: Lease, row: Row | undefined, time: StoreInterval): LimitStatus {
   const held = spendable(lease, time.latest)
   if (row === undefined) return { limit, remaining: held, nextMs: 0 }
   const account = accountIn(row, lease)

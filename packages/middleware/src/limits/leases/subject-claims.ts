@@ -37,7 +37,7 @@ export function statusesOf(groups: readonly SubjectClaims[], interval: StoreInte
   if (interval === undefined) return []
   return groups.flatMap((group) => {
     const row = group.manager.counter.rowAt(interval)
-    return group.claims.map((claim) => limitStatus(leaseOf(group, claim), row, interval))
+    return group.claims.map((claim) => limitStatus(claim.limit, leaseOf(group, claim), row, interval))
   })
 }
 
@@ -54,7 +54,7 @@ export function tryDebit(
 ): Admission | undefined {
   if (groups.some((group) => isShort(group, interval))) return undefined
   const at = now()
-  const debits = groups.flatMap((group) => group.claims.map((claim) => debit(leaseOf(group, claim), claim.units, at)))
+  const debits = groups.flatMap((group) => group.claims.map((claim) => debit(leaseOf(group, claim), claim, at)))
   for (const { manager } of groups) manager.touched(interval)
   return admissionOf(groups, debits, statusesOf(groups, interval), now)
 }
@@ -87,7 +87,7 @@ function admissionOf(
     standings,
     lost: alarm?.signal,
     settle: (used) =>
-      end(({ lease: { limit }, units, reserved }) => {
+      end(({ limit, units, reserved }) => {
         if (limit.kind === 'concurrency') return 0
         return reserved ? used(limit) : units
       }),
