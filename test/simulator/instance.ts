@@ -65,5 +65,5 @@ export function countRunning({ running }: Instance, claims: readonly Claim[], by
 
 /** The instance's lease for a claim; it stays the same object when the limiter is closed. */
 export function leaseOf({ limiter }: Instance, { subject, limit }: Claim): Lease | undefined {
-  return limiter.leases(subject.id).find((lease) => lease.limit === limit)
+  return limiter.leases(subject.id).find((lease) => lease.limit.key === limit.key)
 }

@@ -1,13 +1,15 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import type { Limit, Limiter, LimiterOptions, ResetOptions } from '@tollgate/middleware'
+import type { Lease, Limit, Limiter, LimiterOptions, ResetOptions } from '@tollgate/middleware'
 
 /** The limiter of some copy of the sources: the real ones, or a mutant's. */
 export interface Limits {
   limiter(options: LimiterOptions): Limiter
   resetLimits(options: ResetOptions): Promise<void>
+  /** @throws RangeError that says what does not hold of a lease */
+  assertLease(lease: Lease): void
   epochAt(per: 'minute' | 'hour' | 'day' | 'month', now: number): { readonly start: number; readonly end: number }
-  /** Units that a row's centre can hand out at that time. */
+  /** Units that a row can hand out at that time. */
   freeIn(row: string, limits: readonly Limit[], limit: Limit, time: Interval): number
   /** Units that a row has under leases that have not ended by then; `undefined` where it has no such account. */
   bookedIn(row: string, key: string, now: number): number | undefined
@@ -23,13 +25,14 @@ export const MIDDLEWARE = join(import.meta.dirname, '../../packages/middleware/s
 /** @param root the folder of the middleware's sources */
 export async function loadLimits(root = MIDDLEWARE): Promise<Limits> {
   const load = (file: string) => import(pathToFileURL(join(root, 'limits', file)).href)
-  const [{ limiter }, { resetLimits }, rows, accounts, slots, epochs] = await Promise.all([
+  const [{ limiter }, { resetLimits }, { assertLease }, rows, accounts, slots, budgets] = await Promise.all([
     load('leases/limiter.ts'),
     load('reset-limits.ts'),
+    load('leases/lease.ts'),
     load('leases/row.ts'),
     load('accounts/account.ts'),
     load('accounts/slots.ts'),
-    load('accounts/epoch.ts'),
+    load('accounts/budget.ts'),
   ])
   const parsed = new Map<string, ReturnType<typeof rows.parseRow>>()
   const parse = (text: string) => {
@@ -42,7 +45,8 @@ export async function loadLimits(root = MIDDLEWARE): Promise<Limits> {
   return {
     limiter,
     resetLimits,
-    epochAt: epochs.epochAt,
+    assertLease,
+    epochAt: budgets.epochAt,
     freeIn(text, limits, limit, time) {
       const row = rows.rollRow(parse(text), limits, time)
       return accounts.free(row.accounts[limit.key], limit, time)

@@ -22,8 +22,8 @@ export interface RowInspection {
 }
 
 /**
- * What must hold of every version of a row, however it came about: what is in the centre and what is leased never exceed
- * the limit, no count is negative, and time only goes forward. A row that was lost and rebuilt may have handed out more
+ * What must hold of every version of a row, however it came about: the units left and those leased never exceed the
+ * limit, no count is negative, and time only goes forward. A row that was lost and rebuilt may have handed out more
  * than the limit; what it counts must still add up.
  */
 export function inspectRow(limits: ReadonlyMap<string, readonly Limit[]>, now: () => number): RowInspection {

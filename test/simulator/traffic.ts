@@ -37,11 +37,14 @@ export interface TrafficOptions {
 /** Longer than two leases live. */
 const LONGEST_FLIGHT_MS = 100_000
 const NANO_USD_A_TOKEN = 150
+/** Of so many requests one brings limits of a policy that was resolved again, unchanged: that must make no difference. */
+const RESOLVED_EVERY = 8
 
 export function traffic({ world, random, limits, watch, mayFail, violate }: TrafficOptions): Traffic {
   const counts = { admitted: 0, refused: 0, unavailable: 0 }
   let turnedAway: TurnedAway | undefined
   let lastEnd = 0
+  let requests = 0
 
   /**
    * What is admitted is spent at once. What comes back is known by the leases, which alone decide whether it does.
@@ -98,8 +101,11 @@ export function traffic({ world, random, limits, watch, mayFail, violate }: Traf
 
   return {
     async request(instance, phase) {
+      requests += 1
       const [one, other, global] = instance.subjects
-      const subjects = [random.chance(0.5) ? one : other, global].filter((subject) => subject !== undefined)
+      const subjects = [random.chance(0.5) ? one : other, global]
+        .filter((subject) => subject !== undefined)
+        .map((subject) => (requests % RESOLVED_EVERY === 0 ? resolvedAgain(subject) : subject))
       const tokens = random.whole(1, phase.tokens)
       const used = random.next()
       const flight = Math.min(LONGEST_FLIGHT_MS, random.interval(phase.flightMs))
@@ -159,6 +165,10 @@ export function traffic({ world, random, limits, watch, mayFail, violate }: Traf
     lastTurnedAway: () => turnedAway,
     lastEnd: () => lastEnd,
   }
+}
+
+function resolvedAgain({ id, limits }: Subject): Subject {
+  return { id, limits: limits.map((limit) => ({ ...limit })) }
 }
 
 function tokensOf(measure: Limit['measure'], tokens: number): number | undefined {

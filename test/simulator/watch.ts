@@ -14,7 +14,7 @@ export interface Watch {
   refused(instance: Instance, claim: Claim): void
   /** A subject's row was lost. */
   lost(subject: string): void
-  /** After each event: leases never hold more than is booked, nor more run at once than may. */
+  /** After each event: leases are sound and never hold more than is booked, nor do more requests run at once than may. */
   check(): void
   /** In the end, when nothing has happened for long: all has come back, but for what was spent. */
   checkRest(options: RestOptions): void
@@ -80,12 +80,14 @@ export function watch({
     const now = world.now()
     if (now - (lastWrite.get(subject.id) ?? 0) < knowledgeMs || limit.kind === 'concurrency') return undefined
     const time = { earliest: now - knowledgeMs, latest: now + AHEAD_MS }
-    const centre = limits.freeIn(row.text, subject.limits, limit, time)
-    const lease = instance.limiter.leases(subject.id).find((each) => each.limit === limit)
+    const shared = limits.freeIn(row.text, subject.limits, limit, time)
+    const lease = instance.limiter.leases(subject.id).find((each) => each.limit.key === limit.key)
     // What came back in this very moment came after the decision.
     const known = lease !== undefined && now + AHEAD_MS < lease.endsAt && instance.cancelledAt !== now
     const held = known ? lease.held - lease.debt : 0
-    return centre + held >= units + ahead ? `centre ${centre} and lease ${held} cover it` : undefined
+    return shared + held >= units + ahead
+      ? `the shared counter's ${shared} and the lease's ${held} cover it`
+      : undefined
   }
 
   function checkRunning(subject: Subject, limit: Limit, live: readonly Instance[]): void {
@@ -94,6 +96,18 @@ export function watch({
       .reduce((sum, each) => sum + (each.running.get(subject.id) ?? 0), 0)
     const further = lossesSince(subject.id, world.now() - RUNNING_AFTER_LOSS_MS)
     if (running > limit.quota * (1 + further)) violate(`${running} of ${limit.quota} in flight for ${subject.id}`)
+  }
+
+  function checkLeases(subject: Subject, live: readonly Instance[]): void {
+    for (const { limiter } of live) {
+      for (const lease of limiter.leases(subject.id)) {
+        try {
+          limits.assertLease(lease)
+        } catch (fault) {
+          violate(`for ${subject.id}: ${(fault as Error).message}`)
+        }
+      }
+    }
   }
 
   function checkBooked(subject: Subject, limit: Limit, row: string, live: readonly Instance[]): void {
@@ -129,6 +143,7 @@ export function watch({
 
     check() {
       const live = instances.filter(({ machine }) => !machine.crashed())
+      for (const subject of subjects) checkLeases(subject, live)
       for (const { subject, limit } of all) {
         if (limit.kind === 'concurrency') checkRunning(subject, limit, live)
         const row = store.row(subject.id)
@@ -144,13 +159,13 @@ export function watch({
         for (const limit of subject.limits) {
           // Nothing else will happen: what time alone brings back can be told ahead.
           const at = world.now() + (limit.kind === 'budget' ? 0 : REFILL_MS)
-          const centre = limits.freeIn(row.text, subject.limits, limit, { earliest: at, latest: at })
+          const shared = limits.freeIn(row.text, subject.limits, limit, { earliest: at, latest: at })
           if (limit.kind !== 'budget') {
-            if (centre !== largest(limit)) violate(`${limit.name} has come back to ${centre} only`)
+            if (shared !== largest(limit)) violate(`${limit.name} has come back to ${shared} only`)
             continue
           }
           const spent = audits.get(name({ subject, limit }))?.spentIn(world.now()) ?? 0
-          const granted = limit.quota - centre
+          const granted = limit.quota - shared
           if (accountable && granted !== spent) violate(`of ${limit.name} ${granted} are granted, ${spent} were spent`)
         }
       }

@@ -1,11 +1,17 @@
 export { budget, noBudget, type Reserved } from './budget.ts'
-export type { Admission, Decision, Denial } from './leases/decision.ts'
+export {
+  type Admission,
+  type Claim,
+  type Decision,
+  type Denial,
+  LimiterUnavailable,
+  type LimitStatus,
+  type Subject,
+} from './leases/decision.ts'
 export type { Lease } from './leases/lease.ts'
-export { type Limiter, type LimiterEvents, type LimiterOptions, limiter } from './leases/limiter.ts'
+export { type Limiter, type LimiterOptions, limiter } from './leases/limiter.ts'
 export type { RowLoss } from './leases/row-loss.ts'
-export type { Standing } from './leases/standing.ts'
-export type { Claim, Subject } from './leases/subject.ts'
-export { LimiterUnavailable } from './leases/unavailable.ts'
+export type { LimiterEvents } from './leases/runtime.ts'
 export {
   type LocalLimiter,
   type LocalLimiterOptions,
@@ -25,7 +31,7 @@ export {
 } from './request-limits.ts'
 export type { Metered } from './reservation.ts'
 export { type ResetOptions, resetLimits } from './reset-limits.ts'
-export type { CounterRead, CounterStore, CounterWrite, StoreTime } from './store.ts'
+export type { CounterRead, CounterStore, CounterWrite, StoreTime } from './stores/counter-store.ts'
 export { memoryCounterStore } from './stores/memory.ts'
 export { redisCounterStore } from './stores/redis.ts'
 export { tableCounterStore } from './stores/table.ts'

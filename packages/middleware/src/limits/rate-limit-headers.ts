@@ -1,7 +1,7 @@
 import type { ReplyHeaders } from '../pipeline/index.ts'
 import { type Limit, largestClaim, type Measure } from '../policy/index.ts'
-import { epochAt } from './accounts/epoch.ts'
-import type { Standing } from './leases/standing.ts'
+import { epochAt } from './accounts/budget.ts'
+import type { LimitStatus } from './leases/decision.ts'
 
 /** Quota units of draft-ietf-httpapi-ratelimit-headers, section 2.1: the first two are its own, the others ours. */
 const UNITS: Readonly<Record<Measure, string | undefined>> = {
@@ -28,7 +28,7 @@ const NANO_IN_MICRO = 1_000
  *
  * @param now milliseconds since 1970
  */
-export function addRateLimits(headers: ReplyHeaders, standings: readonly Standing[], now: number): ReplyHeaders {
+export function addRateLimits(headers: ReplyHeaders, standings: readonly LimitStatus[], now: number): ReplyHeaders {
   if (standings.length === 0) return headers
   const added: Record<string, string> = {
     ...headers,
@@ -83,7 +83,7 @@ function policyTextAt(limit: Limit, now: number): PolicyText {
   return { text, start: Number.NEGATIVE_INFINITY, end: Number.POSITIVE_INFINITY }
 }
 
-function stateText({ limit, remaining, nextMs }: Standing): string {
+function stateText({ limit, remaining, nextMs }: LimitStatus): string {
   return `"${limit.name}";r=${shown(limit.measure, remaining)};t=${Math.ceil(nextMs / 1000)}`
 }
 
@@ -92,8 +92,8 @@ function shown(measure: Measure, units: number): number {
 }
 
 /** Of the limits on these measures the first that has the least left. */
-function tightest(standings: readonly Standing[], measures: ReadonlySet<Measure>): Standing | undefined {
-  let least: Standing | undefined
+function tightest(standings: readonly LimitStatus[], measures: ReadonlySet<Measure>): LimitStatus | undefined {
+  let least: LimitStatus | undefined
   for (const standing of standings) {
     if (!measures.has(standing.limit.measure)) continue
     if (least === undefined || standing.remaining < least.remaining) least = standing
@@ -104,7 +104,7 @@ function tightest(standings: readonly Standing[], measures: ReadonlySet<Measure>
 function addTightest(
   headers: Record<string, string>,
   what: 'requests' | 'tokens',
-  standing: Standing | undefined,
+  standing: LimitStatus | undefined,
 ): void {
   if (standing === undefined) return
   const inner = headers[`x-ratelimit-remaining-${what}`]
@@ -115,7 +115,7 @@ function addTightest(
 }
 
 /** Until none is missing, if nobody takes any. */
-function fullAfterMs({ limit, remaining, nextMs }: Standing): number {
+function fullAfterMs({ limit, remaining, nextMs }: LimitStatus): number {
   if (limit.kind !== 'rate') return nextMs
   const missing = limit.capacity - remaining
   return missing <= 0 ? 0 : nextMs + ((missing - 1) * limit.periodMs) / limit.refill

@@ -13,9 +13,8 @@ import {
   refusalOfEnded,
   unlessEnded,
 } from '../pipeline/index.ts'
-import type { Decision, Denial } from './leases/decision.ts'
-import type { Claim } from './leases/subject.ts'
-import { LimiterUnavailable } from './leases/unavailable.ts'
+import type { Claim, Decision, Denial } from './leases/decision.ts'
+import { LimiterUnavailable } from './leases/decision.ts'
 import { addRateLimits } from './rate-limit-headers.ts'
 import { denied, isRefusedByLimits, NOT_CHECKED, SLOT_LOST } from './refusals.ts'
 import { type Limited, requestClaims, subjectsOf } from './subjects.ts'

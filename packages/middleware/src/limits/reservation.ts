@@ -1,7 +1,7 @@
 import { type Body, type Call, costOf, outputFor } from '../operations/index.ts'
 import type { Refusal, TokenPrice, TokenUsage } from '../pipeline/index.ts'
 import type { Limit, ModelRules } from '../policy/index.ts'
-import type { Claim } from './leases/subject.ts'
+import type { Claim } from './leases/decision.ts'
 import type { Held } from './subjects.ts'
 
 /** What the middleware before must have settled of a call that is reserved for. */

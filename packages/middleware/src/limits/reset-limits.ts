@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Limit } from '../policy/index.ts'
 import { parseRow, REPLACES_ANY, type Row } from './leases/row.ts'
-import type { CounterStore } from './store.ts'
+import type { CounterStore } from './stores/counter-store.ts'
 
 export interface ResetOptions {
   readonly store: CounterStore

@@ -1,6 +1,6 @@
 import type { Refusal } from '../pipeline/index.ts'
 import type { Limit, Measure, Policy } from '../policy/index.ts'
-import type { Claim, Subject } from './leases/subject.ts'
+import type { Claim, Subject } from './leases/decision.ts'
 
 /** A limit, and whose it is. */
 export interface Held {

@@ -1,6 +1,6 @@
 import type { Limit } from '../../policy/index.ts'
-import type { StoreInterval } from '../leases/clock.ts'
-import { type BudgetAccount, budgetHas, freeOfBudget, openBudget, rollBudget } from './budget.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
+import { type BudgetAccount, budgetHas, epochAt, freeOfBudget, openBudget, rollBudget } from './budget.ts'
 import {
   type ConcurrencyAccount,
   concurrencyHas,
@@ -8,11 +8,10 @@ import {
   openConcurrency,
   rollConcurrency,
 } from './concurrency.ts'
-import { epochAt } from './epoch.ts'
 import { freeOfRate, openRate, type RateAccount, rateHas, resizeRate, rollRate } from './rate.ts'
 import { change, slotEnd, unitsIn } from './slots.ts'
 
-/** What the store knows of one limit: what is left in the centre, and what instances hold under leases. */
+/** What the store knows of one limit: what is left of it, and what instances hold under leases. */
 export type Account = RateAccount | BudgetAccount | ConcurrencyAccount
 
 /** The account of a limit, brought forward; a new one where there is none, and resized where the policy has changed. */
@@ -52,7 +51,7 @@ export function isVoid(account: Account, { earliest }: StoreInterval): boolean {
   }
 }
 
-/** Whole units that the centre can hand out now. */
+/** Whole units that the account can hand out now. */
 export function free(account: Account, limit: Limit, { latest }: StoreInterval): number {
   if (account.kind === 'rate') return freeOfRate(account)
   if (account.kind === 'budget' && limit.kind === 'budget') return freeOfBudget(account, limit, latest)
@@ -60,7 +59,7 @@ export function free(account: Account, limit: Limit, { latest }: StoreInterval):
   throw new TypeError(`The account of '${limit.key}' is of another kind`)
 }
 
-/** The store time, in milliseconds, at which the centre has so many units; 0 for now, infinity for never. */
+/** The store time, in milliseconds, at which the account has this many units; 0 for now, infinity for never. */
 export function hasUnits(account: Account, limit: Limit, units: number, { latest }: StoreInterval): number {
   if (units <= 0) return 0
   if (account.kind === 'rate') return rateHas(account, units)
@@ -74,11 +73,11 @@ export interface Transfer {
   /** Where its units are booked until now, and how many: those it holds, those in flight and those that were spent. */
   readonly from: number | undefined
   readonly booked: number
-  /** Held units that go back to the centre. */
+  /** Held units that go back to the account. */
   readonly returned: number
   /** Units in flight or held that stay leased. What of `booked` is neither returned nor carried was spent. */
   readonly carried: number
-  /** Units that the centre hands out. */
+  /** Units that the account hands out. */
   readonly granted: number
   /** The slot that the carried and the granted are booked in from now on. */
   readonly to: number

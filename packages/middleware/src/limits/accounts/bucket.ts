@@ -1,6 +1,6 @@
 /**
  * A token bucket in integers. One request costs `periodMs` units and each millisecond brings `refill` units,
- * so that the refill of any number of milliseconds is exact: nothing is rounded, in nobody's favour.
+ * so that the refill of any number of milliseconds is exact: nothing is rounded.
  */
 export interface BucketSize {
   /** The most requests that the bucket holds. */
@@ -39,7 +39,7 @@ export function take(bucket: Bucket, size: BucketSize, requests: number): Bucket
   return { ...bucket, level }
 }
 
-/** Milliseconds from `now` until `requests` can be taken, if nobody else takes any. */
+/** Milliseconds from `now` until `requests` can be taken, if no other request takes any. */
 export function waitFor(bucket: Bucket, size: BucketSize, now: number, requests = 1): number {
   const missing = requests * size.periodMs - bucket.level
   if (missing <= 0) return 0

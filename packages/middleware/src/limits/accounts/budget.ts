@@ -1,7 +1,19 @@
 import type { BudgetLimit, Epoch } from '../../policy/index.ts'
-import type { StoreInterval } from '../leases/clock.ts'
-import { epochAt } from './epoch.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import { type Slots, unexpired, unitsIn } from './slots.ts'
+
+const LENGTH_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const
+
+/** When the window that holds this moment began, and when it ends; milliseconds since 1970, UTC. */
+export function epochAt(per: Epoch, now: number): { readonly start: number; readonly end: number } {
+  if (per === 'month') {
+    const date = new Date(now)
+    const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()]
+    return { start: Date.UTC(year, month, 1), end: Date.UTC(year, month + 1, 1) }
+  }
+  const start = Math.floor(now / LENGTH_MS[per]) * LENGTH_MS[per]
+  return { start, end: start + LENGTH_MS[per] }
+}
 
 /** What was handed out of a quota or budget in its present window. */
 export interface BudgetAccount {
@@ -36,7 +48,7 @@ export function freeOfBudget({ per, epoch, granted }: BudgetAccount, { quota }: 
   return latest < epochAt(per, epoch).end ? Math.max(0, quota - granted) : 0
 }
 
-/** The store time, in milliseconds, at which the centre has so many units if nobody takes or returns any. */
+/** The store time, in milliseconds, at which the account has this many units if no instance takes or returns any. */
 export function budgetHas(account: BudgetAccount, limit: BudgetLimit, units: number, latest: number): number {
   if (freeOfBudget(account, limit, latest) >= units) return 0
   return units <= limit.quota ? epochAt(account.per, account.epoch).end : Number.POSITIVE_INFINITY

@@ -1,5 +1,5 @@
 import type { ConcurrencyLimit } from '../../policy/index.ts'
-import type { StoreInterval } from '../leases/clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import { inOrder, type Slots, slotEnd, unexpired, unitsIn } from './slots.ts'
 
 /** Requests that may be in flight. A crashed instance's come back when its lease ends. */
@@ -20,7 +20,7 @@ export function freeOfConcurrency({ out }: ConcurrencyAccount, { quota }: Concur
   return Math.max(0, quota - unitsIn(out))
 }
 
-/** The store time, in milliseconds, at which so many come free for certain: most come back sooner. */
+/** The store time, in milliseconds, at which this many come free for certain: most come back sooner. */
 export function concurrencyHas(account: ConcurrencyAccount, limit: ConcurrencyLimit, units: number): number {
   let free = freeOfConcurrency(account, limit)
   if (free >= units) return 0

@@ -1,9 +1,9 @@
 import type { RateLimit } from '../../policy/index.ts'
-import type { StoreInterval } from '../leases/clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import { available, type Bucket, type BucketSize, fullBucket, roll, waitFor } from './bucket.ts'
 import { inOrder, type Slots, slotEnd, unexpired, unitsIn } from './slots.ts'
 
-/** A bucket whose units are handed out: what is in the centre and what is leased never exceed its capacity together. */
+/** A bucket whose units are handed out: those left and those leased never exceed its capacity together. */
 export interface RateAccount extends Bucket, BucketSize {
   readonly kind: 'rate'
   readonly out: Slots
@@ -40,7 +40,7 @@ export function rollRate(account: RateAccount, { earliest, latest }: StoreInterv
   return { ...account, level, at, out: left }
 }
 
-/** The bucket as small as it is while so many units are leased. */
+/** The bucket as small as it is while this many units are leased. */
 function room({ capacity, refill, periodMs }: BucketSize, out: number): BucketSize {
   return { capacity: Math.max(0, capacity - out), refill, periodMs }
 }
@@ -56,7 +56,7 @@ export function freeOfRate(account: RateAccount): number {
   return available(account, account)
 }
 
-/** The store time, in milliseconds, at which the centre has so many units if nobody takes or returns any. */
+/** The store time, in milliseconds, at which the account has this many units if no instance takes or returns any. */
 export function rateHas(account: RateAccount, units: number): number {
   if (freeOfRate(account) >= units) return 0
   let bucket: Bucket = account

@@ -22,7 +22,7 @@ export function unitsIn(slots: Slots): number {
   return sum
 }
 
-/** With so many units more, or fewer; an empty slot is left out. */
+/** With `by` units more, or fewer where it is negative; an empty slot is left out. */
 export function change(slots: Slots, slot: number, by: number): Slots {
   const units = (slots[slot] ?? 0) + by
   if (units < 0) throw new RangeError('A slot would hold less than nothing')

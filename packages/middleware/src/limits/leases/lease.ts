@@ -1,38 +1,39 @@
 import type { Limit } from '../../policy/index.ts'
+import type { Claim } from './decision.ts'
 import { type Demand, demand } from './demand.ts'
 
 /**
- * What an instance holds of one limit: units that the centre has handed out to it, to be spent without asking.
+ * What an instance holds of one limit: units that the shared counter has handed out to it, to be spent without asking.
  *
- * `booked` units stand under its name in the centre's row. Those held, those in flight, and those spent since the last
- * write make up exactly that many, but for what a crash or a lost reply has taken away.
+ * `booked` units are counted as handed out in the row. The units held, in flight, frozen, and spent since the last write
+ * make up exactly that many, but for what a crash or a lost reply has taken away: `assertLease` states it.
  */
 export interface Lease {
   readonly limit: Limit
-  /** Ends with a forfeit, an expiry or a window: what was debited under an earlier one is never given back. */
+  /** Rises when the lease is closed: what was debited under an earlier generation is never given back. */
   generation: number
-  /** Rises with each write: what was spent under an earlier one has been written off. */
+  /** Rises with each write: what was spent under an earlier term has been written off. */
   term: number
-  /** Where it is booked; `undefined` where nothing is. */
+  /** The slot in which it is booked; `undefined` where nothing is. */
   slot: number | undefined
   /** The id of the row in which it is booked. */
   row: string | undefined
-  /** The window that a budget's units are of. */
+  /** The window that a budget's units belong to. */
   epoch: number | undefined
-  /** From then on it must not be spent: store time, milliseconds. */
+  /** Store time, in milliseconds, from which on it must not be spent. */
   endsAt: number
   booked: number
   held: number
   inFlight: number
   /** Units used beyond what was reserved, to be paid out of what is handed out next. */
   debt: number
-  /** Given back by writes whose fate is unknown: neither to be spent, nor spent. */
+  /** Given back by writes whose outcome is unknown: they can't be spent, and are not spent. */
   frozen: number
-  /** The largest claim of late, in units: what a next request may need at once. */
+  /** The largest recent claim, in units: what the next request may need at once. */
   largest: number
   /** When units were last taken or came back, by our monotonic clock. */
   usedAt: number
-  /** Of the requests that use its slots: aborted when they can't be kept, and the requests must end. */
+  /** One for each request that uses its slots, aborted when the slots can't be kept: the request must end. */
   readonly alarms: Set<AbortController>
   readonly demand: Demand
 }
@@ -58,24 +59,30 @@ export function emptyLease(limit: Limit, now: number): Lease {
   }
 }
 
-/** Units that can be spent now. Stops at the latest that the store's time may be. */
+/**
+ * Units that can be spent now.
+ *
+ * @param latest the latest that the store's time may be, in milliseconds
+ */
 export function spendable(lease: Lease, latest: number): number {
   return latest < lease.endsAt ? Math.max(0, lease.held - lease.debt) : 0
 }
 
-/** Spent since the last write, and not yet written off. */
+/** Units spent since the last write, and not yet written off. */
 export function spentOf({ booked, held, inFlight, frozen }: Lease): number {
   return Math.max(0, booked - held - inFlight - frozen)
 }
 
-/** A concurrency lease has slots in use that the centre doesn't know of any more: they must be booked again. */
+/** Slots in use that the row doesn't count any more, which only a concurrency lease has: they must be booked again. */
 export function unbookedOf({ booked, held, inFlight }: Lease): number {
   return Math.max(0, held + inFlight - booked)
 }
 
-/** What one request took of a lease. */
+/** What one request took from a lease. */
 export interface Debit {
   readonly lease: Lease
+  /** As the request claimed it: equal to the lease's, but perhaps resolved from the policy later. */
+  readonly limit: Limit
   readonly units: number
   readonly generation: number
   readonly term: number
@@ -83,14 +90,14 @@ export interface Debit {
   readonly reserved: boolean
 }
 
-export function debit(lease: Lease, units: number, now: number): Debit {
+export function debit(lease: Lease, { limit, units }: Pick<Claim, 'limit' | 'units'>, now: number): Debit {
   const reserved = lease.limit.measure !== 'requests'
   lease.held -= units
   if (reserved) lease.inFlight += units
   lease.demand.add(units, now)
   lease.largest = Math.max(units, 0.9 * lease.largest)
   lease.usedAt = now
-  return { lease, units, generation: lease.generation, term: lease.term, reserved }
+  return { lease, limit, units, generation: lease.generation, term: lease.term, reserved }
 }
 
 /**
@@ -102,9 +109,9 @@ export function settle({ lease, units, generation, term, reserved }: Debit, used
   lease.usedAt = now
   if (reserved && current) lease.inFlight -= units
   if (used > units) owe(lease, used - units, current)
-  // What was spent is written off with the next write, and can't come back after it. What is in flight is carried on.
+  // Units that were spent can't come back after the next write has written them off. Those in flight it carries on.
   else if (current && (reserved || lease.term === term)) {
-    // Never more than the centre knows of: a slot that isn't booked any more is not kept when it is free.
+    // Never more than is booked: a slot that isn't booked any more is not kept when it is free.
     lease.held = Math.max(lease.held, Math.min(lease.held + units - used, lease.booked - lease.inFlight - lease.frozen))
     lease.demand.add(used - units, now)
   }
@@ -116,7 +123,7 @@ function owe(lease: Lease, units: number, current: boolean): void {
   lease.debt += units
 }
 
-/** The lease is over. Its debits settle into nothing. */
+/** Ends the lease. Its debits settle into nothing. */
 export function close(lease: Lease): void {
   for (const alarm of lease.alarms)
     alarm.abort(new DOMException('The concurrency slot could not be kept', 'AbortError'))
@@ -129,4 +136,29 @@ export function close(lease: Lease): void {
   lease.inFlight = 0
   lease.frozen = 0
   if (lease.limit.kind === 'budget') lease.debt = 0
+}
+
+/**
+ * What must hold of every lease at every moment: it never has more than is booked. Only slots in use may exceed that, of a
+ * concurrency lease whose row was lost; until they are booked again, it holds no free ones.
+ *
+ * @throws RangeError that names the limit and what does not hold
+ */
+export function assertLease(lease: Readonly<Omit<Lease, 'alarms' | 'demand'>>): void {
+  const fault = faultOf(lease)
+  if (fault !== undefined) throw new RangeError(`The lease of '${lease.limit.key}' ${fault}`)
+}
+
+function faultOf(lease: Readonly<Omit<Lease, 'alarms' | 'demand'>>): string | undefined {
+  const { limit, slot, booked, held, inFlight, frozen, debt } = lease
+  const counts = { booked, held, inFlight, frozen, debt }
+  for (const name in counts) {
+    const units = counts[name as keyof typeof counts]
+    if (!Number.isSafeInteger(units) || units < 0) return `has ${name} = ${units}`
+  }
+  if (slot === undefined && booked > 0) return `books ${booked} in no slot`
+  const inUse = limit.kind === 'concurrency' ? 0 : inFlight
+  if (held + frozen + inUse > booked)
+    return `holds ${held}, froze ${frozen}, has ${inFlight} in flight, booked ${booked}`
+  return undefined
 }

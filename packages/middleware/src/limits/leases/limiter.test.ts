@@ -1,7 +1,14 @@
 import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { systemTime, type Time } from '../../pipeline/index.ts'
-import type { BudgetLimit, ConcurrencyLimit, Limit, RateLimit } from '../../policy/index.ts'
+import {
+  type BudgetLimit,
+  type ConcurrencyLimit,
+  type Limit,
+  type Policy,
+  type RateLimit,
+  resolvePolicy,
+} from '../../policy/index.ts'
 import {
   type Admission,
   type Claim,
@@ -13,6 +20,7 @@ import {
   LimiterUnavailable,
   limiter,
   memoryCounterStore,
+  subjectsOf,
 } from '../index.ts'
 
 const START = Date.UTC(2026, 0, 1)
@@ -277,6 +285,69 @@ function shifted<T extends { readonly time: { readonly sent: number; readonly re
   const { time: told } = reply
   return { ...reply, time: told && { ...told, sent: told.sent + 3_600_000, received: told.received + 3_600_000 } }
 }
+
+describe('a policy that is resolved again', () => {
+  const DOCUMENT = {
+    plans: {
+      default: {
+        limits: [
+          { requests: 60, per: '1m' },
+          { usd: 10, per: 'day' },
+        ],
+        shared: { limits: [{ requests: 100_000, per: '1m' }] },
+      },
+    },
+    global: { limits: [{ requests: 1_000_000, per: 'hour' }] },
+  }
+  const options = { source: 'a test', bounds: { env: {}, readable: [], hosts: [] }, defaultTarget: undefined }
+  /** Objects of its own, whatever the policy remembers of an earlier time. */
+  const resolve = (document: object) => structuredClone(resolvePolicy(document, options))
+  const consumers = Array.from({ length: 100 }, (_, index) => ({ id: `c${index}`, plan: 'default' }))
+
+  /** Store calls of 100 consumers' five requests each, the policy resolved by `next` before every one of them. */
+  async function callsOf(next: (request: number) => Policy): Promise<number> {
+    const store = sharedStore()
+    const gate = instance(store)
+    for (let request = 0; request < 5; request += 1) {
+      for (const consumer of consumers) {
+        const subjects = subjectsOf(next(request), consumer)
+        if ('code' in subjects) throw new Error(subjects.message)
+        const claims = subjects.flatMap((subject) => subject.limits.map((limit) => ({ subject, limit, units: 1 })))
+        const decision = await gate.admit(claims)
+        expect(decision.standings.map(({ limit }) => limit)).toEqual(claims.map(({ limit }) => limit))
+        // Callers look limits up by the objects that they claimed.
+        for (const [index, { limit }] of decision.standings.entries()) expect(limit).toBe(claims[index]?.limit)
+        if (decision.admitted) decision.settle((limit) => (claims.some((each) => each.limit === limit) ? 1 : 0))
+        advance(5)
+      }
+      await settled()
+    }
+    return store.calls
+  }
+
+  test('unchanged, costs no store call more: 100 consumers, 5 requests each', async () => {
+    const once = resolve(DOCUMENT)
+    const calls = await callsOf(() => once)
+    now = 5_000
+    expect(await callsOf(() => resolve(DOCUMENT))).toBe(calls)
+    now = 5_000
+    const [a, b] = [resolve(DOCUMENT), resolve(DOCUMENT)]
+    expect(await callsOf((request) => (request % 2 === 0 ? a : b))).toBe(calls)
+  })
+
+  test('with another limit, goes by that at once', async () => {
+    const gate = instance(sharedStore())
+    const admit = (requests: number, units: number) => {
+      const document = { plans: { default: { limits: [{ requests, per: '1m' }] } } }
+      const subjects = subjectsOf(resolve(document), { id: 'alice', plan: 'default' })
+      if ('code' in subjects) throw new Error(subjects.message)
+      return gate.admit(subjects.flatMap((subject) => subject.limits.map((limit) => ({ subject, limit, units }))))
+    }
+    expect(await admit(10, 4)).toMatchObject({ admitted: true, standings: [{ limit: { quota: 10 }, remaining: 6 }] })
+    expect(await admit(10, 4)).toMatchObject({ admitted: true, standings: [{ limit: { quota: 10 }, remaining: 2 }] })
+    expect(await admit(5, 3)).toMatchObject({ admitted: false, limit: { quota: 5 } })
+  })
+})
 
 describe('a reservation', () => {
   test('gives back what was not used, without a call', async () => {

@@ -1,9 +1,9 @@
 import { type Account, hasEnded, isBooked, rebook } from '../accounts/account.ts'
 import { mergeAccounts, type Overlap } from '../accounts/merge-accounts.ts'
 import { mergeSlots } from '../accounts/slots.ts'
-import type { StoreInterval } from './clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import { close, type Lease } from './lease.ts'
-import { accountIn, keepInFlight } from './plan.ts'
+import { accountIn, keepInFlight } from './lease-write.ts'
 import { ANY_ROW, REPLACES_ANY, type Row, type RowVersion } from './row.ts'
 
 /**

@@ -2,7 +2,7 @@ import type { Limit } from '../../policy/index.ts'
 import { type Account, accountOf, isVoid, rollAccount } from '../accounts/account.ts'
 import { assertAccount, repaired } from '../accounts/assert-account.ts'
 import { type Slots, unexpired } from '../accounts/slots.ts'
-import type { StoreInterval } from './clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 
 /**
  * Which version of which row this is, by which an instance that has seen the row knows whether it was lost since. An

@@ -1,13 +1,13 @@
 import { largestClaim } from '../../policy/index.ts'
 import { type Account, free } from '../accounts/account.ts'
 import { unitsIn } from '../accounts/slots.ts'
-import type { StoreInterval } from './clock.ts'
+import type { StoreInterval } from '../stores/store-clock.ts'
 import type { Lease } from './lease.ts'
 
 /** Lease lives, in milliseconds: where demand is far below the limit, and where units are scarce. */
 const AMPLE_LIFE_MS = 45_000
 const SCARCE_LIFE_MS = 8_000
-/** Where nothing is held beyond what waits: just long enough to be spent. */
+/** Where nothing is held beyond what requests wait for: just long enough to be spent. */
 const BARE_LIFE_MS = 2_000
 /** While something is in flight: long enough to be renewed twice, short enough to be missed when its holder has died. */
 const IN_FLIGHT_LIFE_MS = 30_000
@@ -25,7 +25,7 @@ const FIRST_SURPLUS = 64
 const SPENT_SHARE = 1 / 8
 
 /**
- * How many requests more should find room in the centre for each instance before units that came back may lie idle in a
+ * How many more requests should find room in the shared counter for each instance before units that came back may lie idle in a
  * lease: fewer, and the next request elsewhere may be refused for want of them. Chosen so that in a bucket of 16 requests
  * nothing ever lies idle.
  */
@@ -48,17 +48,17 @@ export interface Situation {
   readonly now: number
 }
 
-/** Whether demand comes near what the limit gives, or the centre is low. */
+/** Whether demand comes near what the limit gives, or the shared counter is low. */
 function isScarce({ lease: { limit, demand }, account, instances, time, now }: Situation): boolean {
   if (free(account, limit, time) < largestClaim(limit) / 4) return true
   return limit.kind === 'rate' && demand.rate(now) * instances > (0.8 * limit.refill) / limit.periodMs
 }
 
 /**
- * Whether nothing may lie idle in a lease of tokens or money: requests are a real share of the limit, or of what the centre
- * has left. A request elsewhere, perhaps a larger one, must find what this one did not use.
+ * Whether nothing may lie idle in a lease of tokens or money: requests are a real share of the limit, or of what
+ * the shared counter has left. A request elsewhere, perhaps a larger one, must find what this one did not use.
  *
- * @param need units that somebody waits for
+ * @param need units that requests wait for
  */
 export function mustNotIdle({ lease, account, instances, time, now }: Situation, need = 0): boolean {
   const { limit, demand } = lease
@@ -71,9 +71,9 @@ export function mustNotIdle({ lease, account, instances, time, now }: Situation,
 
 /**
  * How many units a lease should hold beyond what waits for them, so that the next requests need not ask: by recent
- * demand, and never so many that other instances go short. Small limits have none: they lease exactly what waits.
+ * demand, and never more than leaves enough for other instances. Small limits have none: they lease exactly what requests wait for.
  *
- * @param need units that somebody waits for
+ * @param need units that requests wait for
  */
 export function surplus(situation: Situation, need: number): number {
   const { lease, account, instances, time, now } = situation
@@ -114,7 +114,7 @@ export function lifetime(situation: Situation, held: number): number {
 }
 
 /**
- * Whether what was spent should be written off before the lease is used up: it still stands in the centre's row, and
+ * Whether what was spent should be written off before the lease is used up: it still stands in the row, and
  * leaves no room there for refill.
  *
  * @param spent units that are not yet written off

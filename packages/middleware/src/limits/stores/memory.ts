@@ -1,4 +1,4 @@
-import type { CounterStore, StoreTime } from '../store.ts'
+import type { CounterStore, StoreTime } from './counter-store.ts'
 
 export interface MemoryCounterOptions {
   /** Milliseconds since 1970. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type Redis, redisScript } from '../../storage/index.ts'
-import type { CounterStore, StoreTime } from '../store.ts'
+import type { CounterStore, StoreTime } from './counter-store.ts'
 
 /** Milliseconds, rounded down; as a number it fits Redis's integers. */
 const TIME = `local time = redis.call('TIME')

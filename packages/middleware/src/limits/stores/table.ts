@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import type { GetTableEntityOptions } from '@azure/data-tables'
 import { type OpenTable, readEntity, statusOf, writeEntity } from '../../storage/index.ts'
-import type { CounterStore, StoreTime } from '../store.ts'
+import type { CounterStore, StoreTime } from './counter-store.ts'
 
 const ROW = 'counters'
 /** A `Date` header (RFC 9110, section 5.6.7) names the second only. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { isSet, storeClock } from './clock.ts'
+import { isSet, storeClock } from './store-clock.ts'
 
 const START = Date.UTC(2026, 0, 1)
 const SECOND = { resolutionMs: 1_000 }

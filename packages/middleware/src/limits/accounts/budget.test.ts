@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { epochAt } from './epoch.ts'
+import { epochAt } from './budget.ts'
 
 const at = (text: string) => Date.parse(text)
 

@@ -1,48 +1,47 @@
 import { randomUUID } from 'node:crypto'
 import { isOutage, isTimeout, pause, withDeadline } from '../../pipeline/index.ts'
 import type { Limit } from '../../policy/index.ts'
-import type { CounterRead } from '../store.ts'
-import { isSet, type StoreInterval } from './clock.ts'
-import type { Ground } from './ground.ts'
+import type { CounterRead } from '../stores/counter-store.ts'
+import { isSet, type StoreInterval } from '../stores/store-clock.ts'
+import { type Claim, LimiterUnavailable, type Subject } from './decision.ts'
 import type { Lease } from './lease.ts'
-import { commit, depart, forfeit, instancesIn, type Plan, plan, undo } from './plan.ts'
+import { abandon, beginWrite, commit, instancesIn, type LeaseWrite, planWrite, rollback } from './lease-write.ts'
 import { parseRow, type Row, rollRow } from './row.ts'
 import { checkLeases, lossOf, type RowLoss, rebuilt } from './row-loss.ts'
-import type { Claim, Subject } from './subject.ts'
-import { LimiterUnavailable } from './unavailable.ts'
+import type { Runtime } from './runtime.ts'
 
 const BACKOFF_MS = 12
 const MAX_BACKOFF_MS = 400
-/** After so many writes of its own in a row, an instance that is alone trusts what it wrote and reads no more. */
+/** After this many writes of its own in a row, an instance that is alone goes by what it wrote and reads no more. */
 const TRUSTED_AFTER = 2
-/** How long it trusts a single one for a write without waiters, in milliseconds: most often a return of unused units. */
+/** For this long it goes by a single one, for a write without waiters: most often a return of unused units. Milliseconds. */
 const TRUSTED_MS = 2_000
 
-/** Why a flight is made when nobody waits for it. */
-export interface Errand {
-  /** To renew what is in flight, or to write off what was spent. */
+/** What a sync shall do beside granting what requests wait for. */
+export interface SyncTask {
+  /** Renew what is in flight, or write off what was spent. */
   readonly renew: boolean
-  /** To give back what lies idle: how much of it a lease may keep. */
+  /** Return what is not needed: how many units of it a lease may keep. */
   readonly keep: (lease: Lease) => number
 }
 
-export interface Pilot {
+/** Brings one subject's leases and its row into line: a compare-and-swap loop. */
+export interface LeaseSync {
   /**
-   * Looks at the centre, and writes if that serves anybody: repeated with full jitter until it is settled. The plan that
-   * was applied, or `undefined` where there was nothing to write.
+   * Reads the row, and writes it if that grants, returns or renews anything; again with full jitter while others change it.
    *
-   * @param boarding those who wait, the first first; asked anew for each try
+   * @param waiters requests that wait for units, the first first; asked anew for each try
    * @param saw told of the row whenever it is seen, and of `undefined` when what was seen may no longer hold
    * @throws LimiterUnavailable when time is up, or the row can't be read; what the store threw, where that is no outage
    */
-  fly(
-    errand: Errand,
-    boarding: () => readonly { readonly claims: readonly Claim[] }[],
+  run(
+    task: SyncTask,
+    waiters: () => readonly { readonly claims: readonly Claim[] }[],
     saw: (row: Row | undefined) => void,
   ): Promise<void>
-  /** Instances that hold a lease by this row, this one among them. */
+  /** Instances that hold a lease by this row, this one included. */
   instances(row: Row): number
-  /** Whether nobody else can change the row for the better: no other instance, and no write that may still land. */
+  /** Whether only this instance can change the row: no other holds a lease, and no earlier write may still be applied. */
   isAlone(row: Row): boolean
 }
 
@@ -51,42 +50,42 @@ interface Version {
   readonly etag: string | undefined
 }
 
-/** The way between one subject's leases and its row. One flight at a time: that is the caller's to see to. */
-export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, ground: Ground): Pilot {
-  const { store, clock, time, random, flightMs, rows } = ground
-  /** Where this instance is counted among the holders. */
+/** The sync of one subject. The caller must not run two at a time. */
+export function leaseSync(subject: Subject, leases: ReadonlyMap<string, Lease>, runtime: Runtime): LeaseSync {
+  const { store, clock, time, random, syncMs, rows, events } = runtime
+  /** The slot in which this instance is counted among the holders. */
   let holder: number | undefined
-  /** Writes whose fate is unknown. All were sent over one version of the row, so at most one of them was applied. */
-  let unknown: { readonly plan: Plan; readonly etag: string | undefined }[] = []
+  /** Writes whose outcome is unknown. All were sent over one version of the row, so at most one of them was applied. */
+  let unknown: { readonly write: LeaseWrite; readonly etag: string | undefined }[] = []
   let own: (Version & { readonly writes: number; readonly at: number }) | undefined
 
-  async function look(signal: AbortSignal): Promise<CounterRead> {
+  async function read(signal: AbortSignal): Promise<CounterRead> {
     const asked = clock.wall()
-    const read = await store.read(subject.id, signal)
-    if (read.time !== undefined) clock.observe(read.time, asked)
-    return read
+    const reply = await store.read(subject.id, signal)
+    if (reply.time !== undefined) clock.observe(reply.time, asked)
+    return reply
   }
 
   function versionOf({ row }: CounterRead): Version {
     return { row: parseRow(row?.text), etag: row?.etag }
   }
 
-  /** What became of the writes whose replies were lost, as far as the row tells. */
+  /** Settles writes whose replies were lost, as far as the row shows which of them was applied. */
   function resolve({ row, etag }: Version): void {
     if (unknown.length === 0) return
-    const applied = unknown.find((sent) => sent.plan.row.nonce === row.nonce)
-    if (applied !== undefined) land(applied.plan)
+    const applied = unknown.find((sent) => sent.write.row.nonce === row.nonce)
+    if (applied !== undefined) complete(applied.write)
     else if (unknown.some((sent) => sent.etag !== etag)) {
-      forfeit(leases.values())
+      abandon(leases.values())
       holder = undefined
       unknown = []
     }
-    // Else none has landed, and the next write over this version keeps them from it.
+    // Else none was applied yet, and the next write over this version keeps them from it.
   }
 
-  function land(plan: Plan): void {
-    commit(plan)
-    holder = plan.holder
+  function complete(write: LeaseWrite): void {
+    commit(write)
+    holder = write.holder
     unknown = []
   }
 
@@ -100,7 +99,7 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
   }
 
   /**
-   * The row brought forward, and held against what this instance knows: rebuilt where it was lost since it was seen.
+   * The row brought forward, and checked against what this instance knows: rebuilt where it was lost since it was seen.
    *
    * @param known the row as it was seen before this version was asked for
    */
@@ -124,19 +123,19 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
     return own.writes >= TRUSTED_AFTER || isRecent ? own : undefined
   }
 
-  async function fly(...[errand, boarding, saw]: Parameters<Pilot['fly']>): Promise<void> {
-    const until = time.now() + flightMs
+  async function run(...[task, waiters, saw]: Parameters<LeaseSync['run']>): Promise<void> {
+    const until = time.now() + syncMs
     let failure: LimiterUnavailable['code'] = 'contention'
     let cause: unknown
     let fault: { readonly thrown: unknown } | undefined
     /** Half of the time for each call, so that one that hangs can be tried again. */
     const call = <T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined> => {
-      const ms = Math.min(until - time.now(), flightMs / 2)
+      const ms = Math.min(until - time.now(), syncMs / 2)
       return withDeadline(Math.max(1, ms), work, time).catch((error) => {
         // A call that had less than its time says nothing of the store.
-        if (isTimeout(error) && ms < flightMs / 2) return undefined
+        if (isTimeout(error) && ms < syncMs / 2) return undefined
         if (!isOutage(error)) {
-          // Thrown once it is noted that a write's fate is unknown.
+          // Thrown once it is noted that a write's outcome is unknown.
           fault = { thrown: error }
           return undefined
         }
@@ -152,65 +151,65 @@ export function pilot(subject: Subject, leases: ReadonlyMap<string, Lease>, grou
       if (tries > 0) await pause(Math.max(0, Math.min(backoff, until - time.now())), time)
       if (time.now() >= until) throw new LimiterUnavailable(failure, cause)
 
-      const mine = trusted(boarding().length > 0)
+      const mine = trusted(waiters().length > 0)
       const known = rows.get(subject.id)
-      const read = mine === undefined ? await call(look) : undefined
-      const version = mine ?? (read && versionOf(read))
+      const reply = mine === undefined ? await call(read) : undefined
+      const version = mine ?? (reply && versionOf(reply))
       const interval = clock.interval()
-      // By a clock that may be far off nothing is written: it would hold back everybody's refill.
+      // By a clock that may be far off nothing is written: it would hold back every instance's refill.
       if (version === undefined || interval === undefined || !isSet(interval)) continue
       if (version.etag !== own?.etag) own = undefined
       resolve(version)
       const { row, loss } = recover(version, mine === undefined ? known : undefined, interval)
       if (loss === undefined && version.etag !== undefined) rows.set(subject.id, version.row)
-      // What it wrote itself it has not seen again.
+      // A row that this instance only remembers having written was not seen again.
       if (mine === undefined) saw(row)
       const nonce = randomUUID()
       const tells = loss !== undefined || lostBetween(version.row, row).length > 0
-      const next = plan({
-        ...errand,
+      const write = planWrite({
+        ...task,
         tells,
         leases,
         row,
         nonce,
         time: interval,
         now: time.now(),
-        waiting: boarding(),
+        waiting: waiters(),
         holder,
       })
-      if (next === undefined) {
-        if (mine === undefined || boarding().length === 0) return
-        // Nothing to give by what it wrote itself: then it looks again before anybody is refused.
+      if (write === undefined) {
+        if (mine === undefined || waiters().length === 0) return
+        // What it remembers has nothing to grant: it reads the row before a request is refused.
         own = undefined
         continue
       }
 
-      depart(next)
-      if (next.moves.some(({ returned }) => returned > 0)) saw(undefined)
+      beginWrite(write)
+      if (write.changes.some(({ returned }) => returned > 0)) saw(undefined)
       const written = await call(async (signal) => {
         const asked = clock.wall()
-        const result = await store.writeIfMatch(subject.id, JSON.stringify(next.row), version.etag, signal)
+        const result = await store.writeIfMatch(subject.id, JSON.stringify(write.row), version.etag, signal)
         if (result.time !== undefined) clock.observe(result.time, asked)
         return result
       })
       if (written?.etag !== undefined) {
-        land(next)
-        rows.set(subject.id, next.row)
-        if (loss !== undefined) ground.rowLost(subject.id, loss)
-        for (const { limit, units } of lostBetween(version.row, next.row)) ground.lost(subject.id, limit, units)
-        own = { row: next.row, etag: written.etag, writes: (own?.writes ?? 0) + 1, at: time.now() }
-        saw(next.row)
+        complete(write)
+        rows.set(subject.id, write.row)
+        if (loss !== undefined) events.rowLost?.(subject.id, loss)
+        for (const { limit, units } of lostBetween(version.row, write.row)) events.unitsLost?.(subject.id, limit, units)
+        own = { row: write.row, etag: written.etag, writes: (own?.writes ?? 0) + 1, at: time.now() }
+        saw(write.row)
         return
       }
       own = undefined
       saw(undefined)
-      if (written === undefined) unknown.push({ plan: next, etag: version.etag })
+      if (written === undefined) unknown.push({ write, etag: version.etag })
       else {
-        undo(next)
+        rollback(write)
         failure = 'contention'
       }
     }
   }
 
-  return { fly, instances, isAlone: (row) => instances(row) === 1 && unknown.length === 0 }
+  return { run, instances, isAlone: (row) => instances(row) === 1 && unknown.length === 0 }
 }
