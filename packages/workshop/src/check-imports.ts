@@ -4,25 +4,38 @@ import { ROOT } from './bundle.ts'
 import { type FolderImport, folderCircles } from './folder-circles.ts'
 
 /*
- * Imports run one way. Each room of the middleware may import what stands beside it here, and itself; types count too.
+ * Imports run one way. Each folder of the middleware may import what stands beside it here, and itself; types count too.
  */
-const ROOMS: Readonly<Record<string, readonly string[]>> = {
+const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   pipeline: [],
   storage: ['pipeline'],
   telemetry: ['pipeline'],
   policy: ['pipeline'],
   health: ['pipeline'],
-  completion: ['pipeline', 'policy'],
-  auth: ['pipeline', 'policy', 'completion', 'storage'],
-  limits: ['pipeline', 'policy', 'completion', 'storage'],
-  cache: ['pipeline', 'policy', 'completion', 'storage'],
-  transform: ['pipeline', 'policy', 'completion'],
-  upstream: ['pipeline', 'policy', 'completion', 'transform'],
+  operations: ['pipeline'],
+  surfaces: ['pipeline', 'operations'],
+  auth: ['pipeline', 'policy', 'storage'],
+  limits: ['pipeline', 'policy', 'operations', 'storage'],
+  cache: ['pipeline', 'policy', 'operations', 'storage'],
+  transform: ['pipeline', 'policy', 'operations'],
+  upstream: ['pipeline', 'policy', 'operations', 'transform'],
+  gateway: [
+    'pipeline',
+    'storage',
+    'policy',
+    'health',
+    'operations',
+    'surfaces',
+    'auth',
+    'limits',
+    'cache',
+    'upstream',
+  ],
 }
 
 /** Packages that only some files may import. */
 const PACKAGES: Readonly<Record<string, RegExp>> = {
-  '@azure/functions': /^functions\//,
+  '@azure/functions': /^(?:functions|packages\/azure-functions\/src)\//,
   '@azure/data-tables': /^packages\/middleware\/src\/(?:storage\/|\w+\/stores\/table\.ts$)/,
   '@redis/client': /^packages\/middleware\/src\/(?:storage\/|\w+\/stores\/redis\.ts$)/,
   '@azure/core-rest-pipeline': /^packages\/middleware\/src\/upstream\//,
@@ -30,7 +43,8 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   openai: /^packages\/middleware\/src\/upstream\//,
   undici: /^packages\/middleware\/src\/upstream\//,
   azurite: /^(?:packages\/local-host\/src\/azurite|test\/support)\//,
-  '@tollgate/middleware': /^(?:functions|packages\/(?:local-host|cli|workshop)\/src|test)\//,
+  '@tollgate/middleware': /^(?:functions|packages\/(?:azure-functions|local-host|cli|workshop)\/src|test)\//,
+  '@tollgate/azure-functions': /^(?:functions|test)\//,
   '@tollgate/local-host': /^(?:packages\/cli\/src|test)\//,
 }
 
@@ -41,7 +55,6 @@ const ALLOWED_CIRCLES: readonly FolderImport[] = [
   { from: `${MIDDLEWARE}/cache/claims`, to: `${MIDDLEWARE}/cache` },
   { from: `${MIDDLEWARE}/cache/flights`, to: `${MIDDLEWARE}/cache` },
   { from: `${MIDDLEWARE}/cache/purges`, to: `${MIDDLEWARE}/cache` },
-  { from: 'functions/timers', to: 'functions' },
 ]
 
 function specifiersOf(file: string): string[] {
@@ -83,16 +96,16 @@ function faultOf(file: string, specifier: string): string | undefined {
       : undefined
   }
   if (!target.startsWith(`${MIDDLEWARE}/`)) return `${file} reaches outside its package: ${specifier}`
-  const [from, to] = [roomOf(file), roomOf(target)]
+  const [from, to] = [folderOf(file), folderOf(target)]
   if (from === undefined || from === to) return undefined
-  if (!ROOMS[from]?.includes(to ?? '')) return `${file}: ${from} may not import ${to ?? 'the package’s index'}`
+  if (!FOLDERS[from]?.includes(to ?? '')) return `${file}: ${from} may not import ${to ?? 'the package’s index'}`
   return target.endsWith(`${to}/index.ts`) ? undefined : `${file}: import ${to} by its index.ts`
 }
 
 /** `undefined` for the package's own index. */
-function roomOf(file: string): string | undefined {
-  const [room, ...rest] = file.slice(MIDDLEWARE.length + 1).split('/')
-  return rest.length > 0 ? room : undefined
+function folderOf(file: string): string | undefined {
+  const [folder, ...rest] = file.slice(MIDDLEWARE.length + 1).split('/')
+  return rest.length > 0 ? folder : undefined
 }
 
 const files = ['functions', 'packages', 'test']
@@ -106,10 +119,10 @@ const sources = files.filter((file) => !file.endsWith('.test.ts'))
 const inFolders = sources.filter(
   (file) => /^(?:functions|packages\/[^/]+\/src)\//.test(file) && !file.endsWith('.types.ts'),
 )
-const rooms = new Set(files.filter((file) => file.startsWith(`${MIDDLEWARE}/`)).map(roomOf))
-const unlisted = [...rooms].filter((room) => room !== undefined && ROOMS[room] === undefined)
+const folders = new Set(files.filter((file) => file.startsWith(`${MIDDLEWARE}/`)).map(folderOf))
+const unlisted = [...folders].filter((folder) => folder !== undefined && FOLDERS[folder] === undefined)
 const faults = [
-  ...unlisted.map((room) => `${MIDDLEWARE}/${room} has no directions; add them to check-imports.ts`),
+  ...unlisted.map((folder) => `${MIDDLEWARE}/${folder} has no directions; add them to check-imports.ts`),
   ...sources.flatMap(faultsOf),
   ...folderCircles(
     inFolders.map((file) => ({ file, imports: importsOf(file) })),
