@@ -71,3 +71,21 @@ export type Reply = AnswerReply | StreamReply | RefusedReply
 export function refused(refusal: Refusal, headers: ReplyHeaders = {}): RefusedReply {
   return { kind: 'refused', refusal, headers, attempts: [], source: 'call', shared: false, fallible: false }
 }
+
+const attemptsOfFaults = new WeakMap<object, readonly Attempt[]>()
+
+/**
+ * The fault, and what the calls to the model took until it was thrown: a programming fault has no reply that could say so, and
+ * what was reserved must not be spent by a call that was never sent.
+ *
+ * @example throw faultAfter(fault, [{ …, spend: NOTHING_SPENT, failure: { code: 'request_failed', unspent: true } }])
+ */
+export function faultAfter<Fault>(fault: Fault, attempts: readonly Attempt[]): Fault {
+  if (typeof fault === 'object' && fault !== null) attemptsOfFaults.set(fault, attempts)
+  return fault
+}
+
+/** What the calls took before a fault; `undefined` where nobody knows. */
+export function attemptsBefore(fault: unknown): readonly Attempt[] | undefined {
+  return typeof fault === 'object' && fault !== null ? attemptsOfFaults.get(fault) : undefined
+}

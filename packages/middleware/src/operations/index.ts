@@ -2,7 +2,9 @@ export { type Body, bodyOf, type Json } from './body.ts'
 export { BrokenStream } from './broken-stream.ts'
 export {
   type AnswerReply,
+  attemptsBefore,
   type Call,
+  faultAfter,
   type RefusedReply,
   type Reply,
   type ReplySource,
