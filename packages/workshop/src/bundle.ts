@@ -18,7 +18,7 @@ const LATER: Readonly<Record<string, string>> = {
   '@azure/identity': 'identity',
   '@redis/client': 'redis',
   'packages/middleware/src/transform/tokens.ts': 'tokens',
-  'packages/middleware/src/upstream/sdk.ts': 'openai',
+  'packages/middleware/src/upstream/transports/sdk.ts': 'openai',
 }
 
 /** The app's file, which imports the others when it needs them. */

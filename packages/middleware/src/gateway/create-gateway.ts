@@ -84,7 +84,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     events: limiterEvents(log),
   })
   const purges = generations({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
-  const connection = connect({ token: azureToken(options.clientId) })
+  const transport = connect({ token: azureToken(options.clientId) })
 
   const admitted = pipeline()
     .use(pinPolicy(policy))
@@ -115,7 +115,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     .use(budget({ limiter: limits, wallClock }))
     .handle(
       upstream({
-        connect: connection,
+        transport,
         firstByteMs: options.firstByteMs,
         totalMs: options.totalMs,
         idleMs: options.idleMs,
@@ -149,7 +149,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       model(signal) {
         const current = policy.current()
         const target = current.models.get(routeOf(current, 'generate').model)?.targets[0].settings
-        return probe(connection, target, { signal, timeoutMs: CHECK_MS })
+        return probe(transport, target, { signal, timeoutMs: CHECK_MS })
       },
     },
     async sweep(signal) {

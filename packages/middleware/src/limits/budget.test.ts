@@ -143,7 +143,7 @@ function asking(
   ): Promise<Outcome> {
     const asked: Body = bodyOf(json)
     const price = 'price' in change ? change.price : PRICE
-    const routed = { model: { name, price }, rules: { contextWindow }, body: asked }
+    const routed = { model: { name }, price, rules: { contextWindow }, body: asked }
     const call: Call = {
       signal,
       headers: new Headers(),

@@ -113,7 +113,7 @@ function uncounted(reply: Reply, call: Call, { routed, tell }: BaseContext & Met
     return isRefusal(reservation) ? undefined : reservation.usage
   }
   return whenTaken(reply, (attempts, isWhole) => {
-    const context = { listed: routed.model.price, most, isWhole }
+    const context = { listed: routed.price, most, isWhole }
     tell(factsOf(attempts.map((attempt) => uncountedCharge(attempt, context))))
   })
 }

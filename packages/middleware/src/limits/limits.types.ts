@@ -25,7 +25,8 @@ interface WithConsumer {
 }
 interface Routed {
   readonly routed: {
-    readonly model: { readonly name: string; readonly price: undefined }
+    readonly model: { readonly name: string }
+    readonly price: undefined
     readonly rules: Pick<ModelRules, 'contextWindow'>
     readonly body: Body
     readonly candidates: readonly string[]

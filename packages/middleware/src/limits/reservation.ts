@@ -7,11 +7,9 @@ import type { Held } from './subjects.ts'
 /** What the middleware before must have settled of a call that is reserved for. */
 export interface Metered {
   readonly routed: {
-    readonly model: {
-      /** The policy's. */
-      readonly name: string
-      readonly price: TokenPrice | undefined
-    }
+    /** The policy's. */
+    readonly model: { readonly name: string }
+    readonly price: TokenPrice | undefined
     readonly rules: Pick<ModelRules, 'contextWindow'>
     readonly body: Body
   }
@@ -39,17 +37,17 @@ const LEAST_OUTPUT = 16
 export function reservationFor(
   limits: readonly Held[],
   { operation }: Pick<Call, 'operation'>,
-  { model, rules, body }: Metered['routed'],
+  { model, price, rules, body }: Metered['routed'],
 ): Reservation | Refusal {
   const counts = (measure: Limit['measure']) => limits.some(({ limit }) => limit.measure === measure)
-  if (counts('money') && model.price === undefined) return notPriced(model.name)
+  if (counts('money') && price === undefined) return notPriced(model.name)
   const bounds = operation.bounds(body, rules)
   if (bounds === undefined) return NO_OUTPUT_BOUND
   const { input, unboundedField = 'the input', output, choices } = bounds
   const isInputCounted = counts('input') || counts('tokens') || counts('money')
   if (input === undefined && isInputCounted) return inputUnbounded(unboundedField, model.name)
   return {
-    price: model.price,
+    price,
     output: { each: output, choices },
     // Where nobody could bound the input, no limit counts it.
     usage: { input: input ?? 0, cachedInput: 0, output: output * choices },

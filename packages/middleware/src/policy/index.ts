@@ -20,6 +20,7 @@ export {
   type RateLimit,
 } from './limit.ts'
 export {
+  identityOf,
   type Model,
   type ModelRules,
   type Price,
@@ -29,8 +30,8 @@ export {
 } from './model.ts'
 export { type AzureUrl, azureUrl, isAzureForm, isDated, ModelUrlFault, meansV1, openaiUrl } from './model-url.ts'
 export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
-export { pinPolicy, type WithPolicy } from './pin-policy.ts'
 export { closestName, listText } from './names.ts'
+export { pinPolicy, type WithPolicy } from './pin-policy.ts'
 export { type Plan, type Policy, PolicyError } from './policy.ts'
 export {
   type KnownRoutes,

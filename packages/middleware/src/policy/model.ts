@@ -38,6 +38,8 @@ export interface Price {
 export interface Target {
   /** The same for as long as its service, name and API are: over revisions, processes and changes of its key. No secret is in it. */
   readonly id: string
+  /** Tells apart targets that may answer differently; part of every cache key. */
+  readonly identity: string
   /** Targets of the lowest number are asked first. */
   readonly priority: number
   /** Its share among the targets of its priority. */
@@ -197,11 +199,33 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
   const priceOf = resolvePrices(document)
   const models = new Map<string, Model>()
   for (const [name, settings] of resolveTargets(documents, options, faults)) {
-    const target = { id: idOf(settings), priority: 1, weight: 1, zone: undefined, price: priceOf(name), settings }
+    const identity = identityOf(settings)
+    const target = {
+      id: idOf(settings),
+      identity,
+      priority: 1,
+      weight: 1,
+      zone: undefined,
+      price: priceOf(name),
+      settings,
+    }
     const contextWindow = documents[name]?.contextWindow
     models.set(name, interned({ name, targets: [target] as const, fallback: undefined, contextWindow }))
   }
   return models
+}
+
+/** Which model of which service answers: no key is part of it, and no secret. */
+export function identityOf(settings: TargetSettings): string {
+  const { kind, model } = settings
+  const url = new URL(kind === 'azure' ? settings.endpoint : settings.baseUrl)
+  const place = isSimulated(url) ? 'simulated' : url.host + url.pathname
+  return JSON.stringify([kind, place, model, kind === 'azure' ? (settings.apiVersion ?? 'v1') : ''])
+}
+
+/** The simulated model's port changes from run to run, and what it answers doesn't. It says what it is by its path. */
+function isSimulated({ hostname, pathname }: URL): boolean {
+  return hostname === '127.0.0.1' && pathname.startsWith('/simulated/')
 }
 
 /** For each of the policy's models, the variables that its keys are read from. */

@@ -1,13 +1,14 @@
-import { growingBytes } from '../operations/index.ts'
-import { isEventStream } from '../pipeline/index.ts'
-import { NoAnswer } from './no-answer.ts'
+import { type ByteSource, growingBytes, SPEND_UNKNOWN } from '../pipeline/index.ts'
+import { NoAnswer } from './failure.ts'
+import { headerOf, type TransportAnswer } from './transports/index.ts'
 
 /** The body of a model's 200, and what it is. */
 export interface AnswerBody {
   readonly kind: 'json' | 'events'
   /** What had to be read to see that, without white space before it. */
   readonly head: Buffer
-  readonly reader: ReadableStreamDefaultReader<Uint8Array>
+  /** What follows it. */
+  readonly rest: ByteSource
 }
 
 /**
@@ -20,38 +21,38 @@ export const MAX_ANSWER_BYTES = 8 * 1024 * 1024
 const TELLING_BYTES = 6
 const FIELD = /^(?:data|event|id|retry)?:/
 const BOM = '\xef\xbb\xbf'
+/** Statuses that have no body, whatever comes. */
+const WITHOUT_BODY: ReadonlySet<number> = new Set([204, 205])
 
 /**
  * Looks at a body's first bytes: a stream of events is often labelled as JSON or as nothing, and what was asked for as a
  * stream may come whole. White space before an answer, by which some servers keep the connection, is not kept.
  *
- * @throws NoAnswer where it is neither
+ * @throws NoAnswer where it is neither; what the connection throws
  */
-export async function answerBody(response: Response): Promise<AnswerBody> {
-  const { status, body } = response
-  if (body === null) throw new NoAnswer({ status, code: 'invalid_response' })
-  const reader: ReadableStreamDefaultReader<Uint8Array> = body.getReader()
-  const isLabelled = isEventStream(response)
+export async function answerBody({ status, headers, body: rest }: TransportAnswer): Promise<AnswerBody> {
+  const isLabelled = /^text\/event-stream\b/i.test(headerOf(headers, 'content-type') ?? '')
   let head: Buffer = Buffer.alloc(0)
-  for (;;) {
-    const { done, value } = await reader.read()
-    if (value !== undefined) head = trimmed(head.length === 0 ? asBuffer(value) : Buffer.concat([head, value]))
+  while (!WITHOUT_BODY.has(status)) {
+    const bytes = await rest.read()
+    if (bytes !== undefined) head = trimmed(head.length === 0 ? asBuffer(bytes) : Buffer.concat([head, bytes]))
     const kind = kindOf(head, isLabelled)
-    if (kind !== undefined) return { kind, head, reader }
-    if (!done && head.length < TELLING_BYTES) continue
-    if (isLabelled) return { kind: 'events', head, reader }
-    reader.cancel().catch(() => {})
-    throw new NoAnswer({ status, code: 'invalid_response' })
+    if (kind !== undefined) return { kind, head, rest }
+    if (bytes !== undefined && head.length < TELLING_BYTES) continue
+    if (isLabelled) return { kind: 'events', head, rest }
+    break
   }
+  rest.cancel()
+  throw new NoAnswer({ status, code: 'invalid_response' }, SPEND_UNKNOWN)
 }
 
-/** The rest of a body with its beginning, in one piece. */
-export async function restOf({ head, reader }: AnswerBody, status: number): Promise<Buffer> {
+/** A body in one piece, in memory of its own. @throws NoAnswer where it is too long; what the connection throws */
+export async function wholeOf({ head, rest }: AnswerBody, status: number): Promise<Buffer> {
   const bytes = growingBytes(MAX_ANSWER_BYTES)
-  for (let piece: Uint8Array | undefined = head; piece !== undefined; piece = (await reader.read()).value) {
+  for (let piece: Uint8Array | undefined = head; piece !== undefined; piece = await rest.read()) {
     if (bytes.append(piece)) continue
-    reader.cancel().catch(() => {})
-    throw new NoAnswer({ status, code: 'answer_too_large' })
+    rest.cancel()
+    throw new NoAnswer({ status, code: 'answer_too_large' }, SPEND_UNKNOWN)
   }
   return bytes.view()
 }

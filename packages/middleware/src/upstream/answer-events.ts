@@ -1,43 +1,25 @@
-import {
-  BrokenStream,
-  type ChatChunk,
-  chatEvents,
-  growingBytes,
-  type UsageTally,
-  usageTally,
-} from '../operations/index.ts'
-import { isTimeout, withDeadline } from '../pipeline/index.ts'
+import { BrokenStream, type StreamEvent, type StreamParser } from '../operations/index.ts'
+import { type ByteSource, SPEND_UNKNOWN, type Spend } from '../pipeline/index.ts'
 import type { AnswerBody } from './answer-body.ts'
+import type { CallBounds } from './call-bounds.ts'
+import { NoAnswer } from './failure.ts'
+import type { OpenEvents } from './open-stream.ts'
 
 export interface AnswerEventsOptions {
-  /** Longest silence between two pieces, in milliseconds. */
-  readonly idleMs: number
+  readonly parser: StreamParser
+  readonly bounds: CallBounds
   /** How long the end of a stream is waited for once its answer and its usage are there, in milliseconds. */
   readonly endGraceMs: number
-  /** Aborts when the call has ended for another reason than the model's. */
-  readonly signal: AbortSignal
 }
 
-/** A model's answer as it streams it, one piece after the other. */
-export interface AnswerEvents {
+/** A model's answer as it streams it. */
+export interface AnswerEvents extends OpenEvents {
   /**
-   * The events of the answer that come next, each with its data as it came, in one form: without comments and other events.
-   * `undefined` once the answer is whole.
+   * Reads as far as the first event: until then a failure can still be answered with a status.
    *
-   * @param idleMs longest silence until then, in milliseconds; `undefined` for one that somebody else bounds
-   * @throws BrokenStream; `TimeoutError`; whatever the connection throws
+   * @throws NoAnswer where it breaks before any choice has begun; what `next` throws
    */
-  next(idleMs: number | undefined): Promise<Buffer | undefined>
-  /** Nobody wants the rest. */
-  cancel(): void
-  /** What the answer takes, as far as it has come. */
-  readonly tally: UsageTally
-  /** Why it ended before any choice had begun, where it did. */
-  readonly brokenBefore: BrokenStream | undefined
-  /** Whether it has ended, by itself, without any choice. */
-  readonly isEmpty: boolean
-  /** Whether every choice that has begun has ended. */
-  readonly isFinished: boolean
+  begin(status: number): Promise<void>
 }
 
 /** How long the wait is where the usage is still to come, as a multiple: without it, all that was reserved counts as spent. */
@@ -49,103 +31,102 @@ const LINGER_MS = 1_000
  * Reads a stream of events to the end of its answer. A stream that has told all and doesn't end is whole after a grace, and
  * so is one that breaks then: nothing of it is missing.
  */
-export function answerEvents({ head, reader }: AnswerBody, options: AnswerEventsOptions): AnswerEvents {
-  const { endGraceMs, signal } = options
-  const ready = growingBytes(Number.POSITIVE_INFINITY)
-  const events = chatEvents((data) => {
-    for (const line of linesOf(data)) for (const part of [DATA, line, LINE_END]) ready.append(part)
-    ready.append(LINE_END)
-  })
-  const tally = usageTally()
+export function answerEvents(
+  { head, rest }: AnswerBody,
+  { parser, bounds, endGraceMs }: AnswerEventsOptions,
+): AnswerEvents {
   let first: Uint8Array | undefined = head
+  let ahead: readonly StreamEvent[] | undefined
   /** How long the end has been waited for. A reader who takes its time is not counted in. */
   let waitedMs = 0
+  const stop = (): undefined => {
+    rest.cancel()
+  }
+  const hasTold = () => parser.finished && parser.usage !== undefined
+  const graceMs = () => (hasTold() ? endGraceMs : endGraceMs * USAGE_GRACE) - waitedMs
 
-  const hasTold = () => events.finished && tally.usage !== undefined
-
-  async function more(idleMs: number | undefined): Promise<readonly ChatChunk[]> {
+  /** `undefined` where nothing more comes, or nothing more is waited for. */
+  async function bytes(idleMs: number | undefined): Promise<Uint8Array | undefined> {
     if (first !== undefined) {
-      const bytes = first
+      const ahead = first
       first = undefined
-      return events.feed(bytes)
+      return ahead
     }
-    const isFinished = events.finished
-    if (isFinished && graceMs() <= 0) return stop()
+    if (!parser.finished) {
+      if (idleMs === undefined) return rest.read()
+      bounds.within(idleMs)
+      const came = await rest.read()
+      bounds.came()
+      return came
+    }
+    const leftMs = graceMs()
+    if (leftMs <= 0) return stop()
     const since = performance.now()
+    bounds.within(Math.min(idleMs ?? leftMs, leftMs), stop)
     try {
-      const { done, value } = await read(isFinished ? Math.min(idleMs ?? Number.POSITIVE_INFINITY, graceMs()) : idleMs)
-      return done ? events.close() : events.feed(value)
+      return await rest.read()
     } catch (error) {
-      if (signal.aborted || !(hasTold() || (isFinished && isTimeout(error)))) throw error
+      if (bounds.signal.aborted || !hasTold()) throw error
       return stop()
     } finally {
-      if (isFinished) waitedMs += performance.now() - since
+      bounds.came()
+      waitedMs += performance.now() - since
     }
   }
 
-  /** Nothing that is still to come is waited for. */
-  function stop(): readonly ChatChunk[] {
-    reader.cancel().catch(() => {})
-    return events.close()
-  }
-
-  function read(waitMs: number | undefined): ReturnType<typeof reader.read> {
-    return waitMs === undefined ? reader.read() : withDeadline(waitMs, () => reader.read())
-  }
-
-  function graceMs(): number {
-    return (hasTold() ? endGraceMs : endGraceMs * USAGE_GRACE) - waitedMs
-  }
-
-  /** A connection that is cut before its end can't be used again, so what little follows is read. */
-  async function linger(): Promise<void> {
-    try {
-      await withDeadline(LINGER_MS, async () => {
-        while (!(await reader.read()).done);
-      })
-    } catch {
-      // The answer is whole; how its connection ends changes nothing.
-      reader.cancel().catch(() => {})
+  async function next(idleMs: number | undefined): Promise<readonly StreamEvent[] | undefined> {
+    if (ahead !== undefined) {
+      const events = ahead
+      ahead = undefined
+      return events
     }
+    while (parser.ended === undefined) {
+      const came = await bytes(idleMs)
+      const events = came === undefined ? parser.close() : parser.feed(came)
+      if (parser.ended === 'whole' && came !== undefined) void linger(rest)
+      if (events.length > 0) return events
+    }
+    if (parser.ended === 'whole') return undefined
+    throw parser.ended
   }
 
   return {
-    tally,
-    cancel: () => void reader.cancel().catch(() => {}),
-    get isEmpty() {
-      return events.isEmpty
+    next,
+    cancel: stop,
+    get isWhole() {
+      return parser.ended === 'whole'
     },
-    get isFinished() {
-      return events.finished
+    get output() {
+      return parser.output
     },
-    get brokenBefore() {
-      return !events.begun && events.ended instanceof BrokenStream ? events.ended : undefined
-    },
-    async next(idleMs) {
-      while (events.ended === undefined) {
-        const chunks = await more(idleMs)
-        for (const chunk of chunks) tally.add(chunk)
-        if (ready.length === 0) continue
-        const bytes = Buffer.from(ready.view())
-        ready.clear()
-        return bytes
+    spend: () => spendOf(parser),
+    async begin(status) {
+      try {
+        ahead = await next(undefined)
+        if (!parser.begun && parser.ended instanceof BrokenStream) throw parser.ended
+      } catch (error) {
+        stop()
+        throw error instanceof BrokenStream ? new NoAnswer({ status, ...error.failure }, spendOf(parser)) : error
       }
-      if (events.ended instanceof BrokenStream) throw events.ended
-      void linger()
-      return undefined
     },
   }
 }
 
-const DATA = Buffer.from('data: ')
-const LINE_END = Buffer.from('\n')
-const LF = 10
-
-function* linesOf(data: Buffer): Generator<Buffer> {
-  let from = 0
-  for (let to = data.indexOf(LF); to >= 0; to = data.indexOf(LF, from)) {
-    yield data.subarray(from, to)
-    from = to + 1
+/** A connection that is cut before its end can't be used again, so what little follows is read. */
+async function linger(rest: ByteSource): Promise<void> {
+  const timer = setTimeout(() => rest.cancel(), LINGER_MS)
+  try {
+    while ((await rest.read()) !== undefined);
+  } catch {
+    // The answer is whole; how its connection ends changes nothing.
+  } finally {
+    clearTimeout(timer)
   }
-  yield data.subarray(from)
+}
+
+/** What a streamed answer has taken, as far as it has come: certain where it has ended, and its usage covers all of it. */
+export function spendOf(parser: StreamParser): Spend {
+  const isOver = parser.finished || parser.ended === 'whole' || parser.isEmpty
+  if (isOver && parser.usage !== undefined) return { usage: parser.usage, isCertain: true }
+  return parser.told === undefined ? SPEND_UNKNOWN : { usage: parser.told, isCertain: false }
 }

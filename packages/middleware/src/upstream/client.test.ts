@@ -1,22 +1,24 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import { targetAt } from '../../../../test/support/model-call.ts'
 import type { TargetSettings } from '../policy/index.ts'
-import { azureToken, connect, targetOf } from './index.ts'
+import { azureToken, connect } from './index.ts'
 
-const BODY = { model: 'd', messages: [{ role: 'user' as const, content: 'Why?' }] }
+const BODY = Buffer.from(JSON.stringify({ model: 'd', messages: [{ role: 'user', content: 'Why?' }] }))
 
-/** What a target is really sent, as the SDK builds it. */
+/** What a target is really sent, as the SDK says. */
 async function sent(target: TargetSettings, token = async () => 'entra-token') {
   const requests: { url: string; headers: Headers; redirect: unknown }[] = []
-  const client = await connect({
+  const transport = connect({
     token,
     fetch: async (url, init) => {
       requests.push({ url: String(url), headers: new Headers(init?.headers), redirect: init?.redirect })
       return Response.json({ choices: [] })
     },
-  })(target)
-  await client.post('/chat/completions', { body: { ...BODY } }).asResponse()
+  })
+  const { signal } = new AbortController()
+  await transport.send(target, { path: '/chat/completions' }, BODY, { signal, progress: {} })
   expect(requests).toHaveLength(1)
   const [request] = requests
   if (request === undefined) throw new Error('nothing was sent')
@@ -138,7 +140,7 @@ describe('managed identity', () => {
 
 describe('a target’s identity', () => {
   const openai = (baseUrl: string, model = 'm'): TargetSettings => ({ kind: 'openai', baseUrl, model, key: 'k' })
-  const identity = (settings: TargetSettings) => targetOf(settings).identity
+  const identity = (settings: TargetSettings) => targetAt(settings).identity
 
   test('differs where answers may differ', () => {
     const all = [

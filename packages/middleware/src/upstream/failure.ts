@@ -1,8 +1,50 @@
-import { errorCode, isTimeout, type UpstreamFailure } from '../pipeline/index.ts'
-import type { CallProgress } from './call-progress.ts'
-import { retryAfterOf } from './retry-after.ts'
+import {
+  type ByteSource,
+  describeFault,
+  errorCode,
+  growingBytes,
+  isTimeout,
+  type Log,
+  NOTHING_SPENT,
+  SPEND_UNKNOWN,
+  type Spend,
+  type UpstreamFailure,
+} from '../pipeline/index.ts'
+import {
+  type AnswerHeaders,
+  type CallProgress,
+  ConnectionFailed,
+  headerOf,
+  shownUrl,
+  type TransportAnswer,
+} from './transports/index.ts'
 
-const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
+/* What became of a call that brought no answer, and what of it may be told. */
+
+/** A model's server answered, and it was no completion. */
+export class NoAnswer extends Error {
+  override readonly name = 'NoAnswer'
+  readonly failure: UpstreamFailure
+  readonly spend: Spend
+  constructor(failure: UpstreamFailure, spend: Spend) {
+    super('The model did not answer with a completion')
+    this.failure = failure
+    this.spend = spend
+  }
+}
+
+/** What a failed call took, where nothing was told of it. */
+export function spendOfFailure({ unspent }: UpstreamFailure): Spend {
+  return unspent ? NOTHING_SPENT : SPEND_UNKNOWN
+}
+
+/** What may be told of what a transport, or a deadline of ours, threw. */
+export function failureOf(error: unknown, { sent }: CallProgress): UpstreamFailure {
+  const unspent = sent ? {} : ({ unspent: true } as const)
+  const isConnections = error instanceof ConnectionFailed
+  if (isTimeout(error) || (isConnections && error.timedOut)) return { code: 'timeout', ...unspent }
+  return { code: sent || isConnections ? 'connection_failed' : 'request_failed', ...unspent }
+}
 
 /**
  * A 3xx or 4xx says that the request was not processed: one without a meaning of its own means the same as 300 or 400
@@ -21,47 +63,32 @@ const NOT_PROCESSED: ReadonlySet<number> = new Set([501, 505, 506, 508, 510, 511
 /** Overloaded (529 is Anthropic's). With a time to come back they are a server's own refusal, and no accident on the way. */
 const OVERLOADED: ReadonlySet<number> = new Set([503, 529])
 
-/** As much of the SDK's errors as is read here. Their texts are not: they repeat what was sent. */
-interface SdkError {
-  readonly status?: unknown
-  readonly headers?: unknown
-  readonly code?: unknown
-  readonly type?: unknown
+/** What the caller's own request is refused by, wherever it goes: too large, of a wrong form, against a rule or a law. */
+const CALLERS: ReadonlySet<number> = new Set([400, 413, 414, 415, 422, 431, 451])
+
+/** Whether another model may do better: not where the request itself is at fault. */
+export function isFallible({ status }: UpstreamFailure): boolean {
+  return status === undefined || !CALLERS.has(status)
 }
 
-/** What became of a call until it failed. */
-export interface CallState {
-  readonly clientLeft: boolean
-  readonly progress: CallProgress
-}
+const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
 
-/** What may be told of an error that the SDK, or our deadline, threw. */
-export function failureOf(
-  error: unknown,
-  sdk: typeof import('openai'),
-  { clientLeft, progress }: CallState,
-): UpstreamFailure {
-  const { sent = false } = progress
-  // An answer's head counts, whatever has become of its body.
-  const refused = progress.refused ?? refusalIn(error, sdk)
-  const retryAfterMs = refused && retryAfterOf(refused.headers)
-  const isUnspent = refused === undefined ? !sent : isUnprocessed(refused.status, retryAfterMs)
-  const unspent = isUnspent ? ({ unspent: true } as const) : {}
-  if (clientLeft) return { code: 'client_left', ...unspent }
-  if (refused !== undefined) {
-    const { code, type } = error instanceof sdk.APIError ? (error as SdkError) : {}
-    const requestId = refused.headers.get('x-request-id')
-    return {
-      status: refused.status,
-      ...codeField(errorCode(code ?? type)),
-      ...(requestId !== null && REQUEST_ID.test(requestId) ? { requestId } : {}),
-      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-      ...unspent,
-    }
+/**
+ * What may be told of an answer that is no success. Its head counts, whatever becomes of its body. The body's text is not
+ * told: it repeats what was sent.
+ */
+export async function failureOfAnswer({ status, headers, body }: TransportAnswer): Promise<UpstreamFailure> {
+  const { code, type } = errorIn(await beginningOf(body))
+  const told = errorCode(code ?? type)
+  const requestId = headerOf(headers, 'x-request-id')
+  const retryAfterMs = retryAfterOf(headers)
+  return {
+    status,
+    ...(told === undefined ? {} : { code: told }),
+    ...(requestId !== undefined && REQUEST_ID.test(requestId) ? { requestId } : {}),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...(isUnprocessed(status, retryAfterMs) ? { unspent: true } : {}),
   }
-  if (error instanceof sdk.APIConnectionTimeoutError || isTimeout(error)) return { code: 'timeout', ...unspent }
-  if (error instanceof sdk.APIConnectionError) return { code: 'connection_failed', ...unspent }
-  return { code: sent ? 'connection_failed' : 'request_failed', ...unspent }
 }
 
 /** Whether a status says that the model has generated nothing, for certain. */
@@ -70,14 +97,110 @@ function isUnprocessed(status: number, retryAfterMs: number | undefined): boolea
   return NOT_PROCESSED.has(status) || (status >= 300 && status < 500 && !MAYBE_PROCESSED.has(status))
 }
 
-function refusalIn(error: unknown, sdk: typeof import('openai')): CallProgress['refused'] {
-  if (!(error instanceof sdk.APIError)) return undefined
-  const { status, headers } = error as SdkError
-  return typeof status === 'number'
-    ? { status, headers: headers instanceof Headers ? headers : new Headers() }
-    : undefined
+interface ToldError {
+  readonly code?: unknown
+  readonly type?: unknown
 }
 
-function codeField(code: string | undefined): { code: string } | Record<string, never> {
-  return code === undefined ? {} : { code }
+/** The `error` of a body in OpenAI's form; some servers have its fields at the top. */
+function errorIn(body: Buffer): ToldError {
+  try {
+    const value: unknown = JSON.parse(body.toString())
+    const { error = value } = Object(value) as { readonly error?: unknown }
+    return Object(error ?? value) as ToldError
+  } catch {
+    return {}
+  }
+}
+
+/** The most that is read of an answer which is no success, in bytes, unpacked. An error's code stands at its beginning. */
+const MAX_REFUSAL_BYTES = 64 * 1024
+/** The longest that such a body is waited for, in milliseconds: its status is known, and says the most. */
+const REFUSAL_BODY_MS = 2_000
+
+/** The first bytes of a body. What is longer, breaks off or dawdles is cut there, and its connection ends. */
+async function beginningOf(body: ByteSource): Promise<Buffer> {
+  const bytes = growingBytes(MAX_REFUSAL_BYTES)
+  const timer = setTimeout(() => body.cancel(), REFUSAL_BODY_MS)
+  try {
+    for (let piece = await body.read(); piece !== undefined; piece = await body.read()) {
+      if (bytes.append(piece)) continue
+      bytes.append(piece.subarray(0, MAX_REFUSAL_BYTES - bytes.length))
+      body.cancel()
+    }
+  } catch {
+    // The status says the most, and what came of the body is kept.
+  } finally {
+    clearTimeout(timer)
+  }
+  return bytes.view()
+}
+
+/** An HTTP date (RFC 9110, 5.6.7), in the form that is to be sent, or the older one with the day's full name. */
+const HTTP_DATE =
+  /^(?:[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4}|[A-Z][a-z]{5,8}, \d{2}-[A-Z][a-z]{2}-\d{2}) \d{2}:\d{2}:\d{2} GMT$/
+const NUMBER = /^\d{1,15}(?:\.\d{1,15})?$/
+
+/**
+ * How long a model's server says to wait, in milliseconds: by `retry-after-ms`, or else by `Retry-After`, in seconds or as
+ * a date, which is read by the server's own clock (`Date`) where it tells one. `undefined` where it says nothing that can be
+ * understood.
+ */
+function retryAfterOf(headers: AnswerHeaders): number | undefined {
+  const ms = headerOf(headers, 'retry-after-ms') ?? ''
+  if (NUMBER.test(ms)) return Number(ms)
+  const after = headerOf(headers, 'retry-after') ?? ''
+  if (NUMBER.test(after)) return Number(after) * 1_000
+  const until = dateOf(after)
+  if (until === undefined) return undefined
+  return Math.max(0, until - (dateOf(headerOf(headers, 'date') ?? '') ?? Date.now()))
+}
+
+function dateOf(text: string): number | undefined {
+  if (!HTTP_DATE.test(text)) return undefined
+  const time = Date.parse(text)
+  return Number.isNaN(time) ? undefined : time
+}
+
+/**
+ * Statuses that say something about our settings, and that only the operator can mend: a wrong URL, deployment, key or
+ * plan, or a proxy on the way.
+ */
+const OPERATORS: ReadonlySet<number> = new Set([401, 402, 403, 404, 405, 407, 410, 421, 426, 501, 505, 511])
+
+export interface FailedCall {
+  /** Where it went, as a log may show it. */
+  readonly url: string | undefined
+  /** What was thrown, where there was no answer. */
+  readonly error?: unknown
+  /** Of the answer that refused it. */
+  readonly headers?: AnswerHeaders
+}
+
+/**
+ * Writes the line that an operator needs where a call failed for a reason that a status alone doesn't tell: where it went,
+ * and what broke. Other failures stand on the request's own line.
+ */
+export function logFailure(log: Log, { status, code }: UpstreamFailure, { url, error, headers }: FailedCall): void {
+  const place = url === undefined ? {} : { url }
+  if (status === undefined) {
+    log('error', 'upstream failed', { ...describeFault(error), ...place })
+  } else if (isRedirect(status) || OPERATORS.has(status)) {
+    const told = code === undefined ? {} : { code }
+    const more = isRedirect(status) ? redirected(url, headers) : {}
+    log('error', 'upstream failed', { status, ...told, ...place, ...more })
+  }
+}
+
+function isRedirect(status: number): boolean {
+  return status >= 300 && status < 400
+}
+
+function redirected(
+  url: string | undefined,
+  headers: AnswerHeaders = {},
+): { readonly message: string; readonly location?: string } {
+  const message = 'The model’s server redirects, which is not followed. Set the URL that it redirects to.'
+  const location = URL.parse(headerOf(headers, 'location') ?? '', url)
+  return location === null ? { message } : { message, location: shownUrl(location) }
 }

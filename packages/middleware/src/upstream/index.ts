@@ -1,6 +1,18 @@
 export { azureToken } from './azure-token.ts'
-export { type Connect, type ConnectOptions, connect, type TokenSource } from './client.ts'
-export { probe } from './probe.ts'
-export { type Routed, type RouteOptions, route } from './route.ts'
-export { targetOf } from './target.ts'
+export type { Balancer } from './balancers/index.ts'
+export { fallback } from './fallback.ts'
+export { type ProbeOptions, probe } from './probe.ts'
+export type { RetryPolicy } from './retry.ts'
+export { type Candidate, type Routed, type RouteOptions, route } from './route.ts'
+export {
+  type AnswerHeaders,
+  type CallProgress,
+  ConnectionFailed,
+  type ConnectOptions,
+  connect,
+  type SendOptions,
+  type TokenSource,
+  type Transport,
+  type TransportAnswer,
+} from './transports/index.ts'
 export { type UpstreamOptions, upstream } from './upstream.ts'

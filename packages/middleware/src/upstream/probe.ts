@@ -1,7 +1,7 @@
 import { OperatorError } from '../pipeline/index.ts'
 import type { TargetSettings } from '../policy/index.ts'
-import { type CallProgress, following } from './call-progress.ts'
-import type { Connect } from './client.ts'
+import { callBounds } from './call-bounds.ts'
+import type { CallProgress, Transport } from './transports/index.ts'
 
 /** How long a target is given to answer. */
 export interface ProbeOptions {
@@ -18,55 +18,45 @@ const THERE: ReadonlySet<number> = new Set([400, 409, 413, 422, 429])
  *
  * @param target `undefined` where none is configured
  * @throws OperatorError for that, and for a target at which requests would fail, saying where and how it answered; what the
- *   SDK threw for one that can't be reached.
+ *   transport threw for one that can't be reached.
  */
 export async function probe(
-  connect: Connect,
+  transport: Transport,
   target: TargetSettings | undefined,
   options: ProbeOptions,
 ): Promise<void> {
   if (target === undefined) throw new OperatorError('No model is configured for this route.')
   const progress: CallProgress = {}
-  const status = await statusOf(connect, target, { ...options, progress })
-  if ((status >= 200 && status < 300) || THERE.has(status)) return
+  const body = Buffer.from(JSON.stringify({ model: target.model, messages: {}, max_tokens: 1 }))
+  const ask = (path: string, sent?: Uint8Array) => statusOf(transport, target, path, sent, { ...options, progress })
+  const status = await ask('/chat/completions', body)
+  if (isSuccess(status) || THERE.has(status)) return
+  const { url } = progress
   // Some servers fail on such messages, and are well.
-  if (status === 500 && (await listsModels(connect, target, options))) return
+  if (status === 500 && isSuccess(await ask('/models').catch(() => status))) return
   throw new OperatorError(
-    `The model's server answers ${status} at ${progress.url}. Check the URL, the model's or deployment's name and the key.`,
+    `The model's server answers ${status} at ${url}. Check the URL, the model's or deployment's name and the key.`,
   )
 }
 
 async function statusOf(
-  connect: Connect,
+  transport: Transport,
   target: TargetSettings,
-  { signal, timeoutMs: timeout, progress }: ProbeOptions & { readonly progress: CallProgress },
+  path: string,
+  sent: Uint8Array | undefined,
+  { signal, timeoutMs, progress }: ProbeOptions & { readonly progress: CallProgress },
 ): Promise<number> {
-  const client = await connect(target)
-  const body = { model: target.model, messages: {}, max_tokens: 1 }
+  const bounds = callBounds(timeoutMs, signal)
+  bounds.within(timeoutMs)
   try {
-    const response = await client
-      .post('/chat/completions', { body, signal, timeout, fetchOptions: following(progress) })
-      .asResponse()
-    await response.body?.cancel()
-    return response.status
-  } catch (error) {
-    const { status } = error as { readonly status?: unknown }
-    if (typeof status !== 'number') throw error
+    const { status, body } = await transport.send(target, { path }, sent, { signal: bounds.signal, progress })
+    body.cancel()
     return status
+  } finally {
+    bounds.done()
   }
 }
 
-async function listsModels(
-  connect: Connect,
-  target: TargetSettings,
-  { signal, timeoutMs: timeout }: ProbeOptions,
-): Promise<boolean> {
-  const client = await connect(target)
-  try {
-    const response = await client.get('/models', { signal, timeout }).asResponse()
-    await response.body?.cancel()
-    return true
-  } catch {
-    return false
-  }
+function isSuccess(status: number): boolean {
+  return status >= 200 && status < 300
 }

@@ -1,81 +1,99 @@
 import { expect, test } from 'vitest'
-import { baseContext, request } from '../../../../test/support/room.ts'
-import type { CompletionRequest } from '../operations/index.ts'
-import { pipeline, type RequestRecord } from '../pipeline/index.ts'
-import { type Model, type Policy, type Price, routeOf, type TransformRule } from '../policy/index.ts'
+import { modelCall, statusOf, targetAt } from '../../../../test/support/model-call.ts'
+import { answered, streamed } from '../../../../test/support/replies.ts'
+import { baseContext } from '../../../../test/support/room.ts'
+import { bodyOf, type Call, type Reply, refused } from '../operations/index.ts'
+import { pipeline } from '../pipeline/index.ts'
+import type { Model, Policy, Price, TransformRule } from '../policy/index.ts'
 import { type Routed, route } from './index.ts'
 
-const model = (name: string, { price, contextWindow }: { price?: Price; contextWindow?: number } = {}): Model => ({
+interface Known {
+  readonly price?: Price
+  readonly contextWindow?: number
+  readonly fallback?: string
+}
+
+const model = (name: string, { price, contextWindow, fallback }: Known = {}): Model => ({
   name,
   targets: [
-    {
-      id: name,
-      priority: 1,
-      weight: 1,
-      zone: undefined,
-      price,
-      settings: { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: `${name}-2026`, key: undefined },
-    },
+    targetAt(
+      { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: `${name}-2026`, key: undefined },
+      { id: name, price },
+    ),
   ],
-  fallback: undefined,
+  fallback,
   contextWindow,
 })
 const PRICE = { input: 2, cachedInput: 1, output: 8 }
-const POLICY: Policy = {
-  revision: '0',
-  plans: new Map(),
-  defaultPlan: undefined,
-  global: [],
-  models: new Map([
-    ['small', model('small', { price: PRICE, contextWindow: 128_000 })],
-    ['large', model('large')],
-  ]),
-  routes: new Map([
-    [
-      'generate',
-      {
-        model: 'small',
-        cache: undefined,
-        transforms: { lineEndings: false, minifyJson: false, dropDuplicates: [] },
-      },
-    ],
-  ]),
-  storeDown: 'closed',
-}
+const NO_TRANSFORMS: TransformRule = { lineEndings: false, minifyJson: false, dropDuplicates: [] }
+const MODELS = new Map([
+  ['small', model('small', { price: PRICE, contextWindow: 128_000 })],
+  ['large', model('large', { fallback: 'small' })],
+])
+const ANSWER = { choices: [{ index: 0, message: { content: 'a' }, finish_reason: 'stop' }] }
 
 interface Change {
   readonly transforms?: Partial<TransformRule>
-  readonly answer?: (record: RequestRecord) => Response
+  readonly reply?: () => Reply
+  readonly on?: string
 }
 
-async function routed(body: object, name?: string, { transforms, answer = () => new Response() }: Change = {}) {
-  const generate = routeOf(POLICY, 'generate')
-  const routes = new Map([['generate', { ...generate, transforms: { ...generate.transforms, ...transforms } }]])
+async function routed(
+  body: object,
+  name?: string,
+  { transforms, reply = () => answered(ANSWER), on = 'generate' }: Change = {},
+) {
+  const generate = { model: 'small', cache: undefined, transforms: { ...NO_TRANSFORMS, ...transforms } }
+  const policy: Pick<Policy, 'models' | 'routes'> = { models: MODELS, routes: new Map([['generate', generate]]) }
   let seen: Routed['routed'] | undefined
   const context = baseContext()
-  const completion = { model: name, prompt: 'a', body: { messages: [], ...body } } as CompletionRequest
-  const response = await pipeline<{ readonly completion: CompletionRequest }>()
-    .use(route({ name: 'generate', policy: () => ({ ...POLICY, routes }), maxOutputTokens: 700 }))
-    .handle((_request, { routed }) => {
+  const call = modelCall({ model: name, route: on, body: bodyOf({ messages: [], ...body }) })
+  const came = await pipeline<{ readonly policy: Pick<Policy, 'models' | 'routes'> }, Call, Reply>()
+    .use(route({ maxOutputTokens: 700 }))
+    .handle((_call, { routed }) => {
       seen = routed
-      return answer(context.record)
-    })(request, { ...context, completion })
-  return { seen, record: context.record, status: response.status }
+      return reply()
+    })(call, { ...context, policy })
+  return { seen, told: context.told, status: statusOf(came), reply: came }
 }
 
 test('a request goes to the model that it names, or to the route’s own, with what is known of it', async () => {
   const own = await routed({ max_tokens: 1 })
   expect(own.seen).toMatchObject({
-    model: 'small',
-    price: PRICE,
-    contextWindow: 128_000,
-    body: { model: 'small-2026' },
+    route: 'generate',
+    model: { name: 'small' },
+    rules: { contextWindow: 128_000 },
+    candidates: [{ target: { id: 'small', price: PRICE, settings: { model: 'small-2026' } } }],
+    fallback: undefined,
   })
-  expect(own.record).toEqual({ requestId: 'r', model: 'small', price: PRICE })
+  expect(own.told).toEqual({ model: 'small' })
   const named = await routed({ max_tokens: 1 }, 'large')
-  expect(named.seen).toMatchObject({ model: 'large', price: undefined, contextWindow: undefined })
-  expect(named.record).not.toHaveProperty('price')
+  expect(named.seen).toMatchObject({
+    model: { name: 'large' },
+    rules: { contextWindow: undefined },
+    candidates: [{ target: { price: undefined } }],
+  })
   expect((await routed({}, 'medium')).status).toBe(400)
+})
+
+test('a model’s candidates are the same objects for every request', async () => {
+  const [one, other] = [await routed({}), await routed({})]
+  expect(one.seen?.candidates).toBe(other.seen?.candidates)
+})
+
+test('a route that the policy doesn’t name has the defaults, whose model has to be there', async () => {
+  const { seen, status } = await routed({}, 'large', { on: 'chat' })
+  expect(status).toBe(200)
+  expect(seen).toMatchObject({ route: 'chat', cache: { ttlMs: 3_600_000, sampled: true }, transforms: '' })
+  const { reply } = await routed({}, undefined, { on: 'chat' })
+  expect(reply).toMatchObject({ kind: 'refused', refusal: { code: 'not_configured', status: 500 } })
+})
+
+test('the model to fall back on is resolved when it is needed, with what is known of it', async () => {
+  const { seen } = await routed({ max_tokens: 1 }, 'large')
+  const next = seen?.fallback?.()
+  expect(next).toMatchObject({ model: { name: 'small' }, rules: { contextWindow: 128_000 }, fallback: undefined })
+  expect(next?.body).toBe(seen?.body)
 })
 
 test.each([
@@ -91,7 +109,7 @@ test.each([
     { max_tokens: 1, stream: true, stream_options: { include_usage: true, include_obfuscation: false } },
   ],
 ])('%o goes out as %o', async (body, expected) => {
-  expect((await routed(body)).seen?.body).toEqual({ model: 'small-2026', messages: [], ...expected })
+  expect((await routed(body)).seen?.body.json).toEqual({ messages: [], ...expected })
 })
 
 const CHUNK = `<chunk>${'The pump must be primed. '.repeat(40)}</chunk>`
@@ -100,44 +118,38 @@ const ONCE = [{ role: 'user', content: `${CHUNK}\nWhy?` }]
 const TRANSFORMS = { minifyJson: true, dropDuplicates: ['chunk'] }
 
 test('a prompt goes out as the route’s transforms leave it, under their label, and what they saved is noted', async () => {
-  const { seen, record } = await routed(TWICE, undefined, { transforms: TRANSFORMS })
-  expect(seen?.body.messages).toEqual(ONCE)
+  const { seen, told } = await routed(TWICE, undefined, { transforms: TRANSFORMS })
+  expect(seen?.body.json.messages).toEqual(ONCE)
   expect(seen?.transforms).toBe('json.1,dup.1:chunk')
-  expect(record.savedTokens).toBeGreaterThan(200)
-  expect(record.savedTokens).toBeLessThan(300)
+  expect(told.savedTokens).toBeGreaterThan(200)
+  expect(told.savedTokens).toBeLessThan(300)
 })
 
 test('a prompt on which transforms find nothing goes out as it came, under their label', async () => {
-  const { seen, record } = await routed({ messages: ONCE }, undefined, { transforms: TRANSFORMS })
-  expect(seen?.body.messages).toBe(ONCE)
+  const { seen, told } = await routed({ messages: ONCE }, undefined, { transforms: TRANSFORMS })
+  expect(seen?.body.json.messages).toBe(ONCE)
   expect(seen?.transforms).toBe('json.1,dup.1:chunk')
-  expect(record).not.toHaveProperty('savedTokens')
+  expect(told).not.toHaveProperty('savedTokens')
 })
 
 test('a route without transforms sends prompts as they came', async () => {
-  const { seen, record } = await routed(TWICE)
-  expect(seen?.body.messages).toBe(TWICE.messages)
+  const { seen, told } = await routed(TWICE)
+  expect(seen?.body.json.messages).toBe(TWICE.messages)
   expect(seen?.transforms).toBe('')
-  expect(record).not.toHaveProperty('savedTokens')
+  expect(told).not.toHaveProperty('savedTokens')
 })
 
-test.each<[string, (record: RequestRecord) => Response]>([
-  [
-    'a hit',
-    (record) => {
-      record.cache = 'hit'
-      return new Response()
-    },
-  ],
-  ['a refusal', () => new Response(null, { status: 429 })],
-])('%s saved no tokens', async (_what, answer) => {
-  const { seen, record } = await routed(TWICE, undefined, { transforms: TRANSFORMS, answer })
-  expect(seen?.body.messages).toEqual(ONCE)
-  expect(record).not.toHaveProperty('savedTokens')
+test.each<[string, () => Reply]>([
+  ['a hit', () => answered(ANSWER, { source: 'cache', attempts: [] })],
+  ['another’s answer', () => answered(ANSWER, { source: 'shared', attempts: [] })],
+  ['a refusal', () => refused({ kind: 'refusal', code: 'rate_limit_exceeded', status: 429, message: 'no' })],
+])('%s saved no tokens', async (_what, reply) => {
+  const { seen, told } = await routed(TWICE, undefined, { transforms: TRANSFORMS, reply })
+  expect(seen?.body.json.messages).toEqual(ONCE)
+  expect(told).not.toHaveProperty('savedTokens')
 })
 
 test('a stream has the figure by the time that it begins', async () => {
-  const stream = () => new Response('', { headers: { 'content-type': 'text/event-stream' } })
-  const { record } = await routed(TWICE, undefined, { transforms: TRANSFORMS, answer: stream })
-  expect(record.savedTokens).toBeGreaterThan(200)
+  const { told } = await routed(TWICE, undefined, { transforms: TRANSFORMS, reply: () => streamed('') })
+  expect(told.savedTokens).toBeGreaterThan(200)
 })

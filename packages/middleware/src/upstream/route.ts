@@ -1,118 +1,148 @@
-import { type ChatBody, type CompletionRequest, statesOutput, withOutputBound } from '../operations/index.ts'
-import type { Middleware, Refusal, RequestRecord } from '../pipeline/index.ts'
-import { type CacheRule, type Policy, type Price, routeOf } from '../policy/index.ts'
+import { type Body, type Call, type ChatMessage, type RefusedReply, type Reply, refused } from '../operations/index.ts'
+import type { BaseContext, Middleware } from '../pipeline/index.ts'
+import {
+  type CacheRule,
+  type Model,
+  type ModelRules,
+  type Policy,
+  type Price,
+  routeOf,
+  rulesOf,
+  type Target,
+} from '../policy/index.ts'
 import { type Removal, savedTokens, transform, transformLabel } from '../transform/index.ts'
-import { type Target, targetOf } from './target.ts'
 
-/** Where a request goes, and the exact body that goes there. */
+/** A target as it may be asked. A service tier will be tried like a target of its own. */
+export interface Candidate {
+  readonly target: Target
+  readonly tier: undefined
+}
+
+/** Where a request may go, and the body that goes there. */
 export interface Routed {
   readonly routed: {
     readonly route: string
-    /** The policy's name of the model. */
-    readonly model: string
-    /** `undefined` where nobody said. */
+    readonly model: Model
+    /** Without `model`: each target's own name for it is put in when it is asked, so that targets share the cache. */
+    readonly body: Body
+    readonly rules: ModelRules
+    /** By which a call is reserved for; `undefined` where the model has none. */
     readonly price: Price | undefined
-    /** The most tokens of one request; `undefined` where nobody said. */
-    readonly contextWindow: number | undefined
-    readonly target: Target
-    readonly body: ChatBody
+    /** Best first. What isn't here can't be asked. */
+    readonly candidates: readonly [Candidate, ...Candidate[]]
+    /** `undefined` where the route is not cached. */
+    readonly cache: CacheRule | undefined
     /** Which transforms the prompt in `body` went through, with their versions; '' for none. */
     readonly transforms: string
-    readonly cache: CacheRule | undefined
+    /** The model to ask where this one fails, resolved when it is needed; `undefined` where there is none. */
+    readonly fallback: (() => Routed['routed'] | undefined) | undefined
   }
 }
 
 export interface RouteOptions {
-  readonly name: string
-  readonly policy: () => Policy
   /** What an answer may have, in tokens of each choice, where the request doesn't say. */
   readonly maxOutputTokens: number
 }
 
+/** What a request needs of the policy that it is pinned to. */
+interface Pinned {
+  readonly policy: Pick<Policy, 'models' | 'routes'>
+}
+
 /**
- * Resolves the model that a request names, and the exact body for it: its prompt by the route's transforms, with a bound on
- * the answer, and, for a stream, with its usage asked for. Notes the tokens that the transforms saved where the model was
- * asked. Refuses with 400 (`invalid_request`) a name that the policy doesn't have,
- * and with 500 (`not_configured`) when the route's own model has no target.
+ * Resolves the model that a request names, or its route's own, and the exact body for it: its prompt by the route's
+ * transforms, with a bound on the answer, and, for a stream, with its usage asked for. Tells the tokens that the transforms
+ * saved where the model was asked. Refuses with 400 (`invalid_request`) a name that the policy doesn't have, and with 500
+ * (`not_configured`) when the route's own model has no target.
  */
-export function route(options: RouteOptions): Middleware<{ readonly completion: CompletionRequest }, Routed> {
-  return async function route(_request, context, next) {
-    const policy = options.policy()
-    const { model: defaultModel, cache, transforms } = routeOf(policy, options.name)
-    const { model = defaultModel, body } = context.completion
-    const found = policy.models.get(model)
-    if (found === undefined) return context.refuse(model === defaultModel ? NOT_CONFIGURED : unknownModel())
-    const { contextWindow } = found
-    const [{ settings, price }] = found.targets
-    const { record } = context
-    record.model = model
-    if (price !== undefined) record.price = price
-    const { messages, removed } = transform(body.messages as ChatBody['messages'], transforms)
-    const onward = () =>
-      next({
-        routed: {
-          route: options.name,
-          model,
-          price,
-          contextWindow,
-          target: targetOf(settings),
-          body: bounded({ ...body, messages, model: settings.model } as ChatBody, options.maxOutputTokens),
-          transforms: transformLabel(transforms),
-          cache,
-        },
-      })
-    return removed.length === 0 ? onward() : noting(removed, record, onward)
+export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Routed, Call, Reply> {
+  return async function route(call, context, next) {
+    const { policy } = context
+    const { model: ownModel, cache, transforms } = routeOf(policy, call.route)
+    const name = call.model ?? ownModel
+    const model = policy.models.get(name)
+    if (model === undefined) return name === ownModel ? NOT_CONFIGURED : UNKNOWN_MODEL
+    context.tell({ model: name })
+    const messages = call.body.json.messages as readonly ChatMessage[]
+    const transformed = transform(messages, transforms)
+    const { removed } = transformed
+    const transformedBody =
+      transformed.messages === messages ? call.body : call.body.with({ messages: transformed.messages })
+    const body = call.operation.bounded(transformedBody, maxOutputTokens)
+    const label = transformLabel(transforms)
+
+    const routedTo = (model: Model): Routed['routed'] => ({
+      ...known(model),
+      route: call.route,
+      model,
+      body,
+      cache,
+      transforms: label,
+      fallback: fallbackOf(model),
+    })
+    const fallbackOf = ({ fallback }: Model) => {
+      if (fallback === undefined) return undefined
+      return () => {
+        const model = policy.models.get(fallback)
+        return model && routedTo(model)
+      }
+    }
+    const onward = () => next({ routed: routedTo(model) })
+    return removed.length === 0 ? onward() : telling(removed, context, onward)
   }
+}
+
+type OfModel = Pick<Routed['routed'], 'candidates' | 'price' | 'rules'>
+
+/** The same for every request of a model. */
+const ofModels = new WeakMap<Model, OfModel>()
+
+function known(model: Model): OfModel {
+  let found = ofModels.get(model)
+  if (found === undefined) {
+    const [first, ...others] = model.targets
+    const candidate = (target: Target): Candidate => ({ target, tier: undefined })
+    found = { candidates: [candidate(first), ...others.map(candidate)], price: first.price, rules: rulesOf(model) }
+    ofModels.set(model, found)
+  }
+  return found
 }
 
 /**
  * Counts what was saved while the answer, or the beginning of its stream, is awaited: a model takes longer than that, but for
  * the first count of a process. Where the model wasn't asked, nothing was saved.
  */
-async function noting(
+async function telling(
   removed: readonly Removal[],
-  record: RequestRecord,
-  onward: () => Promise<Response>,
-): Promise<Response> {
+  { tell }: BaseContext,
+  onward: () => Promise<Reply>,
+): Promise<Reply> {
   const unwanted = new AbortController()
-  const counting = savedTokens(removed, unwanted.signal).then(
-    (saved) => {
-      if (!unwanted.signal.aborted) record.savedTokens = saved
-    },
-    // A figure for the log is not worth a request.
-    () => {},
-  )
+  // A figure for the log is not worth a request.
+  const counting = savedTokens(removed, unwanted.signal).catch(() => undefined)
   let isWanted = false
   try {
-    const response = await onward()
-    isWanted = response.status === 200 && record.cache !== 'hit' && record.cache !== 'collapsed'
-    if (isWanted) await counting
-    return response
+    const reply = await onward()
+    isWanted = reply.kind !== 'refused' && reply.source === 'call'
+    const saved = isWanted ? await counting : undefined
+    if (saved !== undefined) tell({ savedTokens: saved })
+    return reply
   } finally {
-    if (!isWanted) {
-      unwanted.abort()
-      delete record.savedTokens
-    }
+    if (!isWanted) unwanted.abort()
   }
 }
 
-function bounded(body: ChatBody, maxOutputTokens: number): ChatBody {
-  const asked = statesOutput(body) ? body : withOutputBound(body, maxOutputTokens)
-  if (asked.stream !== true) return asked
-  return { ...asked, stream_options: { ...Object(asked.stream_options), include_usage: true } }
-}
-
-const NOT_CONFIGURED: Refusal = {
+const NOT_CONFIGURED: RefusedReply = refused({
+  kind: 'refusal',
   code: 'not_configured',
   status: 500,
   message: 'Internal Server Error: LLM service is not configured.',
-}
+})
 
-function unknownModel(): Refusal {
-  return {
-    code: 'invalid_request',
-    status: 400,
-    param: 'model',
-    message: "'model' must be the name of a configured model",
-  }
-}
+const UNKNOWN_MODEL: RefusedReply = refused({
+  kind: 'refusal',
+  code: 'invalid_request',
+  status: 400,
+  param: 'model',
+  message: "'model' must be the name of a configured model",
+})

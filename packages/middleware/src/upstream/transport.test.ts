@@ -3,9 +3,12 @@ import { createServer as createHttpServer, type ServerResponse } from 'node:http
 import { type AddressInfo, connect as connectTo, createServer, type Socket } from 'node:net'
 import { brotliCompressSync, constants, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { calledAt, failureTold, modelCall, statusOf, targetAt } from '../../../../test/support/model-call.ts'
+import { textOf } from '../../../../test/support/replies.ts'
 import { baseContext, request } from '../../../../test/support/room.ts'
 import { answering, failing, startUpstream, streaming, type Upstream } from '../../../../test/support/upstream.ts'
-import { connect, targetOf, upstream } from './index.ts'
+import { bodyOf, type EventSource } from '../operations/index.ts'
+import { connect, upstream } from './index.ts'
 
 /* How requests leave and answers arrive, over real connections. */
 
@@ -19,7 +22,7 @@ const noToken = () => Promise.reject(new Error('no token is needed'))
 /** A gateway of its own, so that no connection is kept from another test. */
 function newHandler({ firstByteMs = 2_000 } = {}) {
   return upstream({
-    connect: connect({ token: noToken }),
+    transport: connect({ token: noToken }),
     firstByteMs,
     totalMs: firstByteMs,
     idleMs: 2_000,
@@ -37,16 +40,22 @@ interface Asked {
 
 async function ask({ baseUrl, stream = false, signal = request.signal, handler = newHandler(), azure = false }: Asked) {
   const lines: Record<string, unknown>[] = []
-  const context = baseContext({
-    refuse: ({ status, headers = {} }) => new Response(null, { status, headers }),
-    log: (level, event, fields) => lines.push({ level, event, ...fields }),
-  })
+  const context = baseContext({ log: (level, event, fields) => lines.push({ level, event, ...fields }) })
   const target = azure
-    ? targetOf({ kind: 'azure', endpoint: baseUrl.replace('/v1', ''), model: 'd', apiVersion: '2024-10-21', key: 'sk' })
-    : targetOf({ kind: 'openai', baseUrl, model: 'd', key: 'sk' })
-  const body = { model: 'd', messages: [{ role: 'user', content: 'Why?' }], stream }
-  const response = await handler({ ...request, signal }, { ...context, routed: { target, body } })
-  return { response, failure: context.record.upstream, lines }
+    ? targetAt({ kind: 'azure', endpoint: baseUrl.replace('/v1', ''), model: 'd', apiVersion: '2024-10-21', key: 'sk' })
+    : targetAt({ kind: 'openai', baseUrl, model: 'd', key: 'sk' })
+  const body = bodyOf({ messages: [{ role: 'user', content: 'Why?' }], stream })
+  const call = modelCall({ signal, body, streamed: stream })
+  const reply = await handler(call, { ...context, ...calledAt(call, target) })
+  const headers = reply.kind === 'refused' ? (reply.refusal.headers ?? {}) : reply.headers
+  return { reply, status: statusOf(reply), headers, failure: failureTold(reply, context), lines }
+}
+
+/** The events of a reply that must be a stream. */
+async function eventsOf(asked: Asked): Promise<EventSource> {
+  const { reply } = await ask({ ...asked, stream: true })
+  if (reply.kind !== 'stream') throw new Error(`${reply.kind} in place of a stream`)
+  return reply.events
 }
 
 async function newUpstream(reply: Upstream['reply']): Promise<Upstream> {
@@ -219,8 +228,8 @@ describe('an answer', () => {
       // In two pieces, the second a little later.
       response.write(packed.subarray(0, 10), () => setTimeout(() => response.end(packed.subarray(10)), 20))
     })
-    const { response } = await ask({ baseUrl: server.baseUrl })
-    expect(await response.text()).toBe(answer)
+    const { reply } = await ask({ baseUrl: server.baseUrl })
+    expect(await textOf(reply)).toBe(answer)
     expect(server.calls[0]?.body).toEqual({
       model: 'd',
       messages: [{ role: 'user', content: 'Why?' }],
@@ -248,19 +257,15 @@ describe('an answer', () => {
       raw.closeAllConnections()
       raw.close()
     })
-    const { response } = await ask({
-      baseUrl: `http://127.0.0.1:${(raw.address() as AddressInfo).port}/v1`,
-      stream: true,
-    })
-    const reader = response.body?.getReader()
-    await reader?.read()
+    const events = await eventsOf({ baseUrl: `http://127.0.0.1:${(raw.address() as AddressInfo).port}/v1` })
+    await events.read()
     await new Promise((resolve) => setTimeout(resolve, 300))
     const before = pushed
     await new Promise((resolve) => setTimeout(resolve, 300))
     // Socket buffers take some megabytes, and then the server waits.
     expect(pushed).toBe(before)
     expect(pushed).toBeLessThan(512)
-    await reader?.cancel().catch(() => {})
+    events.cancel()
   })
 
   test('ends its connection at once when its reader has enough, also while a read is under way', async () => {
@@ -269,12 +274,11 @@ describe('an answer', () => {
       response.on('close', closed.resolve)
       return streaming(['a'], { end: () => {} })(call, response)
     })
-    const { response } = await ask({ baseUrl: server.baseUrl, stream: true })
-    const reader = response.body?.getReader()
-    await reader?.read()
-    // What becomes of the two is the stream's own affair; the connection is asked about here.
-    void reader?.read().catch(() => {})
-    void reader?.cancel().catch(() => {})
+    const events = await eventsOf({ baseUrl: server.baseUrl })
+    await events.read()
+    const reading = events.read()
+    events.cancel()
+    expect(await reading).toBeUndefined()
     await closed.promise
   })
 
@@ -304,14 +308,14 @@ describe('an answer', () => {
       for (let i = 0; i < 48; i += 1) response.setHeader(`x-policy-${i}`, 'a'.repeat(1_000))
       return stream ? streaming(['whole'])(call, response) : answering()(call, response)
     })
-    expect((await ask({ baseUrl, stream })).response.status).toBe(200)
+    expect((await ask({ baseUrl, stream })).status).toBe(200)
   })
 
   test('may have an odd header', async () => {
     const server = await newRawServer((socket) =>
       socket.write(http(ANSWER, 'HTTP/1.1 200 OK\r\nx-odd: \xff\x80\r\n__proto__: 1\r\nx-request-id: é')),
     )
-    expect((await ask({ baseUrl: server.baseUrl })).response.status).toBe(200)
+    expect((await ask({ baseUrl: server.baseUrl })).status).toBe(200)
   })
 })
 
@@ -364,13 +368,15 @@ describe('F2: what certainly was not generated costs nothing', () => {
     ['no URL', 'http://[/v1'],
     ['another protocol', 'ftp://127.0.0.1/v1'],
   ])('%s', async (_what, baseUrl) => {
-    const target = { identity: 'x', settings: { kind: 'openai', baseUrl, model: 'd', key: 'sk' } } as const
+    const settings = { kind: 'openai', baseUrl, model: 'd', key: 'sk' } as const
+    const target = { id: 't', identity: 'x', priority: 1, weight: 1, zone: undefined, price: undefined, settings }
     const context = baseContext()
-    const body = { model: 'd', messages: [] }
+    const call = modelCall()
     // What is no URL at all is a fault of ours: settings and policies let none by.
-    const call = async () => newHandler()(request, { ...context, routed: { target, body } })
-    await call().catch(() => {})
-    expect(context.record.upstream?.unspent).toBe(true)
+    const called = async () => newHandler()(call, { ...context, ...calledAt(call, target) })
+    const reply = await called().catch(() => undefined)
+    const failure = reply === undefined ? context.told.upstream : failureTold(reply, context)
+    expect(failure?.unspent).toBe(true)
   })
 
   test.each<[string, (socket: Socket) => unknown]>([
@@ -404,7 +410,7 @@ describe('F2: what certainly was not generated costs nothing', () => {
 describe('H6: a request that finds its kept connection closed', () => {
   /** One answer, after which undici keeps the connection: it is free again a turn of the event loop later. */
   async function keep(baseUrl: string, handler: ReturnType<typeof upstream>): Promise<void> {
-    expect((await ask({ baseUrl, handler })).response.status).toBe(200)
+    expect((await ask({ baseUrl, handler })).status).toBe(200)
     for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate)
   }
 
@@ -423,8 +429,8 @@ describe('H6: a request that finds its kept connection closed', () => {
     const server = await closingAfterOne(close, (socket) => socket.write(http(ANSWER)))
     const handler = newHandler()
     await keep(server.baseUrl, handler)
-    const { response, failure } = await ask({ baseUrl: server.baseUrl, handler })
-    expect([response.status, failure]).toEqual([200, undefined])
+    const { status, failure } = await ask({ baseUrl: server.baseUrl, handler })
+    expect([status, failure]).toEqual([200, undefined])
     expect([server.received.length, server.connections()]).toEqual([3, 2])
     expect(server.received[2]).toBe(server.received[1])
   })
@@ -437,8 +443,8 @@ describe('H6: a request that finds its kept connection closed', () => {
     )
     const handler = newHandler()
     await keep(server.baseUrl, handler)
-    const { response } = await ask({ baseUrl: server.baseUrl, handler, stream: true })
-    expect(await response.text()).toBe(events)
+    const { reply } = await ask({ baseUrl: server.baseUrl, handler, stream: true })
+    expect(await textOf(reply)).toBe(events)
   })
 
   test('is sent no third time, and may have cost something', async () => {
@@ -448,8 +454,8 @@ describe('H6: a request that finds its kept connection closed', () => {
     )
     const handler = newHandler()
     await keep(server.baseUrl, handler)
-    const { response, failure } = await ask({ baseUrl: server.baseUrl, handler })
-    expect([response.status, failure]).toEqual([502, { code: 'connection_failed' }])
+    const { status, failure } = await ask({ baseUrl: server.baseUrl, handler })
+    expect([status, failure]).toEqual([502, { code: 'connection_failed' }])
     expect(server.received).toHaveLength(3)
   })
 
@@ -466,8 +472,8 @@ describe('H6: a request that finds its kept connection closed', () => {
     const server = await closingAfterOne(then, (socket) => socket.write(http(ANSWER)))
     const handler = newHandler({ firstByteMs: 500 })
     await keep(server.baseUrl, handler)
-    const { response, failure } = await ask({ baseUrl: server.baseUrl, handler })
-    expect(response.status).toBe(502)
+    const { status, failure } = await ask({ baseUrl: server.baseUrl, handler })
+    expect(status).toBe(502)
     expect(failure?.unspent).toBeUndefined()
     expect(server.received).toHaveLength(2)
   })
@@ -515,9 +521,9 @@ describe('H7: a 502 says to wait as long as the model’s server does', () => {
   ])('%s', async (_what, status, headers, expected) => {
     const server = await newUpstream(failing(status, {}, headers()))
     for (const stream of [false, true]) {
-      const { response } = await ask({ baseUrl: server.baseUrl, stream })
-      expect(response.status).toBe(502)
-      for (const [name, value] of Object.entries(expected)) expect(response.headers.get(name), name).toBe(value)
+      const asked = await ask({ baseUrl: server.baseUrl, stream })
+      expect(asked.status).toBe(502)
+      for (const [name, value] of Object.entries(expected)) expect(asked.headers[name] ?? null, name).toBe(value)
     }
   })
 
@@ -525,9 +531,9 @@ describe('H7: a 502 says to wait as long as the model’s server does', () => {
     const server = await newRawServer((socket) =>
       socket.write(http('', `HTTP/1.1 503 Busy\r\nretry-after: ${inAMinute()}`)),
     )
-    const { response } = await ask({ baseUrl: server.baseUrl })
-    expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(50)
-    expect(Number(response.headers.get('retry-after'))).toBeLessThanOrEqual(61)
+    const { headers } = await ask({ baseUrl: server.baseUrl })
+    expect(Number(headers['retry-after'])).toBeGreaterThan(50)
+    expect(Number(headers['retry-after'])).toBeLessThanOrEqual(61)
   })
 })
 
@@ -586,8 +592,8 @@ describe('A4: a proxy of the environment', () => {
     const server = await newRawServer((socket) => socket.write(http(ANSWER)))
     const proxy = await newProxy(server.port)
     vi.stubEnv('HTTP_PROXY', `http://user:pass@${proxy.host}`)
-    const { response } = await ask({ baseUrl: 'http://model.example/v1' })
-    expect(response.status).toBe(200)
+    const { status } = await ask({ baseUrl: 'http://model.example/v1' })
+    expect(status).toBe(200)
     expect(proxy.asked).toEqual([`CONNECT model.example:80 Basic ${btoa('user:pass')}`])
     expect(server.received[0]).toContain('POST /v1/chat/completions HTTP/1.1\r\nhost: model.example')
     expect(server.received[0]).not.toMatch(/proxy-authorization/i)
@@ -615,8 +621,8 @@ describe('A4: a proxy of the environment', () => {
     for (const name of ['HTTP_PROXY', 'HTTPS_PROXY', 'http_proxy', 'https_proxy'])
       vi.stubEnv(name, `http://${proxy.host}`)
     const server = await newUpstream(answering())
-    const { response } = await ask({ baseUrl: server.baseUrl.replace('127.0.0.1', host) })
-    expect(response.status).toBe(200)
+    const { status } = await ask({ baseUrl: server.baseUrl.replace('127.0.0.1', host) })
+    expect(status).toBe(200)
     expect(proxy.asked).toEqual([])
   })
 

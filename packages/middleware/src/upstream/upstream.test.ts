@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { calledAt, failureTold, modelCall, statusOf, targetAt } from '../../../../test/support/model-call.ts'
+import { textOf } from '../../../../test/support/replies.ts'
 import { baseContext, request } from '../../../../test/support/room.ts'
 import { answering, failing, startUpstream, streaming, type Upstream } from '../../../../test/support/upstream.ts'
-import { RequestEnded } from '../pipeline/index.ts'
+import { attemptsBefore, bodyOf } from '../operations/index.ts'
+import { NOTHING_SPENT, RequestEnded } from '../pipeline/index.ts'
 import type { TargetSettings } from '../policy/index.ts'
-import { connect, targetOf, upstream } from './index.ts'
+import { connect, type Transport, upstream } from './index.ts'
 
 const STREAM_BOUNDS = { idleMs: 100, streamTotalMs: 1_000, endGraceMs: 10 }
 
@@ -18,17 +21,15 @@ test.each([undefined, '2024-10-21'])(
       key: undefined,
     }
     const handler = upstream({
-      connect: connect({ token: () => new Promise(() => {}) }),
+      transport: connect({ token: () => new Promise(() => {}) }),
       firstByteMs: 100,
       totalMs: 100,
       ...STREAM_BOUNDS,
     })
-    const context = {
-      ...baseContext(),
-      routed: { route: 'generate', target: targetOf(settings), cache: undefined, body: { model: 'd', messages: [] } },
-    }
-    expect((await handler(request, context)).status).toBe(502)
-    expect(context.record.upstream).toEqual({ code: 'timeout', unspent: true })
+    const [call, context] = [modelCall(), baseContext()]
+    const reply = await handler(call, { ...context, ...calledAt(call, targetAt(settings)) })
+    expect(statusOf(reply)).toBe(502)
+    expect(failureTold(reply, context)).toEqual({ code: 'timeout', unspent: true })
   },
 )
 
@@ -42,16 +43,11 @@ test('a token that can’t be had is told to the operator, not to the caller', a
   }
   const token = () => Promise.reject(Object.assign(new Error('SECRET'), { name: 'CredentialUnavailableError' }))
   const lines: unknown[] = []
-  const handler = upstream({ connect: connect({ token }), firstByteMs: 100, totalMs: 100, ...STREAM_BOUNDS })
-  const context = {
-    ...baseContext({
-      refuse: (refusal) => Response.json(refusal, { status: refusal.status }),
-      log: (_level, event, fields) => lines.push({ event, ...fields }),
-    }),
-    routed: { route: 'generate', target: targetOf(settings), cache: undefined, body: { model: 'd', messages: [] } },
-  }
-  const response = await handler(request, context)
-  expect(await response.text()).not.toContain('SECRET')
+  const handler = upstream({ transport: connect({ token }), firstByteMs: 100, totalMs: 100, ...STREAM_BOUNDS })
+  const call = modelCall()
+  const context = baseContext({ log: (_level, event, fields) => lines.push({ event, ...fields }) })
+  const reply = await handler(call, { ...context, ...calledAt(call, targetAt(settings)) })
+  expect(await textOf(reply)).not.toContain('SECRET')
   expect(JSON.stringify(lines)).toContain('CredentialUnavailableError')
   expect(JSON.stringify(lines)).not.toContain('SECRET')
 })
@@ -67,19 +63,18 @@ describe('a call that was made', () => {
   })
 
   const handler = upstream({
-    connect: connect({ token: () => Promise.reject(new Error('no token is needed')) }),
+    transport: connect({ token: () => Promise.reject(new Error('no token is needed')) }),
     firstByteMs: 300,
     totalMs: 300,
     ...STREAM_BOUNDS,
   })
   async function call({ baseUrl = model.baseUrl, signal = request.signal, stream = false } = {}) {
-    const target = targetOf({ kind: 'openai', baseUrl, model: 'd', key: 'sk' })
-    const context = baseContext({
-      refuse: (refusal) => Response.json(refusal, { status: refusal.status }),
-    })
-    const body = { model: 'd', messages: [{ role: 'user', content: 'Why?' }], stream }
-    const response = await handler({ ...request, signal }, { ...context, routed: { target, body } })
-    return { response, record: context.record }
+    const target = targetAt({ kind: 'openai', baseUrl, model: 'd', key: 'sk' })
+    const context = baseContext()
+    const body = bodyOf({ messages: [{ role: 'user', content: 'Why?' }], stream })
+    const call = modelCall({ signal, body, streamed: stream })
+    const reply = await handler(call, { ...context, ...calledAt(call, target) })
+    return { reply, status: statusOf(reply), failure: failureTold(reply, context), told: context.told }
   }
 
   test('notes what it took', async () => {
@@ -87,7 +82,15 @@ describe('a call that was made', () => {
       ...answer,
       usage: { prompt_tokens: 11, completion_tokens: 7, prompt_tokens_details: { cached_tokens: 5 } },
     }))
-    expect((await call()).record).toEqual({ requestId: 'r', usage: { input: 11, cachedInput: 5, output: 7 } })
+    const { reply, told } = await call()
+    expect(reply).toMatchObject({
+      attempts: [
+        { model: 'default', target: 't', spend: { usage: { input: 11, cachedInput: 5, output: 7 }, isCertain: true } },
+      ],
+      source: 'call',
+      storable: true,
+    })
+    expect(told).toEqual({})
   })
 
   const answeredBy = (status: number, unspent: boolean): [string, Upstream['reply'], boolean] => [
@@ -109,28 +112,26 @@ describe('a call that was made', () => {
   ])('and was answered by %s: whether it has cost nothing for certain', async (_what, reply, unspent) => {
     model.reply = reply
     for (const stream of [false, true]) {
-      const { response, record } = await call({ stream })
-      expect(response.status).toBe(502)
-      expect(record.upstream?.unspent ?? false).toBe(unspent)
+      const { reply, status, failure } = await call({ stream })
+      expect(status).toBe(502)
+      expect(failure?.unspent ?? false).toBe(unspent)
+      expect(reply).toMatchObject({ shared: true, attempts: [{ failure }] })
     }
   })
 
   test('B1: and met a programming fault is no failure of the model, and costs nothing if it was never sent', async () => {
-    const defect = () => Promise.reject(new TypeError('x is not a function'))
-    const handler = upstream({ connect: defect, firstByteMs: 100, totalMs: 100, ...STREAM_BOUNDS })
-    for (const stream of [false, true]) {
-      const refused: unknown[] = []
-      const base = baseContext({
-        refuse: (refusal) => {
-          refused.push(refusal)
-          return new Response()
-        },
-      })
-      const target = targetOf({ kind: 'openai', baseUrl: model.baseUrl, model: 'd', key: 'sk' })
-      const body = { model: 'd', messages: [{ role: 'user', content: 'Why?' }], stream }
-      await expect(handler(request, { ...base, routed: { target, body } })).rejects.toBeInstanceOf(TypeError)
-      expect(base.record.upstream).toMatchObject({ unspent: true })
-      expect(refused).toEqual([])
+    const transport: Transport = { send: () => Promise.reject(new TypeError('x is not a function')) }
+    const handler = upstream({ transport, firstByteMs: 100, totalMs: 100, ...STREAM_BOUNDS })
+    for (const streamed of [false, true]) {
+      const context = baseContext()
+      const call = modelCall({ streamed })
+      const target = targetAt({ kind: 'openai', baseUrl: model.baseUrl, model: 'd', key: 'sk' })
+      const fault: unknown = await Promise.resolve(handler(call, { ...context, ...calledAt(call, target) })).catch(
+        (thrown: unknown) => thrown,
+      )
+      expect(fault).toBeInstanceOf(TypeError)
+      expect(context.told.upstream).toMatchObject({ unspent: true })
+      expect(attemptsBefore(fault)).toMatchObject([{ target: 't', spend: NOTHING_SPENT }])
     }
   })
 
@@ -138,17 +139,17 @@ describe('a call that was made', () => {
     const gone = await startUpstream()
     await gone.close()
     for (const baseUrl of [gone.baseUrl, 'http://nowhere.invalid/v1']) {
-      expect((await call({ baseUrl })).record.upstream).toEqual({ code: 'connection_failed', unspent: true })
+      expect((await call({ baseUrl })).failure).toEqual({ code: 'connection_failed', unspent: true })
     }
   })
 
   test('and whose client left has cost nothing only if it was not sent yet', async () => {
     const early = await call({ signal: AbortSignal.abort() })
-    expect(early.record.upstream).toEqual({ code: 'client_left', unspent: true })
+    expect(early.failure).toEqual({ code: 'client_left', unspent: true })
     const client = new AbortController()
     model.reply = () => client.abort()
     const late = await call({ signal: client.signal })
-    expect(late.record.upstream).toEqual({ code: 'client_left' })
+    expect(late.failure).toEqual({ code: 'client_left' })
   })
 
   const sse = (...events: unknown[]) =>
@@ -163,17 +164,19 @@ describe('a call that was made', () => {
 
   test('E4: a stream that has told all and stays open is whole after its grace', async () => {
     model.reply = open(sse(said, stop, took))
-    expect(await (await call({ stream: true })).response.text()).toBe(sse(said, stop, took))
-    const { response, record } = await call()
-    expect(await response.json()).toMatchObject({ choices: [{ message: { content: 'a' }, finish_reason: 'stop' }] })
-    expect(record).toMatchObject({ usage: { input: 11, output: 7 } })
+    expect(await textOf((await call({ stream: true })).reply)).toBe(sse(said, stop, took))
+    const { reply } = await call()
+    expect(JSON.parse(await textOf(reply))).toMatchObject({
+      choices: [{ message: { content: 'a' }, finish_reason: 'stop' }],
+    })
+    expect(reply).toMatchObject({ attempts: [{ spend: { usage: { input: 11, output: 7 }, isCertain: true } }] })
   })
 
   test('E4: and so it is without its usage, but not without its end', async () => {
     model.reply = open(sse(said, stop))
-    expect(await (await call({ stream: true })).response.text()).toBe(sse(said, stop))
+    expect(await textOf((await call({ stream: true })).reply)).toBe(sse(said, stop))
     model.reply = open(sse(said))
-    await expect((await call({ stream: true })).response.text()).rejects.toMatchObject({ failure: { code: 'timeout' } })
+    await expect(textOf((await call({ stream: true })).reply)).rejects.toMatchObject({ failure: { code: 'timeout' } })
   })
 
   test('is passed on as its events alone, with their data as it came', async () => {
@@ -181,18 +184,22 @@ describe('a call that was made', () => {
     const text = `: hello\r\n\r\nevent: ping\r\ndata: {}\r\n\r\nid: 1\r\ndata: ${odd}\r\n\r\n${sse(stop)}`
     model.reply = (_call, response) => response.end(text)
     const passed = `data: ${odd.replaceAll('\r', '')}\n\n${sse(stop)}`
-    expect(await (await call({ stream: true })).response.text()).toBe(passed)
+    expect(await textOf((await call({ stream: true })).reply)).toBe(passed)
   })
 
   test('E6: comes whole though a stream was asked for, and is one', async () => {
     model.reply = answering()
-    const { response } = await call({ stream: true })
-    const text = await response.text()
+    const text = await textOf((await call({ stream: true })).reply)
     expect(text).toContain('"content":"echo: Why?"')
     expect(text.endsWith('data: [DONE]\n\n')).toBe(true)
   })
 
-  const lost = new RequestEnded('slot_lost', { code: 'slot_lost', status: 503, message: 'no place' })
+  const lost = new RequestEnded('slot_lost', {
+    kind: 'refusal',
+    code: 'slot_lost',
+    status: 503,
+    message: 'no place',
+  })
 
   test('and is ended by the gateway itself is answered as that says', async () => {
     const slot = new AbortController()
@@ -203,17 +210,17 @@ describe('a call that was made', () => {
       })
       slot.abort(lost)
     }
-    const { response, record } = await call({ signal: slot.signal })
-    expect([response.status, await response.json()]).toEqual([503, lost.refusal])
-    expect(record.upstream).toEqual({ code: 'slot_lost' })
+    const { reply, failure } = await call({ signal: slot.signal })
+    expect(reply).toMatchObject({ kind: 'refused', refusal: lost.refusal, shared: false, fallible: false })
+    expect(failure).toEqual({ code: 'slot_lost' })
     await expect.poll(() => closed).toBe(true)
   })
 
   test('and is ended so in the middle of a stream breaks it', async () => {
     const slot = new AbortController()
     model.reply = streaming(['a'], { end: () => {} })
-    const { response } = await call({ signal: slot.signal, stream: true })
+    const { reply } = await call({ signal: slot.signal, stream: true })
     slot.abort(lost)
-    await expect(response.text()).rejects.toMatchObject({ name: 'BrokenStream', failure: { code: 'slot_lost' } })
+    await expect(textOf(reply)).rejects.toMatchObject({ name: 'BrokenStream', failure: { code: 'slot_lost' } })
   })
 })

@@ -1,30 +1,59 @@
-import { EVENT_STREAM_HEADERS, noteUsage, type ToldUsage } from '../operations/index.ts'
 import {
+  type Answer,
+  type AnswerReply,
+  type Assembler,
+  BrokenStream,
+  type Call,
+  faultAfter,
+  type RefusedReply,
+  type Reply,
+  refused,
+  type StreamParser,
+  type StreamReply,
+} from '../operations/index.ts'
+import {
+  type Attempt,
+  type BaseContext,
+  clientHasLeft,
   endedBy,
-  type GatewayRequest,
   type Handler,
   isOutage,
-  type RequestRecord,
+  pause,
+  type Spend,
+  type StreamOutcome,
+  systemTime,
+  type UpstreamFailure,
   upstreamFailed,
-  wholeResponse,
-  withDeadline,
 } from '../pipeline/index.ts'
-import { type CallProgress, following } from './call-progress.ts'
-import type { Connect } from './client.ts'
-import { failureOf } from './failure.ts'
-import { logFailure } from './failure-log.ts'
-import { NoAnswer } from './no-answer.ts'
-import type { Routed } from './route.ts'
-import { openStream } from './stream.ts'
-import { wholeAnswer } from './whole-answer.ts'
+import { answerBody, MAX_ANSWER_BYTES, wholeOf } from './answer-body.ts'
+import { type AnswerEvents, answerEvents, spendOf } from './answer-events.ts'
+import { type Balancer, first } from './balancers/index.ts'
+import { callBounds } from './call-bounds.ts'
+import {
+  type FailedCall,
+  failureOf,
+  failureOfAnswer,
+  isFallible,
+  logFailure,
+  NoAnswer,
+  spendOfFailure,
+} from './failure.ts'
+import { type OpenEvents, openStream, replayed } from './open-stream.ts'
+import { neverRetry, type RetryPolicy } from './retry.ts'
+import type { Candidate, Routed } from './route.ts'
+import type { CallProgress, Transport } from './transports/index.ts'
 
 export interface UpstreamOptions {
-  readonly connect: Connect
+  readonly transport: Transport
+  /** The first candidate by default. */
+  readonly balancer?: Balancer
+  /** Never by default. */
+  readonly retry?: RetryPolicy
   /** Longest wait for the first byte, in milliseconds. A plain answer's first byte comes when it is complete. */
   readonly firstByteMs: number
   /** Longest wait for the whole of a plain answer, in milliseconds. */
   readonly totalMs: number
-  /** Longest silence between two pieces of a streamed answer, in milliseconds. */
+  /** Longest silence between two pieces of a streamed answer, in milliseconds. A reader that is slow doesn't count as silence. */
   readonly idleMs: number
   /** Longest life of a streamed answer, in milliseconds. */
   readonly streamTotalMs: number
@@ -37,94 +66,169 @@ export interface UpstreamOptions {
 
 const END_GRACE_MS = 2_000
 
-/** What the rooms before must have settled. */
+/** What the middleware before must have settled. */
 interface Callable {
-  readonly routed: Pick<Routed['routed'], 'target' | 'body'>
+  readonly routed: Pick<Routed['routed'], 'candidates' | 'body'> & { readonly model: { readonly name: string } }
+  readonly reserved: {
+    /** Calls to a target, one after the other. */
+    readonly attempts: number
+    /** The most output tokens, of all choices together; `undefined` where nothing limits it. */
+    readonly output: number | undefined
+  }
 }
 
 /**
- * The innermost room: sends the routed body and answers with the completion that came back, byte for byte, or as a stream
- * of events if the body asks for one, in whichever of the two forms the model sends it. Anything but a whole completion, or the beginning of a stream, is refused with 502
- * (`upstream_failed`), telling only what is safe to tell; the record says whether the model may have generated something
- * nonetheless. A programming fault is thrown on, whatever the record says of it. Where the gateway itself ends the request,
- * it is answered as that says, and its call ends too.
+ * The innermost: sends the routed body, under the target's own name for the model, and replies with the completion that came
+ * back, byte for byte, or with a stream of its events if the call asks for one, in whichever of the two forms the service
+ * sends it. Anything but a whole completion, or the beginning of a stream, is refused with 502 (`upstream_failed`), telling
+ * only what is safe to tell; `attempts` says whether the model may have generated something nonetheless. A programming fault
+ * is thrown on, with its attempts beside it. Where the gateway itself ends the request, it is answered as that says, and its
+ * call ends too.
  */
-export function upstream(options: UpstreamOptions): Handler<Callable> {
-  return async function upstream(request, context) {
-    const { routed, record, log } = context
-    const { openai } = await import('./sdk.ts')
-    const progress: CallProgress = {}
-    try {
-      const call = callOf(options.connect, routed, { requestId: record.requestId, progress })
-      if (routed.body.stream === true) {
-        const { firstByteMs, idleMs, streamTotalMs: totalMs, endGraceMs = END_GRACE_MS } = options
-        const onUsage = (told: ToldUsage) => noteTold(record, told)
-        const bounds = { firstByteMs, idleMs, totalMs, endGraceMs }
-        const stream = await openStream(call, { ...bounds, left: request.signal, onUsage })
-        return new Response(stream, { status: 200, headers: EVENT_STREAM_HEADERS })
-      }
-      const answer = await answerOf(call, request, record, options)
-      return wholeResponse(answer, { status: 200, headers: { 'content-type': 'application/json' } })
-    } catch (error) {
-      const ended = endedBy(request.signal)
-      const clientLeft = request.signal.aborted && ended === undefined
-      const failure = error instanceof NoAnswer ? error.failure : failureOf(error, openai, { clientLeft, progress })
-      if (ended !== undefined) {
-        record.upstream = { ...(failure.unspent ? { unspent: true } : {}), code: ended.code }
-        return context.refuse(ended.refusal)
-      }
-      record.upstream = failure
-      // A refusal stands, whatever the SDK made of its body.
-      const isAnswered = error instanceof NoAnswer || progress.refused !== undefined
-      if (!clientLeft && !isAnswered && !isOutage(error)) throw error
-      // A call that was broken off since its client has left is nothing that an operator could mend.
-      if (!clientLeft || failure.status !== undefined) logFailure(log, failure, { error, progress })
-      return context.refuse(upstreamFailed(failure))
+export function upstream(options: UpstreamOptions): Handler<Callable, Call, Reply> {
+  const { balancer = first(), retry = neverRetry } = options
+  return async function upstream(call, context) {
+    const { routed, reserved } = context
+    let attempts: readonly Attempt[] = []
+    for (;;) {
+      const candidate = balancer.pick(routed.candidates, attempts)
+      const reply = await ask(call, context, { ...options, candidate, before: attempts, balancer })
+      if (reply.kind !== 'refused' || !reply.fallible || call.signal.aborted) return reply
+      attempts = reply.attempts
+      const again = retry.next(attempts, { coveredAttempts: reserved.attempts - attempts.length })
+      if (again === undefined) return reply
+      await pause(again.afterMs, systemTime)
     }
   }
 }
 
-/** Sends a request to the model. The signal covers the answer's body too. */
-type Call = (signal: AbortSignal, timeoutMs: number) => Promise<Response>
-
-function callOf(
-  connect: Connect,
-  { target, body }: Callable['routed'],
-  { requestId, progress }: { readonly requestId: string; readonly progress: CallProgress },
-): Call {
-  return async (signal, timeout) => {
-    const client = await connect(target.settings)
-    const headers = { 'x-request-id': requestId }
-    const fetchOptions = following(progress)
-    return client.post('/chat/completions', { body, signal, timeout, headers, fetchOptions }).asResponse()
-  }
+interface AskOptions extends UpstreamOptions {
+  readonly balancer: Balancer
+  readonly candidate: Candidate
+  /** What was tried for the same request. */
+  readonly before: readonly Attempt[]
 }
 
-async function answerOf(
-  call: Call,
-  request: GatewayRequest,
-  record: RequestRecord,
-  { firstByteMs, totalMs, idleMs, endGraceMs = END_GRACE_MS }: UpstreamOptions,
-): Promise<Buffer> {
-  let isOver = false
-  const onUsage = (told: ToldUsage) => {
-    // At the deadline it is settled by what was noted until then.
-    if (!isOver) noteTold(record, told)
+/** One call to one target. */
+async function ask(call: Call, context: Callable & BaseContext, options: AskOptions): Promise<Reply> {
+  const { operation, streamed, signal } = call
+  const { routed, reserved, requestId, tell, log } = context
+  const { target } = options.candidate
+  const startedAt = performance.now()
+  const progress: CallProgress = {}
+  const bounds = callBounds(streamed ? options.streamTotalMs : options.totalMs, signal)
+  let parser: StreamParser | undefined
+
+  const attempts = (spend: Spend, failure?: UpstreamFailure): readonly Attempt[] => {
+    const { id, price } = target
+    const ms = performance.now() - startedAt
+    const failed = failure === undefined ? {} : { failure }
+    const attempt: Attempt = { model: routed.model.name, target: id, price, spend, ms, ...failed }
+    options.balancer.report(options.candidate, attempt)
+    return [...options.before, attempt]
   }
-  try {
-    // Around all of it: the SDK waits for a token without looking at any signal.
-    return await withDeadline(totalMs, async (deadline) => {
-      const signal = AbortSignal.any([request.signal, deadline])
-      const response = await call(signal, Math.min(firstByteMs, totalMs))
-      return wholeAnswer(response, { idleMs, endGraceMs, signal, onUsage })
+
+  const answered = (answer: Answer, spend: Spend): AnswerReply => {
+    bounds.done()
+    return { ...MADE, kind: 'answer', answer, attempts: attempts(spend) }
+  }
+
+  const streaming = (events: OpenEvents): StreamReply => {
+    const ending = (how: StreamOutcome, failure?: UpstreamFailure) => ({
+      how,
+      attempts: attempts(events.spend(), failure),
     })
-  } finally {
-    isOver = true
+    const bound = { idleMs: options.idleMs, maxOutput: reserved.output ?? Number.POSITIVE_INFINITY }
+    return { ...MADE, kind: 'stream', ...openStream(events, { ...bound, bounds, left: signal, ending }) }
+  }
+
+  const refusedBy = (failure: UpstreamFailure, spend: Spend, more: Omit<FailedCall, 'url'> = {}): RefusedReply => {
+    const ended = endedBy(signal)
+    if (ended !== undefined) {
+      const told = { ...(failure.unspent ? { unspent: true as const } : {}), code: ended.code }
+      tell({ upstream: told })
+      return { ...refused(ended.refusal), attempts: attempts(spend, told) }
+    }
+    const isClients = failure.code === CLIENT_LEFT
+    // A call that was broken off since its client has left is nothing that an operator could mend.
+    if (!isClients) logFailure(log, failure, { url: progress.url, ...more })
+    return {
+      ...refused(upstreamFailed(failure)),
+      attempts: attempts(spend, failure),
+      shared: !isClients,
+      fallible: !isClients && isFallible(failure),
+    }
+  }
+
+  try {
+    bounds.within(options.firstByteMs)
+    const sent = routed.body.with({ model: target.settings.model }).bytes
+    const answer = await options.transport.send(target.settings, operation, sent, {
+      signal: bounds.signal,
+      requestId,
+      progress,
+    })
+    const { status, headers } = answer
+    if (status < 200 || status > 299) {
+      const failure = leftOr(await failureOfAnswer(answer), signal)
+      bounds.done()
+      return refusedBy(failure, spendOfFailure(failure), { headers })
+    }
+    // The rest of a plain answer is bounded by the whole.
+    if (!streamed) bounds.came()
+    const body = await answerBody(answer)
+    if (body.kind === 'json') {
+      const parsed = operation.parse(await wholeOf(body, status))
+      if (parsed.kind === 'failure') throw new NoAnswer({ status, ...parsed.failure }, parsed.spend)
+      if (!streamed) return answered(parsed.answer, parsed.spend)
+      bounds.came()
+      return streaming(replayed(operation.replay(parsed.answer), parsed.spend))
+    }
+    parser = operation.stream()
+    const events = answerEvents(body, { parser, bounds, endGraceMs: options.endGraceMs ?? END_GRACE_MS })
+    if (!streamed)
+      return answered(await assembled(events, operation.assembler(), options.idleMs, status), events.spend())
+    await events.begin(status)
+    bounds.came()
+    return streaming(events)
+  } catch (error) {
+    bounds.abort(error)
+    if (error instanceof NoAnswer) return refusedBy(error.failure, error.spend)
+    const failure = leftOr(failureOf(error, progress), signal)
+    const spend = parser === undefined ? spendOfFailure(failure) : spendOf(parser)
+    if (signal.aborted || isOutage(error)) return refusedBy(failure, spend, { error })
+    tell({ upstream: failure })
+    throw faultAfter(error, attempts(spend, failure))
   }
 }
 
-function noteTold(record: RequestRecord, { usage, isCertain }: ToldUsage): void {
-  noteUsage(record, usage)
-  if (isCertain) delete record.uncertain
-  else record.uncertain = true
+/** What is the same in whatever a call has made. */
+const MADE = { headers: {}, source: 'call', storable: true } as const
+
+const CLIENT_LEFT = 'client_left'
+
+/** That the client has left, where it has: what else came of its call tells nothing, but whether it cost something. */
+function leftOr(failure: UpstreamFailure, signal: AbortSignal): UpstreamFailure {
+  if (!clientHasLeft(signal)) return failure
+  return { code: CLIENT_LEFT, ...(failure.unspent ? { unspent: true } : {}) }
+}
+
+/** A plain answer of a stream's events. @throws NoAnswer; the bounds' reason; what the connection throws */
+async function assembled(events: AnswerEvents, assembler: Assembler, idleMs: number, status: number): Promise<Answer> {
+  let length = 0
+  try {
+    for (let came = await events.next(idleMs); came !== undefined; came = await events.next(idleMs)) {
+      for (const event of came) {
+        length += event.bytes.length
+        assembler.add(event)
+      }
+      if (length > MAX_ANSWER_BYTES) throw new BrokenStream({ code: 'answer_too_large' })
+    }
+  } catch (error) {
+    events.cancel()
+    throw error instanceof BrokenStream ? new NoAnswer({ status, ...error.failure }, events.spend()) : error
+  }
+  const answer = assembler.answer(events.spend().usage)
+  if (answer === undefined) throw new NoAnswer({ status, code: 'invalid_response' }, events.spend())
+  return answer
 }

@@ -1,6 +1,6 @@
 import { pipeline, Readable, Transform, type TransformCallback } from 'node:stream'
-import type { ReadableStream as NodeWebStream } from 'node:stream/web'
 import * as zlib from 'node:zlib'
+import type { ByteSource } from '../../pipeline/index.ts'
 
 /** As many codings of one body as `fetch` undoes. */
 const MAX_CODINGS = 5
@@ -28,8 +28,7 @@ export const ACCEPTED_ENCODINGS = 'gzip, deflate, br'
  *
  * @param encoding the `content-encoding` header
  */
-export function decoded(body: Body, encoding: string | null): Body {
-  if (encoding === null) return body
+export function decoded(body: ByteSource, encoding: string): ByteSource {
   const codings = encoding
     .toLowerCase()
     .split(',')
@@ -40,29 +39,57 @@ export function decoded(body: Body, encoding: string | null): Body {
   if (decoders.length === 0 || decoders.length > MAX_CODINGS || decoders.includes(undefined)) return body
   const steps = decoders.toReversed().map((make) => make?.() as Transform)
   // The last step errs with what the first did, and a last step that is destroyed ends the first.
-  return asWebStream(pipeline([Readable.fromWeb(body as NodeWebStream), ...steps], () => {}) as unknown as Readable)
+  const unpacked = pipeline([asReadable(body), ...steps], () => {}) as unknown as Readable
+  return asSource(unpacked, body)
 }
 
-type Body = ReadableStream<Uint8Array<ArrayBuffer>>
-
-function asWebStream(body: Readable): Body {
-  // It may break before the first pull; the pull is told.
-  body.on('error', () => {})
-  const chunks = (body as AsyncIterable<Buffer<ArrayBuffer>>)[Symbol.asyncIterator]()
-  return new ReadableStream(
-    {
-      async pull(controller) {
-        const { done, value } = await chunks.next()
-        if (done) controller.close()
-        else controller.enqueue(value)
-      },
-      cancel() {
-        // Not by the iterator, which would wait for a read that is under way.
-        body.destroy()
-      },
+function asReadable(body: ByteSource): Readable {
+  return new Readable({
+    read() {
+      body.read().then(
+        (piece) => this.push(piece ?? null),
+        (error) => this.destroy(error),
+      )
     },
-    { highWaterMark: 0 },
-  )
+    destroy(error, done) {
+      body.cancel(error)
+      done(error)
+    },
+  })
+}
+
+/** @param packed what is cancelled with it, at once: a stream of Node's is destroyed a turn later */
+function asSource(unpacked: Readable, packed: ByteSource): ByteSource {
+  let wake: (() => void) | undefined
+  let isCancelled = false
+  const awake = () => {
+    const reader = wake
+    wake = undefined
+    reader?.()
+  }
+  // It may break before the first read; the read is told.
+  for (const event of ['readable', 'end', 'error', 'close']) unpacked.on(event, awake)
+  return {
+    async read() {
+      for (;;) {
+        if (isCancelled) return undefined
+        const piece = unpacked.read() as Buffer | null
+        if (piece !== null) return piece
+        if (unpacked.errored) throw unpacked.errored
+        if (unpacked.readableEnded || unpacked.destroyed) return undefined
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+      }
+    },
+    cancel(reason) {
+      if (isCancelled) return
+      isCancelled = true
+      packed.cancel(reason)
+      unpacked.destroy()
+      awake()
+    },
+  }
 }
 
 /** `deflate` means a zlib wrapper, and some servers send none: the first byte tells. */

@@ -1,5 +1,5 @@
 import type { Dispatcher, Pool } from 'undici'
-import { OperatorError } from '../pipeline/index.ts'
+import { OperatorError } from '../../pipeline/index.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 

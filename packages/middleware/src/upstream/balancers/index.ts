@@ -1,0 +1,2 @@
+export type { Balancer } from './balancer.ts'
+export { first } from './first.ts'

@@ -1,0 +1,62 @@
+import { type ByteSource, fromIterable, fromWebStream } from '../../pipeline/index.ts'
+import { ConnectionFailed } from './connection-failed.ts'
+import { requestBuilder, type TokenSource, unlessAborted } from './openai-request.ts'
+import type { Transport, TransportAnswer } from './transport.ts'
+
+/** System and TLS errors by which no connection comes about that a request could have gone over. */
+const NEVER_CONNECTED =
+  /^(?:ECONNREFUSED|ENOTFOUND|EAI_\w+|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_TLS_\w+|CERT_\w+|\w*CERT(?:IFICATE)?|UNABLE_TO_\w+)$/
+
+export interface FetchTransportOptions {
+  readonly token: TokenSource
+  readonly fetch: typeof fetch
+}
+
+/** Sends requests by a `fetch` of another's making. Notes a call's progress as well as can be told from outside. */
+export function fetchTransport({ token, fetch }: FetchTransportOptions): Transport {
+  const requests = requestBuilder(token)
+  return {
+    async send(target, { path }, body, { signal, requestId, progress }) {
+      const { template, authorization } = await requests.build(
+        target,
+        path,
+        body === undefined ? 'GET' : 'POST',
+        signal,
+      )
+      const { url, shown, method, headers: pairs, redirect } = template
+      const headers = new Headers()
+      for (let at = 0; at + 1 < pairs.length; at += 2) headers.append(pairs[at] as string, pairs[at + 1] as string)
+      if (requestId !== undefined) headers.set('x-request-id', requestId)
+      if (authorization !== undefined) headers.set('authorization', authorization)
+      progress.url = shown
+      progress.sent = true
+      const sending = fetch(url.href, { method, headers, body: body as Uint8Array<ArrayBuffer>, redirect, signal })
+      try {
+        return answerOf(await unlessAborted(sending, signal))
+      } catch (cause) {
+        if (neverConnected(cause)) delete progress.sent
+        if (!signal.aborted) throw new ConnectionFailed(url.host, { sent: progress.sent === true, cause })
+        // One that comes nonetheless has no reader.
+        sending.then(({ body }) => body?.cancel()).catch(() => {})
+        throw signal.reason
+      }
+    },
+  }
+}
+
+function answerOf({ status, headers, body }: Response): TransportAnswer {
+  const source: ByteSource = body === null ? fromIterable([]) : fromWebStream(body)
+  return { status, headers: Object.fromEntries(headers), body: source }
+}
+
+function neverConnected(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  const { code, message, cause } = error as {
+    readonly code?: unknown
+    readonly message: string
+    readonly cause?: unknown
+  }
+  // `fetch` says of a port that it refuses no more than this.
+  if (message === 'bad port') return true
+  return (typeof code === 'string' && NEVER_CONNECTED.test(code)) || neverConnected(cause)
+}

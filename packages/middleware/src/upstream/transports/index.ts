@@ -1,0 +1,27 @@
+import { fetchTransport } from './fetch.ts'
+import type { TokenSource } from './openai-request.ts'
+import type { Transport } from './transport.ts'
+import { undiciTransport } from './undici.ts'
+
+export { ConnectionFailed } from './connection-failed.ts'
+export type { TokenSource } from './openai-request.ts'
+export {
+  type AnswerHeaders,
+  type CallProgress,
+  headerOf,
+  type SendOptions,
+  shownUrl,
+  type Transport,
+  type TransportAnswer,
+} from './transport.ts'
+
+export interface ConnectOptions {
+  readonly token: TokenSource
+  /** Another way to send requests than undici's. */
+  readonly fetch?: typeof fetch
+}
+
+/** The way to models' services: by undici, or by a `fetch` that is passed in. */
+export function connect({ token, fetch }: ConnectOptions): Transport {
+  return fetch === undefined ? undiciTransport({ token }) : fetchTransport({ token, fetch })
+}
