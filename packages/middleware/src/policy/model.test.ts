@@ -88,6 +88,7 @@ describe('the model called default', () => {
       targets: [
         {
           id: expect.stringMatching(/^openai:gpt-4:[0-9a-f]{12}$/),
+          identity: expect.any(String),
           priority: 1,
           weight: 1,
           zone: undefined,

@@ -72,6 +72,7 @@ describe('a policy', () => {
             targets: [
               {
                 id: expect.stringMatching(/^openai:gpt-4:[0-9a-f]{12}$/),
+                identity: expect.any(String),
                 priority: 1,
                 weight: 1,
                 zone: undefined,
