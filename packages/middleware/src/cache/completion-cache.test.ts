@@ -358,6 +358,13 @@ describe('a request that the model turns away for what it is', () => {
     expect(asked()).toBe(4)
   })
 
+  test('is the one consumer’s, also where completions are the plan’s', async () => {
+    const { ask, asked } = refusing(400, 'context_length_exceeded')
+    const routed = { cache: { ...RULE, scope: 'plan' } } as const
+    for (const consumer of ['alice', 'bob', 'alice']) await read(ask({ consumer, routed }))
+    expect(asked()).toBe(2)
+  })
+
   test('is not remembered where the request says so', async () => {
     const { ask, asked } = refusing(400, 'context_length_exceeded')
     await read(ask({ headers: { 'cache-control': 'no-store' } }))

@@ -517,6 +517,19 @@ describe('across instances', () => {
     expect(rooms.one.asked() + rooms.other.asked()).toBe(2)
   })
 
+  test('one asks for what has expired, though none of them had missed it before', async () => {
+    const time = { now: START }
+    const gate = Promise.withResolvers<void>()
+    const both = { shared: memoryShared(), wallClock: () => time.now }
+    await (await room(() => completionOf('x'), both).ask()).text()
+    time.now += 2 * RULE.ttlMs
+    const others = [1, 2].map(() => room(() => gate.promise.then(() => completionOf('y')), both))
+    const asking = others.map(({ ask }) => ask())
+    await vi.waitUntil(() => others.some(({ asked }) => asked() > 0))
+    gate.resolve()
+    expect((await Promise.all(asking)).map(({ record }) => record.cache).sort()).toEqual(['hit', 'miss'])
+  })
+
   /** Time that passes as fast as it is waited for. */
   function quickTime() {
     let now = 0
