@@ -117,7 +117,7 @@ describe('by hand', () => {
 
   test('a claim is renewed, and the sweep runs, as often as is reckoned', () => {
     const source = (file: string) => readFileSync(join(ROOT, file), 'utf8')
-    expect(source('packages/middleware/src/cache/claims/held-claim.ts')).toContain('const RENEW_MS = 1_500\n')
+    expect(source('packages/middleware/src/cache/held-claim.ts')).toContain('const RENEW_MS = 1_500\n')
     expect(source('functions/timers/sweep.ts')).toContain("const SCHEDULE = '0 */10 * * * *'\n")
   })
 

@@ -4,15 +4,19 @@ import {
   type Asking,
   type CacheRoomOptions,
   cacheRoom,
+  clamped,
   completionOf,
+  eventsOf,
   HOUR,
-  memoryFar,
+  memoryShared,
+  plain,
   RULE,
+  refusedByModel,
   START,
   streamOf,
   textIn,
 } from '../../../../test/support/cache-room.ts'
-import { wholeResponse } from '../pipeline/index.ts'
+import type { AnswerReply } from '../operations/index.ts'
 import type { CacheEntry } from './entry.ts'
 import type { CacheStore } from './store.ts'
 import { pack, unpack } from './stores/packing.ts'
@@ -25,8 +29,9 @@ const room = (options: CacheRoomOptions = {}) => cacheRoom({ wallClock: () => ti
 
 /** The answer's text and how the cache says that it came, once it is read to its end. */
 async function read(asked: ReturnType<ReturnType<typeof room>['ask']>) {
-  const { status, text, record, response } = await asked
-  return { status, text: await text(), record, code: response.status, age: response.headers.get('age') }
+  const answer = await asked
+  const { status, code, reply } = answer
+  return { status, text: await answer.text(), record: answer.record, code, age: reply.headers.age }
 }
 
 describe('the completion cache', () => {
@@ -98,7 +103,12 @@ describe('the completion cache', () => {
       { consumer: 'bob', plan: 'pro', routed: { cache: { ...RULE, scope: 'shared' } } },
       'hit',
     ],
-    ['tells targets apart that may answer differently', {}, { routed: { target: { identity: 'u' } } }, 'fwd=miss'],
+    [
+      'tells targets apart that may answer differently',
+      {},
+      { routed: { candidates: [{ target: { identity: 'u' } }] } },
+      'fwd=miss',
+    ],
     ['tells apart what was done to a prompt', {}, { routed: { transforms: 'eol.2' } }, 'fwd=miss'],
   ])('%s', async (_what, first, second, status) => {
     const { ask } = room()
@@ -111,7 +121,7 @@ describe('the completion cache', () => {
     expect((await read(ask({ routed: { cache: undefined } }))).status).toBe('tollgate; fwd=bypass; detail=off')
     const cache = { ...RULE, sampled: false }
     expect((await read(ask({ routed: { cache } }))).status).toBe('tollgate; fwd=bypass; detail=sampled')
-    const exact = { routed: { cache, body: { model: 'm', messages: [], temperature: 0 } } }
+    const exact = { body: { messages: [], temperature: 0 }, routed: { cache } }
     expect((await read(ask(exact))).status).toBe('tollgate; fwd=miss; stored')
     expect((await read(ask(exact))).status).toContain('hit')
   })
@@ -121,19 +131,19 @@ describe('the completion cache', () => {
     expect((await read(ask({ prompt: '\ud800' }))).status).toBe('tollgate; fwd=bypass; detail=no-key')
   })
 
-  test('forgets all that is of another generation', async () => {
-    let generation = ''
-    const { ask } = room({ generations: { ...ALWAYS_KNOWN, tag: () => generation } })
+  test('forgets all that is of another purge version', async () => {
+    let version = ''
+    const { ask } = room({ purgeVersions: { ...ALWAYS_KNOWN, tag: () => version } })
     await read(ask())
     expect((await read(ask())).status).toContain('hit')
-    generation = 'purged'
+    version = 'purged'
     expect((await read(ask())).status).toBe('tollgate; fwd=miss; stored')
     expect((await read(ask())).status).toContain('hit')
   })
 
   test('serves nothing and stores nothing while nobody can tell what was purged', async () => {
     let known = true
-    const { ask, asked } = room({ generations: { ...ALWAYS_KNOWN, tag: () => (known ? '' : undefined) } })
+    const { ask, asked } = room({ purgeVersions: { ...ALWAYS_KNOWN, tag: () => (known ? '' : undefined) } })
     await read(ask())
     known = false
     expect((await read(ask())).status).toBe('tollgate; fwd=miss')
@@ -147,42 +157,30 @@ describe('the completion cache', () => {
 
 describe('only what is whole is stored', () => {
   test.each<[string, CacheRoomOptions['model']]>([
-    ['an error that looks like an answer', () => new Response(completionOf('x').body, { status: 500 })],
-    ['a refusal that looks like an answer', () => new Response(completionOf('x').body, { status: 429 })],
-    ['an error', () => new Response('{"error":"no"}', { status: 502 })],
-    ['a 200 that holds an error', () => new Response('{"error":{"message":"no"}}')],
+    ['an error', () => refusedByModel({ status: 500 })],
+    ['a refusal', () => refusedByModel({ status: 429 })],
+    ['a 200 that holds an error', () => plain('{"error":{"message":"no"}}')],
     ['a 200 that holds an error beside its choices', () => completionOf('x', 'stop', { error: { message: 'no' } })],
-    ['a 200 that is no JSON', () => new Response('<html>')],
-    ['an answer without choices', () => new Response('{"choices":[]}')],
+    ['a 200 that is no JSON', () => plain('<html>')],
+    ['an answer without choices', () => plain('{"choices":[]}')],
     ['an answer without an end', () => completionOf('x', null)],
     ['a filtered answer', () => completionOf('x', 'content_filter')],
     ['a tool call', () => completionOf('x', 'tool_calls')],
     ['a tool call that says stop', () => toolCall('stop')],
-    [
-      'an answer that was allowed less than was asked for',
-      ({ record }) => {
-        record.clamped = true
-        return completionOf('x', 'length')
-      },
-    ],
+    ['an answer that was allowed less than was asked for', () => clamped(completionOf('x', 'length') as AnswerReply)],
     ['fewer choices than were asked for', () => completionOf('x')],
     ['a filtered stream', () => streamOf(['x'], { finish: 'content_filter' })],
     ['a stream that calls a tool', () => streamOf(['x'], { finish: 'tool_calls' })],
-    ['a stream that was cut', () => cut(streamOf(['one', 'two', 'three']), 2)],
+    ['a stream that was cut', () => eventsOf([chunk('one'), chunk('two')])],
     ['a stream that broke', () => streamOf(['x'], { before: () => Promise.reject(new Error('broken')) })],
-    [
-      'a stream that was allowed less than was asked for',
-      ({ record }) => {
-        record.clamped = true
-        return streamOf(['x'], { finish: 'length' })
-      },
-    ],
-    ['a stream with an error event', () => sse('data: {"error":{"code":"server_error"}}\n\n')],
+    ['a stream that was allowed less than was asked for', () => clamped(streamOf(['x'], { finish: 'length' }))],
+    ['a stream with an error event', () => eventsOf([chunk('one'), 'data: {"error":{"code":"server_error"}}\n\n'])],
   ])('never %s', async (what, model) => {
     const { ask, asked } = room({ ...(model === undefined ? {} : { model }) })
     for (const _ of [1, 2]) {
-      const body = { model: 'm', messages: [], ...(what.startsWith('fewer') ? { n: 2 } : {}) }
-      const { status, text } = await ask({ routed: { body } })
+      const body = { messages: [], ...(what.startsWith('fewer') ? { n: 2 } : {}) }
+      const stream = what.includes('stream')
+      const { status, text } = await ask({ body, stream })
       expect(status).toBe('tollgate; fwd=miss')
       await text().catch(() => {})
     }
@@ -202,40 +200,27 @@ describe('only what is whole is stored', () => {
     expect((await read(ask(rule))).text).toBe(first.text)
   })
 
-  function toolCall(finish: string): Response {
+  function toolCall(finish: string): ReturnType<typeof completionOf> {
     const message = { role: 'assistant', tool_calls: [{ id: 'c', type: 'function', function: { name: 'f' } }] }
     return completionOf('', finish, { choices: [{ index: 0, message, finish_reason: finish }] })
   }
 
-  function cut(response: Response, events: number): Response {
-    let sent = 0
-    const some = new TransformStream<Uint8Array, Uint8Array>({
-      transform(chunk, controller) {
-        sent += 1
-        if (sent <= events) controller.enqueue(chunk)
-        else controller.terminate()
-      },
-    })
-    return new Response(response.body?.pipeThrough(some) ?? null, { headers: response.headers })
-  }
-
-  function sse(text: string): Response {
-    return new Response(text, { headers: { 'content-type': 'text/event-stream' } })
+  function chunk(content: string): string {
+    return `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content }, finish_reason: null }] })}\n\n`
   }
 })
 
 describe('what is stored', () => {
   test('keeps no more memory than it counts', async () => {
     const entries: CacheEntry[] = []
-    const far = memoryFar()
+    const shared = memoryShared()
     const set: CacheStore['set'] = async (_key, entry) => {
       entries.push(entry)
       return true
     }
-    const { ask } = room({ far: { ...far, set }, model: () => wholeResponse(Buffer.from(whole), {}) })
-    const whole = await completionOf('short').text()
+    const { ask } = room({ shared: { ...shared, set }, model: () => completionOf('short') })
     await read(ask())
-    const streamed = room({ far: { ...far, set }, model: () => streamOf(['a', 'b']) })
+    const streamed = room({ shared: { ...shared, set }, model: () => streamOf(['a', 'b']) })
     await read(streamed.ask({ stream: true }))
     const [unpacked] = await Promise.all(entries.map(async (entry) => unpack((await pack(entry)) ?? new Uint8Array())))
     expect(entries.length).toBe(2)
@@ -284,9 +269,9 @@ describe('plain and streamed requests answer each other', () => {
 
   test('nothing of a stream is stored when its reader leaves half-way', async () => {
     const { ask, asked } = room({ model: () => streamOf(['one', 'two', 'three']) })
-    const reader = (await ask({ stream: true })).response.body?.getReader()
-    await reader?.read()
-    await reader?.cancel()
+    const { events } = await ask({ stream: true })
+    await events.read()
+    events.cancel()
     expect((await read(ask({ stream: true }))).status).toBe('tollgate; fwd=miss')
     expect(asked()).toBe(2)
   })
@@ -335,7 +320,7 @@ describe('a request’s Cache-Control', () => {
     expect(await read(ask(control('only-if-cached')))).toMatchObject({
       code: 504,
       status: 'tollgate; detail=only-if-cached',
-      text: '{"error":"not_cached"}',
+      text: expect.stringContaining('"code":"not_cached"'),
     })
     await read(ask())
     expect((await read(ask(control('only-if-cached, max-age=60')))).status).toContain('hit')
@@ -356,11 +341,7 @@ describe('a request’s Cache-Control', () => {
 describe('a request that the model turns away for what it is', () => {
   const refusing = (status: number, code: string, more: { readonly retryAfterMs?: number } = {}) =>
     room({
-      model: ({ refuse, record }) => {
-        const upstream = { status, code, ...more, unspent: true } as const
-        record.upstream = upstream
-        return refuse({ code: 'upstream_failed', status: 502, message: 'no', upstream })
-      },
+      model: () => refusedByModel({ status, code, ...more, unspent: true }),
     })
 
   test('is turned away again without asking, but for no other consumer, and not for long', async () => {
@@ -375,6 +356,13 @@ describe('a request that the model turns away for what it is', () => {
     await read(ask({ consumer: 'bob' }))
     for (const directive of ['no-cache', 'max-age=0']) await read(ask({ headers: { 'cache-control': directive } }))
     expect(asked()).toBe(4)
+  })
+
+  test('is the one consumer’s, also where completions are the plan’s', async () => {
+    const { ask, asked } = refusing(400, 'context_length_exceeded')
+    const routed = { cache: { ...RULE, scope: 'plan' } } as const
+    for (const consumer of ['alice', 'bob', 'alice']) await read(ask({ consumer, routed }))
+    expect(asked()).toBe(2)
   })
 
   test('is not remembered where the request says so', async () => {
@@ -408,13 +396,13 @@ describe('a request that the model turns away for what it is', () => {
 describe('a cache store that fails', () => {
   const never = () => new Promise<never>(() => {})
   const broken = () => Promise.reject(new Error('down'))
-  const store = (fault: Partial<CacheStore>): CacheStore => ({ ...memoryFar(), ...fault })
+  const store = (fault: Partial<CacheStore>): CacheStore => ({ ...memoryShared(), ...fault })
 
   test.each([
     ['hangs on reading', { get: never, claim: never }],
     ['fails on reading', { get: broken, claim: broken }],
   ])('and %s is a miss', async (_what, fault) => {
-    const { ask, events } = room({ far: store(fault) })
+    const { ask, events } = room({ shared: store(fault) })
     expect((await read(ask())).status).toBe('tollgate; fwd=miss; stored')
     expect(events).toContain('cache store failed')
     expect((await read(ask())).status).toContain('hit')
@@ -424,7 +412,7 @@ describe('a cache store that fails', () => {
     ['hangs on claiming', never],
     ['fails on claiming', broken],
   ])('and %s is a miss', async (_what, claim) => {
-    const { ask, events } = room({ far: store({ claim }), model: () => completionOf('x', 'content_filter') })
+    const { ask, events } = room({ shared: store({ claim }), model: () => completionOf('x', 'content_filter') })
     await read(ask())
     expect((await read(ask())).status).toBe('tollgate; fwd=miss')
     expect(events).toContain('cache store failed')
@@ -435,7 +423,7 @@ describe('a cache store that fails', () => {
     ['fails on writing', { set: broken }, 'cache store failed'],
     ['finds the entry too large', { set: async () => false }, 'completion not stored'],
   ])('and %s costs the caller nothing', async (_what, fault, event) => {
-    const { ask, events } = room({ far: store(fault) })
+    const { ask, events } = room({ shared: store(fault) })
     const { text, status } = await read(ask())
     expect(text).toContain('answer to Why?')
     // In this process it is.
@@ -446,13 +434,13 @@ describe('a cache store that fails', () => {
   test('is asked no more than now and then once it is down for certain, and told of twice', async () => {
     let calls = 0
     let works = false
-    const far = memoryFar()
+    const shared = memoryShared()
     const get: CacheStore['get'] = (key, signal) => {
       calls += 1
-      return works ? far.get(key, signal) : broken()
+      return works ? shared.get(key, signal) : broken()
     }
     let now = 0
-    const { ask, events } = room({ far: { ...far, get, set: broken }, now: () => now })
+    const { ask, events } = room({ shared: { ...shared, get, set: broken }, now: () => now })
     for (let index = 0; index < 20; index += 1) await read(ask({ prompt: `${index}` }))
     expect(calls).toBe(2)
     works = true
@@ -464,7 +452,7 @@ describe('a cache store that fails', () => {
 })
 
 describe('B1: a programming fault in a cache store', () => {
-  const store = (fault: Partial<CacheStore>): CacheStore => ({ ...memoryFar(), ...fault })
+  const store = (fault: Partial<CacheStore>): CacheStore => ({ ...memoryShared(), ...fault })
   const defect = () => Promise.reject(new TypeError("Cannot read properties of undefined (reading 'SECRET prompt')"))
 
   test.each<[string, Partial<CacheStore>]>([
@@ -474,7 +462,7 @@ describe('B1: a programming fault in a cache store', () => {
     ['in a claim', { get: async () => 'claimed', claim: async () => ({ kind: 'claimed', claim: {} as never }) }],
     ['in calling the store', { get: undefined as never }],
   ])('%s costs the caller nothing, and is logged as what it is, with its message and place', async (_what, fault) => {
-    const { ask, lines } = room({ far: store(fault) })
+    const { ask, lines } = room({ shared: store(fault) })
     expect(await read(ask())).toMatchObject({ code: 200, status: 'tollgate; fwd=miss; stored' })
     const [line, ...more] = lines
     expect(line).toEqual([
@@ -491,7 +479,7 @@ describe('B1: a programming fault in a cache store', () => {
     'in the form of what it gives costs the caller nothing: %j',
     async (given) => {
       for (const fault of [{ get: async () => given }, { get: async () => 'claimed', claim: async () => given }]) {
-        const { ask, lines } = room({ far: store(fault as unknown as Partial<CacheStore>) })
+        const { ask, lines } = room({ shared: store(fault as unknown as Partial<CacheStore>) })
         expect(await read(ask())).toMatchObject({ code: 200, status: 'tollgate; fwd=miss; stored' })
         expect(await read(ask({ prompt: 'another' }))).toMatchObject({ code: 200 })
         if (given === null && !('claim' in fault)) expect(lines).toEqual([])
@@ -507,7 +495,7 @@ describe('B1: a programming fault in a cache store', () => {
       asked += 1
       return defect()
     }
-    const { ask, lines } = room({ far: store({ get }), now: () => now })
+    const { ask, lines } = room({ shared: store({ get }), now: () => now })
     for (let index = 0; index < 50; index += 1) {
       await read(ask({ prompt: `${index}` }))
       now += 100
@@ -527,7 +515,7 @@ describe('C3: an entry in the store that can’t be served', () => {
     ['is no completion', '{"error":{}}', undefined],
     ['has events that were cut', good, 'data: {"choices":[{"delta":{"content":"a"},"finish_reason":"null"}]}\n\n'],
   ])('since it %s, is a miss, and is replaced', async (_why, answer, events) => {
-    const far = memoryFar()
+    const shared = memoryShared()
     const bad = {
       answer: Buffer.from(answer),
       events: events === undefined ? undefined : Buffer.from(events),
@@ -537,7 +525,7 @@ describe('C3: an entry in the store that can’t be served', () => {
     }
     let stored: unknown
     const store = {
-      ...far,
+      ...shared,
       get: async () => bad,
       claim: async () => ({ kind: 'found', entry: bad }) as const,
       set: async (_key: string, entry: unknown) => {
@@ -545,9 +533,9 @@ describe('C3: an entry in the store that can’t be served', () => {
         return true
       },
     }
-    const { ask } = cacheRoom({ far: store })
+    const { ask } = cacheRoom({ shared: store })
     const first = await ask()
-    expect([first.response.status, first.record.cache]).toEqual([200, 'miss'])
+    expect([first.code, first.record.cache]).toEqual([200, 'miss'])
     expect(await first.text()).toContain('answer to Why?')
     expect(stored).toMatchObject({ answer: expect.anything(), storedAt: START })
     expect((await ask({ headers: { 'cache-control': 'max-age=60' } })).status).toContain('hit')

@@ -1,40 +1,28 @@
-import type { ChatBody, Digest } from '../operations/index.ts'
-import {
-  type BaseContext,
-  type Log,
-  type Middleware,
-  type Refusal,
-  type Refuse,
-  systemTime,
-  type Time,
-} from '../pipeline/index.ts'
+import { type Call, type RefusedReply, type Reply, refused } from '../operations/index.ts'
+import { type Digest, type Log, type Middleware, type Refusal, systemTime, type Time } from '../pipeline/index.ts'
 import type { CacheRule } from '../policy/index.ts'
-import { bypassStatus, forwardedStatus, hitStatus, NOT_CACHED_STATUS } from './cache-status.ts'
-import { farSearch } from './claims/search.ts'
-import { storeHealth } from './claims/store-health.ts'
-import type { CacheEntry } from './entry.ts'
-import { asking } from './flights/asking.ts'
-import { board } from './flights/boarding.ts'
-import { flights } from './flights/flights.ts'
-import { freshUntil } from './freshness.ts'
-import { hit } from './hit.ts'
-import { keeper } from './keeper.ts'
-import { cacheKey } from './key/cache-key.ts'
-import { questionAliases } from './key/question-aliases.ts'
-import { scopeOf } from './key/scope.ts'
-import type { NearCache } from './near-cache.ts'
-import type { Generations } from './purges/generations.ts'
+import { bypassStatus, forwardedStatus, hitStatus, NOT_CACHED_STATUS, requestDirectives } from './cache-headers.ts'
+import { fingerprintMemo, type KeyUnder, scopeOf } from './cache-key.ts'
+import type { Asked, Cacheable, CacheRequest } from './cache-request.ts'
+import { cacheWriter } from './cache-writer.ts'
+import { type CacheEntry, freshUntil } from './entry.ts'
+import { join } from './join.ts'
+import { leading } from './leader.ts'
+import type { LocalTier } from './local-tier.ts'
+import type { PurgeVersions } from './purge-versions.ts'
 import { refusedBefore } from './refused-before.ts'
-import { requestDirectives } from './request-directives.ts'
+import { sharedTier } from './shared-tier.ts'
+import { singleFlight } from './single-flight.ts'
 import type { CacheStore } from './store.ts'
-import type { Visit } from './visit.ts'
+import { storeHealth } from './store-health.ts'
+import { hit } from './stored-reply.ts'
 
 export interface CompletionCacheOptions {
   /** In this process. */
-  readonly near: NearCache
+  readonly local: LocalTier
   /** For all instances. */
-  readonly far: CacheStore
-  readonly generations: Generations
+  readonly shared: CacheStore
+  readonly purgeVersions: PurgeVersions
   readonly digest: Digest
   /** A store that takes longer is a miss, in milliseconds. */
   readonly deadlineMs: number
@@ -45,144 +33,166 @@ export interface CompletionCacheOptions {
   readonly random?: () => number
 }
 
-/** What the rooms before must have settled. */
-export interface Cacheable {
-  readonly consumer: { readonly id: string; readonly plan: string }
-  /** SHA-256 of the body as it came. */
-  readonly bodyDigest: string
-  readonly routed: {
-    readonly route: string
-    readonly cache: CacheRule | undefined
-    /** What was done to the prompt, and in which version. */
-    readonly transforms: string
-    readonly body: ChatBody
-    readonly target: { readonly identity: string }
-  }
-}
-
-interface Asking {
+interface Keyed {
   readonly rule: CacheRule
   readonly scope: string
-  /** Of `questionDigest`. */
-  readonly question: string
+  readonly keyUnder: KeyUnder
 }
 
+/** So many failures of the store one after the other are an outage, and not a slow moment. */
+const OPENS_AFTER = 3
+/** Stands for the purge version where it can't be told: such requests share calls, and nothing is stored under it. */
+const UNKNOWN = '?'
+
 /**
- * Answers from the cache, or from a call for the same question that is under way, or asks and stores what ends whole.
+ * Answers from the cache, or from a call for the same that is under way, or asks and stores what ends whole.
  * Scope: the consumer, unless the route's rule says otherwise, so that nobody can get, or learn of, another's completions.
  * A store that is slow, down or damaged is a miss, never an error.
  *
  * Plain and streamed requests answer each other. A request's `Cache-Control` may say `no-cache`, `no-store`, `max-age` and
  * `only-if-cached`; the last is refused with 504 (`not_cached`) where there is nothing.
  */
-export function completionCache(options: CompletionCacheOptions): Middleware<Cacheable, { readonly refuse: Refuse }> {
-  const { near, far, generations, digest, deadlineMs, log, time = systemTime, random = Math.random } = options
-  const digestOf = questionAliases()
+export function completionCache(options: CompletionCacheOptions): Middleware<Cacheable, Asked, Call, Reply> {
+  const { local, shared, purgeVersions, digest, deadlineMs, log, time = systemTime, random = Math.random } = options
+  const keyOf = fingerprintMemo(digest)
   const refusals = refusedBefore(random)
-  const health = storeHealth({ time, log })
-  const search = farSearch({ store: far, health, deadlineMs, time, random })
-  const ask = asking({ keep: keeper({ near, far, health, deadlineMs, time }), refusals, time, random })
-  const departures = flights({ near, search, time })
+  const health = storeHealth('cache store', { time, log, opensAfter: OPENS_AFTER })
+  const tier = sharedTier({ store: shared, health, deadlineMs, time, random })
+  const write = cacheWriter({ local, shared, health, deadlineMs, time })
+  const lead = leading({ write, refusals, time, random })
+  const calls = singleFlight({ local, tier, time })
 
-  return async function completionCache(request, context, next) {
-    const { routed, consumer, record } = context
-    const { route, body } = routed
-    const { noCache, noStore, onlyIfCached, maxAgeMs } = requestDirectives(request.headers)
-    const asked = askedOf(context)
-    if ('bypass' in asked) {
-      record.cache = 'bypass'
-      if (onlyIfCached) return withStatus(context.refuse(NOT_CACHED), NOT_CACHED_STATUS)
-      return withStatus(await next({ refuse: context.refuse }), bypassStatus(asked.bypass))
+  return function completionCache(call, context, next) {
+    const keyed = keyedOf(call, context)
+    if ('bypass' in keyed) {
+      context.tell({ cache: 'bypass' })
+      const { onlyIfCached } = requestDirectives(call.headers)
+      return onlyIfCached ? notCached() : next({ asked: true }).then(withStatus(bypassStatus(keyed.bypass)))
     }
-    const { rule, scope, question } = asked
-    const generation = await generations.tag(['all', `route:${route}`, scope])
-    const key = cacheKey({ scope, generation: generation ?? UNKNOWN, question }, digest)
-    const visit: Visit = {
-      request,
+    const { rule, scope, keyUnder } = keyed
+    const tag = purgeVersions.tag(['all', `route:${context.routed.route}`, scope])
+    // Without a promise while it is known: every hit waits for it.
+    return typeof tag === 'object'
+      ? tag.then((told) => answer(call, context, next, { rule, keyUnder, tag: told }))
+      : answer(call, context, next, { rule, keyUnder, tag })
+  }
+
+  /** Under which key, by which rule and for whom; or why the cache is passed by. */
+  function keyedOf(call: Call, { routed, consumer }: Readonly<Cacheable>): Keyed | { readonly bypass: string } {
+    const { cache: rule, body } = routed
+    if (rule === undefined) return { bypass: 'off' }
+    if (!rule.sampled && call.operation.isSampled(body)) return { bypass: 'sampled' }
+    const scope = scopeOf(rule, consumer)
+    const keyUnder = keyOf(call, routed, scope)
+    return keyUnder === undefined ? { bypass: 'no-key' } : { rule, scope, keyUnder }
+  }
+
+  function answer(
+    call: Call,
+    context: CacheRequest['context'],
+    next: CacheRequest['next'],
+    {
+      rule,
+      keyUnder,
+      tag,
+    }: { readonly rule: CacheRule; readonly keyUnder: KeyUnder; readonly tag: string | undefined },
+  ): Reply | Promise<Reply> {
+    const { noCache, noStore, onlyIfCached, maxAgeMs } = requestDirectives(call.headers)
+    const key = keyUnder(tag ?? UNKNOWN)
+    const isWanted = (entry: CacheEntry, now: number) =>
+      now < freshUntil(entry, rule) && (maxAgeMs === undefined || now - entry.storedAt <= maxAgeMs)
+
+    const known = noCache ? undefined : local.get(key)
+    if (known !== undefined) {
+      const now = time.wallClock()
+      if (isWanted(known, now)) return hit(known, call, context, { rule, now })
+    }
+    const ownKey = `${context.consumer.id} ${key}`
+    const before = noCache || maxAgeMs !== undefined ? undefined : refusals.find(ownKey)
+    if (before !== undefined) {
+      context.tell({ cache: 'hit' })
+      return refusedBy(before.refusal, hitStatus(before.ttl, 'refused'))
+    }
+
+    const request: CacheRequest = {
+      call,
       context,
       next,
       key,
       rule,
-      body,
-      ownKey: `${consumer.id} ${key}`,
-      asStream: body.stream === true,
-      seeks: generation !== undefined,
-      keeps: generation !== undefined && !noStore,
+      ownKey,
+      seeks: tag !== undefined,
+      keeps: tag !== undefined && !noStore,
       forwardedAs: noCache || maxAgeMs !== undefined ? 'request' : 'miss',
     }
-    const isWanted = (entry: CacheEntry) => willDo(entry, rule, maxAgeMs)
-
-    const known = noCache ? undefined : near.get(key)
-    if (known !== undefined && isWanted(known)) return hit(known, visit, time)
-    const refused = noCache || maxAgeMs !== undefined ? undefined : refusals.find(visit.ownKey)
-    if (refused !== undefined) return refuseAgain(refused.refusal, refused.ttl, context)
-
     const isPlain = !noCache && !noStore && !onlyIfCached && maxAgeMs === undefined
-    if (isPlain && (rule.tools || !offersTools(body))) return fly(visit)
-
-    const found = noCache || !visit.seeks ? undefined : await search.look(key)
-    if (found !== undefined && isWanted(found)) {
-      near.set(key, found)
-      return hit(found, visit, time)
-    }
-    if (onlyIfCached) return withStatus(context.refuse(NOT_CACHED), NOT_CACHED_STATUS)
-    return visit.keeps ? flyAlone(visit) : passOn(visit)
+    // An answer to a request that offers tools may be a call of one, which has an effect in the world each time.
+    if (isPlain && (rule.tools || !call.operation.offersTools(context.routed.body))) return together(request)
+    return apart(request, { looks: !noCache && request.seeks, onlyIfCached, isWanted })
   }
 
-  /** What is asked, under which rule and for whom; or why the cache is passed by. */
-  function askedOf({ routed, consumer, bodyDigest }: Cacheable): Asking | { readonly bypass: string } {
-    const { cache: rule, route, target, transforms, body } = routed
-    if (rule === undefined) return { bypass: 'off' }
-    if (!rule.sampled && body.temperature !== 0) return { bypass: 'sampled' }
-    const scope = scopeOf(rule, consumer)
-    const question = digestOf({ route, target: target.identity, transforms, body }, scope, bodyDigest)
-    return question === undefined ? { bypass: 'no-key' } : { rule, scope, question }
+  async function together(request: CacheRequest): Promise<Reply> {
+    const joined = await join(calls.of(request), request, lead, time)
+    return joined === 'ask alone' ? alone(request) : joined
   }
 
-  function willDo(entry: CacheEntry, rule: CacheRule, maxAgeMs: number | undefined): boolean {
+  async function alone(request: CacheRequest): Promise<Reply> {
+    const joined = await join(calls.alone(), request, lead, time)
+    if (joined === 'ask alone') throw new Error('Nobody asked for a request that is alone')
+    return joined
+  }
+
+  /** A request that says how it wants to be answered, or whose answer may act, takes no part in another's call. */
+  async function apart(
+    request: CacheRequest,
+    {
+      looks,
+      onlyIfCached,
+      isWanted,
+    }: {
+      readonly looks: boolean
+      readonly onlyIfCached: boolean
+      readonly isWanted: (entry: CacheEntry, now: number) => boolean
+    },
+  ): Promise<Reply> {
+    const { call, context, next, key, rule, forwardedAs: fwd } = request
+    const found = looks ? await tier.look(key, call) : undefined
     const now = time.wallClock()
-    return now < freshUntil(entry, rule) && (maxAgeMs === undefined || now - entry.storedAt <= maxAgeMs)
-  }
-
-  async function fly(visit: Visit): Promise<Response> {
-    const boarded = await board(departures.of(visit), visit, ask, time)
-    return boarded === 'again alone' ? flyAlone(visit) : boarded
-  }
-
-  async function flyAlone(visit: Visit): Promise<Response> {
-    const boarded = await board(departures.alone(), visit, ask, time)
-    if (boarded === 'again alone') throw new Error('Nobody asked for a request that is alone')
-    return boarded
-  }
-
-  /** Nobody else is answered by this call, and nothing of it is kept. */
-  async function passOn({ context, next, forwardedAs: fwd }: Visit): Promise<Response> {
-    context.record.cache = 'miss'
-    return withStatus(await next({ refuse: context.refuse }), forwardedStatus({ fwd }))
+    if (found !== undefined && isWanted(found.entry, now)) {
+      local.set(key, found.entry)
+      return hit(found.entry, call, context, { rule, now, answer: found.answer })
+    }
+    if (onlyIfCached) return notCached()
+    if (request.keeps) return alone(request)
+    // Nobody else is answered by this call, and nothing of it is kept.
+    context.tell({ cache: 'miss' })
+    return withStatus(forwardedStatus({ fwd }))(await next({ asked: true }))
   }
 }
 
-/** Stands for the generation where it can't be told: such requests share calls, and nothing is stored under it. */
-const UNKNOWN = '?'
-
-/** An answer may then be a call of a tool, which has an effect in the world each time. */
-function offersTools({ tools, functions }: ChatBody): boolean {
-  return tools !== undefined || functions !== undefined
-}
-
-function refuseAgain(refusal: Refusal, ttl: number, { record, refuse }: BaseContext): Response {
-  record.cache = 'hit'
-  if (refusal.upstream !== undefined) record.upstream = refusal.upstream
-  return withStatus(refuse(refusal), hitStatus(ttl, 'refused'))
+/** For who wants no cache: gives what is within leave to ask the model. */
+export function noCache(): Middleware<{}, Asked, Call, Reply> {
+  return function noCache(_call, _context, next) {
+    return next({ asked: true })
+  }
 }
 
 const NOT_CACHED: Refusal = {
+  kind: 'refusal',
   code: 'not_cached',
   status: 504,
   message: "Nothing is cached for this request, and its 'Cache-Control: only-if-cached' asks for nothing else.",
 }
 
-function withStatus(response: Response, status: string): Response {
-  response.headers.set('cache-status', status)
-  return response
+function notCached(): RefusedReply {
+  return refused(NOT_CACHED, { 'cache-status': NOT_CACHED_STATUS })
+}
+
+/** A refusal of the model's that is remembered. */
+function refusedBy(refusal: Refusal, status: string): RefusedReply {
+  return { ...refused(refusal, { 'cache-status': status }), source: 'cache' }
+}
+
+function withStatus(status: string): (reply: Reply) => Reply {
+  return (reply) => ({ ...reply, headers: { ...reply.headers, 'cache-status': status } })
 }

@@ -7,7 +7,8 @@ import {
   completionOf,
   HOUR,
   type Model,
-  memoryFar,
+  memoryShared,
+  refusedByModel,
   START,
   streamOf,
   textIn,
@@ -17,8 +18,8 @@ import { tableAccounts } from '../../../../test/support/tables.ts'
 import { describeWithRedis } from '../../../../test/support/with-redis.ts'
 import { BrokenStream } from '../operations/index.ts'
 import { systemTime } from '../pipeline/index.ts'
-import type { GenerationStore, PurgeSubject } from './purges/generation-store.ts'
-import { generations } from './purges/generations.ts'
+import type { GenerationStore, PurgeSubject } from './generation-store.ts'
+import { purgeVersions } from './purge-versions.ts'
 import type { CacheStore } from './store.ts'
 import { memoryGenerationStore } from './stores/generations-memory.ts'
 import { tableGenerationStore } from './stores/generations-table.ts'
@@ -117,7 +118,7 @@ interface Given {
 }
 
 /** One world: instances over the same stores, the model, and what both have done. */
-function world(far: CacheStore, purges: GenerationStore, turns: readonly Turn[]) {
+function world(shared: CacheStore, purges: GenerationStore, turns: readonly Turn[]) {
   const name = unique('world')
   const given: Given[] = []
   const purged: { readonly subject: PurgeSubject; readonly wave: number; readonly now: number }[] = []
@@ -129,21 +130,16 @@ function world(far: CacheStore, purges: GenerationStore, turns: readonly Turn[])
   const routeOf = (at: number) => `${name}-r${at}`
   const questionOf = ({ route, prompt }: Pick<Ask, 'route' | 'prompt'>) => `${routeOf(route)} question ${prompt}`
 
-  const model: Model = async ({ body, consumer, refuse }) => {
+  const model: Model = async ({ body, streamed, consumer }) => {
     const { end, turns: count } = turns[given.length % turns.length] ?? { end: 'whole', turns: 0 }
-    const question = String(body.messages.at(-1)?.content)
+    const question = String((body.messages as readonly { readonly content: unknown }[]).at(-1)?.content)
     const number = given.push({ consumer: consumer.id, plan: consumer.plan, question, end, wave, now }) - 1
     const text = `#${number} is what ${consumer.id} was told.`
     await later(count)
     if (end === 'thrown') throw new ModelFault()
-    const upstream = { status: 500 }
-    if (end === 'refused') return refuse({ code: 'upstream_failed', status: 502, message: '', upstream })
+    if (end === 'refused') return refusedByModel({ status: 500 })
     const finish = end === 'filtered' ? 'content_filter' : 'stop'
-    if (body.stream !== true) {
-      return end === 'cut'
-        ? refuse({ code: 'upstream_failed', status: 502, message: '', upstream: { code: 'connection_failed' } })
-        : completionOf(text, finish)
-    }
+    if (!streamed) return end === 'cut' ? refusedByModel({ code: 'connection_failed' }) : completionOf(text, finish)
     const words = text.split(/(?<= )/)
     return streamOf(words, {
       finish,
@@ -156,9 +152,9 @@ function world(far: CacheStore, purges: GenerationStore, turns: readonly Turn[])
 
   const rooms: readonly CacheRoom[] = Array.from({ length: INSTANCES }, () =>
     cacheRoom({
-      far,
+      shared,
       model,
-      generations: generations({
+      purgeVersions: purgeVersions({
         store: purges,
         deadlineMs: 5_000,
         maxAgeMs: MAX_AGE_MS,
@@ -193,8 +189,8 @@ function world(far: CacheStore, purges: GenerationStore, turns: readonly Turn[])
       throw fault
     }
     if (answer === undefined || body === undefined) throw new Error('No such instance')
-    const { status } = answer.response
-    if (status !== 200) return expect([502, 504]).toContain(status)
+    const { code } = answer
+    if (code !== 200) return expect([502, 504]).toContain(code)
     if (stream) expect(body.endsWith('data: [DONE]\n\n')).toBe(true)
     const text = stream ? textIn(body) : JSON.parse(body).choices[0].message.content
     check(asked, text, answer.record.cache)
@@ -256,14 +252,14 @@ async function later(turns: number): Promise<void> {
 }
 
 async function expectIsolated(
-  open: () => { readonly far: CacheStore; readonly purges: GenerationStore },
+  open: () => { readonly shared: CacheStore; readonly purges: GenerationStore },
   numRuns: number,
 ): Promise<void> {
   const served = { answers: 0, hits: 0, others: 0 }
   await fc.assert(
     fc.asyncProperty(waves, turns, async (waves, turns) => {
-      const { far, purges } = open()
-      const run = world(far, purges, turns)
+      const { shared, purges } = open()
+      const run = world(shared, purges, turns)
       await run.run(waves)
       for (const kind of ['answers', 'hits', 'others'] as const) served[kind] += run.served[kind]
     }),
@@ -277,18 +273,22 @@ async function expectIsolated(
 const inMemory = () => memoryGenerationStore({ wallClock: () => START })
 
 describe('nobody gets another’s answer, or half of one', () => {
-  test('over stores in memory', () => expectIsolated(() => ({ far: memoryFar(), purges: inMemory() }), 150), 60_000)
+  test(
+    'over stores in memory',
+    () => expectIsolated(() => ({ shared: memoryShared(), purges: inMemory() }), 150),
+    60_000,
+  )
 
   test.each(tableAccounts())(
     'over tables in $name',
-    ({ open }) => expectIsolated(() => ({ far: tableCacheStore(open), purges: tableGenerationStore(open) }), 25),
+    ({ open }) => expectIsolated(() => ({ shared: tableCacheStore(open), purges: tableGenerationStore(open) }), 25),
     60_000,
   )
 
   describeWithRedis('over Redis', (redis) => {
     test('with generations in memory', async () => {
-      const far = redisCacheStore({ redis, wallClock: () => START })
-      await expectIsolated(() => ({ far, purges: inMemory() }), 60)
+      const shared = redisCacheStore({ redis, wallClock: () => START })
+      await expectIsolated(() => ({ shared, purges: inMemory() }), 60)
     }, 60_000)
   })
 })

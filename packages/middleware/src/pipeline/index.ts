@@ -1,3 +1,4 @@
+export { type CircuitBreaker, type CircuitBreakerOptions, circuitBreaker } from './circuit-breaker.ts'
 export type { BaseContext } from './context.ts'
 export { isTimeout, withDeadline } from './deadline.ts'
 export { type Digest, digestWith } from './digest.ts'

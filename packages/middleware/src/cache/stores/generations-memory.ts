@@ -1,4 +1,4 @@
-import { type GenerationStore, newGeneration } from '../purges/generation-store.ts'
+import { type GenerationStore, newGeneration } from '../generation-store.ts'
 
 export interface MemoryGenerationOptions {
   /** Milliseconds since 1970. */

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { isOutage } from '../../pipeline/index.ts'
 import { listEntities, type OpenTable, statusOf, writeEntity } from '../../storage/index.ts'
-import { type GenerationStore, newGeneration } from '../purges/generation-store.ts'
+import { type GenerationStore, newGeneration } from '../generation-store.ts'
 
 const PARTITION = 'generations'
 

@@ -1,8 +1,8 @@
-import { describeFault, isOutage, type Log, systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
-import { faultLog } from '../fault-log.ts'
+import { type Log, systemTime, type Time, withDeadline } from '../pipeline/index.ts'
 import type { GenerationStore } from './generation-store.ts'
+import { storeHealth } from './store-health.ts'
 
-export interface GenerationsOptions {
+export interface PurgeVersionsOptions {
   readonly store: Pick<GenerationStore, 'list'>
   /** How long `tag` waits where it must read first, in milliseconds. */
   readonly deadlineMs: number
@@ -16,9 +16,9 @@ export interface GenerationsOptions {
 }
 
 /** What this instance knows of purges. */
-export interface Generations {
+export interface PurgeVersions {
   /**
-   * The generations of these subjects, each with a dot after it; '' for one that was never purged. A plain string while the
+   * The purge versions of these subjects, each with a dot after it; '' for one that was never purged. A plain string while the
    * copy is young, since every hit waits for it. `undefined` if it can't be told in time whether something was purged:
    * then nothing that is stored may be served, and nothing stored.
    */
@@ -27,7 +27,7 @@ export interface Generations {
   warm(): void
 }
 
-/** A list of generations as it was at some moment after the read was sent. */
+/** A list of purge versions as it was at some moment after the read was sent. */
 interface Copy {
   readonly list: ReadonlyMap<string, string>
   readonly sent: Moment
@@ -40,22 +40,18 @@ interface Moment {
 
 /** How long a read may take, in milliseconds. Those who wait for it give up before. */
 const READ_TIMEOUT_MS = 2_000
-/** The shortest time from one read to the next while they fail, in milliseconds. */
-const RETRY_MS = 200
-/** No generation has it in it: they are base64url. */
+/** No purge version has it in it: they are base64url. */
 const SEPARATOR = '.'
 
 /**
- * Keeps a copy of the generations, bounded in age: whatever the store does, no generation is given out `maxAgeMs` after
+ * Keeps a copy of the purge versions, bounded in age: whatever the store does, none is given out `maxAgeMs` after
  * its subject was purged. A copy is as old as the sending of its read, so that a slow reply doesn't make it younger.
  */
-export function generations(options: GenerationsOptions): Generations {
+export function purgeVersions(options: PurgeVersionsOptions): PurgeVersions {
   const { store, deadlineMs, refreshMs = 2_000, maxAgeMs = 4_000, time = systemTime, log } = options
-  const tellFault = faultLog('cache generations', { time, log })
+  const health = storeHealth('cache generations', { time, log, opensAfter: 1, restsAfterFault: true })
   let copy: Copy | undefined
   let reading: Promise<void> | undefined
-  let retryAt = Number.NEGATIVE_INFINITY
-  let failing: { readonly since: number; failures: number } | undefined
 
   /** By the clock that says more: one stands still while the machine is suspended, and the other can be set back. */
   function age(): number {
@@ -65,7 +61,7 @@ export function generations(options: GenerationsOptions): Generations {
 
   /** One at a time. `undefined` where the last one failed just now. */
   function refresh(): Promise<void> | undefined {
-    if (reading === undefined && time.now() >= retryAt) {
+    if (reading === undefined && health.allows()) {
       reading = read().finally(() => {
         reading = undefined
       })
@@ -78,17 +74,9 @@ export function generations(options: GenerationsOptions): Generations {
     try {
       const list = await withDeadline(READ_TIMEOUT_MS, (signal) => store.list(signal), time)
       copy = { list, sent }
-      if (failing !== undefined) {
-        const failedMs = Math.round(time.now() - failing.since)
-        log?.('warn', 'cache generations recovered', { failedMs, failures: failing.failures })
-      }
-      failing = undefined
+      health.succeeded()
     } catch (error) {
-      retryAt = sent.now + RETRY_MS
-      if (!isOutage(error)) return tellFault(error)
-      if (failing === undefined) log?.('warn', 'cache generations failed', describeFault(error))
-      failing ??= { since: sent.now, failures: 0 }
-      failing.failures += 1
+      health.failed(error, sent.now)
     }
   }
 

@@ -1,5 +1,5 @@
-import { pause, type Time, withDeadline } from '../../pipeline/index.ts'
-import type { Claim } from '../store.ts'
+import { pause, type Time, withDeadline } from '../pipeline/index.ts'
+import type { Claim } from './store.ts'
 import type { StoreHealth } from './store-health.ts'
 
 /** How long a claim holds that nobody renews, in milliseconds: so long do others wait for an instance that died. */

@@ -6,7 +6,7 @@ const OVERHEAD_BYTES = 512
 /** One entry may not push out more than this share of all the others. */
 const LARGEST_SHARE = 1 / 4
 
-export interface NearCacheOptions {
+export interface LocalTierOptions {
   /** Bound on all that is held, in bytes. */
   readonly maxBytes: number
   /** Longest time that an entry is held, in milliseconds: so long may one outlive its removal elsewhere. */
@@ -16,7 +16,7 @@ export interface NearCacheOptions {
 }
 
 /** Completions in this process, a copy of what all instances share. */
-export interface NearCache {
+export interface LocalTier {
   /** Expired ones too: their expiry is the caller's to check. */
   get(key: string): CacheEntry | undefined
   /** `false` if the entry is too large. Whatever stood under the key is gone, then too. */
@@ -25,7 +25,7 @@ export interface NearCache {
 }
 
 /** Bounded in bytes, and in each entry's age; the least recently used goes first. */
-export function nearCache({ maxBytes, maxAgeMs, now }: NearCacheOptions): NearCache {
+export function localTier({ maxBytes, maxAgeMs, now }: LocalTierOptions): LocalTier {
   const maxEntrySize = Math.max(1, Math.floor(maxBytes * LARGEST_SHARE))
   // The answer twice: in the shape of its route, too, it is remembered for as long as the entry.
   const bytesOf = (entry: CacheEntry, key: string) =>

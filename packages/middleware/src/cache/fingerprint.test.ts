@@ -1,8 +1,26 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { ChatBody } from '../../operations/index.ts'
-import { type Question, questionDigest, WITHOUT_EFFECT } from './question.ts'
-import { questionAliases } from './question-aliases.ts'
+import { bodyOf, chat, type Json, type Operation, WITHOUT_EFFECT } from '../operations/index.ts'
+import { digestWith } from '../pipeline/index.ts'
+import { cacheKey, fingerprint, fingerprintMemo } from './cache-key.ts'
+
+/** All that an answer depends on, in plain values. */
+interface Question {
+  readonly route: string
+  readonly model: string
+  readonly targets: readonly string[]
+  readonly transforms: string
+  readonly body: Json
+}
+
+const NO_HEADERS = { operation: chat, headers: new Headers() }
+
+function routedOf({ route, model, targets, transforms, body }: Question) {
+  const candidates = targets.map((identity) => ({ target: { identity } }))
+  return { route, model: { name: model }, candidates, transforms, body: bodyOf(body) }
+}
+
+const digestOf = (question: Question) => fingerprint(NO_HEADERS, routedOf(question))
 
 const text = fc.string({ unit: 'grapheme', maxLength: 20 })
 const json = fc.jsonValue({ maxDepth: 3 }).filter((value) => !/\d{16}|e\+/.test(JSON.stringify(value)))
@@ -35,7 +53,6 @@ const number = fc.double({ min: -2, max: 2, noNaN: true })
 /** The whole schema of a request, and a field that nobody knows yet. */
 const body = fc.record(
   {
-    model: text,
     messages: fc.array(message, { minLength: 1, maxLength: 4 }),
     temperature: number,
     top_p: number,
@@ -61,9 +78,23 @@ const body = fc.record(
     web_search_options: json,
     a_field_of_next_year: json,
   },
-  { requiredKeys: ['model', 'messages'] },
-) as fc.Arbitrary<ChatBody>
-const question: fc.Arbitrary<Question> = fc.record({ route: text, target: text, transforms: text, body })
+  { requiredKeys: ['messages'] },
+) as fc.Arbitrary<unknown> as fc.Arbitrary<Json>
+const question: fc.Arbitrary<Question> = fc.record({
+  route: text,
+  model: text,
+  targets: fc.array(text, { minLength: 1, maxLength: 3 }),
+  transforms: text,
+  body,
+})
+
+const asked: Question = {
+  route: 'r',
+  model: 'm',
+  targets: ['t'],
+  transforms: '',
+  body: { messages: [{ role: 'user', content: 'Why?' }] },
+}
 
 const withoutEffect = fc.dictionary(fc.constantFrom(...WITHOUT_EFFECT), json)
 
@@ -96,12 +127,12 @@ function changedAt(value: unknown, path: readonly (string | number)[], to: unkno
   )
 }
 
-describe('the digest of a question', () => {
+describe('a fingerprint', () => {
   test('is the same whatever the order of its fields, and its white space', () => {
     fc.assert(
       fc.property(question, (q) => {
-        const respelled = JSON.parse(JSON.stringify(reversed(q.body), null, 3)) as ChatBody
-        expect(questionDigest({ ...q, body: respelled })).toBe(questionDigest(q))
+        const respelled = JSON.parse(JSON.stringify(reversed(q.body), null, 3)) as Json
+        expect(digestOf({ ...q, body: respelled })).toBe(digestOf(q))
       }),
     )
   })
@@ -109,7 +140,7 @@ describe('the digest of a question', () => {
   test('is the same whatever the fields say that don’t change the answer', () => {
     fc.assert(
       fc.property(question, withoutEffect, (q, more) => {
-        expect(questionDigest({ ...q, body: { ...q.body, ...more } })).toBe(questionDigest(q))
+        expect(digestOf({ ...q, body: { ...q.body, ...more } })).toBe(digestOf(q))
       }),
     )
   })
@@ -119,9 +150,9 @@ describe('the digest of a question', () => {
       fc.property(question, fc.nat(), json, (q, at, to) => {
         const all = paths(q.body).filter(([field]) => field !== undefined)
         const path = all[at % all.length] ?? []
-        const changed = changedAt(q.body, path, to) as ChatBody
+        const changed = changedAt(q.body, path, to) as Json
         fc.pre(JSON.stringify(sorted(changed)) !== JSON.stringify(sorted(q.body)))
-        expect(questionDigest({ ...q, body: changed })).not.toBe(questionDigest(q))
+        expect(digestOf({ ...q, body: changed })).not.toBe(digestOf(q))
       }),
       { numRuns: 500 },
     )
@@ -131,40 +162,32 @@ describe('the digest of a question', () => {
     fc.assert(
       fc.property(question, text, json, (q, field, value) => {
         fc.pre(!(field in q.body) && !WITHOUT_EFFECT.has(field) && field !== '__proto__')
-        expect(questionDigest({ ...q, body: { ...q.body, [field]: value } as ChatBody })).not.toBe(questionDigest(q))
+        expect(digestOf({ ...q, body: { ...q.body, [field]: value } as Json })).not.toBe(digestOf(q))
       }),
     )
   })
 
   test('sees a field of any name, __proto__ too', () => {
-    const plain = { model: 'm', messages: [] }
-    const odd = JSON.parse('{"model": "m", "messages": [], "__proto__": {"a": 1}}')
-    const digest = (body: ChatBody) => questionDigest({ route: 'r', target: 't', transforms: '', body })
+    const plain = { messages: [] }
+    const odd = JSON.parse('{"messages": [], "__proto__": {"a": 1}}')
+    const digest = (body: Json) => digestOf({ ...asked, body })
     expect(digest(odd)).not.toBe(digest(plain))
   })
 
   test('keeps letters apart that only look alike', () => {
-    const digest = (content: string) =>
-      questionDigest({
-        route: 'r',
-        target: 't',
-        transforms: '',
-        body: { model: 'm', messages: [{ role: 'user', content }] },
-      })
+    const digest = (content: string) => digestOf({ ...asked, body: { messages: [{ role: 'user', content }] } })
     expect(digest('é')).not.toBe(digest('e\u0301'))
   })
 
-  test('is another for another route, target or transform, and has no seam', () => {
+  test('is another for another route, model, set of targets or transform, and has no seam', () => {
     fc.assert(
       fc.property(question, question, (a, b) => {
         const same = JSON.stringify(sorted(a)) === JSON.stringify(sorted(b))
-        expect(questionDigest(a) === questionDigest(b)).toBe(same)
+        expect(digestOf(a) === digestOf(b)).toBe(same)
       }),
     )
-    const bodyOf = { model: 'm', messages: [] }
-    expect(questionDigest({ route: 'bc', target: '', transforms: '', body: bodyOf })).not.toBe(
-      questionDigest({ route: 'b', target: 'c', transforms: '', body: bodyOf }),
-    )
+    expect(digestOf({ ...asked, route: 'bc', model: '' })).not.toBe(digestOf({ ...asked, route: 'b', model: 'c' }))
+    expect(digestOf({ ...asked, targets: ['a', 'b'] })).not.toBe(digestOf({ ...asked, targets: ['ab'] }))
   })
 
   test.each([
@@ -174,8 +197,8 @@ describe('the digest of a question', () => {
     ['a number that is infinite for us', '1e999'],
     ['a body that is nested too deeply', `${'['.repeat(5_000)}${']'.repeat(5_000)}`],
   ])('is refused to %s', (_what, value) => {
-    const body = JSON.parse(`{"model": "m", "messages": [], "x": ${value}}`)
-    expect(questionDigest({ route: 'r', target: 't', transforms: '', body })).toBeUndefined()
+    const body = JSON.parse(`{"messages": [], "x": ${value}}`)
+    expect(digestOf({ ...asked, body })).toBeUndefined()
   })
 })
 
@@ -189,25 +212,71 @@ function sorted(value: unknown): unknown {
   )
 }
 
-describe('an alias', () => {
-  const body = { model: 'm', messages: [{ role: 'user', content: 'Why?' }] }
-  const asked: Question = { route: 'r', target: 't', transforms: '', body }
+describe('the headers that go on', () => {
+  const forwarding: Operation = { ...chat, forwards: ['x-version'] }
+  const call = (operation: Operation, headers: Record<string, string>) => ({ operation, headers: new Headers(headers) })
 
-  test('is the digest of the question that came in the same bytes', () => {
-    const digestOf = questionAliases()
-    expect(digestOf(asked, 'alice', 'bytes')).toBe(questionDigest(asked))
-    expect(digestOf(asked, 'alice', 'bytes')).toBe(questionDigest(asked))
-    expect(digestOf(asked, 'bob', 'bytes')).toBe(questionDigest(asked))
+  test('make another fingerprint, and no others do', () => {
+    const of = (operation: Operation, headers: Record<string, string>) =>
+      fingerprint(call(operation, headers), routedOf(asked))
+    expect(of(forwarding, { 'x-version': '1' })).not.toBe(of(forwarding, { 'x-version': '2' }))
+    expect(of(forwarding, { 'x-version': '1' })).not.toBe(of(forwarding, {}))
+    expect(of(forwarding, { other: '1' })).toBe(of(forwarding, {}))
+    expect(of(chat, { 'x-version': '1' })).toBe(of(chat, {}))
+  })
+})
+
+describe('what is remembered of a body’s bytes', () => {
+  const digest = digestWith(undefined)
+  const call = { ...NO_HEADERS, bodyDigest: 'bytes' }
+  const keyOf = (question: Question, scope: string, purgeVersion = '') =>
+    cacheKey({ scope, purgeVersion, fingerprint: digestOf(question) ?? '' }, digest)
+
+  test('is the key of what came in the same bytes, for each scope its own', () => {
+    const memo = fingerprintMemo(digest)
+    for (const scope of ['alice', 'alice', 'bob']) {
+      expect(memo(call, routedOf(asked), scope)?.('')).toBe(keyOf(asked, scope))
+    }
   })
 
-  test.each([
+  test('is another key with each purge', () => {
+    const memo = fingerprintMemo(digest)
+    for (const version of ['', 'a', 'a', '']) {
+      expect(memo(call, routedOf(asked), 'alice')?.(version)).toBe(keyOf(asked, 'alice', version))
+    }
+  })
+
+  test.each<[string, Partial<Question>]>([
     ['route', { route: 'r2' }],
-    ['target', { target: 't2' }],
+    ['model', { model: 'm2' }],
+    ['target', { targets: ['t2'] }],
+    ['set of targets', { targets: ['t', 't2'] }],
     ['transforms', { transforms: 'x.1' }],
   ])('of another %s is another', (_what, change) => {
-    const digestOf = questionAliases()
-    const first = digestOf(asked, 'alice', 'bytes')
-    expect(digestOf({ ...asked, ...change }, 'alice', 'bytes')).toBe(questionDigest({ ...asked, ...change }))
-    expect(digestOf({ ...asked, ...change }, 'alice', 'bytes')).not.toBe(first)
+    const memo = fingerprintMemo(digest)
+    const first = memo(call, routedOf(asked), 'alice')?.('')
+    const changed = { ...asked, ...change }
+    expect(memo(call, routedOf(changed), 'alice')?.('')).toBe(keyOf(changed, 'alice'))
+    expect(memo(call, routedOf(changed), 'alice')?.('')).not.toBe(first)
+  })
+
+  test('of other headers that go on is another', () => {
+    const memo = fingerprintMemo(digest)
+    const forwarding: Operation = { ...chat, forwards: ['x-version'] }
+    const keys = ['1', '2', '1'].map((version) =>
+      memo(
+        { operation: forwarding, headers: new Headers({ 'x-version': version }), bodyDigest: 'b' },
+        routedOf(asked),
+        'a',
+      )?.(''),
+    )
+    expect(keys[0]).toBe(keys[2])
+    expect(keys[0]).not.toBe(keys[1])
+  })
+
+  test('is nothing of a body without a canonical form', () => {
+    expect(
+      fingerprintMemo(digest)(call, routedOf({ ...asked, body: { messages: [], x: '\ud800' } as Json }), 'a'),
+    ).toBeUndefined()
   })
 })

@@ -1,26 +1,25 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { digestWith } from '../../operations/index.ts'
-import { cacheKey, type KeyParts } from './cache-key.ts'
-import { scopeOf } from './scope.ts'
+import { digestWith } from '../pipeline/index.ts'
+import { cacheKey, type KeyParts, scopeOf } from './cache-key.ts'
 
 const plain = digestWith(undefined)
-const parts = fc.record({ scope: fc.string(), generation: fc.string(), question: fc.string() })
+const parts = fc.record({ scope: fc.string(), purgeVersion: fc.string(), fingerprint: fc.string() })
 
-test('a key is another for any other consumer, generation or question', () => {
+test('a key is another for any other consumer, purge version or fingerprint', () => {
   fc.assert(
     fc.property(parts, parts, (a, b) => {
-      const same = a.scope === b.scope && a.generation === b.generation && a.question === b.question
+      const same = a.scope === b.scope && a.purgeVersion === b.purgeVersion && a.fingerprint === b.fingerprint
       expect(cacheKey(a, plain) === cacheKey(b, plain)).toBe(same)
     }),
   )
-  expect(cacheKey({ scope: 'a', generation: 'bc', question: '' }, plain)).not.toBe(
-    cacheKey({ scope: 'ab', generation: 'c', question: '' }, plain),
+  expect(cacheKey({ scope: 'a', purgeVersion: 'bc', fingerprint: '' }, plain)).not.toBe(
+    cacheKey({ scope: 'ab', purgeVersion: 'c', fingerprint: '' }, plain),
   )
 })
 
 test('a key can’t be had without the secret', () => {
-  const asked: KeyParts = { scope: 'consumer:alice', generation: '', question: 'q' }
+  const asked: KeyParts = { scope: 'consumer:alice', purgeVersion: '', fingerprint: 'f' }
   expect(new Set([plain, digestWith('one'), digestWith('two')].map((digest) => cacheKey(asked, digest))).size).toBe(3)
 })
 

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Time } from '../../pipeline/index.ts'
+import type { Time } from '../pipeline/index.ts'
 import type { GenerationStore } from './generation-store.ts'
-import { type GenerationsOptions, generations } from './generations.ts'
+import { type PurgeVersionsOptions, purgeVersions } from './purge-versions.ts'
 
 /** A clock that runs only when a test lets it, and calls back on the way. */
 function stoppedClock() {
@@ -45,8 +45,8 @@ const settled = () => new Promise((resolve) => setImmediate(resolve))
 
 type Reply = ReadonlyMap<string, string> | Error | 'never'
 
-/** A store that replies what the test says, when it says, and generations over it. */
-function fixture(options: Partial<GenerationsOptions> = {}) {
+/** A store that replies what the test says, when it says, and purge versions over it. */
+function fixture(options: Partial<PurgeVersionsOptions> = {}) {
   const { time, run, setWallClock } = stoppedClock()
   const seen = { reads: 0, latency: 0, reply: new Map() as Reply, logged: [] as unknown[] }
   const store: Pick<GenerationStore, 'list'> = {
@@ -61,7 +61,7 @@ function fixture(options: Partial<GenerationsOptions> = {}) {
       })
     },
   }
-  const known = generations({
+  const known = purgeVersions({
     store,
     deadlineMs: 50,
     time,
@@ -73,7 +73,7 @@ function fixture(options: Partial<GenerationsOptions> = {}) {
 
 const SUBJECTS = ['all', 'route:generate', 'consumer:alice']
 
-describe('generations', () => {
+describe('purge versions', () => {
   test('are told apart by subject, and by order', async () => {
     const { seen, known } = fixture()
     seen.reply = new Map([
@@ -287,7 +287,7 @@ describe('generations', () => {
               return list
             },
           }
-          const { tag } = generations({ store, deadlineMs: 50, time })
+          const { tag } = purgeVersions({ store, deadlineMs: 50, time })
           const told: Promise<void>[] = []
           const check = (askedAt: number, answer: string | undefined) => {
             expect(time.now() - askedAt).toBeLessThanOrEqual(50)

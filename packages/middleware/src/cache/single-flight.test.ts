@@ -3,36 +3,40 @@ import {
   type CacheRoom,
   type CacheRoomOptions,
   cacheRoom,
+  clamped,
   completionOf,
+  eventsOf,
   type Model,
-  memoryFar,
+  memoryShared,
   RULE,
+  refusedByLimit,
+  refusedByModel,
   START,
   streamOf,
   textIn,
-} from '../../../../../test/support/cache-room.ts'
-import { BrokenStream } from '../../operations/index.ts'
-import { RequestEnded } from '../../pipeline/index.ts'
-import { memoryCacheStore } from '../stores/memory.ts'
-import { startFlight } from './flight.ts'
+} from '../../../../test/support/cache-room.ts'
+import { textOf } from '../../../../test/support/replies.ts'
+import { type AnswerReply, BrokenStream, type EventSource, type Reply } from '../operations/index.ts'
+import { type Refusal, RequestEnded } from '../pipeline/index.ts'
+import { inFlightCall } from './single-flight.ts'
+import { memoryCacheStore } from './stores/memory.ts'
 
 const room = (model: Model, options: CacheRoomOptions = {}) => cacheRoom({ model, ...options })
 
 /** A model that answers when the test says so, and notes whether its call was aborted. */
-function heldBack(answer: () => Response = () => completionOf('answer')) {
+function heldBack(answer: () => Reply = () => completionOf('answer')) {
   const calls: { readonly signal: AbortSignal; answer(): void; fail(fault: unknown): void }[] = []
-  const model: Model = ({ signal, refuse }) => {
-    const { promise, resolve, reject } = Promise.withResolvers<Response>()
+  const model: Model = ({ signal }) => {
+    const { promise, resolve, reject } = Promise.withResolvers<Reply>()
     calls.push({ signal, answer: () => resolve(answer()), fail: reject })
-    const leave = () =>
-      resolve(refuse({ code: 'upstream_failed', status: 502, message: '', upstream: { code: 'client_left' } }))
-    signal.addEventListener('abort', leave)
+    signal.addEventListener('abort', () => resolve(refusedByModel({ code: 'client_left' })))
     return promise
   }
   return { model, calls }
 }
 
 const LATE = 'call of a request that had left'
+const SLOT_LOST: Refusal = { kind: 'refusal', code: 'slot_lost', status: 503, message: 'lost' }
 const settled = () => new Promise((resolve) => setImmediate(resolve))
 
 describe('many requests for the same answer', () => {
@@ -61,11 +65,9 @@ describe('many requests for the same answer', () => {
 
   test('share its failure, each by its own refusal', async () => {
     const upstream = { status: 500, code: 'server_error' } as const
-    const { ask, asked } = room(({ refuse }) =>
-      refuse({ code: 'upstream_failed', status: 502, message: 'no', upstream }),
-    )
+    const { ask, asked } = room(() => refusedByModel(upstream))
     const answers = await Promise.all([ask(), ask(), ask()])
-    expect(answers.map(({ response }) => response.status)).toEqual([502, 502, 502])
+    expect(answers.map(({ code }) => code)).toEqual([502, 502, 502])
     expect(answers[2]?.record).toMatchObject({ cache: 'collapsed', upstream })
     expect(asked()).toBe(1)
     await ask()
@@ -74,34 +76,30 @@ describe('many requests for the same answer', () => {
 
   test('ask in turn where a limit is the asker’s own concern', async () => {
     let refused = 0
-    const { ask, asked } = room(({ refuse }) => {
+    const { ask, asked } = room(() => {
       refused += 1
-      return refused > 2 ? completionOf('x') : refuse({ code: 'insufficient_quota', status: 429, message: 'spent' })
+      return refused > 2 ? completionOf('x') : refusedByLimit('insufficient_quota', 429)
     })
     const answers = await Promise.all(Array.from({ length: 10 }, () => ask()))
-    expect(answers.filter(({ response }) => response.status === 429).length).toBe(2)
-    expect(answers.filter(({ response }) => response.status === 200).length).toBe(8)
+    expect(answers.filter(({ code }) => code === 429).length).toBe(2)
+    expect(answers.filter(({ code }) => code === 200).length).toBe(8)
     expect(asked()).toBe(3)
   })
 
   test('ask each for itself where the answer was cut to the asker’s budget', async () => {
-    const { ask, asked } = room(({ record }) => {
-      if (record.consumer === undefined) record.clamped = true
-      return completionOf('x', 'length')
-    })
+    const { ask, asked } = room(() => clamped(completionOf('x', 'length') as AnswerReply))
     const answers = await Promise.all([ask(), ask(), ask()])
     expect(answers.map(({ record }) => record.cache)).toEqual(['miss', 'miss', 'miss'])
     expect(asked()).toBe(3)
   })
 
   test('that come while such an answer is streamed ask for themselves', async () => {
-    let clamped = true
+    let isCut = true
     const gate = Promise.withResolvers<void>()
-    const { ask, asked } = room(({ record }) => {
-      if (!clamped) return completionOf('x')
-      record.clamped = true
-      clamped = false
-      return streamOf(['one ', 'two'], { finish: 'length', before: () => gate.promise })
+    const { ask, asked } = room(() => {
+      if (!isCut) return completionOf('x')
+      isCut = false
+      return clamped(streamOf(['one ', 'two'], { finish: 'length', before: () => gate.promise }))
     })
     const stream = await ask({ stream: true })
     expect((await ask()).status).toBe('tollgate; fwd=miss; stored')
@@ -114,9 +112,9 @@ describe('many requests for the same answer', () => {
     let now = 0
     const refusals: (() => void)[] = []
     const { ask, asked } = room(
-      ({ refuse }) =>
+      () =>
         new Promise((resolve) => {
-          refusals.push(() => resolve(refuse({ code: 'store_unavailable', status: 503, message: 'down' })))
+          refusals.push(() => resolve(refusedByLimit('store_unavailable', 503)))
         }),
       { now: () => now },
     )
@@ -128,16 +126,16 @@ describe('many requests for the same answer', () => {
     refusals[1]?.()
     await vi.waitUntil(() => refusals.length === 50)
     for (const refuse of refusals) refuse()
-    expect((await Promise.all(all)).every(({ response }) => response.status === 503)).toBe(true)
+    expect((await Promise.all(all)).every(({ code }) => code === 503)).toBe(true)
     expect(asked()).toBe(50)
   })
 
   test('ask each for itself where tools are offered, unless the route stores their calls', async () => {
-    const body = { model: 'm', messages: [], tools: [{ type: 'function' }] }
+    const body = { messages: [], tools: [{ type: 'function' }] }
     const { ask, asked } = room(() => completionOf('x'))
-    await Promise.all([ask({ routed: { body } }), ask({ routed: { body } })])
+    await Promise.all([ask({ body }), ask({ body })])
     expect(asked()).toBe(2)
-    const opted = { routed: { body: { ...body, seed: 1 }, cache: { ...RULE, tools: true } } }
+    const opted = { body: { ...body, seed: 1 }, routed: { cache: { ...RULE, tools: true } } }
     await Promise.all([ask(opted), ask(opted)])
     expect(asked()).toBe(3)
   })
@@ -196,10 +194,8 @@ describe('when some leave', () => {
 
   test('all at once, what the call took is told, and in one line', async () => {
     const { model, calls } = heldBack()
-    const { ask, events } = room((asked) => {
-      asked.signal.addEventListener('abort', () =>
-        Object.assign(asked.record, { costNanoUsd: 25_000, uncertain: true }),
-      )
+    const { ask, events, lines } = room((asked) => {
+      asked.signal.addEventListener('abort', () => asked.tell({ costNanoUsd: 25_000, uncertain: true }))
       return model(asked)
     })
     const leaving = new AbortController()
@@ -209,8 +205,8 @@ describe('when some leave', () => {
     const answers = await Promise.all(asking)
     await vi.waitUntil(() => events.length > 0)
     expect(events).toEqual([LATE])
-    // As the requests' own lines are made.
-    for (const { record } of answers) expect({ ...record }).not.toHaveProperty('costNanoUsd')
+    expect(lines[0]?.[2]).toMatchObject({ costNanoUsd: 25_000, uncertain: true, upstream: { code: 'client_left' } })
+    for (const { record } of answers) expect(record).not.toHaveProperty('costNanoUsd')
   })
 
   test('the call ends when all have left, and the next request begins another', async () => {
@@ -225,14 +221,14 @@ describe('when some leave', () => {
     const next = ask()
     await vi.waitUntil(() => calls.length > 1)
     calls[1]?.answer()
-    expect((await next).response.status).toBe(200)
+    expect((await next).code).toBe(200)
     expect(asked()).toBe(2)
   })
 
   test('another asks when the first leaves before it could', async () => {
-    const far = memoryFar()
+    const shared = memoryShared()
     const { promise: found, resolve: find } = Promise.withResolvers<undefined>()
-    const { ask, asked } = room(() => completionOf('x'), { far: { ...far, get: () => found }, deadlineMs: 5_000 })
+    const { ask, asked } = room(() => completionOf('x'), { shared: { ...shared, get: () => found }, deadlineMs: 5_000 })
     const leaving = new AbortController()
     const first = ask({ signal: leaving.signal })
     const second = ask()
@@ -250,10 +246,10 @@ describe('when some leave', () => {
     const first = ask({ signal: ending.signal })
     const second = ask()
     await vi.waitUntil(() => calls.length > 0)
-    ending.abort(new RequestEnded('slot_lost', { code: 'slot_lost', status: 503, message: 'lost' }))
-    expect((await first).response.status).toBe(503)
+    ending.abort(new RequestEnded('slot_lost', SLOT_LOST))
+    expect((await first).code).toBe(503)
     calls[0]?.answer()
-    expect((await second).response.status).toBe(200)
+    expect((await second).code).toBe(200)
   })
 
   test('a client that had left before it began asks nobody', async () => {
@@ -278,19 +274,19 @@ describe('a stream that several read', () => {
     return { model, say: (index: number) => gates[index]?.resolve(), isAborted: () => aborted }
   }
 
-  async function readerOf(asking: ReturnType<CacheRoom['ask']>): Promise<ReadableStreamDefaultReader<Uint8Array>> {
-    const { body } = (await asking).response
-    if (body === null) throw new Error('no body')
-    return body.getReader()
+  async function readerOf(asking: ReturnType<CacheRoom['ask']>): Promise<EventSource> {
+    return (await asking).events
   }
 
-  async function readSome(reader: ReadableStreamDefaultReader<Uint8Array>, until: string): Promise<string> {
+  /** Until a text has come; the end, which comes after it, is read as a surface does. */
+  async function readSome(reader: EventSource, until: string): Promise<string> {
     let text = ''
     while (!text.includes(until)) {
-      const { done, value } = await reader.read()
-      if (done) break
-      text += Buffer.from(value).toString()
+      const came = await reader.read()
+      if (came === undefined) break
+      text += Buffer.concat(came.map(({ bytes }) => bytes)).toString()
     }
+    if (until === '[DONE]') expect(await reader.read()).toBeUndefined()
     return text
   }
 
@@ -303,8 +299,7 @@ describe('a stream that several read', () => {
 
     const late = await ask({ stream: true })
     expect(late.status).toBe('tollgate; fwd=miss; collapsed')
-    const second = late.response.body?.getReader()
-    if (second === undefined) throw new Error('no body')
+    const second = late.events
     expect(textIn(await readSome(second, 'one '))).toBe('one ')
     say(1)
     expect(textIn(await readSome(second, 'two '))).toBe('two ')
@@ -346,11 +341,11 @@ describe('a stream that several read', () => {
     say(0)
     const [first, second] = [await readerOf(ask({ stream: true })), await readerOf(ask({ stream: true }))]
     await readSome(first, 'one ')
-    await first.cancel()
+    first.cancel()
     say(1)
     expect(textIn(await readSome(second, 'two '))).toBe('one two ')
     expect(isAborted()).toBe(false)
-    await second.cancel()
+    second.cancel()
     expect(isAborted()).toBe(true)
   })
 
@@ -360,9 +355,9 @@ describe('a stream that several read', () => {
     say(0)
     const [first, second] = [await readerOf(ask({ stream: true })), await readerOf(ask({ stream: true }))]
     await readSome(first, 'one ')
-    await first.cancel()
+    first.cancel()
     expect(events).toEqual([])
-    await second.cancel()
+    second.cancel()
     await vi.waitUntil(() => events.length > 0)
     expect([isAborted(), events]).toEqual([true, [LATE]])
   })
@@ -373,28 +368,25 @@ describe('a stream that several read', () => {
     await (await ask({ stream: true })).text()
     await settled()
     expect(slow.record).toMatchObject({ cache: 'miss', usage: { output: 7 }, costNanoUsd: 25_000 })
-    await slow.response.body?.cancel()
+    slow.events.cancel()
     expect(events).toEqual([])
   })
 
   test('is let go when all have what they wanted, though its connection stays', async () => {
-    const events = await streamOf(['one']).text()
-    let cancelled = false
-    const { ask } = room(() => {
-      const body = new ReadableStream({
-        start: (controller) => controller.enqueue(Buffer.from(events)),
-        cancel() {
-          cancelled = true
-        },
-      })
-      return new Response(body, { headers: { 'content-type': 'text/event-stream' } })
-    })
-    const reader = (await ask({ stream: true })).response.body?.getReader()
+    const stream = await textOf(streamOf(['one']))
+    const played = eventsOf(
+      (async function* () {
+        yield stream
+        await new Promise(() => {})
+      })(),
+    )
+    const { ask } = room(() => played)
+    const reader = await readerOf(ask({ stream: true }))
     const whole = await ask()
     expect(JSON.parse(await whole.text()).choices[0].message.content).toBe('one')
-    await reader?.read()
-    await reader?.cancel()
-    expect(cancelled).toBe(true)
+    await reader.read()
+    reader.cancel()
+    expect(played.isOver).toBe(true)
   })
 
   test('breaks off for a reader who falls too far behind, and for no other', async () => {
@@ -424,8 +416,8 @@ describe('a stream that several read', () => {
         },
       }),
     )
-    const reader = (await ask({ stream: true })).response.body?.getReader()
-    await reader?.read()
+    const reader = await readerOf(ask({ stream: true }))
+    await reader.read()
     await settled()
     expect(said).toBe(0)
   })
@@ -440,7 +432,7 @@ describe('a stream that several read', () => {
     const whole = ask()
     await Promise.all(streams.map(({ text }) => expect(text()).rejects.toThrow('broke off')))
     expect(await whole).toMatchObject({
-      response: { status: 502 },
+      code: 502,
       record: { cache: 'collapsed', upstream: { code: 'stream_cut' } },
     })
     expect(asked()).toBe(1)
@@ -456,7 +448,7 @@ describe('a stream that several read', () => {
     const stream = await ask({ stream: true })
     const whole = ask()
     await expect(stream.text()).rejects.toThrow('broke off')
-    expect((await whole).response.status).toBe(200)
+    expect((await whole).code).toBe(200)
     expect(asked()).toBe(2)
   })
 
@@ -468,7 +460,7 @@ describe('a stream that several read', () => {
     const first = await ask({ stream: true, signal: ending.signal })
     const second = await ask({ stream: true })
     const text = first.text()
-    ending.abort(new RequestEnded('slot_lost', { code: 'slot_lost', status: 503, message: 'lost' }))
+    ending.abort(new RequestEnded('slot_lost', SLOT_LOST))
     await expect(text).rejects.toMatchObject({ failure: { code: 'slot_lost' } })
     say(1)
     expect(textIn(await second.text())).toBe('one two')
@@ -490,10 +482,9 @@ describe('across instances', () => {
   afterEach(() => vi.useRealTimers())
   /** Two processes that share what is stored, and the model. */
   function two(model: Model, options: CacheRoomOptions = {}) {
-    const far = memoryFar()
     const time = { now: START }
-    const shared = { far, wallClock: () => time.now, nearAgeMs: 1, ...options }
-    return { one: room(model, shared), other: room(model, shared), far, time }
+    const both = { shared: memoryShared(), wallClock: () => time.now, localAgeMs: 1, ...options }
+    return { one: room(model, both), other: room(model, both), time }
   }
 
   /** A key that both have missed is one that is asked for again and again. */
@@ -524,6 +515,19 @@ describe('across instances', () => {
     const answers = await Promise.all([rooms.one.ask(), rooms.other.ask()])
     expect(answers.map(({ record }) => record.cache).sort()).toEqual(['hit', 'miss'])
     expect(rooms.one.asked() + rooms.other.asked()).toBe(2)
+  })
+
+  test('one asks for what has expired, though none of them had missed it before', async () => {
+    const time = { now: START }
+    const gate = Promise.withResolvers<void>()
+    const both = { shared: memoryShared(), wallClock: () => time.now }
+    await (await room(() => completionOf('x'), both).ask()).text()
+    time.now += 2 * RULE.ttlMs
+    const others = [1, 2].map(() => room(() => gate.promise.then(() => completionOf('y')), both))
+    const asking = others.map(({ ask }) => ask())
+    await vi.waitUntil(() => others.some(({ asked }) => asked() > 0))
+    gate.resolve()
+    expect((await Promise.all(asking)).map(({ record }) => record.cache).sort()).toEqual(['hit', 'miss'])
   })
 
   /** Time that passes as fast as it is waited for. */
@@ -557,18 +561,18 @@ describe('across instances', () => {
     expect(quick.now() - began).toBeGreaterThan(longest - 300)
     expect(quick.now() - began).toBeLessThan(longest + 300)
     calls[1]?.answer()
-    expect((await second).response.status).toBe(200)
+    expect((await second).code).toBe(200)
   })
 
   test('what can’t be stored keeps nobody waiting', async () => {
     let large = false
     const store = memoryCacheStore({ maxBytes: 10_000 })
     const rooms = two(() => (large ? completionOf('x'.repeat(20_000)) : completionOf('no', 'content_filter')), {
-      far: store,
+      shared: store,
     })
     await missByBoth(rooms)
     large = true
-    expect((await rooms.one.ask()).response.status).toBe(200)
+    expect((await rooms.one.ask()).code).toBe(200)
     expect((await rooms.other.ask()).record.cache).toBe('miss')
   })
 
@@ -603,7 +607,7 @@ describe('across instances', () => {
     rooms.time.now += 1
     calls[0]?.answer()
     await settled()
-    expect((await (await rooms.other.ask()).response.text()).length).toBeGreaterThan(0)
+    expect((await (await rooms.other.ask()).text()).length).toBeGreaterThan(0)
   })
 
   test('a claim is kept up for as long as the call takes', async () => {
@@ -628,11 +632,11 @@ describe('across instances', () => {
   })
 })
 
-test('B1: a programming fault in the search for an answer reaches all that wait for it, and the next one flies anew', async () => {
+test('B1: a programming fault in the search for an answer reaches all that wait for it, and the next one begins anew', async () => {
   const fault = new TypeError('x is not a function')
   let over = 0
-  const flight = startFlight({ find: () => Promise.reject(fault), onOver: () => (over += 1), now: () => 0 })
-  const seats = [1, 2].map(() => flight.join(() => Promise.reject(new Error('Nobody asks'))))
-  for (const { landed } of seats) await expect(landed).rejects.toBe(fault)
+  const call = inFlightCall({ find: () => Promise.reject(fault), onOver: () => (over += 1), now: () => 0 })
+  const joined = [1, 2].map(() => call.join(() => Promise.reject(new Error('Nobody asks'))))
+  for (const { outcome } of joined) await expect(outcome).rejects.toBe(fault)
   expect(over).toBe(1)
 })

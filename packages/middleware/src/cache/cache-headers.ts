@@ -1,3 +1,8 @@
+/*
+ * What a request may say of caching, and what a response says: `Cache-Control` (RFC 9111, section 5.2.1) and `Cache-Status`
+ * (RFC 9211, section 2).
+ */
+
 /** What a request's `Cache-Control` asks for (RFC 9111, section 5.2.1). Other directives are none of a completion's. */
 export interface RequestDirectives {
   /** Ask the model, whatever is stored. */
@@ -32,3 +37,28 @@ export function requestDirectives(headers: Headers): RequestDirectives {
 function maxAge(seconds: string | undefined): number {
   return seconds !== undefined && /^\d{1,10}$/.test(seconds) ? Number(seconds) * 1_000 : 0
 }
+
+/** @param detail why, as a token */
+export function hitStatus(ttlSeconds: number, detail?: string): string {
+  return `tollgate; hit; ttl=${ttlSeconds}${detail === undefined ? '' : `; detail=${detail}`}`
+}
+
+export interface Forwarded {
+  /** `request`: the request's own `Cache-Control` asked for it. */
+  readonly fwd?: 'miss' | 'request'
+  readonly stored?: boolean
+  /** Answered by a call that another request had made. */
+  readonly collapsed?: boolean
+}
+
+export function forwardedStatus({ fwd = 'miss', stored, collapsed }: Forwarded): string {
+  return `tollgate; fwd=${fwd}${stored ? '; stored' : ''}${collapsed ? '; collapsed' : ''}`
+}
+
+/** @param detail why, as a token */
+export function bypassStatus(detail: string): string {
+  return `tollgate; fwd=bypass; detail=${detail}`
+}
+
+/** Neither found nor asked for. */
+export const NOT_CACHED_STATUS = 'tollgate; detail=only-if-cached'

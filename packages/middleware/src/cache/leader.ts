@@ -1,0 +1,201 @@
+import {
+  type Answer,
+  type AnswerReply,
+  BrokenStream,
+  type RefusedReply,
+  type Reply,
+  type StreamReply,
+} from '../operations/index.ts'
+import {
+  type BaseContext,
+  describeFault,
+  type Facts,
+  type Refusal,
+  type Time,
+  type TokenUsage,
+  type UpstreamFailure,
+} from '../pipeline/index.ts'
+import { forwardedStatus } from './cache-headers.ts'
+import type { Asked, CacheRequest } from './cache-request.ts'
+import { MAX_ENTRY_BYTES, type WriteEntry } from './cache-writer.ts'
+import { type CacheEntry, expiryOf, ownBytes } from './entry.ts'
+import type { HeldClaim } from './held-claim.ts'
+import { byteBudget } from './kept-bytes.ts'
+import type { RefusedBefore } from './refused-before.ts'
+import { type SharedEnd, sharedStream } from './shared-stream.ts'
+import type { Led, OwnOutcome } from './single-flight.ts'
+
+/** For whom and under what claim the model is asked. */
+export interface Leader {
+  readonly request: CacheRequest
+  readonly claim: () => HeldClaim | undefined
+  /** What is told of the call, which may outlive its leader. */
+  readonly facts: CallFacts
+}
+
+export type Lead = (leader: Leader, signal: AbortSignal) => Promise<Led>
+
+export interface LeadOptions {
+  readonly write: WriteEntry
+  readonly refusals: RefusedBefore
+  readonly time: Pick<Time, 'wallClock'>
+  /** From 0 to 1. */
+  readonly random: () => number
+}
+
+/** What the streams under way in this process may keep for those who come later, in bytes. */
+const MAX_KEPT_BYTES = 64 * 1024 * 1024
+
+/**
+ * Passes on to the middlewares within, stores what ends whole, and says what of it is everybody's: an answer, a stream, or the
+ * model's failure. A limit's refusal is the leader's own, and an answer that a budget cut short too.
+ */
+export function leading({ write, refusals, time, random }: LeadOptions): Lead {
+  const budget = byteBudget(MAX_KEPT_BYTES)
+
+  return async function lead(leader, signal) {
+    const { request, facts } = leader
+    const within: Asked & Pick<BaseContext, 'tell'> = { asked: true, tell: facts.tell }
+    let reply: Reply
+    try {
+      reply = await request.next(within, { ...request.call, signal })
+    } catch (fault) {
+      facts.failed(fault)
+      throw fault
+    }
+    switch (reply.kind) {
+      case 'answer':
+        facts.end(reply.attempts.at(-1)?.failure)
+        return whole(leader, reply)
+      case 'stream':
+        return stream(leader, reply, signal)
+      case 'refused':
+        facts.end(reply.refusal.upstream)
+        return refused(leader, reply)
+    }
+  }
+
+  function refused({ request }: Leader, reply: RefusedReply): Led {
+    const { refusal, shared, fallible } = reply
+    if (request.keeps) refusals.note(request.ownKey, refusal)
+    return {
+      own: own(reply, request),
+      others: shared ? { kind: 'refused', refusal: withoutRequestId(refusal), fallible } : undefined,
+    }
+  }
+
+  async function whole({ request, claim }: Leader, reply: AnswerReply): Promise<Led> {
+    const { answer, storable } = reply
+    const isKept = storable && isStorable(answer, request)
+    const entry = isKept ? entryOf(request, answer, undefined, answer.usage) : undefined
+    const stored = entry !== undefined && (await write(request.key, entry, claim(), request.context.log))
+    return {
+      own: own(reply, request, stored),
+      others: storable ? { kind: 'answer', answer } : { kind: 'alone' },
+    }
+  }
+
+  function stream(leader: Leader, reply: StreamReply, signal: AbortSignal): Led {
+    const { operation } = leader.request.call
+    const { promise: tooLong, resolve: onTooLong } = Promise.withResolvers<void>()
+    const { promise: stored, resolve: onStored } = Promise.withResolvers<void>()
+    const shared = sharedStream(reply, {
+      operation,
+      maxKeptBytes: MAX_ENTRY_BYTES,
+      budget,
+      onTooLong,
+      settle(end) {
+        leader.facts.end(failureOf(end))
+        onStored(store(leader, end, reply.storable).finally(shared.shut))
+      },
+    })
+    signal.addEventListener('abort', () => shared.cancel(signal.reason), { once: true })
+    const mine = { ...own(reply, leader.request), stream: shared }
+    return reply.storable
+      ? { own: mine, others: { kind: 'stream', stream: shared }, until: Promise.race([stored, tooLong]) }
+      : { own: mine, others: { kind: 'alone' } }
+  }
+
+  /** What can be stored of a stream that has ended, in whatever way. */
+  async function store({ request, claim }: Leader, { whole }: SharedEnd, storable: boolean): Promise<void> {
+    if (whole === undefined || !storable || !request.keeps) return
+    const answer = whole.answer()
+    if (answer === undefined || !isStorable(answer, request)) return
+    const entry = entryOf(request, answer, whole.events, whole.usage)
+    await write(request.key, entry, claim(), request.context.log)
+  }
+
+  function isStorable(answer: Answer, { call, context, keeps, rule: { tools } }: CacheRequest): boolean {
+    return keeps && call.operation.isStorable(answer, { body: context.routed.body, tools })
+  }
+
+  function entryOf(
+    { rule }: CacheRequest,
+    { bytes }: Answer,
+    events: Uint8Array | undefined,
+    usage: TokenUsage | undefined,
+  ): CacheEntry {
+    const storedAt = time.wallClock()
+    const expiresAt = expiryOf(rule, storedAt, random())
+    return { answer: ownBytes(bytes), events: events && ownBytes(events), usage, storedAt, expiresAt }
+  }
+}
+
+function own(reply: Reply, { forwardedAs: fwd }: CacheRequest, stored = false): OwnOutcome {
+  const headers = { ...reply.headers, 'cache-status': forwardedStatus({ fwd, stored }) }
+  return { kind: 'own', reply: { ...reply, headers } }
+}
+
+/** It names the leader's own call. */
+function withoutRequestId({ upstream, ...refusal }: Refusal): Refusal {
+  if (upstream === undefined) return refusal
+  const { requestId: _, ...told } = upstream
+  return { ...refusal, upstream: told }
+}
+
+function failureOf({ attempts, fault }: SharedEnd): UpstreamFailure | undefined {
+  return attempts.at(-1)?.failure ?? (fault instanceof BrokenStream ? fault.failure : undefined)
+}
+
+/**
+ * What is told of a call. It belongs to the call: its leader's line has what the call took only if the leader is there when
+ * that is known. Else a line of its own, at the call's end, tells it. The costs of all lines are added up.
+ */
+export interface CallFacts {
+  readonly tell: (facts: Facts) => void
+  /** The leader's line may be written from now on. */
+  leaderLeft(): void
+  /** @param failure how the call failed, where that was not told */
+  end(failure: UpstreamFailure | undefined): void
+  /** The call ended by a fault, which the leader's line tells if the leader is there. */
+  failed(fault: unknown): void
+}
+
+export function callFacts({ tell, log }: Pick<BaseContext, 'tell' | 'log'>): CallFacts {
+  let hasLeft = false
+  let hasEnded = false
+  /** All that was told until the call's end. */
+  let told: Facts = {}
+  const end = (failure?: UpstreamFailure) => {
+    hasEnded = true
+    const { usage, costNanoUsd, uncertain, upstream = failure } = told
+    if (hasLeft) log('info', 'call of a request that had left', { usage, costNanoUsd, uncertain, upstream })
+    else tell(told)
+  }
+  return {
+    tell(facts) {
+      told = { ...told, ...facts }
+      // What the call took is told at its end, once it is known whose line tells it.
+      const { usage: _usage, costNanoUsd: _cost, uncertain: _uncertain, upstream: _upstream, ...others } = facts
+      if (!hasLeft) tell(hasEnded ? facts : others)
+    },
+    leaderLeft() {
+      hasLeft = true
+    },
+    end,
+    failed(fault) {
+      if (hasLeft) log('error', 'fault', describeFault(fault))
+      end()
+    },
+  }
+}
