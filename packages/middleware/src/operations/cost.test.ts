@@ -62,3 +62,42 @@ test('the output that an amount pays for is the most that it does', () => {
     }),
   )
 })
+
+/** Factors whose product is near the largest whole number that is exact. */
+const nearExact = fc
+  .tuple(fc.integer({ min: 1, max: 10_000_000_000 }), fc.integer({ min: -3, max: 3 }), fc.constantFrom(1, 2, 1_000))
+  .map(([factor, off, share]) => ({
+    factor,
+    other: Math.max(0, Math.floor(Number.MAX_SAFE_INTEGER / factor / share) + off),
+  }))
+const small = fc.integer({ min: 0, max: 3 })
+
+describe('around the largest whole number that is exact', () => {
+  test('a cost is the exact one', () => {
+    fc.assert(
+      fc.property(nearExact, small, small, small, ({ factor, other }, input, cached, unit) => {
+        const usage = { input: input + cached, cachedInput: cached, output: other }
+        const price = { input: unit, cachedInput: unit, output: factor }
+        const nano = (exact(usage, price) + 999n) / 1_000n
+        expect(costOf(usage, price)).toBe(Number(nano))
+        const ofInput = { input: other + cached, cachedInput: cached, output: input }
+        const inputPrice = { input: factor, cachedInput: unit, output: unit }
+        expect(costOf(ofInput, inputPrice)).toBe(Number((exact(ofInput, inputPrice) + 999n) / 1_000n))
+      }),
+      { numRuns: 1_000 },
+    )
+  })
+
+  test('the output that an amount pays for is the exact one', () => {
+    const near = Math.floor(Number.MAX_SAFE_INTEGER / 1_000)
+    fc.assert(
+      fc.property(nearExact, fc.integer({ min: near - 5, max: near + 5 }), small, ({ factor, other }, nano, output) => {
+        const price = { input: factor, cachedInput: 0, output }
+        const left = BigInt(nano) * 1_000n - BigInt(other) * BigInt(factor)
+        const most = left < 0n ? -1 : output === 0 ? Number.POSITIVE_INFINITY : Number(left / BigInt(output))
+        expect(outputFor(nano, other, price)).toBe(Math.min(most, output === 0 ? most : Number.MAX_SAFE_INTEGER))
+      }),
+      { numRuns: 1_000 },
+    )
+  })
+})

@@ -297,10 +297,10 @@ describe('chunks of any shape', () => {
         const answer = assemble(chunks)
         expect(JSON.stringify(chunks)).toBe(before)
         if (chunks.every(({ choices }) => choices.length === 0)) expect(answer).toBeUndefined()
-        else
-          expect((answer?.choices as readonly { message: unknown }[]).every(({ message }) => isJson(message))).toBe(
-            true,
-          )
+        else {
+          const choices = (answer?.choices ?? [null]) as readonly ({ readonly message: unknown } | null)[]
+          expect(choices.every((choice) => isJson(choice?.message))).toBe(true)
+        }
       }),
       { numRuns: 500 },
     )

@@ -124,3 +124,61 @@ describe('a stream of chat completion chunks', () => {
     expect(readAll([sse(odd)]).chunks).toEqual([odd])
   })
 })
+
+describe('the events of a stream', () => {
+  const text = (events: readonly { readonly bytes: Uint8Array }[]) => events.map(({ bytes }) => String(bytes))
+
+  test('are parts of what came where they stand there in their form, and copies else', () => {
+    const piece = Buffer.from(`: hi\n\n${sse(chunk('a'))}data:${JSON.stringify(chunk('b'))}\n\n`)
+    const [part, copy] = chatStream().feed(piece)
+    expect([part?.bytes.buffer === piece.buffer, part?.bytes.byteOffset]).toEqual([true, piece.byteOffset + 6])
+    expect(text([part, copy] as never)).toEqual([sse(chunk('a')), sse(chunk('b'))])
+    const stream = chatStream()
+    const first = Buffer.from(sse(chunk('a')).slice(0, 9))
+    stream.feed(first)
+    first.fill(0)
+    expect(text(stream.feed(Buffer.from(sse(chunk('a')).slice(9))))).toEqual([sse(chunk('a'))])
+  })
+
+  test('are one for each chunk of an array, and tell of a usage without choices as of one with none', () => {
+    const usage = { prompt_tokens: 1, completion_tokens: 2 }
+    const { events, ended } = readAll([
+      sse([chunk('a'), 7, chunk('b', 'stop')], { choices: null, usage }, { usage }, '[done]'),
+    ])
+    const told = { choices: [], usage }
+    expect(text(events)).toEqual(
+      [chunk('a'), chunk('b', 'stop'), told, told, '[done]']
+        .map((each) => sse(each))
+        .map((each, at) => (at === 3 ? sse({ usage, choices: [] }) : each)),
+    )
+    expect([events.map(({ json }) => json), ended]).toEqual([
+      [chunk('a'), chunk('b', 'stop'), told, told, undefined],
+      'whole',
+    ])
+  })
+
+  test('count as output, or tell of it before the choices have ended', () => {
+    const usage = (completion_tokens: number) => ({ usage: { prompt_tokens: 1, completion_tokens } })
+    const stream = chatStream()
+    const outputs = [
+      chunk('a'),
+      { ...chunk('b'), ...usage(7) },
+      { choices: [0, 1].map((index) => ({ index, delta: { content: 'c' } })) },
+      { ...chunk('', 'stop'), ...usage(8) },
+      // All choices have ended with this one: what is told with it, and later, is of tokens that have been sent already.
+      { ...chunk('', 'stop', 1), ...usage(900) },
+      { choices: [], ...usage(1_000) },
+    ].map((each) => {
+      stream.feed(Buffer.from(sse(each)))
+      return stream.output
+    })
+    expect(outputs).toEqual([1, 7, 7, 8, 8, 8])
+    expect([stream.told?.output, stream.usage?.output]).toEqual([1_000, 1_000])
+  })
+
+  test('are the end of a stream with more choices than any service makes', () => {
+    const at = (count: number) => sse(...Array.from({ length: count }, (_, index) => chunk('', 'stop', index)))
+    expect(readAll([at(1_024)]).ended).toBe('whole')
+    expect(readAll([at(1_025)]).ended).toMatchObject({ failure: { code: 'invalid_response' } })
+  })
+})

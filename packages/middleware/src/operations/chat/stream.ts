@@ -22,6 +22,8 @@ export interface ChatChunk {
 
 /** The longest single event that is waited for, in bytes: an image in base64 fits. */
 const MAX_EVENT_BYTES = 4 * 1024 * 1024
+/** The most choices of a stream. No service makes more than 128; each is kept in mind to the end. */
+const MAX_CHOICES = 1_024
 
 /**
  * Reads a stream of chat completion chunks (Server-Sent Events, WHATWG HTML, section 9.2) in one pass: each event is parsed
@@ -48,6 +50,7 @@ export function chatStream(): StreamParser {
 
   function take(chunk: ChatChunk, bytes?: Uint8Array): void {
     const pieces = choices.add(chunk)
+    if (choices.count > MAX_CHOICES) ended ??= new BrokenStream({ code: 'invalid_response' })
     tally.add(chunk.usage, pieces)
     if (!choices.haveEnded) toldOutput = tally.told?.output ?? 0
     completed.push(eventOf(chunk as unknown as Json, bytes))
@@ -58,7 +61,7 @@ export function chatStream(): StreamParser {
     const read = readEvent(type, data.trim())
     if (read instanceof BrokenStream) ended = read
     else if (read === 'end') {
-      isEmpty = !choices.haveBegun
+      isEmpty = choices.count === 0
       ended = isEmpty ? new BrokenStream({ code: 'invalid_response' }) : 'whole'
       completed.push({ bytes, name: undefined, json: undefined })
     } else if (Array.isArray(read)) {
@@ -87,12 +90,12 @@ export function chatStream(): StreamParser {
         events.close()
         // The last event may have been cut: then it is the stream that is at fault, and not what it says.
         if (ended !== undefined && !isUnreadable(ended)) return
-        isEmpty = !choices.haveBegun && choices.usageCame
-        const code = !choices.haveBegun && passedOver ? 'invalid_response' : 'stream_cut'
+        isEmpty = choices.count === 0 && choices.usageCame
+        const code = choices.count === 0 && passedOver ? 'invalid_response' : 'stream_cut'
         ended = choices.haveEnded ? 'whole' : new BrokenStream({ code })
       }),
     get begun() {
-      return choices.haveBegun
+      return choices.count > 0
     },
     get isEmpty() {
       return isEmpty
@@ -129,7 +132,7 @@ type ChoiceState = 'open' | 'ended' | 'unknown' | 'untrusted'
 interface ChoiceStates {
   /** Gives the pieces of output that it brings: one for each choice that goes on. */
   add(chunk: ChatChunk): number
-  readonly haveBegun: boolean
+  readonly count: number
   /** Whether every one that has begun has ended. */
   readonly haveEnded: boolean
   /** Whether the usage has come in a chunk of its own, and no output after it. */
@@ -165,8 +168,8 @@ function choiceStates(): ChoiceStates {
       else if (choices.length === 0 && usage !== undefined && usage !== null) usageCame = true
       return pieces
     },
-    get haveBegun() {
-      return states.size > 0
+    get count() {
+      return states.size
     },
     get haveEnded() {
       return states.size > 0 && open === 0 && (usageCame || ended === states.size)
