@@ -21,7 +21,8 @@ function rows(file: string, heading: string): string[][] {
 
 test('the page’s table of folders is the one that check-imports.ts holds', () => {
   // An object of lists of names is read by YAML as well.
-  const [, table = ''] = /const FOLDERS[^=]*= (\{[\s\S]*?\n\})/.exec(read('packages/workshop/src/check-imports.ts')) ?? []
+  const [, table = ''] =
+    /const FOLDERS[^=]*= (\{[\s\S]*?\n\})/.exec(read('packages/workshop/src/check-imports.ts')) ?? []
   const directions: Record<string, string[]> = parse(table)
   expect(Object.keys(directions).length).toBeGreaterThan(0)
   const shown = rows('docs/architecture.md', 'Folders').map(([folder = '', imports = '']) => [

@@ -324,7 +324,8 @@ export function cacheRoom(options: CacheRoomOptions = {}): CacheRoom {
       const body = bodyOf(more.body ?? { messages, temperature: 0.7 })
       const whole: Cacheable['routed'] = {
         route: 'generate',
-        model: { name: 'm', price: PRICE },
+        model: { name: 'm' },
+        price: PRICE,
         candidates: [{ target: { identity: 't' } }],
         cache: RULE,
         transforms: '',

@@ -19,18 +19,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   cache: ['pipeline', 'policy', 'operations', 'storage'],
   transform: ['pipeline', 'policy', 'operations'],
   upstream: ['pipeline', 'policy', 'operations', 'transform'],
-  gateway: [
-    'pipeline',
-    'storage',
-    'policy',
-    'health',
-    'operations',
-    'surfaces',
-    'auth',
-    'limits',
-    'cache',
-    'upstream',
-  ],
+  gateway: ['pipeline', 'storage', 'policy', 'health', 'operations', 'surfaces', 'auth', 'limits', 'cache', 'upstream'],
 }
 
 /** Packages that only some files may import. */

@@ -10,7 +10,8 @@ export interface Cacheable {
   readonly modelAdmitted: true
   readonly routed: Fingerprinted & {
     readonly cache: CacheRule | undefined
-    readonly model: { readonly name: string; readonly price: TokenPrice | undefined }
+    readonly model: { readonly name: string }
+    readonly price: TokenPrice | undefined
   }
 }
 

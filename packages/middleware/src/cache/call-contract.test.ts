@@ -231,7 +231,8 @@ describe('before the cache', () => {
     modelAdmitted: true,
     routed: {
       route: 'r',
-      model: { name: 'm', price: PRICE },
+      model: { name: 'm' },
+      price: PRICE,
       candidates: [{ target: { identity: 't' } }],
       cache: RULE,
       transforms: '',

@@ -51,7 +51,7 @@ export function hit(entry: CacheEntry, call: Call, context: Asking, { rule, now,
 /** What an answer would have taken, had the model been asked for it. */
 export function sparedFacts(usage: TokenUsage | undefined, { routed }: Pick<Cacheable, 'routed'>): Facts {
   if (usage === undefined) return {}
-  const { price } = routed.model
+  const { price } = routed
   return price === undefined ? { spared: usage } : { spared: usage, sparedNanoUsd: costOf(usage, price) }
 }
 

@@ -1,5 +1,5 @@
 import { authenticate, type Consumer, type ConsumerStore } from '../auth/index.ts'
-import { completionCache, GENERATION_LIFE_MS, generations, nearCache } from '../cache/index.ts'
+import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
 import { budget, limiter, localLimiter, modelLimits, requestLimits } from '../limits/index.ts'
 import type { Call, Reply } from '../operations/index.ts'
@@ -83,7 +83,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     storeDown: policy.current().storeDown,
     events: limiterEvents(log),
   })
-  const purges = generations({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
+  const purges = purgeVersions({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
   const transport = connect({ token: azureToken(options.clientId) })
 
   const admitted = pipeline()
@@ -104,9 +104,9 @@ export function createGateway(options: GatewayOptions): Gateway {
     .use(modelLimits({ limiter: limits, wallClock }))
     .use(
       completionCache({
-        near: nearCache(LOCAL_TIER),
-        far: stores.completions,
-        generations: purges,
+        local: localTier(LOCAL_TIER),
+        shared: stores.completions,
+        purgeVersions: purges,
         digest,
         deadlineMs: cacheDeadlineMs,
         log,

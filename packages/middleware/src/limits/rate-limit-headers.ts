@@ -38,11 +38,27 @@ export function addRateLimits(headers: ReplyHeaders, standings: readonly LimitSt
     ),
     ratelimit: before(headers.ratelimit, standings.map(stateText)),
   }
-  addTightest(added, 'requests', tightest(standings, OF_REQUESTS))
-  addTightest(added, 'tokens', tightest(standings, OF_TOKENS))
+  addTightest(added, REQUESTS, tightest(standings, OF_REQUESTS))
+  addTightest(added, TOKENS, tightest(standings, OF_TOKENS))
   return added
 }
 
+interface OpenaiNames {
+  readonly limit: string
+  readonly remaining: string
+  readonly reset: string
+}
+
+const REQUESTS: OpenaiNames = {
+  limit: 'x-ratelimit-limit-requests',
+  remaining: 'x-ratelimit-remaining-requests',
+  reset: 'x-ratelimit-reset-requests',
+}
+const TOKENS: OpenaiNames = {
+  limit: 'x-ratelimit-limit-tokens',
+  remaining: 'x-ratelimit-remaining-tokens',
+  reset: 'x-ratelimit-reset-tokens',
+}
 const OF_REQUESTS: ReadonlySet<Measure> = new Set(['requests'])
 const OF_TOKENS: ReadonlySet<Measure> = new Set(['tokens', 'input', 'output'])
 
@@ -101,17 +117,13 @@ function tightest(standings: readonly LimitStatus[], measures: ReadonlySet<Measu
   return least
 }
 
-function addTightest(
-  headers: Record<string, string>,
-  what: 'requests' | 'tokens',
-  standing: LimitStatus | undefined,
-): void {
+function addTightest(headers: Record<string, string>, names: OpenaiNames, standing: LimitStatus | undefined): void {
   if (standing === undefined) return
-  const inner = headers[`x-ratelimit-remaining-${what}`]
+  const inner = headers[names.remaining]
   if (inner !== undefined && Number(inner) < standing.remaining) return
-  headers[`x-ratelimit-limit-${what}`] = String(largestClaim(standing.limit))
-  headers[`x-ratelimit-remaining-${what}`] = String(standing.remaining)
-  headers[`x-ratelimit-reset-${what}`] = resetText(fullAfterMs(standing))
+  headers[names.limit] = String(largestClaim(standing.limit))
+  headers[names.remaining] = String(standing.remaining)
+  headers[names.reset] = resetText(fullAfterMs(standing))
 }
 
 /** Until none is missing, if nobody takes any. */

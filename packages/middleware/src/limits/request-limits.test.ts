@@ -23,6 +23,7 @@ import {
   noLimits,
   noModelLimits,
   requestLimits,
+  subjectsOf,
 } from './index.ts'
 
 const rate = (change: Partial<RateLimit> = {}): RateLimit => ({
@@ -511,6 +512,30 @@ test('a request that has ended before its limits were checked asks none of them'
   )
   const { reply } = await ask(AbortSignal.abort())
   expect([refusalIn(reply).code, asked]).toEqual(['client_left', 0])
+})
+
+test('a month is told with its own length, whichever was told before', async () => {
+  const monthly = quota({ key: 'requests:month', name: 'requests-month', per: 'month', quota: 9 })
+  const given = limited({ own: [monthly] })
+  let time = 0
+  const handler = pipeline<Limited>()
+    .use(requestLimits({ limiter: gate(), wallClock: () => time }))
+    .handle(OK)
+  const days: (string | undefined)[] = []
+  for (const month of ['2026-02', '2026-03', '2026-03', '2026-04', '2026-02']) {
+    time = Date.parse(`${month}-28T23:59:59.999Z`)
+    const { headers } = await handler(request, { ...baseContext(), ...given })
+    days.push(headers?.['ratelimit-policy'])
+  }
+  expect(days).toEqual([28, 31, 31, 30, 28].map((each) => `"requests-month";q=9;w=${each * 86_400}`))
+})
+
+test('the subjects of a consumer are the same for as long as its policy is', () => {
+  const { policy, consumer } = limited({ own: [rate()], plan: [quota()], global: [slots(9)] })
+  const subjects = subjectsOf(policy, consumer)
+  expect(subjects).toMatchObject([{ id: 'consumer:alice' }, { id: 'plan:free' }, { id: 'global' }])
+  expect(subjectsOf(policy, consumer)).toBe(subjects)
+  expect(subjectsOf(policy, { ...consumer, id: 'bob' })).toMatchObject([{ id: 'consumer:bob' }, {}, {}])
 })
 
 test('a limiter may answer at once, without a promise', async () => {
