@@ -12,7 +12,13 @@ if (Number.parseInt(process.versions.node, 10) < NEEDED) {
 }
 
 /** Of a minute and more each: begun last, one of them would go on alone after all others. */
-const LONG = ['test/simulator/simulator.test.ts', 'test/e2e/start.test.ts', 'test/bench/', 'test/e2e/tollgate.test.ts']
+const LONG = [
+  'test/simulator/simulator.test.ts',
+  'test/versions/',
+  'test/e2e/start.test.ts',
+  'test/bench/',
+  'test/e2e/tollgate.test.ts',
+]
 
 class LongFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

@@ -1,6 +1,6 @@
 import type { Limiter, RateLimit, Subject } from '@tollgate/middleware'
 import { audit } from './audit.ts'
-import type { Limits } from './limits-under-test.ts'
+import { type Versions, versionOf } from './limits-under-test.ts'
 import { machine } from './machine.ts'
 import { random } from './random.ts'
 import { sharedStore } from './shared-store.ts'
@@ -37,16 +37,16 @@ export interface Hoard {
  *
  * @returns by how many units the promise was broken; 0 while it holds
  */
-export async function hoardThenBurst(limits: Limits, { applied, spentFirst, sleeps }: Hoard): Promise<number> {
+export async function hoardThenBurst(versions: Versions, { applied, spentFirst, sleeps }: Hoard): Promise<number> {
   const here = world(Date.UTC(2026, 0, 1))
   const dice = random(7)
   const store = sharedStore(here, dice, { onWrite: () => {} })
   const subject: Subject = { id: 'global', limits: [LIMIT] }
   const audited = audit(LIMIT, () => 0)
   const [hoarder, other] = [machine(here, dice), machine(here, dice)]
-  const boot = (on: typeof hoarder): Limiter =>
-    limits.limiter({ store: store.from(on), deadlineMs: 2_000, time: on.time, random: dice.next })
-  const [first, second] = [boot(hoarder), boot(other)]
+  const boot = (on: typeof hoarder, index: number): Limiter =>
+    versionOf(versions, index).limiter({ store: store.from(on), deadlineMs: 2_000, time: on.time, random: dice.next })
+  const [first, second] = [boot(hoarder, 0), boot(other, 1)]
   const ask = (limiter: Limiter, count: number) => {
     for (let index = 0; index < count; index += 1) {
       void limiter.admit([{ subject, limit: LIMIT, units: 1 }]).then(

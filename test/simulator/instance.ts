@@ -1,5 +1,5 @@
 import type { Claim, Lease, Limiter, Subject } from '@tollgate/middleware'
-import type { Limits } from './limits-under-test.ts'
+import type { LimiterSource } from './limits-under-test.ts'
 import { type Machine, machine } from './machine.ts'
 import type { Random } from './random.ts'
 import { type SharedStore, SimulatedFault } from './shared-store.ts'
@@ -8,6 +8,7 @@ import type { World } from './world.ts'
 /** One instance of the app: a machine, and a limiter on it. */
 export interface Instance {
   readonly machine: Machine
+  readonly version: LimiterSource
   readonly limiter: Limiter
   /** By the policy that it was started with: two consumers, and all together. */
   readonly subjects: readonly Subject[]
@@ -22,7 +23,7 @@ export interface BootOptions {
   readonly world: World
   readonly random: Random
   readonly store: SharedStore
-  readonly limits: Limits
+  readonly version: LimiterSource
   readonly subjects: readonly Subject[]
   /** Told of a failure of the store that was not simulated: a defect of the limiter. */
   readonly onDefect: (what: string) => void
@@ -34,9 +35,9 @@ export interface BootOptions {
 
 const DEADLINE_MS = 2_000
 
-export function boot({ world, random, store, limits, subjects, onDefect, mayFail, onRowLost }: BootOptions): Instance {
+export function boot({ world, random, store, version, subjects, onDefect, mayFail, onRowLost }: BootOptions): Instance {
   const its = machine(world, random)
-  const limiter = limits.limiter({
+  const limiter = version.limiter({
     store: store.from(its),
     deadlineMs: DEADLINE_MS,
     time: its.time,
@@ -53,7 +54,7 @@ export function boot({ world, random, store, limits, subjects, onDefect, mayFail
       },
     },
   })
-  return { machine: its, limiter, subjects, stalledUntil: 0, cancelledAt: 0, running: new Map() }
+  return { machine: its, version, limiter, subjects, stalledUntil: 0, cancelledAt: 0, running: new Map() }
 }
 
 /** Counts a request that begins, or ends, under the limits on concurrency that it claims. */

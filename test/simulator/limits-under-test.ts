@@ -2,9 +2,21 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Lease, Limit, Limiter, LimiterOptions, ResetOptions } from '@tollgate/middleware'
 
-/** The limiter of some copy of the sources: the real ones, or a mutant's. */
-export interface Limits {
+/** What starts an instance: the limiter of some copy of the sources. */
+export interface LimiterSource {
   limiter(options: LimiterOptions): Limiter
+}
+
+/** What instances are started by, in turn: one version of the limiter, or two that are deployed one after the other. */
+export type Versions = readonly [LimiterSource, ...LimiterSource[]]
+
+/** The version of the instance with this index. */
+export function versionOf(versions: Versions, index: number): LimiterSource {
+  return versions[index % versions.length] ?? versions[0]
+}
+
+/** The limiter of some copy of the sources, the real ones or a mutant's, and what tells of its rows and leases. */
+export interface Limits extends LimiterSource {
   resetLimits(options: ResetOptions): Promise<void>
   /** @throws RangeError that says what does not hold of a lease */
   assertLease(lease: Lease): void
@@ -21,6 +33,11 @@ interface Interval {
 }
 
 export const MIDDLEWARE = join(import.meta.dirname, '../../packages/middleware/src')
+
+/** @param root the folder of a version's middleware sources */
+export async function loadLimiter(root: string): Promise<LimiterSource> {
+  return import(pathToFileURL(join(root, 'limits/leases/limiter.ts')).href)
+}
 
 /** @param root the folder of the middleware's sources */
 export async function loadLimits(root = MIDDLEWARE): Promise<Limits> {

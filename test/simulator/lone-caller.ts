@@ -1,5 +1,5 @@
 import type { BudgetLimit, ConcurrencyLimit, Decision, Limit, RateLimit, Subject } from '@tollgate/middleware'
-import type { Limits } from './limits-under-test.ts'
+import { type Versions, versionOf } from './limits-under-test.ts'
 import { machine } from './machine.ts'
 import { type Random, random } from './random.ts'
 import { sharedStore } from './shared-store.ts'
@@ -81,15 +81,25 @@ const UNKNOWN_MS = 2_500
  *
  * @returns what did not hold
  */
-export async function loneCaller(limits: Limits, load: LoneLoad, instances: number, seed: number): Promise<string[]> {
+export async function loneCaller(
+  versions: Versions,
+  load: LoneLoad,
+  instances: number,
+  seed: number,
+): Promise<string[]> {
   const { limit, callMs } = load
   const here = world(Date.UTC(2026, 0, 10))
   const dice = random(seed)
   const store = sharedStore(here, dice, { onWrite: () => {} })
   const subject: Subject = { id: 'consumer:alone', limits: [limit] }
-  const gates = Array.from({ length: instances }, () => {
+  const gates = Array.from({ length: instances }, (_, index) => {
     const its = machine(here, dice)
-    return limits.limiter({ store: store.from(its), deadlineMs: 2_000, time: its.time, random: dice.next })
+    return versionOf(versions, index).limiter({
+      store: store.from(its),
+      deadlineMs: 2_000,
+      time: its.time,
+      random: dice.next,
+    })
   })
   const faults: string[] = []
   const largest = limit.kind === 'rate' ? limit.capacity : limit.quota

@@ -1,5 +1,5 @@
 import type { BudgetLimit, Limiter, Subject } from '@tollgate/middleware'
-import type { Limits } from './limits-under-test.ts'
+import { type Limits, type Versions, versionOf } from './limits-under-test.ts'
 import { machine } from './machine.ts'
 import { random } from './random.ts'
 import { sharedStore } from './shared-store.ts'
@@ -27,16 +27,21 @@ export const REMEMBERED_LOSSES = ['removed', 'restored', 'begun anew'] as const
  *
  * @returns units that were admitted though they remember; 0 where none were, but for what the newcomer took
  */
-export async function rememberedLoss(limits: Limits, how: (typeof REMEMBERED_LOSSES)[number]): Promise<number> {
+export async function rememberedLoss(versions: Versions, how: (typeof REMEMBERED_LOSSES)[number]): Promise<number> {
   const here = world(Date.UTC(2026, 0, 10))
   const dice = random(11)
   const store = sharedStore(here, dice, { onWrite: () => {} })
   const subject: Subject = { id: 'consumer:a', limits: [LIMIT] }
-  const boot = (): Limiter => {
+  const boot = (index: number): Limiter => {
     const its = machine(here, dice)
-    return limits.limiter({ store: store.from(its), deadlineMs: 2_000, time: its.time, random: dice.next })
+    return versionOf(versions, index).limiter({
+      store: store.from(its),
+      deadlineMs: 2_000,
+      time: its.time,
+      random: dice.next,
+    })
   }
-  const instances = [boot(), boot(), boot()]
+  const instances = [boot(0), boot(1), boot(2)]
   let admitted = 0
   const ask = async (limiter: Limiter | undefined) => {
     limiter?.admit([{ subject, limit: LIMIT, units: UNITS }]).then(
@@ -53,7 +58,7 @@ export async function rememberedLoss(limits: Limits, how: (typeof REMEMBERED_LOS
   await here.runUntil(here.now() + UNSEEN_MS, () => {})
   store.lose(subject.id, how === 'restored' ? 'restored' : 'removed')
   if (how === 'begun anew') {
-    const newcomer = boot()
+    const newcomer = boot(3)
     for (let turn = 0; turn < 30; turn += 1) await ask(newcomer)
     await here.runUntil(here.now() + UNSEEN_MS, () => {})
   }
@@ -68,17 +73,23 @@ export async function rememberedLoss(limits: Limits, how: (typeof REMEMBERED_LOS
  *
  * @returns what did not hold
  */
-export async function resetWhileReserved(limits: Limits): Promise<string[]> {
+export async function resetWhileReserved(limits: Pick<Limits, 'resetLimits'>, versions: Versions): Promise<string[]> {
   const here = world(Date.UTC(2026, 0, 10))
   const dice = random(12)
   const store = sharedStore(here, dice, { onWrite: () => {} })
   const subject: Subject = { id: 'consumer:a', limits: [LIMIT] }
   const faults: string[] = []
   const tell = (id: string, fault: unknown) => faults.push(`${id}: ${fault}`)
-  const boot = (): Limiter => {
+  const boot = (index: number): Limiter => {
     const its = machine(here, dice)
     const events = { rowFailed: tell, fault: tell }
-    return limits.limiter({ store: store.from(its), deadlineMs: 2_000, time: its.time, random: dice.next, events })
+    return versionOf(versions, index).limiter({
+      store: store.from(its),
+      deadlineMs: 2_000,
+      time: its.time,
+      random: dice.next,
+      events,
+    })
   }
   const operator = machine(here, dice)
   const pass = (ms: number) => here.runUntil(here.now() + ms, () => {})
@@ -95,7 +106,7 @@ export async function resetWhileReserved(limits: Limits): Promise<string[]> {
     )
     await pass(500)
   }
-  const instances = [boot(), boot(), boot()]
+  const instances = [boot(0), boot(1), boot(2)]
   for (const each of instances) await ask(each, 300_000, 0)
   const reset = limits.resetLimits({
     store: store.from(operator),
@@ -105,7 +116,7 @@ export async function resetWhileReserved(limits: Limits): Promise<string[]> {
   })
   await pass(500)
   await reset
-  const newcomer = boot()
+  const newcomer = boot(3)
   for (let turn = 0; turn < 60; turn += 1) await ask(newcomer, UNITS, UNITS)
   for (const settle of settlements) settle()
   await pass(UNSEEN_MS)

@@ -1,10 +1,11 @@
 /*
  * `npm run simulate -- --schedules 30000 --seed 1`: runs so many schedules of the limiter under faults, and fails if one
- * breaks what limits promise. `--root` names another copy of the middleware's sources.
+ * breaks what limits promise. `--root` names another copy of the middleware's sources; `--beside` a copy by which every second
+ * instance runs, as while a new version is deployed.
  */
 import { commandOptions, wholeOption } from '../../packages/workshop/src/command-options.ts'
 import { hoardThenBurst } from './hoard.ts'
-import { loadLimits } from './limits-under-test.ts'
+import { loadLimiter, loadLimits, type Versions } from './limits-under-test.ts'
 import { LONE_INSTANCES, LONE_LOADS, loneCaller } from './lone-caller.ts'
 import { REMEMBERED_LOSSES, rememberedLoss, resetWhileReserved } from './remembered-loss.ts'
 import { runSchedule } from './schedule.ts'
@@ -13,6 +14,7 @@ const values = commandOptions('npm run simulate', {
   schedules: { type: 'string', default: '2000' },
   seed: { type: 'string', default: '1' },
   root: { type: 'string' },
+  beside: { type: 'string' },
   unconditional: { type: 'boolean', default: false },
   /** Loses rows in every schedule, and not in every third alone. */
   losses: { type: 'boolean', default: false },
@@ -22,40 +24,51 @@ const values = commandOptions('npm run simulate', {
 const schedules = wholeOption('schedules', values.schedules)
 const seed = wholeOption('seed', values.seed)
 const limits = await loadLimits(values.root)
+const beside = values.beside === undefined ? undefined : await loadLimiter(values.beside)
+/** Two versions take each other's place as well: the one that hoards, or remembers, is the first. */
+const orders: readonly Versions[] =
+  beside === undefined
+    ? [[limits]]
+    : [
+        [limits, beside],
+        [beside, limits],
+      ]
 const totals = { admitted: 0, refused: 0, unavailable: 0, storeCalls: 0, losses: 0 }
 let broken = 0
 const started = performance.now()
-for (const hoard of [
-  { applied: 0, spentFirst: 0, sleeps: false },
-  { applied: 1, spentFirst: 15, sleeps: false },
-  { applied: 0, spentFirst: 0, sleeps: true },
-] as const) {
-  const excess = await hoardThenBurst(limits, hoard)
-  if (excess === 0) continue
+
+function tell(from: number, fault: string): void {
   broken += 1
-  console.log(`seed 0: 0 ms: a hoarded lease and a burst exceed the limit by ${excess}`)
+  console.log(`seed ${from}: 0 ms: ${fault}`)
 }
-for (const how of REMEMBERED_LOSSES) {
-  const admitted = await rememberedLoss(limits, how)
-  if (admitted === 0) continue
-  broken += 1
-  console.log(`seed 0: 0 ms: of a spent budget whose row was ${how}, ${admitted} were admitted by those that saw it`)
-}
-for (const fault of await resetWhileReserved(limits)) {
-  broken += 1
-  console.log(`seed 0: 0 ms: ${fault}`)
-}
-for (const instances of LONE_INSTANCES) {
-  for (const load of LONE_LOADS) {
-    for (const fault of await loneCaller(limits, load, instances, seed)) {
-      broken += 1
-      console.log(`seed ${seed}: 0 ms: ${fault}`)
+
+/** The hard cases that chance seldom hits. */
+async function runCases(versions: Versions): Promise<void> {
+  for (const hoard of [
+    { applied: 0, spentFirst: 0, sleeps: false },
+    { applied: 1, spentFirst: 15, sleeps: false },
+    { applied: 0, spentFirst: 0, sleeps: true },
+  ] as const) {
+    const excess = await hoardThenBurst(versions, hoard)
+    if (excess > 0) tell(0, `a hoarded lease and a burst exceed the limit by ${excess}`)
+  }
+  for (const how of REMEMBERED_LOSSES) {
+    const admitted = await rememberedLoss(versions, how)
+    if (admitted > 0) tell(0, `of a spent budget whose row was ${how}, ${admitted} were admitted by those that saw it`)
+  }
+  for (const fault of await resetWhileReserved(limits, versions)) tell(0, fault)
+  for (const instances of LONE_INSTANCES) {
+    for (const load of LONE_LOADS) {
+      for (const fault of await loneCaller(versions, load, instances, seed)) tell(seed, fault)
     }
   }
 }
+
+for (const versions of orders) await runCases(versions)
 for (let index = 0; index < schedules && !(values.first && broken > 0); index += 1) {
   const outcome = await runSchedule(seed + index, limits, {
     unconditional: values.unconditional,
+    beside,
     ...(values.losses ? { losses: true } : {}),
   })
   for (const total of Object.keys(totals) as (keyof typeof totals)[]) totals[total] += outcome[total]

@@ -1,5 +1,5 @@
 import { boot, type Instance } from './instance.ts'
-import type { Limits } from './limits-under-test.ts'
+import { type LimiterSource, type Limits, versionOf } from './limits-under-test.ts'
 import { random } from './random.ts'
 import { inspectRow } from './row-invariants.ts'
 import { type Phase, scenario } from './scenario.ts'
@@ -23,6 +23,8 @@ export interface Outcome {
 export interface ScheduleOptions {
   /** A mutant of the store: writes whether or not the row has changed. */
   readonly unconditional?: boolean
+  /** Another version of the limiter, by which every second instance is started. */
+  readonly beside?: LimiterSource | undefined
   /** Whether rows are lost. Default: in every third schedule. */
   readonly losses?: boolean
 }
@@ -64,8 +66,13 @@ export async function runSchedule(seed: number, limits: Limits, options: Schedul
   const onRowLost = (subject: string) => {
     if (losses === 0) violate(`the row of ${subject} is said to be lost`)
   }
-  const start = (subjects: Instance['subjects']) =>
-    boot({ world: here, random: dice, store, limits, subjects, onDefect: violate, mayFail, onRowLost })
+  const versions = options.beside === undefined ? ([limits] as const) : ([limits, options.beside] as const)
+  let started = 0
+  const start = (subjects: Instance['subjects']) => {
+    const version = versionOf(versions, started)
+    started += 1
+    return boot({ world: here, random: dice, store, version, subjects, onDefect: violate, mayFail, onRowLost })
+  }
   const instances = Array.from({ length: plan.instances }, () => start(plan.subjects))
   const watched = watch({
     world: here,

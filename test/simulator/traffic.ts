@@ -102,10 +102,12 @@ export function traffic({ world, random, limits, watch, mayFail, violate }: Traf
   return {
     async request(instance, phase) {
       requests += 1
+      // An earlier version goes by the array of a policy's limits, and resolves a policy once.
+      const resolves = instance.version === limits && requests % RESOLVED_EVERY === 0
       const [one, other, global] = instance.subjects
       const subjects = [random.chance(0.5) ? one : other, global]
         .filter((subject) => subject !== undefined)
-        .map((subject) => (requests % RESOLVED_EVERY === 0 ? resolvedAgain(subject) : subject))
+        .map((subject) => (resolves ? resolvedAgain(subject) : subject))
       const tokens = random.whole(1, phase.tokens)
       const used = random.next()
       const flight = Math.min(LONGEST_FLIGHT_MS, random.interval(phase.flightMs))
