@@ -17,6 +17,7 @@ function routedTo(name: string, next?: Routed['routed']): Routed['routed'] {
     body: modelCall().body,
     rules: { contextWindow: undefined, outputField: 'max_tokens', temperature: true, tools: [], tiers: [] },
     candidates: [{ target, tier: undefined }],
+    price: undefined,
     cache: undefined,
     transforms: '',
     fallback: next && (() => next),
