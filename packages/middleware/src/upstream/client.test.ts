@@ -92,6 +92,23 @@ describe('a target is reached', () => {
   })
 })
 
+test('a token is asked for with each call, and its source caches it', async () => {
+  const seen: (string | null)[] = []
+  let tokens = 0
+  const transport = connect({
+    token: async () => `token-${++tokens}`,
+    fetch: async (_url, init) => {
+      seen.push(new Headers(init?.headers).get('authorization'))
+      return Response.json({ choices: [] })
+    },
+  })
+  const target = azure({})
+  const { signal } = new AbortController()
+  const ask = () => transport.send(target, { path: '/chat/completions' }, BODY, { signal, progress: {} })
+  for (let call = 0; call < 3; call += 1) await ask()
+  expect(seen).toEqual(['Bearer token-1', 'Bearer token-2', 'Bearer token-3'])
+})
+
 describe('managed identity', () => {
   const server = createServer((request, response) => {
     asked.push({ url: request.url ?? '', secret: request.headers['x-identity-header'] })

@@ -6,7 +6,7 @@ import { answering, failing, startUpstream, streaming, type Upstream } from '../
 import { attemptsBefore, bodyOf } from '../operations/index.ts'
 import { NOTHING_SPENT, RequestEnded } from '../pipeline/index.ts'
 import type { TargetSettings } from '../policy/index.ts'
-import { connect, type Transport, upstream } from './index.ts'
+import { type Balancer, connect, type RetryPolicy, type Transport, type UpstreamOptions, upstream } from './index.ts'
 
 const STREAM_BOUNDS = { idleMs: 100, streamTotalMs: 1_000, endGraceMs: 10 }
 
@@ -223,4 +223,75 @@ describe('a call that was made', () => {
     slot.abort(lost)
     await expect(textOf(reply)).rejects.toMatchObject({ name: 'BrokenStream', failure: { code: 'slot_lost' } })
   })
+})
+
+describe('a failure', () => {
+  const fallible = [401, 403, 404, 408, 429, 500, 502, 503].map((status) => [status, true] as const)
+  const callers = [400, 413, 414, 415, 422, 431, 451].map((status) => [status, false] as const)
+  test.each([...fallible, ...callers])('with %i may be another model’s chance: %s', async (status, expected) => {
+    const model = await startUpstream()
+    model.reply = failing(status)
+    const reply = await askAll([model], {})
+    await model.close()
+    expect(reply).toMatchObject({ kind: 'refused', shared: true, fallible: expected, attempts: [{ target: '0' }] })
+  })
+
+  test('is made good by a retry policy and a balancer that say so, and never by itself', async () => {
+    const [busy, free] = [await startUpstream(), await startUpstream()]
+    busy.reply = failing(429, { code: 'busy' })
+    expect((await askAll([busy, free], {})).kind).toBe('refused')
+    expect(free.calls).toHaveLength(0)
+
+    const reported: unknown[] = []
+    const balancer: Balancer = {
+      pick: (candidates, attempts) => candidates[attempts.length] ?? candidates[0],
+      report: (_candidate, { target, spend }) => reported.push([target, spend]),
+    }
+    const covered: number[] = []
+    const retry: RetryPolicy = {
+      next(attempts, { coveredAttempts }) {
+        covered.push(coveredAttempts)
+        return attempts.length < 2 ? { afterMs: 0 } : undefined
+      },
+    }
+    const reply = await askAll([busy, free], { balancer, retry })
+    expect(reply).toMatchObject({
+      kind: 'answer',
+      attempts: [
+        { target: '0', spend: NOTHING_SPENT, failure: { status: 429, code: 'busy', unspent: true } },
+        { target: '1', spend: { isCertain: true } },
+      ],
+    })
+    expect(reported).toMatchObject([
+      ['0', NOTHING_SPENT],
+      ['1', { isCertain: true }],
+    ])
+    expect(covered).toEqual([0])
+    for (const model of [busy, free]) await model.close()
+  })
+
+  test('each target is asked by its own name for the model, and is sent nothing of the SDK’s own calls', async () => {
+    const model = await startUpstream()
+    await askAll([model], {})
+    expect(model.calls[0]?.body).toMatchObject({ model: 'model-0', messages: [{ role: 'user', content: 'Why?' }] })
+    expect(model.calls[0]?.headers).toMatchObject({
+      authorization: 'Bearer sk',
+      'content-type': 'application/json',
+      'x-request-id': 'r',
+    })
+    expect(model.calls[0]?.headers).not.toHaveProperty('x-stainless-retry-count')
+    expect(model.calls[0]?.headers).not.toHaveProperty('x-stainless-timeout')
+    await model.close()
+  })
+
+  async function askAll(models: readonly Upstream[], options: Pick<UpstreamOptions, 'balancer' | 'retry'>) {
+    const transport = connect({ token: () => Promise.reject(new Error('no token is needed')) })
+    const handler = upstream({ transport, firstByteMs: 2_000, totalMs: 2_000, ...STREAM_BOUNDS, ...options })
+    const [first, ...others] = models.map(({ baseUrl }, index) =>
+      targetAt({ kind: 'openai', baseUrl, model: `model-${index}`, key: 'sk' }, { id: String(index) }),
+    )
+    if (first === undefined) throw new Error('no model to ask')
+    const call = modelCall()
+    return handler(call, { ...baseContext(), ...calledAt(call, first, ...others) })
+  }
 })

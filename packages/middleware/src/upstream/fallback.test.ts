@@ -1,0 +1,63 @@
+import { expect, test } from 'vitest'
+import { modelCall, targetAt } from '../../../../test/support/model-call.ts'
+import { answered } from '../../../../test/support/replies.ts'
+import { baseContext } from '../../../../test/support/room.ts'
+import { type Call, type Reply, refused } from '../operations/index.ts'
+import { upstreamFailed } from '../pipeline/index.ts'
+import { fallback, type Routed } from './index.ts'
+
+const ANSWER = { choices: [{ index: 0, message: { content: 'a' }, finish_reason: 'stop' }] }
+const FAILED: Reply = { ...refused(upstreamFailed({ code: 'timeout' })), shared: true, fallible: true }
+
+function routedTo(name: string, next?: Routed['routed']): Routed['routed'] {
+  const target = targetAt({ kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: name, key: undefined })
+  return {
+    route: 'generate',
+    model: { name, targets: [target], fallback: next?.model.name, contextWindow: undefined },
+    body: modelCall().body,
+    rules: { contextWindow: undefined, outputField: 'max_tokens', temperature: true, tools: [], tiers: [] },
+    candidates: [{ target, tier: undefined }],
+    price: undefined,
+    cache: undefined,
+    transforms: '',
+    fallback: next && (() => next),
+  }
+}
+
+/** The models that were asked, each of which replies with the next of these. */
+async function ask(routed: Routed['routed'], replies: readonly Reply[], call: Call = modelCall()) {
+  const asked: string[] = []
+  const context = baseContext()
+  const handler = fallback<object>((_call, { routed }) => {
+    const reply = replies[asked.length]
+    asked.push(routed.model.name)
+    if (reply === undefined) throw new Error('asked once too often')
+    return reply
+  })
+  return { reply: await handler(call, { ...context, routed }), asked, told: context.told }
+}
+
+test('a model whose service failed is followed by the next one, which is told', async () => {
+  const { reply, asked, told } = await ask(routedTo('large', routedTo('small')), [FAILED, answered(ANSWER)])
+  expect(asked).toEqual(['large', 'small'])
+  expect(reply.kind).toBe('answer')
+  expect(told).toEqual({ model: 'small' })
+})
+
+test('the next one is asked for nobody else: not by its own next one', async () => {
+  const three = routedTo('large', routedTo('small', routedTo('tiny')))
+  expect((await ask(three, [FAILED, FAILED])).asked).toEqual(['large', 'small'])
+})
+
+test.each<[string, Routed['routed'], Reply]>([
+  ['there is none', routedTo('large'), FAILED],
+  ['the caller is at fault, or a limit', routedTo('large', routedTo('small')), { ...FAILED, fallible: false }],
+  ['there is an answer', routedTo('large', routedTo('small')), answered(ANSWER)],
+])('no other model is asked where %s', async (_what, routed, reply) => {
+  expect((await ask(routed, [reply])).asked).toEqual(['large'])
+})
+
+test('no other model is asked for a client that has left', async () => {
+  const call = modelCall({ signal: AbortSignal.abort() })
+  expect((await ask(routedTo('large', routedTo('small')), [FAILED], call)).asked).toEqual(['large'])
+})
