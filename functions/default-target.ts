@@ -1,4 +1,5 @@
 import {
+  type AzureSettings,
   azureUrl,
   isAzureAiHost,
   isAzureForm,
@@ -6,8 +7,8 @@ import {
   isLoopback,
   ModelUrlFault,
   meansV1,
+  type OpenAISettings,
   openaiUrl,
-  type TargetSettings,
 } from '@tollgate/middleware'
 import { SettingsError } from './settings-error.ts'
 
@@ -26,7 +27,11 @@ export interface ModelSettings {
  *
  * @throws SettingsError for a URL that no model is served under
  */
-export function defaultTarget({ endpoint, baseUrl, ...settings }: ModelSettings): TargetSettings | undefined {
+export function defaultTarget({
+  endpoint,
+  baseUrl,
+  ...settings
+}: ModelSettings): AzureSettings | OpenAISettings | undefined {
   const { key, apiVersion: version, model } = settings
   for (const [name, value] of Object.entries({ OPENAI_API_KEY: key, OPENAI_MODEL_NAME: model })) {
     // What shells take away, files of variables hand on.
@@ -55,7 +60,7 @@ export function defaultTarget({ endpoint, baseUrl, ...settings }: ModelSettings)
   }
   return !key ? undefined : { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: model || DEFAULT, key }
 
-  function azure(setting: string, url: URL): TargetSettings {
+  function azure(setting: string, url: URL): AzureSettings {
     const { endpoint, deployment, apiVersion } = read(setting, () => azureUrl(url))
     if (version && !meansV1(version) && !isDated(version)) {
       throw new SettingsError(

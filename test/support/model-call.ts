@@ -20,7 +20,7 @@ export function modelCall(change: Partial<Call> = {}): Call {
 }
 
 /** A target with an id of its own. */
-export function targetAt(settings: TargetSettings, change: Partial<Target> = {}): Target {
+export function targetAt<S extends TargetSettings>(settings: S, change: Partial<Target> = {}): Target {
   const identity = identityOf(settings)
   return { id: 't', identity, priority: 1, weight: 1, zone: undefined, price: undefined, settings, ...change }
 }

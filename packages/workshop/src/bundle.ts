@@ -18,7 +18,8 @@ const LATER: Readonly<Record<string, string>> = {
   '@azure/identity': 'identity',
   '@redis/client': 'redis',
   'packages/middleware/src/transform/tokens.ts': 'tokens',
-  'packages/middleware/src/upstream/transports/sdk.ts': 'openai',
+  'packages/middleware/src/targets/sdk.ts': 'openai',
+  'packages/middleware/src/upstream/transports/http-clients.ts': 'http-clients',
 }
 
 /** The app's file, which imports the others when it needs them. */

@@ -6,6 +6,7 @@ import type { Call, Reply } from '../operations/index.ts'
 import { digestWith, type Handler, type Log, pipeline } from '../pipeline/index.ts'
 import { type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
 import { completions, type Surface } from '../surfaces/index.ts'
+import type { TargetKind } from '../targets/index.ts'
 import { azureToken, connect, fallback, probe, type Routed, route, upstream } from '../upstream/index.ts'
 import { limiterEvents } from './limiter-events.ts'
 import { reachCounters } from './reach-counters.ts'
@@ -14,6 +15,8 @@ import { openStores, type StoresOptions } from './stores.ts'
 /** All durations are milliseconds. */
 export interface GatewayOptions extends StoresOptions {
   readonly policy: PolicySource
+  /** The kinds of target that the policy was resolved by: those that ship with Tollgate by default. */
+  readonly targetKinds?: readonly TargetKind[] | undefined
   /** HMAC secret for cache keys and prompt hashes; plain SHA-256 without one. */
   readonly cacheSecret: string | undefined
   readonly maxBodyBytes: number
@@ -84,7 +87,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     events: limiterEvents(log),
   })
   const purges = purgeVersions({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
-  const transport = connect({ token: azureToken(options.clientId) })
+  const transport = connect({ token: azureToken(options.clientId), targetKinds: options.targetKinds })
 
   const admitted = pipeline()
     .use(pinPolicy(policy))

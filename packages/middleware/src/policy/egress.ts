@@ -1,4 +1,4 @@
-import { AZURE_AI_SUFFIXES, OPENAI_HOST } from './model-url.ts'
+import { isAzureAiHost, type TargetContext, TargetFault, type TargetKind } from '../targets/index.ts'
 
 /** What a policy may reach and read: set by the app's operator, never by the policy itself. */
 export interface EgressPolicy {
@@ -9,16 +9,26 @@ export interface EgressPolicy {
   readonly hosts: readonly string[]
 }
 
-/** A fault in a target, to be reported with its path. */
-export class TargetFault extends Error {}
-
-/** Whether managed identity may be used for a URL: only Azure AI's own hosts are ever sent an Entra token. */
-export function isAzureAiHost(url: URL): boolean {
-  return url.protocol === 'https:' && AZURE_AI_SUFFIXES.some((suffix) => url.hostname.endsWith(suffix))
+/**
+ * The checks of one target.
+ *
+ * @param kinds whose own hosts need not be listed
+ * @param secrets to which the variables go that hold its secrets
+ */
+export function targetContext(egress: EgressPolicy, kinds: readonly TargetKind[], secrets: string[]): TargetContext {
+  return {
+    setting: (value, field) => settingOf(value, egress, field),
+    secret(value, field) {
+      secrets.push(value.env)
+      return settingOf(value, egress, field)
+    },
+    url: (text) => targetUrl(text, egress, kinds),
+    allowIdentity: refuseForeignIdentity,
+  }
 }
 
 /** @throws TargetFault where an Entra token would leave Azure AI. */
-export function refuseForeignIdentity(url: URL): void {
+function refuseForeignIdentity(url: URL): void {
   if (isAzureAiHost(url)) return
   throw new TargetFault(
     `managed identity is sent to Azure AI hosts only, and '${url.hostname}' is none. Give it a key.`,
@@ -26,7 +36,7 @@ export function refuseForeignIdentity(url: URL): void {
 }
 
 /** A value of the policy, or of the variable that it names. @throws TargetFault for one that may not be read or is not set. */
-export function settingOf(value: string | { readonly env: string }, egress: EgressPolicy, field: string): string {
+function settingOf(value: string | { readonly env: string }, egress: EgressPolicy, field: string): string {
   if (typeof value === 'string') return value
   const readable = egress.readable.some((pattern) => matches(pattern, value.env))
   if (!readable) {
@@ -44,13 +54,13 @@ function matches(pattern: string, name: string): boolean {
 }
 
 /** The URL of a target. @throws TargetFault for a host that may not be reached, and for a URL that could tell a secret. */
-export function targetUrl(text: string, { hosts }: EgressPolicy): URL {
+function targetUrl(text: string, { hosts }: EgressPolicy, kinds: readonly TargetKind[]): URL {
   const url = URL.parse(text)
   if (url === null) throw new TargetFault('the endpoint is not a URL.')
   if (url.username !== '' || url.password !== '')
     throw new TargetFault('the endpoint holds a user name or password. Use a key.')
   const listed = hosts.some((host) => sameHost(host, url.hostname))
-  const known = isAzureAiHost(url) || url.hostname === OPENAI_HOST
+  const known = kinds.some((kind) => kind.isKnownHost?.(url))
   if (!listed && !known) {
     throw new TargetFault(`'${url.hostname}' is no known model host. List it in the app setting TOLLGATE_TARGET_HOSTS.`)
   }

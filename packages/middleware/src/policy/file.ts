@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import { parseYaml } from './document.ts'
+import type { KnownKinds } from './model.ts'
 import { closestName } from './names.ts'
 import { type Policy, PolicyError } from './policy.ts'
 import {
@@ -57,7 +58,7 @@ export function readPolicy(options: LoadOptions): LoadedPolicy {
 
 /** What that policy says by itself: nothing of the app's own settings is needed. @throws PolicyError */
 export function outlinePolicy(
-  location: PolicyLocation & KnownRoutes,
+  location: PolicyLocation & KnownRoutes & KnownKinds,
 ): PolicyOutline & { readonly source: DocumentSource } {
   const { document, source } = readDocument(location)
   return { ...outlineDocument(document, location), source }

@@ -1,4 +1,4 @@
-export { type EgressPolicy, isAzureAiHost, isLoopback } from './egress.ts'
+export { type EgressPolicy, isLoopback } from './egress.ts'
 export {
   type DocumentSource,
   type LoadedPolicy,
@@ -21,14 +21,13 @@ export {
 } from './limit.ts'
 export {
   identityOf,
+  type KnownKinds,
   type Model,
   type ModelRules,
   type Price,
   rulesOf,
   type Target,
-  type TargetSettings,
 } from './model.ts'
-export { type AzureUrl, azureUrl, isAzureForm, isDated, ModelUrlFault, meansV1, openaiUrl } from './model-url.ts'
 export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
 export { closestName, listText } from './names.ts'
 export { pinPolicy, type WithPolicy } from './pin-policy.ts'

@@ -3,13 +3,20 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import type { OpenAISettings } from '../targets/index.ts'
 import { type Policy, type ResolveOptions, resolvePolicy, routeOf } from './index.ts'
 import { interner } from './interned.ts'
 
+const settings = (key: string): OpenAISettings => ({
+  kind: 'openai',
+  baseUrl: 'https://api.openai.com/v1',
+  model: 'gpt-4',
+  key,
+})
 const options = (key: string): ResolveOptions => ({
   source: 'test.yaml',
   bounds: { env: { OPENAI_KEY: key }, readable: ['OPENAI_*'], hosts: [] },
-  defaultTarget: { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key },
+  defaultTarget: settings(key),
 })
 
 /* Documents of few values, so that any two have parts in common. */
@@ -95,14 +102,13 @@ test('of any two policies, and the first one again, equal parts are one object, 
 
 test('what a caller gives is not frozen, and may change without changing a policy', () => {
   const given = options('sk-1')
-  const target = { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'sk-1' } as const
-  const changing: { -readonly [field in keyof typeof target]: string } = target
-  const settings = () =>
+  const target: { -readonly [field in keyof OpenAISettings]: OpenAISettings[field] } = settings('sk-1')
+  const resolved = () =>
     resolvePolicy({}, { ...given, defaultTarget: target }).models.get('default')?.targets[0].settings
-  const before = settings()
-  changing.key = 'sk-2'
-  expect(before?.key).toBe('sk-1')
-  expect(settings()?.key).toBe('sk-2')
+  const before = resolved()
+  target.key = 'sk-2'
+  expect(before).toMatchObject({ key: 'sk-1' })
+  expect(resolved()).toMatchObject({ key: 'sk-2' })
 })
 
 test('what nothing else holds is collected and forgotten, and what is held stays the same object', async () => {

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { resolvePolicy, routeOf, rulesOf, type TargetSettings } from './index.ts'
+import type { OpenAISettings, TargetSettings } from '../targets/index.ts'
+import { resolvePolicy, routeOf, rulesOf } from './index.ts'
 import { outline } from './resolve.ts'
 
-const SETTINGS: TargetSettings = { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'k' }
+const SETTINGS: OpenAISettings = { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'k' }
 const OPTIONS = {
   source: 'test.yaml',
   bounds: { env: { OPENAI_ENDPOINT: 'https://x.openai.azure.com' }, readable: ['OPENAI_*'], hosts: [] },

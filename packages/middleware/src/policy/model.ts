@@ -1,31 +1,19 @@
 import { createHash } from 'node:crypto'
 import * as z from 'zod'
-import { type EgressPolicy, refuseForeignIdentity, settingOf, TargetFault, targetUrl } from './egress.ts'
+import {
+  kindOf,
+  ModelUrlFault,
+  TARGET_KINDS,
+  TargetFault,
+  type TargetKind,
+  type TargetSettings,
+} from '../targets/index.ts'
+import { type EgressPolicy, targetContext } from './egress.ts'
 import { interned } from './interned.ts'
-import { azureUrl, isAzureForm, ModelUrlFault, meansV1, OPENAI_HOST, openaiUrl } from './model-url.ts'
+import { listText } from './names.ts'
 import { DEFAULT_MODEL } from './route.ts'
 
 /* A model is a name, and the targets that serve it: interchangeable places, each with its price. */
-
-/** Where a target is, and what it is asked by, resolved: no environment names are left in it. */
-export type TargetSettings =
-  | {
-      readonly kind: 'azure'
-      readonly endpoint: string
-      /** The name to send as `model`. */
-      readonly model: string
-      /** A dated API; `undefined` for `/openai/v1/`. */
-      readonly apiVersion: string | undefined
-      /** `undefined` for managed identity. */
-      readonly key: string | undefined
-    }
-  | {
-      readonly kind: 'openai'
-      readonly baseUrl: string
-      readonly model: string
-      /** `undefined` where the server asks for none. */
-      readonly key: string | undefined
-    }
 
 /** Whole pico-dollars a token: USD per million tokens × 1,000,000. */
 export interface Price {
@@ -78,38 +66,18 @@ export function rulesOf({ contextWindow }: Pick<Model, 'contextWindow'>): ModelR
   return { contextWindow, outputField: 'max_tokens', temperature: true, tools: [], tiers: [] }
 }
 
-/** A value of an environment variable; a secret is never written into a policy. */
-const fromEnv = z.strictObject(
-  { env: z.string().regex(/^[A-Z][A-Z0-9_]*$/, 'must be the name of an environment variable, such as OPENAI_API_KEY') },
-  { error: 'must be {env: NAME}: a secret is never written into a policy' },
-)
-
-const endpoint = z.union([z.url({ abort: true }), fromEnv], { error: 'must be a URL, or {env: NAME}' })
-
-const target = z.union(
-  [
-    z
-      .strictObject({
-        azure: z.strictObject({
-          endpoint: endpoint.describe('https://<resource>.openai.azure.com'),
-          deployment: z.string().min(1).max(128),
-          apiVersion: z.string().min(1).max(64).optional().describe('A dated API; absent: /openai/v1/.'),
-          key: fromEnv.optional().describe('Absent: managed identity.'),
-        }),
-      })
-      .describe('An Azure OpenAI deployment.'),
-    z
-      .strictObject({
-        openai: z.strictObject({
-          baseUrl: endpoint.optional().describe('Any OpenAI-compatible server; absent: api.openai.com.'),
-          model: z.string().min(1).max(128),
-          key: fromEnv.optional(),
-        }),
-      })
-      .describe('OpenAI, or a server that speaks its language.'),
-  ],
-  { error: 'must be {azure: …} or {openai: …}' },
-)
+/** Where a model is served: a map of one field, which names the kind. */
+function targetSchema(kinds: readonly TargetKind[]) {
+  return z.union(
+    kinds.map(({ name, document, description }) => z.strictObject({ [name]: document }).describe(description)),
+    {
+      error: `must be ${listText(
+        kinds.map(({ name }) => `{${name}: …}`),
+        'or',
+      )}`,
+    },
+  )
+}
 
 /** USD per million tokens. No finer than six decimals, so that a token's price is a whole number of pico-dollars. */
 const dollars = z
@@ -129,24 +97,27 @@ const price = z
   })
   .describe('USD per million tokens, with at most 6 decimals.')
 
-export const model = z.strictObject({
-  targets: z
-    .array(target)
-    .min(1)
-    .max(16)
-    .optional()
-    .describe("Where it is served. Only 'default' may go without: the OPENAI_* settings serve it then."),
-  price: price.optional(),
-  contextWindow: z
-    .int()
-    .min(1)
-    .max(100_000_000)
-    .optional()
-    .describe('The most tokens of one request, prompt and answer together.'),
-})
+/** @param kinds that a target may be of */
+export function modelSchema(kinds: readonly TargetKind[]) {
+  return z.strictObject({
+    targets: z
+      .array(targetSchema(kinds))
+      .min(1)
+      .max(16)
+      .optional()
+      .describe("Where it is served. Only 'default' may go without: the OPENAI_* settings serve it then."),
+    price: price.optional(),
+    contextWindow: z
+      .int()
+      .min(1)
+      .max(100_000_000)
+      .optional()
+      .describe('The most tokens of one request, prompt and answer together.'),
+  })
+}
 
-export type ModelDocuments = Readonly<Record<string, z.infer<typeof model>>>
-type TargetDocument = z.infer<typeof target>
+export type ModelDocuments = Readonly<Record<string, z.infer<ReturnType<typeof modelSchema>>>>
+type TargetDocument = z.infer<ReturnType<typeof targetSchema>>
 type PriceDocument = z.infer<typeof price>
 
 /** What is said of models, as the whole document has it. */
@@ -186,23 +157,36 @@ export function knowsModel(documents: ModelDocuments | undefined, name: string):
   return name === DEFAULT_MODEL || (documents !== undefined && Object.hasOwn(documents, name))
 }
 
-export interface ModelOptions {
+/** The kinds of target that the composition has. */
+export interface KnownKinds {
+  /** Those that ship with Tollgate by default. */
+  readonly targetKinds?: readonly TargetKind[] | undefined
+}
+
+export interface ModelOptions extends KnownKinds {
   /** What targets may reach and read. */
   readonly bounds: EgressPolicy
   /** The model of the `OPENAI_*` settings, served as `default`; `undefined` where none is configured. */
   readonly defaultTarget: TargetSettings | undefined
 }
 
-/** The models that are served somewhere; what is wrong with a target goes to `faults`, with its path. */
-export function resolveModels(document: ModelsDocument, options: ModelOptions, faults: string[]): Map<string, Model> {
+export interface ResolvedModels {
+  /** Those that are served somewhere. */
+  readonly models: ReadonlyMap<string, Model>
+  /** For each of the policy's models, the variables that its secrets are read from. */
+  readonly secrets: ReadonlyMap<string, readonly string[]>
+}
+
+/** What is wrong with a target goes to `faults`, with its path. */
+export function resolveModels(document: ModelsDocument, options: ModelOptions, faults: string[]): ResolvedModels {
   const documents = document.models ?? {}
   const priceOf = resolvePrices(document)
   const models = new Map<string, Model>()
-  for (const [name, settings] of resolveTargets(documents, options, faults)) {
-    const identity = identityOf(settings)
+  const { targets, secrets } = resolveTargets(documents, options, faults)
+  for (const [name, settings] of targets) {
     const target = {
-      id: idOf(settings),
-      identity,
+      id: idOf(settings, options.targetKinds),
+      identity: identityOf(settings, options.targetKinds),
       priority: 1,
       weight: 1,
       zone: undefined,
@@ -212,15 +196,16 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
     const contextWindow = documents[name]?.contextWindow
     models.set(name, interned({ name, targets: [target] as const, fallback: undefined, contextWindow }))
   }
-  return models
+  return { models, secrets }
 }
 
 /** Which model of which service answers: no key is part of it, and no secret. */
-export function identityOf(settings: TargetSettings): string {
+export function identityOf(settings: TargetSettings, kinds = TARGET_KINDS): string {
   const { kind, model } = settings
-  const url = new URL(kind === 'azure' ? settings.endpoint : settings.baseUrl)
-  const place = isSimulated(url) ? 'simulated' : url.host + url.pathname
-  return JSON.stringify([kind, place, model, kind === 'azure' ? (settings.apiVersion ?? 'v1') : ''])
+  const { url, api } = kindOf(kinds, kind).place(settings)
+  const parsed = new URL(url)
+  const place = isSimulated(parsed) ? 'simulated' : parsed.host + parsed.pathname
+  return JSON.stringify([kind, place, model, api])
 }
 
 /** The simulated model's port changes from run to run, and what it answers doesn't. It says what it is by its path. */
@@ -228,21 +213,12 @@ function isSimulated({ hostname, pathname }: URL): boolean {
   return hostname === '127.0.0.1' && pathname.startsWith('/simulated/')
 }
 
-/** For each of the policy's models, the variables that its keys are read from. */
-export function variablesOf({ models = {} }: ModelsDocument): ReadonlyMap<string, readonly string[]> {
-  const keyOf = (target: TargetDocument) => ('azure' in target ? target.azure.key : target.openai.key)
-  return new Map(
-    Object.entries(models).map(([name, { targets = [] }]) => [
-      name,
-      targets.map(keyOf).flatMap((key) => (key === undefined ? [] : [key.env])),
-    ]),
-  )
-}
-
 /** The name by which a model is asked for at its server; `undefined` for one that the settings serve. */
-export function servedAs(model: ModelDocuments[string] | undefined): string | undefined {
+export function servedAs(model: ModelDocuments[string] | undefined, kinds = TARGET_KINDS): string | undefined {
   const [target] = model?.targets ?? []
-  return target && ('azure' in target ? target.azure.deployment : target.openai.model)
+  if (target === undefined) return undefined
+  const { kind, document } = kindAndDocument(target, kinds)
+  return kind.servedAs(document)
 }
 
 /** A model's price: its own, or what `unpriced` says of those without one. */
@@ -271,75 +247,47 @@ function worstPrice(prices: readonly Price[]): Price | undefined {
 
 function resolveTargets(
   documents: ModelDocuments,
-  { bounds, defaultTarget }: ModelOptions,
+  { bounds, defaultTarget, targetKinds = TARGET_KINDS }: ModelOptions,
   faults: string[],
-): Map<string, TargetSettings> {
+) {
   const targets = new Map<string, TargetSettings>()
+  const secrets = new Map<string, readonly string[]>()
   if (defaultTarget !== undefined) targets.set(DEFAULT_MODEL, defaultTarget)
   for (const [name, model] of Object.entries(documents)) {
+    const variables: string[] = []
+    secrets.set(name, variables)
     for (const [index, target] of (model.targets ?? []).entries()) {
+      const { kind, document } = kindAndDocument(target, targetKinds)
       try {
-        targets.set(name, resolveTarget(target, bounds))
+        targets.set(name, kind.resolve(document, targetContext(bounds, targetKinds, variables)))
       } catch (fault) {
-        if (!(fault instanceof TargetFault)) throw fault
-        faults.push(`models.${name}.targets[${index}]: ${fault.message}`)
+        faults.push(`models.${name}.targets[${index}]: ${wordsOf(fault)}`)
       }
     }
   }
-  return targets
+  return { targets, secrets }
 }
 
-/**
- * @throws TargetFault for a variable that may not be read or is not set, for a host that may not be reached, and for a URL
- * that no model is served under.
- */
-function resolveTarget(document: TargetDocument, egress: EgressPolicy): TargetSettings {
-  if ('azure' in document) {
-    const { endpoint, deployment, apiVersion, key } = document.azure
-    const url = targetUrl(settingOf(endpoint, egress, 'endpoint'), egress)
-    const secret = key && settingOf(key, egress, 'key')
-    if (secret === undefined) refuseForeignIdentity(url)
-    // The policy's own deployment counts: several models may be read from one resource's URL.
-    const { endpoint: resource, apiVersion: dated } = normalised(() => azureUrl(url))
-    const version = apiVersion ?? dated
-    return {
-      kind: 'azure',
-      endpoint: resource.href,
-      model: deployment,
-      apiVersion: version !== undefined && meansV1(version) ? undefined : version,
-      key: secret,
-    }
-  }
-  const { baseUrl, model, key } = document.openai
-  const url = targetUrl(
-    baseUrl === undefined ? `https://${OPENAI_HOST}/v1` : settingOf(baseUrl, egress, 'baseUrl'),
-    egress,
-  )
-  if (isAzureForm(url)) {
-    throw new TargetFault(
-      'the baseUrl is an Azure endpoint. Write azure: {endpoint: …, deployment: …} in place of openai.',
-    )
-  }
-  const base = normalised(() => openaiUrl(url))
-  return { kind: 'openai', baseUrl: base.href, model, key: key && settingOf(key, egress, 'key') }
+function kindAndDocument(target: TargetDocument, kinds: readonly TargetKind[]) {
+  const [[name, document] = ['', undefined]] = Object.entries(target)
+  return { kind: kindOf(kinds, name), document }
 }
 
-function normalised<T>(read: () => T): T {
-  try {
-    return read()
-  } catch (fault) {
-    throw fault instanceof ModelUrlFault ? new TargetFault(`the endpoint ${fault.message}`) : fault
-  }
+/** @throws what is no fault of the document */
+function wordsOf(fault: unknown): string {
+  if (fault instanceof ModelUrlFault) return `the endpoint ${fault.message}`
+  if (fault instanceof TargetFault) return fault.message
+  throw fault
 }
 
 /** Enough of a hash that no two targets of a policy share it: 48 bits. */
 const ID_DIGITS = 12
 
 /** Service, name and a hash of the place: it goes to logs, where an address of the network's own has no business. */
-function idOf(settings: TargetSettings): string {
+function idOf(settings: TargetSettings, kinds = TARGET_KINDS): string {
   const { kind, model } = settings
-  const [url, version] = kind === 'azure' ? [settings.endpoint, settings.apiVersion ?? 'v1'] : [settings.baseUrl, '']
-  const place = JSON.stringify([kind, url.replace(/\/+$/, ''), model, version])
+  const { url, api } = kindOf(kinds, kind).place(settings)
+  const place = JSON.stringify([kind, url.replace(/\/+$/, ''), model, api])
   const digest = createHash('sha256').update(place).digest('hex')
   return `${kind}:${model.replace(/[^\w.-]/g, '_').slice(0, 40)}:${digest.slice(0, ID_DIGITS)}`
 }

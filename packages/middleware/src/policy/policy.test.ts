@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { PolicyError, type ResolveOptions, resolvePolicy, routeOf, type TargetSettings } from './index.ts'
+import type { OpenAISettings } from '../targets/index.ts'
+import { PolicyError, type ResolveOptions, resolvePolicy, routeOf } from './index.ts'
 
-const DEFAULT: TargetSettings = { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'k' }
+const DEFAULT: OpenAISettings = { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'k' }
 
 const options = (change: Partial<ResolveOptions['bounds']> = {}): ResolveOptions => ({
   source: 'test.yaml',

@@ -1,6 +1,8 @@
+import { TARGET_KINDS } from '../targets/index.ts'
 import { interned } from './interned.ts'
 import { resolveLimits } from './limit.ts'
 import {
+  type KnownKinds,
   knowsModel,
   type ModelOptions,
   modelFaults,
@@ -8,7 +10,6 @@ import {
   resolvePrices,
   servedAs,
   type Target,
-  variablesOf,
 } from './model.ts'
 import { unservedMoneyLimits } from './money.ts'
 import { closestName, listText } from './names.ts'
@@ -54,10 +55,10 @@ export function resolvePolicy(document: unknown, options: ResolveOptions): Polic
 export function resolveDocument(document: Document, options: ModelOptions & KnownRoutes): Policy {
   const checked = check(document, options)
   const { faults, ...own } = meaning(checked, document)
-  const models = resolveModels(checked, options, faults)
+  const { models, secrets } = resolveModels(checked, options, faults)
   throwIfFaulty(document, faults)
   const policy = { ...own, models, storeDown: checked.storeDown ?? 'closed' }
-  return { revision: revisionOf(policy, variablesOf(checked)), ...policy }
+  return { revision: revisionOf(policy, secrets), ...policy }
 }
 
 /** What a policy says by itself, for tools that run without the app's settings. */
@@ -79,7 +80,7 @@ export function outline(document: unknown, source: string): PolicyOutline {
 }
 
 /** @throws PolicyError */
-export function outlineDocument(document: Document, options: KnownRoutes = {}): PolicyOutline {
+export function outlineDocument(document: Document, options: KnownRoutes & KnownKinds = {}): PolicyOutline {
   const checked = check(document, options)
   const { faults, ...own } = meaning(checked, document)
   throwIfFaulty(document, faults)
@@ -91,7 +92,7 @@ export function outlineDocument(document: Document, options: KnownRoutes = {}): 
     models: new Map(
       [...Object.keys(models), ...asked].map((name) => [
         name,
-        { name, servedAs: servedAs(models[name]), targets: [{ price: price(name) }] },
+        { name, servedAs: servedAs(models[name], options.targetKinds), targets: [{ price: price(name) }] },
       ]),
     ),
   }
@@ -165,9 +166,12 @@ const MOST_NAMES = { plans: 10_000, models: 1_000 } as const
 /** Faults that are put into words; the others are counted. */
 const MOST_WORDED = 100
 
-function check(document: Document, { routes = ROUTES }: KnownRoutes): PolicyDocument {
+function check(
+  document: Document,
+  { routes = ROUTES, targetKinds = TARGET_KINDS }: KnownRoutes & KnownKinds,
+): PolicyDocument {
   const { value, source } = document
-  const schema = policySchema(routes)
+  const schema = policySchema(routes, targetKinds)
   for (const [field, most] of Object.entries(MOST_NAMES)) {
     const entries = (value as Readonly<Record<string, unknown>> | null)?.[field]
     const count = typeof entries === 'object' && entries !== null ? Object.keys(entries).length : 0
@@ -182,7 +186,7 @@ function check(document: Document, { routes = ROUTES }: KnownRoutes): PolicyDocu
   const parsed = schema.safeParse(value)
   if (parsed.success) return parsed.data
   const { issues } = parsed.error
-  const worded = schemaFaults(schema, issues.slice(0, MOST_WORDED), value)
+  const worded = schemaFaults(schema, issues.slice(0, MOST_WORDED), value, targetKinds)
   throw new PolicyError(source, located(document, worded), Math.max(0, issues.length - MOST_WORDED))
 }
 

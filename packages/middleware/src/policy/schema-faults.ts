@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import type { TargetKind } from '../targets/index.ts'
 import { pathText } from './document.ts'
 import { closestName, listText } from './names.ts'
 
@@ -10,8 +11,6 @@ const EXAMPLES: Readonly<Record<string, string>> = {
   global: '{limits: [{requests: 1000, per: 1s}]}',
   models: '{default: {price: {input: 0.15, output: 0.60}}}',
   targets: '[{openai: {model: gpt-4o-mini}}]',
-  azure: '{endpoint: {env: OPENAI_ENDPOINT}, deployment: gpt-4o-mini}',
-  openai: '{model: gpt-4o-mini}',
   endpoint: '{env: OPENAI_ENDPOINT}',
   deployment: 'gpt-4o-mini',
   env: 'OPENAI_API_KEY',
@@ -21,11 +20,16 @@ const EXAMPLES: Readonly<Record<string, string>> = {
   transforms: '{minifyJson: true}',
 }
 
-function exampleOf(path: readonly PropertyKey[], schema: z.core.$ZodType | undefined): string | undefined {
+function exampleOf(
+  { kinds }: Checked,
+  path: readonly PropertyKey[],
+  schema: z.core.$ZodType | undefined,
+): string | undefined {
   // The names of routes are those of the surfaces that there are.
   if (path[0] === 'routes' && path.length === 2) return '{model: default}'
   if (path[0] === 'routes' && path.length === 1) return `{${fieldsOf(schema)?.[0]}: {model: default}}`
-  return EXAMPLES[String(path.at(-1))]
+  const kind = kinds.find(({ name, document }) => name === path.at(-1) && document === schema)
+  return kind?.example ?? EXAMPLES[String(path.at(-1))]
 }
 
 /** What people call fields that have another name here. */
@@ -65,13 +69,15 @@ const OTHER_WORDS: Readonly<Record<string, string>> = {
  * because its name is misspelt is told once, by the misspelt one.
  *
  * @param root the schema of the whole document
+ * @param kinds that a target may be of
  */
 export function schemaFaults(
   root: z.core.$ZodType,
   issues: readonly z.core.$ZodIssue[],
   document: unknown,
+  kinds: readonly TargetKind[],
 ): readonly string[] {
-  const faults = issues.flatMap((issue) => faultsOf({ root, document }, issue, issue.path))
+  const faults = issues.flatMap((issue) => faultsOf({ root, document, kinds }, issue, issue.path))
   const meant = new Set(faults.map(({ meant }) => meant))
   return faults.filter(({ missing }) => missing === undefined || !meant.has(missing)).map(({ text }) => text)
 }
@@ -87,6 +93,7 @@ interface Fault {
 interface Checked {
   readonly root: z.core.$ZodType
   readonly document: unknown
+  readonly kinds: readonly TargetKind[]
 }
 
 function faultsOf(checked: Checked, issue: z.core.$ZodIssue, path: readonly PropertyKey[]): Fault[] {
@@ -101,15 +108,15 @@ function faultsOf(checked: Checked, issue: z.core.$ZodIssue, path: readonly Prop
     return [{ text: `${at}: a name ${issue.issues[0]?.message ?? 'is wrong'}. Rename it.` }]
   const own = issue.message.startsWith('must ') ? issue.message : undefined
   if (value === undefined && path.length > 0) {
-    const example = exampleOf(path, schema)
+    const example = exampleOf(checked, path, schema)
     const write =
       example === undefined
-        ? `It ${own ?? wanted(schema, path)}.`
+        ? `It ${own ?? wanted(checked, schema, path)}.`
         : `Write for instance ${pathText(path.slice(-1))}: ${example}.`
     return [{ text: `${at}: missing. ${write}`, missing: at }]
   }
   if (issue.code === 'invalid_union') return unionFaults(checked, issue, path)
-  const rule = own ?? wanted(schema, path)
+  const rule = own ?? wanted(checked, schema, path)
   // Such a rule says its own fix.
   if (rule.includes('. ')) return [{ text: `${at}: ${rule}` }]
   return [{ text: `${at}: ${rule}${given(path, value)}.${fix(schema, path, value, rule)}` }]
@@ -212,8 +219,8 @@ function isBeginning(text: string, of: string): boolean {
 }
 
 /** What a place takes, as the end of a sentence: `must be a whole number from 1 to 16`. */
-function wanted(schema: z.core.$ZodType | undefined, path: readonly PropertyKey[]): string {
-  const example = exampleOf(path, schema)
+function wanted(checked: Checked, schema: z.core.$ZodType | undefined, path: readonly PropertyKey[]): string {
+  const example = exampleOf(checked, path, schema)
   const such = example === undefined ? '' : `, such as ${example}`
   if (schema instanceof z.ZodNumber) {
     const kind = schema.isInt ? 'a whole number' : 'a number'

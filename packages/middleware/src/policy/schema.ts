@@ -1,6 +1,7 @@
 import * as z from 'zod'
+import { TARGET_KINDS, type TargetKind } from '../targets/index.ts'
 import { limits } from './limit.ts'
-import { model } from './model.ts'
+import { modelSchema } from './model.ts'
 import { name } from './names.ts'
 import { ROUTES, routesSchema } from './route.ts'
 
@@ -14,8 +15,11 @@ const plan = z.strictObject({
   shared: z.strictObject({ limits }).optional().describe("Limits on all the plan's consumers together."),
 })
 
-/** @param routes the names that `routes` may have */
-export function policySchema(routes: readonly string[]) {
+/**
+ * @param routes the names that `routes` may have
+ * @param kinds that a target may be of
+ */
+export function policySchema(routes: readonly string[], kinds: readonly TargetKind[]) {
   return z
     .strictObject({
       plans: z.record(name, plan).optional().describe('What consumers may use, by the name of their plan.'),
@@ -34,7 +38,7 @@ export function policySchema(routes: readonly string[]) {
           'What a limit on money does with a model that has no price: refuse it, or take the highest price of any (worst).',
         ),
       models: z
-        .record(name, model)
+        .record(name, modelSchema(kinds))
         .optional()
         .describe(
           "Models that callers may name. 'default' is the one of the OPENAI_* settings unless it is given here.",
@@ -47,6 +51,6 @@ export function policySchema(routes: readonly string[]) {
 export type PolicyDocument = z.infer<ReturnType<typeof policySchema>>
 
 /** The published JSON Schema (draft 2020-12), for editors and for those who generate policies. */
-export function policyJsonSchema(routes: readonly string[] = ROUTES): object {
-  return { title: 'Tollgate policy', ...z.toJSONSchema(policySchema(routes)) }
+export function policyJsonSchema(routes = ROUTES, kinds = TARGET_KINDS): object {
+  return { title: 'Tollgate policy', ...z.toJSONSchema(policySchema(routes, kinds)) }
 }

@@ -1,13 +1,20 @@
 import { execFileSync } from 'node:child_process'
 import { expect, test } from 'vitest'
 import { parse } from 'yaml'
+import type { AzureSettings, OpenAISettings } from '../targets/index.ts'
 import { fixedPolicy, type ResolveOptions, resolvePolicy } from './index.ts'
 
 const ENV = { OPENAI_KEY: 'sk-HUSH', OPENAI_OTHER: 'sk-HUSH', OPENAI_ENDPOINT: 'https://x.openai.azure.com' }
+const SETTINGS: OpenAISettings = {
+  kind: 'openai',
+  baseUrl: 'https://api.openai.com/v1',
+  model: 'gpt-4',
+  key: 'sk-HUSH',
+}
 const OPTIONS: ResolveOptions = {
   source: 'test.yaml',
   bounds: { env: ENV, readable: ['OPENAI_*'], hosts: [] },
-  defaultTarget: { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'sk-HUSH' },
+  defaultTarget: SETTINGS,
   routes: ['generate', 'chat'],
 }
 const TEXT = `
@@ -87,8 +94,9 @@ test('a target’s id is the same for as long as it is the same place, and tells
   expect(idOf(TEXT.replace('0.60', '0.61'))).toBe(id)
   expect(idOf(TEXT, withEnv({ OPENAI_KEY: 'sk-other' }))).toBe(id)
   expect(idOf(TEXT, withEnv({ OPENAI_ENDPOINT: 'https://y.openai.azure.com' }))).not.toBe(id)
-  const settings = { kind: 'azure', endpoint: ENV.OPENAI_ENDPOINT, model: 'mini', apiVersion: undefined } as const
-  const same = resolve(TEXT, { defaultTarget: { ...settings, key: 'sk-HUSH' } }).models.get('default')
+  const endpoint = ENV.OPENAI_ENDPOINT
+  const defaultTarget: AzureSettings = { kind: 'azure', endpoint, model: 'mini', apiVersion: undefined, key: 'sk-HUSH' }
+  const same = resolve(TEXT, { defaultTarget }).models.get('default')
   expect(same?.targets[0].id).toBe(id)
   expect(idOf(TEXT.replace('deployment: mini', 'deployment: "a\\nb/ü"'))).toMatch(/^azure:a_b__:[0-9a-f]{12}$/)
 })

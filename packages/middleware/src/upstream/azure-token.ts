@@ -1,6 +1,6 @@
 import type { HttpClient } from '@azure/core-rest-pipeline'
 import { withoutProxyNearby } from '../pipeline/index.ts'
-import type { TokenSource } from './transports/index.ts'
+import type { TokenSource } from '../targets/index.ts'
 
 const SCOPE = 'https://cognitiveservices.azure.com/.default'
 
@@ -19,7 +19,7 @@ export function azureToken(clientId: string | undefined): TokenSource {
   async function open(): Promise<TokenSource> {
     const [{ DefaultAzureCredential, getBearerTokenProvider }, { loadAzurePipeline }] = await Promise.all([
       import('@azure/identity'),
-      import('./transports/sdk.ts'),
+      import('./transports/http-clients.ts'),
     ])
     const { createDefaultHttpClient } = await loadAzurePipeline()
     const httpClient = bounded(createDefaultHttpClient())

@@ -2,13 +2,13 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { targetAt } from '../../../../test/support/model-call.ts'
-import type { TargetSettings } from '../policy/index.ts'
+import type { AzureSettings, OpenAISettings, TargetSettings } from '../targets/index.ts'
 import { azureToken, connect } from './index.ts'
 
 const BODY = Buffer.from(JSON.stringify({ model: 'd', messages: [{ role: 'user', content: 'Why?' }] }))
 
 /** What a target is really sent, as the SDK says. */
-async function sent(target: TargetSettings, token = async () => 'entra-token') {
+async function sent<S extends TargetSettings>(target: S, token = async () => 'entra-token') {
   const requests: { url: string; headers: Headers; redirect: unknown }[] = []
   const transport = connect({
     token,
@@ -25,7 +25,7 @@ async function sent(target: TargetSettings, token = async () => 'entra-token') {
   return { ...request, authorization: request.headers.get('authorization'), apiKey: request.headers.get('api-key') }
 }
 
-const azure = (change: object): TargetSettings => ({
+const azure = (change: object): AzureSettings => ({
   kind: 'azure',
   endpoint: 'https://x.openai.azure.com',
   model: 'd',
@@ -156,8 +156,8 @@ describe('managed identity', () => {
 })
 
 describe('a target’s identity', () => {
-  const openai = (baseUrl: string, model = 'm'): TargetSettings => ({ kind: 'openai', baseUrl, model, key: 'k' })
-  const identity = (settings: TargetSettings) => targetAt(settings).identity
+  const openai = (baseUrl: string, model = 'm'): OpenAISettings => ({ kind: 'openai', baseUrl, model, key: 'k' })
+  const identity = <S extends TargetSettings>(settings: S) => targetAt(settings).identity
 
   test('differs where answers may differ', () => {
     const all = [

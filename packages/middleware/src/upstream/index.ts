@@ -11,7 +11,6 @@ export {
   type ConnectOptions,
   connect,
   type SendOptions,
-  type TokenSource,
   type Transport,
   type TransportAnswer,
 } from './transports/index.ts'

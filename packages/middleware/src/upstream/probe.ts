@@ -1,5 +1,5 @@
 import { OperatorError } from '../pipeline/index.ts'
-import type { TargetSettings } from '../policy/index.ts'
+import type { TargetSettings } from '../targets/index.ts'
 import { callBounds } from './call-bounds.ts'
 import type { CallProgress, Transport } from './transports/index.ts'
 

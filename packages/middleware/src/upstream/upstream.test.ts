@@ -5,7 +5,7 @@ import { baseContext, request } from '../../../../test/support/room.ts'
 import { answering, failing, startUpstream, streaming, type Upstream } from '../../../../test/support/upstream.ts'
 import { attemptsBefore, bodyOf } from '../operations/index.ts'
 import { NOTHING_SPENT, RequestEnded } from '../pipeline/index.ts'
-import type { TargetSettings } from '../policy/index.ts'
+import type { AzureSettings } from '../targets/index.ts'
 import { type Balancer, connect, type RetryPolicy, type Transport, type UpstreamOptions, upstream } from './index.ts'
 
 const STREAM_BOUNDS = { idleMs: 100, streamTotalMs: 1_000, endGraceMs: 10 }
@@ -13,7 +13,7 @@ const STREAM_BOUNDS = { idleMs: 100, streamTotalMs: 1_000, endGraceMs: 10 }
 test.each([undefined, '2024-10-21'])(
   'a token that never comes ends at the deadline like any call (API %s)',
   async (apiVersion) => {
-    const settings: TargetSettings = {
+    const settings: AzureSettings = {
       kind: 'azure',
       endpoint: 'https://x.openai.azure.com',
       model: 'd',
@@ -34,7 +34,7 @@ test.each([undefined, '2024-10-21'])(
 )
 
 test('a token that can’t be had is told to the operator, not to the caller', async () => {
-  const settings: TargetSettings = {
+  const settings: AzureSettings = {
     kind: 'azure',
     endpoint: 'https://x.openai.azure.com',
     model: 'd',

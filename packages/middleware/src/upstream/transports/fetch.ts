@@ -1,33 +1,25 @@
 import { type ByteSource, fromIterable, fromWebStream } from '../../pipeline/index.ts'
 import { ConnectionFailed } from './connection-failed.ts'
-import { requestBuilder, type TokenSource, unlessAborted } from './openai-request.ts'
+import { type RequestBuilderOptions, requestBuilder, unlessAborted } from './request-builder.ts'
 import type { Transport, TransportAnswer } from './transport.ts'
 
 /** System and TLS errors by which no connection comes about that a request could have gone over. */
 const NEVER_CONNECTED =
   /^(?:ECONNREFUSED|ENOTFOUND|EAI_\w+|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ERR_TLS_\w+|CERT_\w+|\w*CERT(?:IFICATE)?|UNABLE_TO_\w+)$/
 
-export interface FetchTransportOptions {
-  readonly token: TokenSource
+export interface FetchTransportOptions extends RequestBuilderOptions {
   readonly fetch: typeof fetch
 }
 
 /** Sends requests by a `fetch` of another's making. Notes a call's progress as well as can be told from outside. */
-export function fetchTransport({ token, fetch }: FetchTransportOptions): Transport {
-  const requests = requestBuilder(token)
+export function fetchTransport({ fetch, ...options }: FetchTransportOptions): Transport {
+  const requests = requestBuilder(options)
   return {
     async send(target, { path }, body, { signal, requestId, progress }) {
-      const { template, authorization } = await requests.build(
-        target,
-        path,
-        body === undefined ? 'GET' : 'POST',
-        signal,
-      )
-      const { url, shown, method, headers: pairs, redirect } = template
-      const headers = new Headers()
-      for (let at = 0; at + 1 < pairs.length; at += 2) headers.append(pairs[at] as string, pairs[at + 1] as string)
-      if (requestId !== undefined) headers.set('x-request-id', requestId)
-      if (authorization !== undefined) headers.set('authorization', authorization)
+      const { template, shown, method, added } = await requests.build(target, path, body, signal)
+      const { url, redirect = 'error' } = template
+      const pairs = requestId === undefined ? template.headers : [...template.headers, 'x-request-id', requestId]
+      const headers = headersOf([...pairs, ...added])
       progress.url = shown
       progress.sent = true
       const sending = fetch(url.href, { method, headers, body: body as Uint8Array<ArrayBuffer>, redirect, signal })
@@ -42,6 +34,13 @@ export function fetchTransport({ token, fetch }: FetchTransportOptions): Transpo
       }
     },
   }
+}
+
+/** @param pairs names and values, by turns */
+function headersOf(pairs: readonly string[]): Headers {
+  const headers = new Headers()
+  for (let at = 0; at + 1 < pairs.length; at += 2) headers.append(pairs[at] as string, pairs[at + 1] as string)
+  return headers
 }
 
 function answerOf({ status, headers, body }: Response): TransportAnswer {

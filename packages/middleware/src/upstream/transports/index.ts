@@ -1,10 +1,9 @@
 import { fetchTransport } from './fetch.ts'
-import type { TokenSource } from './openai-request.ts'
+import type { RequestBuilderOptions } from './request-builder.ts'
 import type { Transport } from './transport.ts'
 import { undiciTransport } from './undici.ts'
 
 export { ConnectionFailed } from './connection-failed.ts'
-export type { TokenSource } from './openai-request.ts'
 export {
   type AnswerHeaders,
   type CallProgress,
@@ -15,13 +14,12 @@ export {
   type TransportAnswer,
 } from './transport.ts'
 
-export interface ConnectOptions {
-  readonly token: TokenSource
+export interface ConnectOptions extends RequestBuilderOptions {
   /** Another way to send requests than undici's. */
   readonly fetch?: typeof fetch
 }
 
 /** The way to models' services: by undici, or by a `fetch` that is passed in. */
-export function connect({ token, fetch }: ConnectOptions): Transport {
-  return fetch === undefined ? undiciTransport({ token }) : fetchTransport({ token, fetch })
+export function connect({ fetch, ...options }: ConnectOptions): Transport {
+  return fetch === undefined ? undiciTransport(options) : fetchTransport({ ...options, fetch })
 }

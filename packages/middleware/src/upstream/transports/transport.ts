@@ -1,5 +1,5 @@
 import type { ByteSource } from '../../pipeline/index.ts'
-import type { TargetSettings } from '../../policy/index.ts'
+import type { TargetSettings } from '../../targets/index.ts'
 
 /** How far a call has come. The transport that makes it notes it here, for the case that the call fails. */
 export interface CallProgress {

@@ -4,8 +4,8 @@ import type { Dispatcher } from 'undici'
 import type { ByteSource } from '../../pipeline/index.ts'
 import { ConnectionFailed } from './connection-failed.ts'
 import { ACCEPTED_ENCODINGS, decoded } from './content-encoding.ts'
-import { type BuiltRequest, requestBuilder, type TokenSource } from './openai-request.ts'
 import { type Environment, type WayOut, wayOut } from './proxy.ts'
+import { type BuiltRequest, type RequestBuilderOptions, requestBuilder } from './request-builder.ts'
 import {
   type AnswerHeaders,
   type CallProgress,
@@ -21,8 +21,7 @@ import {
  */
 const STALE_WITHIN_MS = 5_000
 
-export interface UndiciTransportOptions {
-  readonly token: TokenSource
+export interface UndiciTransportOptions extends RequestBuilderOptions {
   /** Read with the first request: in a placeholder start the environment is replaced after the process began. */
   readonly env?: () => Environment
 }
@@ -35,13 +34,13 @@ export interface UndiciTransportOptions {
  * - it goes by the environment's proxy;
  * - what is cancelled ends its connection in the same turn, also under a pending read.
  */
-export function undiciTransport({ token, env = () => process.env }: UndiciTransportOptions): Transport {
-  const requests = requestBuilder(token)
+export function undiciTransport({ env = () => process.env, ...options }: UndiciTransportOptions): Transport {
+  const requests = requestBuilder(options)
   let ways: { readonly kept: WayOut; readonly anew: () => WayOut } | undefined
 
   async function waysOut(host: string): Promise<NonNullable<typeof ways>> {
     try {
-      const undici = await import('./sdk.ts')
+      const undici = await import('./http-clients.ts')
       followSockets()
       ways ??= { kept: wayOut(undici, env()), anew: () => wayOut(undici, env()) }
       return ways
@@ -52,10 +51,10 @@ export function undiciTransport({ token, env = () => process.env }: UndiciTransp
 
   return {
     async send(target, { path }, body, { signal, requestId, progress }) {
-      const building = requests.build(target, path, body === undefined ? 'GET' : 'POST', signal)
+      const building = requests.build(target, path, body, signal)
       const built = 'then' in building ? await building : building
-      const { url, shown } = built.template
-      progress.url = shown
+      const { url } = built.template
+      progress.url = built.shown
       const { kept, anew } = ways ?? (await waysOut(url.host))
       const outgoing = outgoingOf(built, requestId, body)
       const first = await attempt(kept.dispatcherFor(url), outgoing, progress, signal)
@@ -76,14 +75,14 @@ export function undiciTransport({ token, env = () => process.env }: UndiciTransp
 }
 
 function outgoingOf(
-  { template, authorization }: BuiltRequest,
+  { template, method, added }: BuiltRequest,
   requestId: SendOptions['requestId'],
   body: Uint8Array | undefined,
 ): Dispatcher.DispatchOptions {
-  const { url, method } = template
+  const { url } = template
   const headers = [...template.headers, 'accept-encoding', ACCEPTED_ENCODINGS]
   if (requestId !== undefined) headers.push('x-request-id', requestId)
-  if (authorization !== undefined) headers.push('authorization', authorization)
+  if (added.length > 0) headers.push(...added)
   return { origin: url.origin, path: url.pathname + url.search, method, headers, body: body ?? null }
 }
 

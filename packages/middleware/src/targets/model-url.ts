@@ -7,7 +7,7 @@
 export class ModelUrlFault extends Error {}
 
 /** Hosts of Azure OpenAI and Azure AI Foundry. */
-export const AZURE_AI_SUFFIXES: readonly string[] = [
+const AZURE_AI_SUFFIXES: readonly string[] = [
   '.openai.azure.com',
   '.cognitiveservices.azure.com',
   '.services.ai.azure.com',
@@ -16,6 +16,11 @@ export const OPENAI_HOST = 'api.openai.com'
 
 /** Pages to look at, which serve no model. */
 const PORTALS = ['portal.azure.com', 'ai.azure.com', 'oai.azure.com', 'platform.openai.com']
+
+/** Whether managed identity may be used for a URL: only Azure AI's own hosts are ever sent an Entra token. */
+export function isAzureAiHost(url: URL): boolean {
+  return url.protocol === 'https:' && isAzureAiName(url)
+}
 
 export interface AzureUrl {
   /** Without `/openai`, and all that comes after it. */
