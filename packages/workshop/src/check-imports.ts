@@ -27,7 +27,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@azure/core-rest-pipeline': /^packages\/middleware\/src\/upstream\//,
   '@azure/identity': /^packages\/middleware\/src\/(?:storage|upstream)\//,
   openai: /^packages\/middleware\/src\/upstream\//,
-  undici: /^packages\/middleware\/src\/upstream\//,
+  undici: /^(?:packages\/middleware\/src\/upstream|test\/bench\/gateway)\//,
   azurite: /^(?:packages\/local-host\/src\/azurite|test\/support)\//,
   '@tollgate/middleware': /^(?:functions|packages\/(?:local-host|cli|workshop)\/src|test)\//,
   '@tollgate/local-host': /^(?:packages\/cli\/src|test)\//,
