@@ -43,7 +43,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@azure/core-rest-pipeline': /^packages\/middleware\/src\/upstream\//,
   '@azure/identity': /^packages\/middleware\/src\/(?:storage|upstream)\//,
   openai: /^packages\/middleware\/src\/targets\//,
-  undici: /^packages\/middleware\/src\/upstream\//,
+  undici: /^(?:packages\/middleware\/src\/upstream|test\/bench\/gateway)\//,
   azurite: /^(?:packages\/local-host\/src\/azurite|test\/support)\//,
   '@tollgate/middleware': /^(?:functions|packages\/(?:azure-functions|local-host|cli|workshop)\/src|test)\//,
   '@tollgate/azure-functions': /^(?:functions|test)\//,

@@ -20,10 +20,10 @@ export async function buildHost(folder: string): Promise<string> {
   return outfile
 }
 
-/** The app as it is deployed, from dist/. @returns its folder */
-export function bundledApp(folder: string): string {
-  const app = newApp(folder, 'bundled', 'dist/index.js')
-  for (const file of FILES) cpSync(join(ROOT, file), join(app, file))
+/** The app as it is deployed, from a checkout's dist/. @returns its folder */
+export function bundledApp(folder: string, { name, root } = { name: 'bundled', root: ROOT }): string {
+  const app = newApp(folder, name, 'dist/index.js')
+  for (const file of FILES) cpSync(join(root, file), join(app, file))
   return app
 }
 

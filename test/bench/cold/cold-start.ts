@@ -8,6 +8,8 @@ export interface App {
   readonly name: string
   readonly settings: Record<string, string>
   readonly key: string
+  /** What it prints when it is up: its first group is the URL. Default: what the host prints. */
+  readonly served?: RegExp
   /** Before each start, and not measured. */
   readonly prepare?: () => void
 }
@@ -21,16 +23,23 @@ export interface ColdStart {
 }
 
 const MOST_MS = 30_000
+const SERVED = /serves on (\S+)/
 
-/** @throws with what the host said, where it does not start, or its first answer is no 200. */
-export async function coldStart(host: string, { name, settings, key, prepare }: App): Promise<ColdStart> {
+/**
+ * @param host a file that Node runs
+ * @throws with what the host said, where it does not start, or its first answer is no 200.
+ */
+export async function coldStart(
+  host: string,
+  { name, settings, key, served = SERVED, prepare }: App,
+): Promise<ColdStart> {
   prepare?.()
   const began = performance.now()
   const child = spawn(process.execPath, [host], { env: cleanEnv(settings), stdio: ['ignore', 'pipe', 'inherit'] })
   const gone = once(child, 'exit')
   const tooLate = setTimeout(() => child.kill('SIGKILL'), MOST_MS)
   try {
-    const url = await servedAt(child)
+    const url = await servedAt(child, served)
     const loaded = performance.now() - began
     const { status, said } = await ask(url, key)
     const answered = performance.now() - began
@@ -45,12 +54,12 @@ export async function coldStart(host: string, { name, settings, key, prepare }: 
 }
 
 /** As soon as the host says it: this must not wait for a turn of looking. */
-function servedAt({ stdout }: ChildProcess): Promise<string> {
+function servedAt({ stdout }: ChildProcess, served: RegExp): Promise<string> {
   return new Promise((resolve, reject) => {
     let output = ''
     stdout?.setEncoding('utf8').on('data', (text: string) => {
       output += text
-      const url = /serves on (\S+)/.exec(output)?.[1]
+      const url = served.exec(output)?.[1]
       if (url !== undefined) resolve(url)
     })
     stdout?.once('end', () => reject(new Error(`The host did not start:\n${output}`)))

@@ -13,19 +13,27 @@ export interface SectionsRun {
   readonly out: string | undefined
 }
 
+export const SECTION_OPTIONS = {
+  quick: { type: 'boolean', default: false },
+  only: { type: 'string' },
+  out: { type: 'string' },
+} as const
+
+interface SectionOptions {
+  readonly quick: boolean
+  readonly only?: string | undefined
+  readonly out?: string | undefined
+}
+
 /**
  * Measures sections one after the other, each with what it has started closed before the next, by the command's arguments.
  * --quick: so short that the figures mean nothing. --only <section>: that section. --out <folder>: where to write; with
  * --quick or --only, nothing is written without it.
  */
-export async function runSections(all: Readonly<Record<string, Measure>>): Promise<SectionsRun> {
-  const { values } = parseArgs({
-    options: {
-      quick: { type: 'boolean', default: false },
-      only: { type: 'string' },
-      out: { type: 'string' },
-    },
-  })
+export async function runSections(
+  all: Readonly<Record<string, Measure>>,
+  values: SectionOptions = parseArgs({ options: SECTION_OPTIONS }).values,
+): Promise<SectionsRun> {
   const { quick, only } = values
   if (only !== undefined && all[only] === undefined) {
     throw new Error(`--only takes one of ${Object.keys(all).join(', ')}`)

@@ -1,9 +1,9 @@
 /** A completion of about 1 KiB, as a model words it. */
-const COMPLETION = 'A tollgate lets through who has paid, counts who went by, and keeps the road in repair. '
+export const COMPLETION = 'A tollgate lets through who has paid, counts who went by, and keeps the road in repair. '
   .repeat(11)
   .trim()
-const MODEL = 'constant'
-const USAGE = { prompt_tokens: 300, completion_tokens: 240, total_tokens: 540 }
+export const MODEL = 'constant'
+export const USAGE = { prompt_tokens: 300, completion_tokens: 240, total_tokens: 540 }
 
 /** What the model answers, whatever it is asked. */
 export const CHAT_ANSWER = Buffer.from(

@@ -1,0 +1,48 @@
+import { newConsumers } from '../cache/gateway.ts'
+import type { Load } from '../load.ts'
+import { PLAN } from './checkout.ts'
+import type { Entrant } from './entrant.ts'
+import { type ServerCommand, startServer } from './server-process.ts'
+import { checkAnswer, generateBody, type Work } from './work.ts'
+
+export interface GatewayEntrant {
+  readonly name: string
+  readonly command: ServerCommand
+  /** The connection string of the tables that it reads keys from. */
+  readonly tables: string
+  readonly work: Work
+  /** What each answer's `Cache-Status` must hold; `hit`: each connection asks once before, so that no hit is a first miss. */
+  readonly holds: 'hit' | 'fwd=miss; stored' | 'bypass'
+}
+
+let starts = 0
+
+/** A gateway, each connection with a consumer of its own that no process before it has known. */
+export function gateway({ name, command, tables, work, holds }: GatewayEntrant): Entrant {
+  return {
+    name,
+    async start(connections) {
+      starts += 1
+      const named = Array.from({ length: connections }, (_, index) => ({
+        consumer: `bench-${starts}-${index}`,
+        plan: PLAN,
+      }))
+      const keys = await newConsumers(tables, named)
+      const { at, pid, output, stop } = await startServer(command)
+      const url = `${at}/api/generate`
+      const headers = keys.map(({ key }) => ({ 'x-api-key': key, 'content-type': 'application/json' }))
+      const load: Omit<Load, 'seconds'> = { url, method: 'POST', headers, body: generateBody(work) }
+      return {
+        pid,
+        stop,
+        load: { ...load, expect: { header: 'cache-status', holds } },
+        ...(holds === 'hit' ? { fill: load } : {}),
+        check: (text) => checkAnswer(work, text),
+        verify(requests) {
+          const lines = output().match(/"event":"request"[^\n]*"consumer":"bench-/g)?.length ?? 0
+          if (lines < requests) throw new Error(`wrote ${lines} lines of log for ${requests} requests`)
+        },
+      }
+    },
+  }
+}
