@@ -22,12 +22,12 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 /** Packages that only some files may import. */
 const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@azure/functions': /^functions\//,
-  '@azure/data-tables': /^packages\/middleware\/src\/(?:storage\/|\w+\/stores\/table\.ts$)/,
+  '@azure/data-tables': /^(?:packages\/middleware\/src\/storage|test\/(?:support|bench))\//,
   '@redis/client': /^packages\/middleware\/src\/(?:storage\/|\w+\/stores\/redis\.ts$)/,
-  '@azure/core-rest-pipeline': /^packages\/middleware\/src\/upstream\//,
+  '@azure/core-rest-pipeline': /^packages\/middleware\/src\/(?:storage|upstream)\//,
   '@azure/identity': /^packages\/middleware\/src\/(?:storage|upstream)\//,
   openai: /^packages\/middleware\/src\/upstream\//,
-  undici: /^packages\/middleware\/src\/upstream\//,
+  undici: /^packages\/middleware\/src\/(?:pipeline\/undici\.ts|storage\/|upstream\/)/,
   azurite: /^(?:packages\/local-host\/src\/azurite|test\/support)\//,
   '@tollgate/middleware': /^(?:functions|packages\/(?:local-host|cli|workshop)\/src|test)\//,
   '@tollgate/local-host': /^(?:packages\/cli\/src|test)\//,
