@@ -39,6 +39,8 @@ export interface TableAnswer {
   readonly etag: string | undefined
   /** By the service's clock, to the second: milliseconds since 1970. `undefined` where the answer bore no date. */
   readonly date: number | undefined
+  /** What the service says went wrong, and its code for it (`TableNotFound` …). */
+  error(): { readonly code: string | undefined; readonly message: string }
   /** What the body says. @throws RestError where it is no JSON. */
   json(): Readonly<Record<string, unknown>>
 }
@@ -88,11 +90,15 @@ export function connectTable(
         status,
         etag: answered.get('etag'),
         date: Number.isNaN(date) ? undefined : date,
+        error() {
+          const { code = answered.get('x-ms-error-code'), message } = errorOf(bodyAsText ?? '')
+          return { code, message: message ?? `The table service answered with status ${status}` }
+        },
         json: () => parsed(bodyAsText ?? '', status),
       }
     },
     refusal(answer) {
-      const { code, message } = errorOf(answer)
+      const { code, message } = answer.error()
       return new sdk.RestError(message, { statusCode: answer.status, ...(code === undefined ? {} : { code }) })
     },
   }
@@ -132,15 +138,12 @@ function queryText(search: string, select: readonly string[] | undefined): strin
   return `${search}${search === '' ? '?' : '&'}$select=${select.join('%2C')}`
 }
 
-/** The service's own error, where the answer tells one. */
-export function errorOf(answer: TableAnswer): { readonly code: string | undefined; readonly message: string } {
-  const unnamed = { code: undefined, message: `The table service answered with status ${answer.status}` }
+function errorOf(body: string): { readonly code?: string; readonly message?: string } {
   try {
-    const error = answer.json()['odata.error'] as { code?: unknown; message?: { value?: unknown } } | undefined
-    const { code, message } = error ?? {}
-    if (typeof code !== 'string') return unnamed
-    return { code, message: typeof message?.value === 'string' ? message.value : code }
+    const { code, message } = JSON.parse(body)['odata.error']
+    return { code, message: message?.value }
   } catch {
-    return unnamed
+    // XML from who checks keys, HTML from who stands before it: the status tells enough.
+    return {}
   }
 }

@@ -1,7 +1,7 @@
 import type { TableClient, TableEntityQueryOptions } from '@azure/data-tables'
 import { isOutage } from '../pipeline/index.ts'
 import { type Entity, type EntityKey, entityJson, entityOf, type NewEntity } from './entity.ts'
-import { errorOf, type TableAnswer, type TableConnection, type TableRequest } from './table-connection.ts'
+import type { TableAnswer, TableConnection, TableRequest } from './table-connection.ts'
 
 /** What must hold of a row for a change to be carried out. */
 export type Condition = { readonly etag: string } | 'absent' | 'any'
@@ -62,7 +62,7 @@ export function tableOver(connect: () => Promise<TableConnection>): Table {
   /** Sends a write of a row that need not exist; if the table does not exist yet, makes it and sends the write again. */
   async function insert({ client, send }: TableConnection, request: TableRequest): Promise<TableAnswer> {
     const answer = await send(request)
-    if (answer.status !== 404 || errorOf(answer).code !== 'TableNotFound') return answer
+    if (answer.status !== 404 || answer.error().code !== 'TableNotFound') return answer
     await client.createTable(request.signal ? { abortSignal: request.signal } : {})
     return send(request)
   }
