@@ -2,6 +2,7 @@ import type { HttpClient, HttpMethods, Pipeline } from '@azure/core-rest-pipelin
 import type { TableClient } from '@azure/data-tables'
 import type { EntityKey } from './entity.ts'
 import type * as Sdk from './sdk.ts'
+import { type AccountKey, sharedKey } from './shared-key.ts'
 
 /**
  * The policies that the SDK puts into each client's pipeline and one row's request needs none of: they cost four times as
@@ -15,6 +16,7 @@ const NEEDLESS = [
   'formDataPolicy',
   'multipartPolicy',
   'setClientRequestIdPolicy',
+  'namingErrors',
   'defaultRetryPolicy',
   'tracingPolicy',
   'redirectPolicy',
@@ -58,11 +60,18 @@ export interface TableConnection {
   refusal(answer: TableAnswer): Error
 }
 
-export function connectTable(
-  client: TableClient,
-  { sdk, httpClient, insecure }: { sdk: typeof Sdk; httpClient: HttpClient; insecure: boolean },
-): TableConnection {
-  const pipeline = signing(client.pipeline)
+export interface ConnectOptions {
+  readonly sdk: typeof Sdk
+  /** Sends what was signed. */
+  readonly httpClient: HttpClient
+  /** Allows plain http. */
+  readonly insecure: boolean
+  /** Where the client has one: requests are signed with it here. */
+  readonly key?: AccountKey | undefined
+}
+
+export function connectTable(client: TableClient, { sdk, httpClient, insecure, key }: ConnectOptions): TableConnection {
+  const pipeline = signing(client.pipeline, key)
   // With a signature for access (SAS), the client's URL has it for its query.
   const { origin, pathname, search } = new URL(client.url)
   const table = `${origin}${pathname.replace(/\/$/, '')}/${client.tableName}`
@@ -118,9 +127,12 @@ export function connectTable(
 /** The versions of the service and of OData that `@azure/data-tables` speaks. */
 const VERSIONS = { 'x-ms-version': '2019-02-02', dataserviceversion: '3.0' }
 
-function signing(whole: Pipeline): Pipeline {
+function signing(whole: Pipeline, key: AccountKey | undefined): Pipeline {
   const pipeline = whole.clone()
   for (const name of NEEDLESS) pipeline.removePolicy({ name })
+  if (key === undefined) return pipeline
+  pipeline.removePolicy({ name: 'tablesNamedKeyCredentialPolicy' })
+  pipeline.addPolicy(sharedKey(key), { phase: 'Sign' })
   return pipeline
 }
 

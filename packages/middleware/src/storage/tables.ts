@@ -2,7 +2,7 @@ import type { HttpClient, PipelinePolicy } from '@azure/core-rest-pipeline'
 import type { TableClient } from '@azure/data-tables'
 import type { TokenCredential } from '@azure/identity'
 import { loadUndici, namesProxy, withoutProxyNearby } from '../pipeline/index.ts'
-import type { StorageLocation } from './location.ts'
+import { accountKeyOf, type StorageLocation } from './location.ts'
 import type * as Sdk from './sdk.ts'
 import { type Table, tableOver } from './table.ts'
 import { connectTable } from './table-connection.ts'
@@ -25,7 +25,8 @@ export function openTables(location: TableLocation): OpenTable {
     tableOver(
       once(async () => {
         const { sdk, httpClient, clientOf } = await account()
-        return connectTable(clientOf(name), { sdk, httpClient, insecure: isLoopback(location) })
+        const key = location.kind === 'connection-string' ? accountKeyOf(location.connectionString) : undefined
+        return connectTable(clientOf(name), { sdk, httpClient, insecure: isLoopback(location), key })
       }),
     )
 }
