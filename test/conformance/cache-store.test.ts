@@ -6,12 +6,13 @@ import {
   type OpenTable,
   type Redis,
   redisCacheStore,
+  type Table,
   type TableName,
   tableCacheStore,
 } from '@tollgate/middleware'
 import { describe, expect, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
-import { tableAccounts } from '../support/tables.ts'
+import { tableAccounts, tableClient } from '../support/tables.ts'
 import { describeWithRedis } from '../support/with-redis.ts'
 import { cacheEntry, cacheStoreConforms, claimOf, textOf } from './cache-store.ts'
 
@@ -36,31 +37,25 @@ test('cache store: memory is bounded, and lets the least recently used go', asyn
   expect(await store.set('e', cacheEntry(randomBytes(10_000)), signal)).toBe(false)
 })
 
-for (const { name, open } of tableAccounts()) {
+for (const { name, connection, open } of tableAccounts()) {
   cacheStoreConforms(name, () => tableCacheStore(open))
 
   const store = tableCacheStore(open)
-  const client = () => open('tollgatecache')()
+  const client = tableClient(connection, 'tollgatecache')
   const placeOf = (key: string) => ({ partitionKey: key.slice(0, 1), rowKey: key })
 
   /** The keys of all rows that are of a key. */
   async function rowsOf(key: string): Promise<string[]> {
     const filter = `PartitionKey eq '${key.slice(0, 1)}' and RowKey ge '${key}' and RowKey lt '${key}~'`
-    const rows = await Array.fromAsync((await client()).listEntities({ queryOptions: { filter } }))
+    const rows = await Array.fromAsync(client.listEntities({ queryOptions: { filter } }))
     return rows.map(({ rowKey }) => String(rowKey))
   }
 
-  /** The same account by a client of which some calls are another's. */
-  function meddled(change: (real: Awaited<ReturnType<typeof client>>) => object): OpenTable {
-    return (table) => async () => {
-      const real = await open(table)()
-      const changed = change(real) as Record<PropertyKey, unknown>
-      return new Proxy(real, {
-        get: (target, name) => {
-          const value = changed[name] ?? Reflect.get(target, name)
-          return typeof value === 'function' ? value.bind(target) : value
-        },
-      })
+  /** The same account by tables of which some calls are another's. */
+  function meddled(change: (real: Table) => Partial<Table>): OpenTable {
+    return (table) => {
+      const real = open(table)
+      return { ...real, ...change(real) }
     }
   }
 
@@ -75,10 +70,7 @@ for (const { name, open } of tableAccounts()) {
       ['a wrong number of parts', (key) => merge(key, { parts: 1 })],
       ['a number of parts that can’t be', (key) => merge(key, { parts: 1e9 })],
       ['the parts of another write', (key) => merge(key, { writeId: 'other' })],
-      [
-        'a missing part',
-        async (key) => (await client()).deleteEntity(key.slice(0, 1), String((await rowsOf(key)).at(-1))),
-      ],
+      ['a missing part', async (key) => client.deleteEntity(key.slice(0, 1), String((await rowsOf(key)).at(-1)))],
     ])('%s is a miss, and gone', async (_what, damage) => {
       const key = unique('key')
       await store.set(key, cacheEntry(large), signal)
@@ -102,9 +94,9 @@ for (const { name, open } of tableAccounts()) {
       await merge(key, { kind: 'other' })
       const late = tableCacheStore(
         meddled((real) => ({
-          async deleteEntity(...args: Parameters<typeof real.deleteEntity>) {
+          async remove(...args) {
             await store.set(key, cacheEntry('mended'), signal)
-            return real.deleteEntity(...args)
+            return real.remove(...args)
           },
         })),
       )
@@ -113,11 +105,11 @@ for (const { name, open } of tableAccounts()) {
     })
 
     async function merge(key: string, change: object) {
-      await (await client()).updateEntity({ ...placeOf(key), ...change }, 'Merge')
+      await client.updateEntity({ ...placeOf(key), ...change }, 'Merge')
     }
 
     async function changeChunk(key: string, change: (chunk: Buffer) => Buffer) {
-      const row = await (await client()).getEntity<{ chunk0: Uint8Array }>(key.slice(0, 1), key)
+      const row = await client.getEntity<{ chunk0: Uint8Array }>(key.slice(0, 1), key)
       await merge(key, { chunk0: change(Buffer.from(row.chunk0)) })
     }
   })
@@ -154,9 +146,9 @@ for (const { name, open } of tableAccounts()) {
       await store.set(key, cacheEntry(randomBytes(LARGE)), signal)
       const slow = tableCacheStore(
         meddled((real) => ({
-          async getEntity(...args: Parameters<typeof real.getEntity>) {
-            const row = await real.getEntity(...args)
-            if (args[1] === key) await store.set(key, cacheEntry('new'), signal)
+          async read<T extends object>(...args: Parameters<Table['read']>) {
+            const row = await real.read<T>(...args)
+            if (args[0].rowKey === key) await store.set(key, cacheEntry('new'), signal)
             return row
           },
         })),
@@ -172,9 +164,9 @@ for (const { name, open } of tableAccounts()) {
       let lost = false
       return tableCacheStore(
         meddled((real) => ({
-          async updateEntity(...args: Parameters<typeof real.updateEntity>) {
-            const answer = await real.updateEntity(...args)
-            if (lost) return answer
+          async put(...args) {
+            const answer = await real.put(...args)
+            if (lost || typeof args[1] === 'string') return answer
             lost = true
             throw new Error('The answer was lost')
           },
@@ -238,7 +230,7 @@ for (const { name, open } of tableAccounts()) {
       const then = nextPast()
       const key = unique('key')
       await store.set(key, cacheEntry(randomBytes(LARGE), { expiresAt: then }), signal)
-      await (await client()).deleteEntity(key.slice(0, 1), key)
+      await client.deleteEntity(key.slice(0, 1), key)
       expect(await store.sweep(then + MINUTE + 1, signal)).toEqual({ removed: 2 })
       expect(await rowsOf(key)).toEqual([])
     })
@@ -261,10 +253,10 @@ for (const { name, open } of tableAccounts()) {
       let claim: CacheClaim | undefined
       const late = tableCacheStore(
         meddled((real) => ({
-          async submitTransaction(...args: Parameters<typeof real.submitTransaction>) {
+          async removeAll(...args) {
             const outcome = await store.claim(key, times, signal)
             claim = outcome.kind === 'claimed' ? outcome.claim : undefined
-            return real.submitTransaction(...args)
+            return real.removeAll(...args)
           },
         })),
       )
@@ -280,10 +272,10 @@ for (const { name, open } of tableAccounts()) {
       for (const key of keys) await store.set(key, cacheEntry('x', { expiresAt: then }), signal)
       const late = tableCacheStore(
         meddled((real) => ({
-          async submitTransaction(...args: Parameters<typeof real.submitTransaction>) {
+          async removeAll(...args) {
             const [key = ''] = keys
-            await real.deleteEntity(key.slice(0, 1), key)
-            return real.submitTransaction(...args)
+            await real.remove(placeOf(key), 'any')
+            return real.removeAll(...args)
           },
         })),
       )
@@ -298,10 +290,9 @@ for (const { name, open } of tableAccounts()) {
       const end = new AbortController()
       const ended = tableCacheStore(
         meddled((real) => ({
-          async submitTransaction(...args: Parameters<typeof real.submitTransaction>) {
-            const answer = await real.submitTransaction(...args)
+          async removeAll(...args) {
+            await real.removeAll(...args)
             end.abort()
-            return answer
           },
         })),
       )
@@ -317,7 +308,7 @@ for (const { name, open } of tableAccounts()) {
     test('says what went wrong', async () => {
       const then = nextPast()
       await store.set(unique('key'), cacheEntry('x', { expiresAt: then }), signal)
-      const broken = tableCacheStore(meddled(() => ({ submitTransaction: () => Promise.reject(new Error('down')) })))
+      const broken = tableCacheStore(meddled(() => ({ removeAll: () => Promise.reject(new Error('down')) })))
       await expect(broken.sweep(then + MINUTE + 1, signal)).rejects.toThrow('down')
       expect(await store.sweep(then + MINUTE + 1, signal)).toEqual({ removed: 1 })
     })

@@ -1,3 +1,4 @@
+import type { TableClient } from '@azure/data-tables'
 import {
   memoryGenerationStore,
   type OpenTable,
@@ -9,7 +10,7 @@ import {
 import { afterAll, describe, expect, inject, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
 import { startStorageProxy } from '../support/storage-proxy.ts'
-import { openAccount, tableAccounts } from '../support/tables.ts'
+import { openAccount, tableAccounts, tableClient } from '../support/tables.ts'
 import { generationStoreConforms } from './generation-store.ts'
 
 const signal = new AbortController().signal
@@ -19,48 +20,51 @@ generationStoreConforms('memory', () => {
   const store = memoryGenerationStore({ wallClock: () => Date.now() })
   return [store, store]
 })
-for (const { name, open } of tableAccounts()) {
+for (const { name, connection } of tableAccounts()) {
   generationStoreConforms(name, () => {
-    const own = ownTables(open)
+    const { own } = ownTables(connection)
     return [tableGenerationStore(own), tableGenerationStore(own)]
   })
 }
 
-const made: OpenTable[] = []
+const made: TableClient[] = []
 afterAll(async () => {
   // Of a real account, which keeps what a test leaves. A table that was never made is deleted without an error.
-  for (const open of made) await (await open('tollgatecache')()).deleteTable()
+  for (const client of made) await client.deleteTable()
 })
 
 /** Tables that no other test uses, since a purge of everything concerns everybody. */
-function ownTables(open: OpenTable): OpenTable {
+function ownTables(connection: string): { readonly own: OpenTable; readonly completions: TableClient } {
   const suffix = `${process.pid}x${Date.now().toString(36)}x${made.length}`
-  const own: OpenTable = (name) => open(`${name}${suffix}` as TableName)
-  made.push(own)
-  return own
+  const named = (name: TableName) => `${name}${suffix}` as TableName
+  const open = openAccount(connection)
+  const completions = tableClient(connection, named('tollgatecache'))
+  made.push(completions)
+  return { own: (name) => open(named(name)), completions }
 }
 
-for (const { name, open } of tableAccounts()) {
+for (const { name, connection } of tableAccounts()) {
   describe(`generation store: rows in ${name}`, () => {
     test('are left alone by a sweep that reads them before they are purged again', async () => {
-      const own = ownTables(open)
+      const { own } = ownTables(connection)
       const store = tableGenerationStore(own)
       await store.renew('all', signal)
-      const interrupted: OpenTable = (table) => async () => {
-        const client = await own(table)()
-        return Object.assign(Object.create(client), {
-          async deleteEntity(...args: Parameters<typeof client.deleteEntity>) {
+      const interrupted: OpenTable = (name) => {
+        const table = own(name)
+        return {
+          ...table,
+          async remove(...args) {
             await store.renew('all', signal)
-            return client.deleteEntity(...args)
+            return table.remove(...args)
           },
-        })
+        }
       }
       expect(await tableGenerationStore(interrupted).sweep(Date.now() + HOUR_MS, signal)).toEqual({ removed: 0 })
       expect((await store.list(signal)).has('all')).toBe(true)
     })
 
     test('are found among thousands, over all pages', async () => {
-      const store = tableGenerationStore(ownTables(open))
+      const store = tableGenerationStore(ownTables(connection).own)
       const subjects = Array.from({ length: 1_050 }, (_, i) => `consumer:${i}` as const)
       await store.renew('all', signal)
       for (let i = 0; i < subjects.length; i += 50) {
@@ -71,10 +75,9 @@ for (const { name, open } of tableAccounts()) {
     })
 
     test('of completions beside them are neither listed nor swept', async () => {
-      const own = ownTables(open)
+      const { own, completions } = ownTables(connection)
       const store = tableGenerationStore(own)
       await store.renew('all', signal)
-      const completions = await own('tollgatecache')()
       await completions.createEntity({ partitionKey: 'g', rowKey: 'key', expiresAt: new Date(0) })
       expect([...(await store.list(signal)).keys()]).toEqual(['all'])
       await store.sweep(Date.now() + HOUR_MS, signal)
@@ -128,14 +131,14 @@ describe('generation store: faults of the tables', () => {
 })
 
 test('a generation store without its table has no generations, and makes it with the first purge', async () => {
-  const own = ownTables(openAccount(inject('azurite')))
+  const { own } = ownTables(inject('azurite'))
   expect((await tableGenerationStore(own).list(signal)).size).toBe(0)
   await tableGenerationStore(own).renew('all', signal)
   expect((await tableGenerationStore(own).list(signal)).size).toBe(1)
 })
 
 test('a sweep of generations that is ended early is no error', async () => {
-  const own = ownTables(openAccount(inject('azurite')))
+  const { own } = ownTables(inject('azurite'))
   await tableGenerationStore(own).renew('all', signal)
   const ended = AbortSignal.abort()
   expect(await tableGenerationStore(own).sweep(Date.now() + HOUR_MS, ended)).toEqual({ removed: 0 })

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { type CounterStore, type Limit, limiter, redisCounterStore, tableCounterStore } from '@tollgate/middleware'
 import { afterEach, describe, expect, inject, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
-import { openAccount } from '../support/tables.ts'
+import { openAccount, tableClient } from '../support/tables.ts'
 import { describeWithRedis } from '../support/with-redis.ts'
 
 const now = () => performance.now()
@@ -97,7 +97,7 @@ survivesLoss(
   'a row that was deleted from the tables',
   () => tableCounterStore({ open, now }),
   async (subject) => {
-    const table = await open('tollgatecounters')()
+    const table = tableClient(inject('azurite'), 'tollgatecounters')
     await table.deleteEntity(hash('sha256', subject, 'base64url'), 'counters')
   },
 )

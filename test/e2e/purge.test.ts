@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Azurite, startAzurite } from '../support/azurite.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
-import { openAccount } from '../support/tables.ts'
+import { openAccount, tableClient } from '../support/tables.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 /* Two hosts over the same tables, and the command that purges what they have stored. */
@@ -168,7 +168,7 @@ describe('the sweep', () => {
   test('removes what has expired, says so, and leaves what is fresh', async () => {
     const frank = await newReader('frank')
     await fill(frank)
-    const table = await open('tollgatecache')()
+    const table = tableClient(azurite.connectionString, 'tollgatecache')
     const expired = { partitionKey: 'x', rowKey: unique('expired') }
     await table.createEntity({ ...expired, expiresAt: new Date(Date.now() - 3_600_000) })
     const run = await fetch(`${hosts[0].url}/admin/functions/sweep`, { method: 'POST', body: '{"input":""}' })

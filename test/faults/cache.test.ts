@@ -7,7 +7,7 @@ import { newKey, unique } from '../support/consumers.ts'
 import { type CountedModel, faulty, filtered, startCountedModel, whole } from '../support/counted-model.ts'
 import { BARE_HOST, type RunningHost, startHost } from '../support/host.ts'
 import { type Fault, type Operation, type StorageProxy, startStorageProxy } from '../support/storage-proxy.ts'
-import { openAccount } from '../support/tables.ts'
+import { openAccount, tableClient } from '../support/tables.ts'
 
 /*
  * The completion cache over a table that fails, and over rows that were damaged. What fails, fails for the first host
@@ -257,14 +257,13 @@ function cut() {
 type Row = Record<string, unknown> & { readonly partitionKey: string; readonly rowKey: string }
 
 describe('a damaged row', () => {
-  const client = () => open(TABLE)()
-  const list = async (queryOptions: object) =>
-    (await Array.fromAsync((await client()).listEntities({ queryOptions }))) as Row[]
+  const client = () => tableClient(azurite.connectionString, TABLE)
+  const list = async (queryOptions: object) => (await Array.fromAsync(client().listEntities({ queryOptions }))) as Row[]
   const keys = async () => (await list({ select: ['RowKey'] })).map(({ rowKey }) => rowKey)
   const merge = async (row: Row, change: object) =>
-    (await client()).updateEntity({ partitionKey: row.partitionKey, rowKey: row.rowKey, ...change }, 'Merge')
-  const replace = async (row: Row, change: object) => (await client()).updateEntity({ ...row, ...change }, 'Replace')
-  const remove = async ({ partitionKey, rowKey }: Row) => (await client()).deleteEntity(partitionKey, rowKey)
+    client().updateEntity({ partitionKey: row.partitionKey, rowKey: row.rowKey, ...change }, 'Merge')
+  const replace = async (row: Row, change: object) => client().updateEntity({ ...row, ...change }, 'Replace')
+  const remove = async ({ partitionKey, rowKey }: Row) => client().deleteEntity(partitionKey, rowKey)
   const chunkOf = ({ chunk0 }: Row) => Buffer.from(chunk0 as Uint8Array)
   const withByte = (chunk: Buffer, at: number, value: number) => chunk.fill(value, at, at + 1)
 

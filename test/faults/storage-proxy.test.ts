@@ -2,7 +2,7 @@ import type { TableClient } from '@azure/data-tables'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
 import { type StorageProxy, startStorageProxy } from '../support/storage-proxy.ts'
-import { openAccount } from '../support/tables.ts'
+import { tableClient } from '../support/tables.ts'
 
 /* What the tests under faults lean on, so it is tested itself: what is applied, and what the client sees. */
 
@@ -11,8 +11,8 @@ let table: TableClient
 let direct: TableClient
 beforeAll(async () => {
   proxy = await startStorageProxy(inject('azurite'))
-  table = await openAccount(proxy.connectionString)('tollgatecounters')()
-  direct = await openAccount(inject('azurite'))('tollgatecounters')()
+  table = tableClient(proxy.connectionString, 'tollgatecounters')
+  direct = tableClient(inject('azurite'), 'tollgatecounters')
   await table.createTable().catch(() => {})
 })
 afterAll(() => proxy?.close())
@@ -126,7 +126,7 @@ describe('the storage fault proxy', () => {
     const strike = async (seed: number) => {
       const seeded = await startStorageProxy(inject('azurite'), { seed })
       seeded.inject({ kind: 'answer', status: 503, code: 'ServerBusy' }, { chance: 0.5, table: 'tollgatecounters' })
-      const client = await openAccount(seeded.connectionString)('tollgatecounters')()
+      const client = tableClient(seeded.connectionString, 'tollgatecounters')
       const struck: boolean[] = []
       for (let i = 0; i < 16; i += 1) {
         struck.push(

@@ -14,9 +14,10 @@ export interface Bundled {
  * it runs the first line, and what waits in a function there is read twice.
  */
 const LATER: Readonly<Record<string, string>> = {
-  '@azure/data-tables': 'tables',
   '@azure/identity': 'identity',
   '@redis/client': 'redis',
+  'packages/middleware/src/pipeline/undici.ts': 'undici',
+  'packages/middleware/src/storage/sdk.ts': 'tables',
   'packages/middleware/src/transform/tokens.ts': 'tokens',
   'packages/middleware/src/targets/sdk.ts': 'openai',
   'packages/middleware/src/upstream/transports/http-clients.ts': 'http-clients',

@@ -38,12 +38,12 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
 /** Packages that only some files may import. */
 const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@azure/functions': /^(?:functions|packages\/azure-functions\/src)\//,
-  '@azure/data-tables': /^packages\/middleware\/src\/(?:storage\/|\w+\/stores\/table\.ts$)/,
+  '@azure/data-tables': /^(?:packages\/middleware\/src\/storage|test\/(?:support|bench))\//,
   '@redis/client': /^packages\/middleware\/src\/(?:storage\/|\w+\/stores\/redis\.ts$)/,
-  '@azure/core-rest-pipeline': /^packages\/middleware\/src\/upstream\//,
+  '@azure/core-rest-pipeline': /^packages\/middleware\/src\/(?:storage|upstream)\//,
   '@azure/identity': /^packages\/middleware\/src\/(?:storage|upstream)\//,
   openai: /^packages\/middleware\/src\/targets\//,
-  undici: /^(?:packages\/middleware\/src\/upstream|test\/bench\/gateway)\//,
+  undici: /^(?:packages\/middleware\/src\/(?:pipeline\/undici\.ts|storage\/|upstream\/)|test\/bench\/gateway\/)/,
   azurite: /^(?:packages\/local-host\/src\/azurite|test\/support)\//,
   '@tollgate/middleware': /^(?:functions|packages\/(?:azure-functions|local-host|cli|workshop)\/src|test)\//,
   '@tollgate/azure-functions': /^(?:functions|test)\//,

@@ -1,9 +1,8 @@
 import { join } from 'node:path'
-import type { OpenTable } from '@tollgate/middleware'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { unique } from '../../support/consumers.ts'
 import { ROOT, type RunningHost, startHost } from '../../support/host.ts'
-import { openAccount } from '../../support/tables.ts'
+import { tableClient } from '../../support/tables.ts'
 
 let stub: RunningHost
 beforeAll(async () => {
@@ -12,8 +11,8 @@ beforeAll(async () => {
 afterAll(() => stub?.stop('SIGKILL'))
 
 /** What a table answers to all that the gateway's stores ask of one, in this order; times and ETags by whether they differ. */
-async function conversation(open: OpenTable, partitionKey: string): Promise<unknown[]> {
-  const client = await open('tollgatecounters')()
+async function conversation(account: string, partitionKey: string): Promise<unknown[]> {
+  const client = tableClient(account, 'tollgatecounters')
   const said: unknown[] = []
   const etags: string[] = []
   const nameOf = (etag: unknown) => {
@@ -62,18 +61,14 @@ async function conversation(open: OpenTable, partitionKey: string): Promise<unkn
 
 test('the stub of the table service answers as Azurite does, as far as the stores ask', async () => {
   const partition = unique('stub')
-  const [ours, azurites] = [
-    await conversation(openAccount(stub.url), partition),
-    await conversation(openAccount(inject('azurite')), partition),
-  ]
+  const [ours, azurites] = [await conversation(stub.url, partition), await conversation(inject('azurite'), partition)]
   expect(azurites.length).toBeGreaterThan(15)
   expect(ours).toEqual(azurites)
 })
 
 test('what the stub does not have, it says', async () => {
-  const open = openAccount(stub.url)
-  const later = (await open('tollgatecounters')()).listEntities({ queryOptions: { filter: 'count ge 1' } })
+  const later = tableClient(stub.url, 'tollgatecounters').listEntities({ queryOptions: { filter: 'count ge 1' } })
   await expect(later.next()).rejects.toMatchObject({ statusCode: 501 })
-  const missing = (await open('tollgatekeys')()).getEntity('partition', 'row')
+  const missing = tableClient(stub.url, 'tollgatekeys').getEntity('partition', 'row')
   await expect(missing).rejects.toMatchObject({ statusCode: 404, details: { odataError: { code: 'TableNotFound' } } })
 })

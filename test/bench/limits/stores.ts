@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { openTables, storageLocation } from '@tollgate/middleware'
+import { TableClient } from '@azure/data-tables'
 import { ROOT, startHost } from '../../support/host.ts'
 import { noRedis, startRedis } from '../../support/redis.ts'
 import type { StoreKind } from './gates/gate.ts'
@@ -56,9 +56,9 @@ async function redisStore(closing: (() => Promise<unknown>)[]): Promise<Store> {
 }
 
 async function dropCounters(connectionString: string): Promise<void> {
-  const location = storageLocation({ TOLLGATE_STORAGE: connectionString })
-  if (location === undefined || location.kind === 'memory') throw new Error('This is no table storage')
-  const table = await openTables(location)('tollgatecounters')()
+  const table = TableClient.fromConnectionString(connectionString, 'tollgatecounters', {
+    allowInsecureConnection: true,
+  })
   await table.deleteTable().catch((error: { statusCode?: number }) => {
     if (error.statusCode !== 404) throw error
   })

@@ -28,7 +28,7 @@ export {
   withHeaders,
 } from './http.ts'
 export type { Log, LogLevel } from './log.ts'
-export { withoutProxyNearby } from './no-proxy.ts'
+export { namesProxy, withoutProxyNearby } from './no-proxy.ts'
 export { isOutage, StoreUnavailable } from './outage.ts'
 export { type Handler, type Middleware, type Next, type Pipeline, pipeline } from './pipeline.ts'
 export {
@@ -42,3 +42,6 @@ export {
 export { type DrainOptions, type RequestsInFlight, requestsInFlight, SHUTTING_DOWN } from './requests-in-flight.ts'
 export { type ByteSource, type ByteStream, fromIterable, fromWebStream, type Source, toWebStream } from './source.ts'
 export { pause, systemTime, type Time } from './time.ts'
+
+/** What sends requests over kept connections; loaded when the first is sent. */
+export const loadUndici = () => import('./undici.ts')

@@ -7,6 +7,11 @@ const IDENTITY_ENDPOINTS = ['IDENTITY_ENDPOINT', 'MSI_ENDPOINT']
 /** In the order in which Azure's SDK looks. */
 const PROXIES = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy', 'HTTP_PROXY', 'http_proxy']
 
+/** Whether Azure's SDK sends what it sends by a proxy, but for the hosts that `NO_PROXY` lists. */
+export function namesProxy(env: NodeJS.ProcessEnv = process.env): boolean {
+  return PROXIES.some((name) => env[name])
+}
+
 /**
  * Makes a client of Azure's SDK, which sends everything by the proxy that the environment names, this machine's own
  * addresses too, unless `NO_PROXY` lists them. It reads that variable when the first client of a process is made, so each

@@ -1,16 +1,7 @@
+export type { NewEntity } from './entity.ts'
 export { type StorageLocation, StorageSettingError, storageLocation } from './location.ts'
 export { openRedis } from './redis.ts'
 export { type Redis, type RedisArgument, type RedisReply, RedisUnreachable } from './redis-connection.ts'
 export { type RedisScript, redisScript } from './redis-script.ts'
-export {
-  type Before,
-  type EntityKey,
-  listEntities,
-  listEntitiesBefore,
-  type OpenTable,
-  openTables,
-  readEntity,
-  statusOf,
-  type TableName,
-  writeEntity,
-} from './tables.ts'
+export { statusOf, type Table } from './table.ts'
+export { type OpenTable, openTables, type TableName } from './tables.ts'

@@ -1,4 +1,5 @@
 import { OperatorError } from '../pipeline/index.ts'
+import type { AccountKey } from './shared-key.ts'
 
 /** Where the tables live. */
 export type StorageLocation =
@@ -55,14 +56,27 @@ function parse(setting: string, value: string, clientId: string | undefined): St
   )
 }
 
+/** The key by which a connection string signs; `undefined` for a signature for access (SAS), and for the development account. */
+export function accountKeyOf(connectionString: string): AccountKey | undefined {
+  const parts = partsOf(connectionString)
+  const [name, key] = [parts.get('accountname'), parts.get('accountkey')]
+  if (!name || !key || !parts.has('defaultendpointsprotocol') || parts.has('usedevelopmentstorage')) return undefined
+  return { name, key }
+}
+
+/** By their names in lower case. */
+function partsOf(connectionString: string): ReadonlyMap<string, string> {
+  const parts = connectionString.split(';').map((part) => {
+    const [name = '', ...value] = part.trim().split('=')
+    return [name.toLowerCase(), value.join('=')] as const
+  })
+  // The first of a name, as the SDK takes it.
+  return new Map(parts.reverse())
+}
+
 /** What the SDK would stumble over at each request, in words without a value; `undefined` for a whole one. */
 function connectionFault(text: string): string | undefined {
-  const parts = new Map(
-    text.split(';').map((part) => {
-      const [name = '', ...value] = part.trim().split('=')
-      return [name.toLowerCase(), value.join('=')] as const
-    }),
-  )
+  const parts = partsOf(text)
   if (/^true$/i.test(parts.get('usedevelopmentstorage') ?? '')) return undefined
   const endpoint = parts.get('tableendpoint')
   if (endpoint !== undefined && !URL.canParse(endpoint)) return 'whose TableEndpoint is not a URL'

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { isOutage } from '../../pipeline/index.ts'
-import { listEntities, type OpenTable, statusOf, writeEntity } from '../../storage/index.ts'
+import { type OpenTable, statusOf } from '../../storage/index.ts'
 import { type GenerationStore, newGeneration } from '../generation-store.ts'
 
 const PARTITION = 'generations'
@@ -13,7 +13,6 @@ interface GenerationEntity {
 }
 
 interface GenerationRow extends GenerationEntity {
-  readonly rowKey: string
   readonly etag: string
   /** Of the last write, by the service's clock. */
   readonly timestamp: string
@@ -22,20 +21,7 @@ interface GenerationRow extends GenerationEntity {
 /** Generations in Azure Table Storage: a row a subject, all in one partition beside the completions. */
 export function tableGenerationStore(open: OpenTable): GenerationStore {
   const table = open('tollgatecache')
-  const read = (signal: AbortSignal) =>
-    Array.fromAsync(listEntities<GenerationRow>(table, { PartitionKey: PARTITION }, signal))
-
-  async function removeUnchanged({ rowKey, etag }: GenerationRow, abortSignal: AbortSignal): Promise<boolean> {
-    try {
-      await (await table()).deleteEntity(PARTITION, rowKey, { etag, abortSignal })
-      return true
-    } catch (error) {
-      const status = statusOf(error)
-      // 412: purged again meanwhile; 404: another sweep was first.
-      if (status === 412 || status === 404) return false
-      throw error
-    }
-  }
+  const read = (signal: AbortSignal) => Array.fromAsync(table.list<GenerationRow>({ PartitionKey: PARTITION }, signal))
 
   return {
     async list(signal) {
@@ -47,22 +33,17 @@ export function tableGenerationStore(open: OpenTable): GenerationStore {
       return new Map(rows.map(({ subject, generation }) => [subject, generation]))
     },
 
-    async renew(subject, abortSignal) {
-      const entity = {
-        partitionKey: PARTITION,
-        rowKey: rowOf(subject),
-        subject,
-        generation: newGeneration(),
-        purgedAt: new Date(),
-      }
-      await writeEntity(table, (client) => client.upsertEntity(entity, 'Replace', { abortSignal }))
+    async renew(subject, signal) {
+      const fields = { subject, generation: newGeneration(), purgedAt: new Date() }
+      await table.put({ partitionKey: PARTITION, rowKey: rowOf(subject), ...fields }, 'any', signal)
     },
 
     async sweep(before, signal) {
       let removed = 0
       try {
         const old = (await read(signal)).filter(({ timestamp }) => Date.parse(timestamp) < before)
-        for (const row of old) if (await removeUnchanged(row, signal)) removed += 1
+        // Not one that was purged again meanwhile.
+        for (const row of old) if (await table.remove(row, { etag: row.etag }, signal)) removed += 1
       } catch (error) {
         if (!signal.aborted) throw error
       }

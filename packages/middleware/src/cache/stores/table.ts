@@ -1,7 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import type { TableClient } from '@azure/data-tables'
 import { isOutage } from '../../pipeline/index.ts'
-import { listEntitiesBefore, type OpenTable, readEntity, statusOf, writeEntity } from '../../storage/index.ts'
+import { type NewEntity, type OpenTable, statusOf } from '../../storage/index.ts'
 import type { CacheEntry } from '../entry.ts'
 import type { CacheStore, Claim, ClaimOutcome } from '../store.ts'
 import { afterwards } from './afterwards.ts'
@@ -25,8 +24,6 @@ const BATCH = 100
 /** Batches of a sweep that are under way at the same time. */
 const SWEEPERS = 4
 
-type FoundRow = CacheRow & { readonly etag: string }
-
 /**
  * Completions in Azure Table Storage: a row a key, up to 704 KiB of the packed entry in it, and the rest in parts beside
  * it. Parts are written once, before the key's own row names them, so that nobody ever reads half of a write.
@@ -34,8 +31,7 @@ type FoundRow = CacheRow & { readonly etag: string }
 export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
   const table = open('tollgatecache')
 
-  const read = ({ partitionKey, rowKey }: Place, signal: AbortSignal) =>
-    readEntity<CacheRow>(table, { partition: partitionKey, row: rowKey }, { signal })
+  const read = async (place: Place, signal: AbortSignal) => (await table.read<CacheRow>(place, { signal })).entity
 
   /** `undefined` if it is torn, damaged, or of another version. */
   async function entryOf(place: Place, row: CacheRow, signal: AbortSignal): Promise<CacheEntry | undefined> {
@@ -46,9 +42,9 @@ export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
   }
 
   /** Whether the service can do it or not: rows that nobody will read again, and that a sweep would remove one day. */
-  async function tidyAway(places: readonly (Place & { readonly etag?: string })[], abortSignal: AbortSignal) {
-    const remove = async ({ partitionKey, rowKey, etag = '*' }: Place & { readonly etag?: string }) =>
-      (await table()).deleteEntity(partitionKey, rowKey, { etag, abortSignal })
+  async function tidyAway(places: readonly (Place & { readonly etag?: string })[], signal: AbortSignal) {
+    const remove = ({ etag, ...place }: Place & { readonly etag?: string }) =>
+      table.remove(place, etag === undefined ? 'any' : { etag }, signal)
     const outcomes = await Promise.allSettled(places.map(remove))
     for (const outcome of outcomes) if (outcome.status === 'rejected' && !isOutage(outcome.reason)) throw outcome.reason
   }
@@ -60,34 +56,25 @@ export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
   async function write(
     place: Place,
     entry: CacheEntry,
-    put: (row: Place) => Promise<boolean>,
-    abortSignal: AbortSignal,
+    put: (row: NewEntity) => Promise<boolean>,
+    signal: AbortSignal,
   ): Promise<boolean> {
     const packed = await pack(entry)
     if (packed === undefined) return false
     const rows = entryRows(place, packed, entry.expiresAt)
-    const putPart = (part: Place) => writeEntity(table, (client) => client.createEntity(part, { abortSignal }))
-    await Promise.all(rows.parts.map(putPart))
+    await Promise.all(rows.parts.map((part) => table.put(part, 'absent', signal)))
     const written = await put(rows.entry)
-    if (!written) await tidyAway(rows.parts, abortSignal)
+    if (!written) await tidyAway(rows.parts, signal)
     return written
   }
 
-  async function replace(row: Place, abortSignal: AbortSignal): Promise<void> {
+  async function replace(row: NewEntity, signal: AbortSignal): Promise<void> {
     const { partitionKey, rowKey } = row
-    const key = { partition: partitionKey, row: rowKey }
     const select = ['kind', 'parts', 'writeId']
     // Before the write, so that the parts found can't be those of a row that stays.
-    const before = await readEntity<CacheRow>(table, key, { signal: abortSignal, select })
-    await (await table()).upsertEntity(row, 'Replace', { abortSignal })
-    await tidyAway((before && partPlaces(row, before)) ?? [], abortSignal)
-  }
-
-  /** @param etag of the row to replace; `undefined` where there is none */
-  function put(row: Place, etag: string | undefined, abortSignal: AbortSignal) {
-    return etag === undefined
-      ? ifNew(table, (client) => client.createEntity(row, { abortSignal }))
-      : ifUnchanged(table, (client) => client.updateEntity(row, 'Replace', { etag, abortSignal }))
+    const { entity: before } = await table.read<CacheRow>({ partitionKey, rowKey }, { signal, select })
+    await table.put(row, 'any', signal)
+    await tidyAway((before && partPlaces(row, before)) ?? [], signal)
   }
 
   /** A claim that failed may have been written, or be written yet: nobody holds it, and others would wait for it. */
@@ -102,21 +89,25 @@ export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
   function hold(place: Place, nonce: string, firstEtag: string, replaced: readonly Place[]): Claim {
     let etag = firstEtag
 
-    /** An earlier renewal of ours may have been carried out although its answer was lost: then the row is ours still. */
-    async function ifOurs(change: (client: TableClient) => Promise<object>, signal: AbortSignal): Promise<boolean> {
-      let changed = await ifUnchanged(table, change)
-      if (changed === undefined) {
-        const row = await read(place, signal)
-        if (row === undefined || row.nonce !== nonce || row.etag === etag) return false
-        etag = row.etag
-        changed = await ifUnchanged(table, change)
-      }
-      if (changed !== undefined && 'etag' in changed) etag = String(changed.etag)
-      return changed !== undefined
+    /**
+     * An earlier renewal of ours may have been carried out although its answer was lost: then the row is ours still.
+     *
+     * @param change gives the row's ETag after it; `undefined` if the row had another before
+     */
+    async function ifOurs<T>(change: () => Promise<T | undefined>, signal: AbortSignal): Promise<T | undefined> {
+      const changed = await change()
+      if (changed !== undefined) return changed
+      const row = await read(place, signal)
+      if (row === undefined || row.nonce !== nonce || row.etag === etag) return undefined
+      etag = row.etag
+      return change()
     }
 
-    const update = (row: Place, abortSignal: AbortSignal) =>
-      ifOurs((client) => client.updateEntity(row, 'Replace', { etag, abortSignal }), abortSignal)
+    async function update(row: NewEntity, signal: AbortSignal): Promise<boolean> {
+      const changed = await ifOurs(async () => (await table.put(row, { etag }, signal)).etag, signal)
+      etag = changed ?? etag
+      return changed !== undefined
+    }
 
     return {
       async store(entry, signal) {
@@ -125,9 +116,8 @@ export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
         return stored
       },
       renew: (expiresAt, signal) => update(claimRow(place, nonce, expiresAt), signal),
-      async release(abortSignal) {
-        const { partitionKey, rowKey } = place
-        await ifOurs((client) => client.deleteEntity(partitionKey, rowKey, { etag, abortSignal }), abortSignal)
+      async release(signal) {
+        await ifOurs(async () => (await table.remove(place, { etag }, signal)) || undefined, signal)
       },
     }
   }
@@ -136,25 +126,16 @@ export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
    * Whatever stands in these rows by now: a batch can't name the version to delete. What was written anew in the moment
    * since they were listed is a completion less, and a claim less that others wait for.
    */
-  async function removeBatch(rows: readonly Place[], abortSignal: AbortSignal): Promise<number> {
-    const client = await table()
+  async function removeBatch(rows: readonly Place[], signal: AbortSignal): Promise<number> {
     try {
-      await client.submitTransaction(
-        rows.map(({ partitionKey, rowKey }) => ['delete', { partitionKey, rowKey }]),
-        {
-          abortSignal,
-        },
-      )
+      await table.removeAll(rows, signal)
       return rows.length
     } catch (error) {
       if (statusOf(error) !== 404) throw error
     }
     // Another sweep was quicker with some of them, and a batch is carried out whole or not at all.
     let removed = 0
-    for (const { partitionKey, rowKey } of rows) {
-      const gone = await ifUnchanged(table, () => client.deleteEntity(partitionKey, rowKey, { abortSignal }))
-      if (gone !== undefined) removed += 1
-    }
+    for (const row of rows) if (await table.remove(row, 'any', signal)) removed += 1
     return removed
   }
 
@@ -169,18 +150,18 @@ export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
       return entry
     },
 
-    async set(key, entry, abortSignal) {
-      const put = async (row: Place) => {
-        const created = await ifNew(table, (client) => client.createEntity(row, { abortSignal }))
-        if (created === undefined) await replace(row, abortSignal)
+    async set(key, entry, signal) {
+      const put = async (row: NewEntity) => {
+        const { etag } = await table.put(row, 'absent', signal)
+        if (etag === undefined) await replace(row, signal)
         return true
       }
-      return write(placeOf(key), entry, put, abortSignal)
+      return write(placeOf(key), entry, put, signal)
     },
 
     async claim(key, { now, expiresAt }, signal): Promise<ClaimOutcome> {
       const place = placeOf(key)
-      const before: FoundRow | undefined = await read(place, signal)
+      const before = await read(place, signal)
       if (before !== undefined && now < expiryOf(before)) {
         if (before.kind === 'claim') return { kind: 'held' }
         const entry = await entryOf(place, before, signal)
@@ -188,12 +169,11 @@ export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
       }
       const nonce = randomUUID()
       const row = claimRow(place, nonce, expiresAt)
-      const made = await put(row, before?.etag, signal).catch((error) => {
+      const made = await table.put(row, before === undefined ? 'absent' : before, signal).catch((error) => {
         disown(place, nonce)
         throw error
       })
-      if (made === undefined) return { kind: 'held' }
-      if (made.etag === undefined) throw new Error('The table service wrote a row and named no ETag')
+      if (made.etag === undefined) return { kind: 'held' }
       const replaced = (before && partPlaces(place, before)) ?? []
       return { kind: 'claimed', claim: hold(place, nonce, made.etag, replaced) }
     },
@@ -202,7 +182,7 @@ export function tableCacheStore(open: OpenTable): CacheStore & Sweepable {
       let removed = 0
       // Shared by all who sweep: when one of them fails, the list ends for the others too.
       const expired = { field: 'expiresAt', time: new Date(now - GRACE_MS), from: anyPartition() }
-      const batches = batchesOf(listEntitiesBefore(table, expired, signal))
+      const batches = batchesOf(table.listBefore(expired, signal))
       const sweeper = async () => {
         for await (const batch of batches) {
           const gone = await removeBatch(batch, signal)
@@ -235,25 +215,4 @@ async function* batchesOf(rows: AsyncIterable<Place>): AsyncGenerator<readonly P
     batch.push(row)
   }
   if (batch.length > 0) yield batch
-}
-
-/** Creates an entity; `undefined` where there is one already. */
-async function ifNew<T>(table: () => Promise<TableClient>, create: (client: TableClient) => Promise<T>) {
-  try {
-    return await writeEntity(table, create)
-  } catch (error) {
-    if (statusOf(error) === 409) return undefined
-    throw error
-  }
-}
-
-/** Changes an entity, or deletes it; `undefined` where it was changed or deleted before. */
-async function ifUnchanged<T>(table: () => Promise<TableClient>, change: (client: TableClient) => Promise<T>) {
-  try {
-    return await change(await table())
-  } catch (error) {
-    const status = statusOf(error)
-    if (status === 412 || status === 404) return undefined
-    throw error
-  }
 }

@@ -1,6 +1,5 @@
 import { hash } from 'node:crypto'
-import type { GetTableEntityOptions } from '@azure/data-tables'
-import { type OpenTable, readEntity, statusOf, writeEntity } from '../../storage/index.ts'
+import type { OpenTable } from '../../storage/index.ts'
 import type { CounterStore, StoreTime } from './counter-store.ts'
 
 const ROW = 'counters'
@@ -17,45 +16,25 @@ export interface TableCounterOptions {
 export function tableCounterStore({ open, now }: TableCounterOptions): CounterStore {
   const table = open('tollgatecounters')
 
-  /** Takes the time off every answer, a refusal's too. */
-  function timed(abortSignal: AbortSignal) {
-    const sent = now()
-    let time: StoreTime | undefined
-    const options: GetTableEntityOptions = {
-      abortSignal,
-      onResponse: ({ headers }) => {
-        const date = Date.parse(headers.get('date') ?? '')
-        if (!Number.isNaN(date)) time = { date, resolutionMs: DATE_RESOLUTION_MS, sent, received: now() }
-      },
-    }
-    return { options, time: () => time }
-  }
+  const placeOf = (subject: string) => ({ partitionKey: partitionOf(subject), rowKey: ROW })
+
+  /** @param sent before the question was; a read that is sent twice, or a table that is made, makes the interval longer */
+  const timeOf = (date: number | undefined, sent: number): StoreTime | undefined =>
+    date === undefined ? undefined : { date, resolutionMs: DATE_RESOLUTION_MS, sent, received: now() }
 
   return {
     async read(subject, signal) {
-      const { options, time } = timed(signal)
-      const key = { partition: partitionOf(subject), row: ROW }
-      const entity = await readEntity<{ text: string }>(table, key, { signal, onResponse: options.onResponse })
-      return { row: entity && { text: entity.text, etag: entity.etag }, time: time() }
+      const sent = now()
+      const { entity, date } = await table.read<{ text: string }>(placeOf(subject), { signal })
+      const time = timeOf(date, sent)
+      return { row: entity && { text: entity.text, etag: entity.etag }, time }
     },
 
     async writeIfMatch(subject, text, etag, signal) {
-      const entity = { partitionKey: partitionOf(subject), rowKey: ROW, subject, text }
-      const { options, time } = timed(signal)
-      try {
-        const written = await writeEntity(table, (client) =>
-          etag === undefined
-            ? client.createEntity(entity, options)
-            : client.updateEntity(entity, 'Replace', { etag, ...options }),
-        )
-        if (written.etag === undefined) throw new Error('The table service wrote a row and named no ETag')
-        return { etag: written.etag, time: time() }
-      } catch (error) {
-        const status = statusOf(error)
-        // 409: another made the row first; 412: another changed it; 404: it was removed.
-        if (status === 409 || status === 412 || status === 404) return { etag: undefined, time: time() }
-        throw error
-      }
+      const sent = now()
+      const row = { ...placeOf(subject), subject, text }
+      const { etag: written, date } = await table.put(row, etag === undefined ? 'absent' : { etag }, signal)
+      return { etag: written, time: timeOf(date, sent) }
     },
   }
 }
