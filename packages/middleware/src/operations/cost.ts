@@ -1,7 +1,7 @@
 import type { TokenPrice, TokenUsage } from '../pipeline/index.ts'
 
 const PICO_IN_NANO = 1_000
-/** Up to here a sum of whole numbers is exact as a number, and so is what rounding up adds. */
+/** Up to here a sum of whole numbers is exact as a number, with what rounding up adds, and so is the floor of its quotient. */
 const EXACT = Number.MAX_SAFE_INTEGER - PICO_IN_NANO
 
 /** Whole nano-dollars, rounded up; what would be too many to count exactly is as many as can be. */
@@ -9,7 +9,7 @@ export function costOf(usage: TokenUsage, price: TokenPrice): number {
   const { input, cachedInput, output } = usage
   // No part is below 0: a product that is rounded is above the bound, and the sum with it.
   const pico = (input - cachedInput) * price.input + cachedInput * price.cachedInput + output * price.output
-  return pico <= EXACT ? quotient(pico + PICO_IN_NANO - 1, PICO_IN_NANO) : largeCost(usage, price)
+  return pico <= EXACT ? Math.floor((pico + PICO_IN_NANO - 1) / PICO_IN_NANO) : largeCost(usage, price)
 }
 
 /**
@@ -20,12 +20,7 @@ export function outputFor(nanoUsd: number, input: number, price: TokenPrice): nu
   const [pico, ofInput] = [nanoUsd * PICO_IN_NANO, input * price.input]
   if (!(Math.abs(pico) <= EXACT && ofInput <= EXACT)) return largeOutput(nanoUsd, input, price)
   if (pico < ofInput) return -1
-  return price.output === 0 ? Number.POSITIVE_INFINITY : quotient(pico - ofInput, price.output)
-}
-
-/** Exact, where a division with a remainder would be rounded. */
-function quotient(dividend: number, divisor: number): number {
-  return (dividend - (dividend % divisor)) / divisor
+  return price.output === 0 ? Number.POSITIVE_INFINITY : Math.floor((pico - ofInput) / price.output)
 }
 
 function largeCost({ input, cachedInput, output }: TokenUsage, price: TokenPrice): number {

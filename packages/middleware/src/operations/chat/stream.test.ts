@@ -113,6 +113,17 @@ describe('a stream of chat completion chunks', () => {
     }
   })
 
+  test('is ended by an unknown reason once its usage has come in a chunk of its own, and no output after it', () => {
+    const usage = { choices: [], usage: { prompt_tokens: 1, completion_tokens: 2 } }
+    const ends = (...events: unknown[]) => readAll([sse(...events)]).ended
+    const cut = { failure: { code: 'stream_cut' } }
+    expect(ends(chunk('a', 'x'))).toMatchObject(cut)
+    expect(ends(chunk('a', 'x'), usage)).toBe('whole')
+    expect(ends(usage, chunk('a', 'x'))).toMatchObject(cut)
+    expect(ends(chunk('a', 'x'), usage, chunk('b', null, 1), chunk('', 'x', 1))).toMatchObject(cut)
+    expect(ends(chunk('a', 'x'), chunk('b', null, 1), usage)).toMatchObject(cut)
+  })
+
   test('keeps what came before the break, and takes nothing after its end', () => {
     const { chunks } = readAll([sse(chunk('a'), { error: {} }, chunk('b')), sse(chunk('c'))])
     expect(chunks).toEqual([chunk('a')])
