@@ -68,14 +68,10 @@ export function rulesOf({ contextWindow }: Pick<Model, 'contextWindow'>): ModelR
 
 /** Where a model is served: a map of one field, which names the kind. */
 function targetSchema(kinds: readonly TargetKind[]) {
+  const forms = kinds.map(({ name }) => `{${name}: …}`)
   return z.union(
     kinds.map(({ name, document, description }) => z.strictObject({ [name]: document }).describe(description)),
-    {
-      error: `must be ${listText(
-        kinds.map(({ name }) => `{${name}: …}`),
-        'or',
-      )}`,
-    },
+    { error: `must be ${listText(forms, 'or')}` },
   )
 }
 
@@ -258,8 +254,12 @@ function resolveTargets(
     secrets.set(name, variables)
     for (const [index, target] of (model.targets ?? []).entries()) {
       const { kind, document } = kindAndDocument(target, targetKinds)
+      const context = targetContext(bounds, targetKinds, variables)
       try {
-        targets.set(name, kind.resolve(document, targetContext(bounds, targetKinds, variables)))
+        const settings = kind.resolve(document, context)
+        // Once more, for a kind that left it out.
+        context.url(kind.place(settings).url)
+        targets.set(name, settings)
       } catch (fault) {
         faults.push(`models.${name}.targets[${index}]: ${wordsOf(fault)}`)
       }
@@ -269,8 +269,8 @@ function resolveTargets(
 }
 
 function kindAndDocument(target: TargetDocument, kinds: readonly TargetKind[]) {
-  const [[name, document] = ['', undefined]] = Object.entries(target)
-  return { kind: kindOf(kinds, name), document }
+  const name = Object.keys(target).find((field) => kinds.some((kind) => kind.name === field)) ?? ''
+  return { kind: kindOf(kinds, name), document: target[name] }
 }
 
 /** @throws what is no fault of the document */

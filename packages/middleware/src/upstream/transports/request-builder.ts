@@ -1,4 +1,5 @@
 import {
+  isAzureAiHost,
   kindOf,
   type RequestTemplate,
   TARGET_KINDS,
@@ -71,7 +72,7 @@ export function requestBuilder({ token, targetKinds = TARGET_KINDS }: RequestBui
     const built = await building
     const { authorize } = built.template
     if (authorize === undefined) return built
-    return { ...built, added: await authorize(body, () => tokenFrom(token, target)) }
+    return { ...built, added: await authorize(body, () => tokenFrom(token, target, built.template.url)) }
   }
 
   return {
@@ -95,7 +96,8 @@ export function requestBuilder({ token, targetKinds = TARGET_KINDS }: RequestBui
 }
 
 /** Its cause is told to the operator by its name, and never by its text. */
-async function tokenFrom(token: TokenSource, { kind }: TargetSettings): Promise<string> {
+async function tokenFrom(token: TokenSource, { kind }: TargetSettings, url: URL): Promise<string> {
+  if (!isAzureAiHost(url)) throw new Error('An Entra token is given for hosts of Azure AI alone')
   let got: unknown
   try {
     got = await token()
