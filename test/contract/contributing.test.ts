@@ -81,12 +81,13 @@ function command(name: string): string {
   return join(folder, typeof bin === 'string' ? bin : (Object.values<string>(bin)[0] ?? ''))
 }
 
-test('the page names the file above each block, and shows a middleware, a store and a route, each with a test', () => {
+test('the page names the file above each block, and shows a middleware, a surface, an operation, a store and a kind of target, each with a test', () => {
   const page = readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8')
   for (const { path, added } of shown)
     expect(page).toContain(`\n\`${path}\`${added ? ', *added*' : ''}\n\n\`\`\`ts ${path}`)
-  expect(tests).toHaveLength(3)
-  expect(files).toHaveLength(6)
+  expect(tests).toHaveLength(5)
+  // A file and a test each, and the file of ten lines that gives a surface its URL.
+  expect(files).toHaveLength(11)
 })
 
 test('what the page shows compiles, stands where it may, and is as the formatter wants it', async () => {
