@@ -201,6 +201,15 @@ describe('only what is whole is stored', () => {
     expect((await read(ask())).status).toBe('tollgate; fwd=miss; stored')
   })
 
+  test('an answer of up to 8 MiB, and no larger one', async () => {
+    const lengths = [8 * 1024 * 1024 - 1_000, 8 * 1024 * 1024]
+    const { ask, events } = room({ model: ({ body }) => completionOf('x'.repeat(lengths[Number(body.seed)] ?? 0)) })
+    const asked = lengths.map((_, seed) => ask({ body: { messages: [], seed } }))
+    const statuses = (await Promise.all(asked)).map(({ status }) => status)
+    expect(statuses).toEqual(['tollgate; fwd=miss; stored', 'tollgate; fwd=miss'])
+    expect(events).toEqual(['completion too large to store'])
+  })
+
   test('tool calls where the route says so', async () => {
     const { ask } = room({ model: () => toolCall('tool_calls') })
     const rule = { routed: { cache: { ...RULE, tools: true } } }
