@@ -81,8 +81,8 @@ function isExact(value: unknown, depth: number): boolean {
   if (typeof value === 'number') return !Number.isInteger(value) || Number.isSafeInteger(value)
   if (typeof value !== 'object' || value === null) return true
   if (depth === 0) return false
-  for (const name in value) {
-    if (!isExact((value as Record<string, unknown>)[name], depth - 1)) return false
+  for (const inner of Array.isArray(value) ? value : Object.values(value)) {
+    if (!isExact(inner, depth - 1)) return false
   }
   return true
 }

@@ -143,7 +143,16 @@ describe('the completion cache', () => {
 
   test('serves nothing and stores nothing while nobody can tell what was purged', async () => {
     let known = true
-    const { ask, asked } = room({ purgeVersions: { ...ALWAYS_KNOWN, tag: () => (known ? '' : undefined) } })
+    const shared = memoryShared()
+    let looks = 0
+    const get: CacheStore['get'] = (key, signal) => {
+      looks += 1
+      return shared.get(key, signal)
+    }
+    const { ask, asked } = room({
+      shared: { ...shared, get },
+      purgeVersions: { ...ALWAYS_KNOWN, tag: () => (known ? '' : undefined) },
+    })
     await read(ask())
     known = false
     expect((await read(ask())).status).toBe('tollgate; fwd=miss')
@@ -151,7 +160,7 @@ describe('the completion cache', () => {
     // Calls are shared nevertheless: a store's outage is when the model can bear a stampede least.
     const both = await Promise.all([read(ask()), read(ask())])
     expect(both.map(({ status }) => status)).toEqual(['tollgate; fwd=miss', 'tollgate; fwd=miss; collapsed'])
-    expect(asked()).toBe(4)
+    expect([asked(), looks]).toEqual([4, 1])
   })
 })
 
@@ -190,6 +199,15 @@ describe('only what is whole is stored', () => {
   test('an answer that ended at its length', async () => {
     const { ask } = room({ model: () => completionOf('x', 'length') })
     expect((await read(ask())).status).toBe('tollgate; fwd=miss; stored')
+  })
+
+  test('an answer of up to 8 MiB, and no larger one', async () => {
+    const lengths = [8 * 1024 * 1024 - 1_000, 8 * 1024 * 1024]
+    const { ask, events } = room({ model: ({ body }) => completionOf('x'.repeat(lengths[Number(body.seed)] ?? 0)) })
+    const asked = lengths.map((_, seed) => ask({ body: { messages: [], seed } }))
+    const statuses = (await Promise.all(asked)).map(({ status }) => status)
+    expect(statuses).toEqual(['tollgate; fwd=miss; stored', 'tollgate; fwd=miss'])
+    expect(events).toEqual(['completion too large to store'])
   })
 
   test('tool calls where the route says so', async () => {

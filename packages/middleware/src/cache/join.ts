@@ -50,7 +50,10 @@ function ownStream(
     facts.leaderLeft()
     resolve({ how, attempts: [] })
   })
-  if (events === undefined) throw new Error('The stream was let go before its leader had opened it')
+  if (events === undefined) {
+    subscription.leave(undefined)
+    throw new Error('The stream was let go before its leader had opened it')
+  }
   return { ...reply, events, ended }
 }
 

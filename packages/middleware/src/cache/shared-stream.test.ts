@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { eventsOf, streamOf, textIn } from '../../../../test/support/cache-room.ts'
 import { playedStream } from '../../../../test/support/replies.ts'
-import { BrokenStream, chat, type EventSource, type StreamEvent } from '../operations/index.ts'
+import { BrokenStream, chat, type EventSource, type StreamEnd, type StreamEvent } from '../operations/index.ts'
 import { type Refusal, RequestEnded, type StreamOutcome } from '../pipeline/index.ts'
 import { byteBudget } from './kept-bytes.ts'
 import { type SharedEnd, type SharedStream, sharedStream } from './shared-stream.ts'
@@ -146,6 +146,37 @@ describe('a shared stream', () => {
     shared.cancel(undefined)
     const { whole } = await shared.ended
     expect(whole?.answer()?.json()).toMatchObject({ choices: [{ message: { content: 'one' } }] })
+  })
+
+  test('that all have left under a pending read is not taken for whole: its last events may have been on their way', async () => {
+    const { promise: read, resolve: deliver } = Promise.withResolvers<undefined>()
+    const { shared } = sharing({
+      events: { read: () => read, cancel: () => deliver(undefined) },
+      ended: Promise.resolve({ how: 'complete', attempts: [] }),
+    })
+    const { events } = open(shared)
+    const pending = events.read()
+    events.cancel()
+    shared.cancel(undefined)
+    expect([await pending, (await shared.ended).whole]).toEqual([undefined, undefined])
+  })
+
+  test('breaks for its readers by a defect in the reading of its events', async () => {
+    const defect = new TypeError('x is not a function')
+    const bad: StreamEvent = {
+      bytes: Buffer.from('data: {}\n\n'),
+      name: undefined,
+      get json(): never {
+        throw defect
+      },
+    }
+    const { promise: ended, resolve: end } = Promise.withResolvers<StreamEnd>()
+    const { shared } = sharing({
+      events: { read: async () => [bad], cancel: () => end({ how: 'client_left', attempts: [] }) },
+      ended,
+    })
+    const { events } = open(shared)
+    await expect(rest(events)).rejects.toBe(defect)
   })
 
   test('is not whole where its end says that it is not', async () => {

@@ -101,7 +101,8 @@ export function sharedStream(reply: Pick<StreamReply, 'events' | 'ended'>, optio
   let taken = 0
   let keepsAll = true
   let isReading = false
-  let isCancelled = false
+  /** Given up between two reads: all that the source gave is kept. */
+  let isCancelledAtRest = false
   /** Whether the source has ended. What it took is still to be told then. */
   let isClosed = false
   let end: SharedEnd | undefined
@@ -112,7 +113,13 @@ export function sharedStream(reply: Pick<StreamReply, 'events' | 'ended'>, optio
   function pull(): void {
     if (isReading || isClosed) return
     isReading = true
-    source.read().then(came, (fault) => close(fault ?? new BrokenStream({ code: 'stream_cut' })))
+    source.read().then(came).catch(fail)
+  }
+
+  /** The source has broken off; or what it gave can't be read, by a defect: then nobody waits for more of it. */
+  function fail(fault: unknown): void {
+    source.cancel(fault)
+    close(fault ?? new BrokenStream({ code: 'stream_cut' }))
   }
 
   function came(events: readonly StreamEvent[] | undefined): void {
@@ -172,7 +179,7 @@ export function sharedStream(reply: Pick<StreamReply, 'events' | 'ended'>, optio
 
   function over({ how, attempts }: StreamEnd, fault: unknown): void {
     // One that was given up may have been whole by then.
-    const isWhole = how === 'complete' && (fault === undefined || isCancelled)
+    const isWhole = how === 'complete' && (fault === undefined || isCancelledAtRest)
     end = isWhole
       ? { attempts, whole: wholeOf(attempts), fault: undefined }
       : { attempts, whole: undefined, fault: fault ?? new BrokenStream({ code: 'stream_cut' }) }
@@ -295,7 +302,7 @@ export function sharedStream(reply: Pick<StreamReply, 'events' | 'ended'>, optio
     },
     cancel(reason) {
       if (isClosed) return
-      isCancelled = true
+      isCancelledAtRest = !isReading
       source.cancel(reason)
       close(new BrokenStream({ code: 'client_left' }))
     },

@@ -586,7 +586,8 @@ describe('across instances', () => {
     const answers = await Promise.all([rooms.one.ask(), rooms.other.ask()])
     expect(answers.map(({ record }) => record.cache)).toEqual(['miss', 'miss'])
     expect(calls).toBe(4)
-  })
+    // With a claim that is not given back it would wait for 25 seconds.
+  }, 15_000)
 
   test('the other takes over when the first has died', async () => {
     let filtered = true
