@@ -33,7 +33,7 @@ test.skipIf(process.platform !== 'linux')(
     expect(page).toMatch(/^\| the plain server \| [\d.,]+ \(/m)
     expect(page).not.toMatch(/NaN|undefined|not told/)
   },
-  60_000,
+  180_000,
 )
 
 test('npm run bench:gateway says which options it takes', () => {

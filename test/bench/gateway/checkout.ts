@@ -37,8 +37,9 @@ export function environment({ tables, redis, model, policy }: GatewaySettings): 
     TOLLGATE_STORAGE: tables,
     ...(redis === undefined ? {} : { TOLLGATE_REDIS: redis }),
     TOLLGATE_POLICY: policy,
-    // The default would make a slow moment of the machine's a miss that is not stored.
-    TOLLGATE_CACHE_DEADLINE_MS: '5000',
+    // The defaults would make a slow moment of the machine's a 503, or a miss that is not stored.
+    TOLLGATE_STORE_DEADLINE_MS: '30000',
+    TOLLGATE_CACHE_DEADLINE_MS: '30000',
     OPENAI_BASE_URL: model,
     OPENAI_API_KEY: 'none',
   }

@@ -83,11 +83,11 @@ async function playRound(
   for (const entrant of [floor, ...others]) {
     const name = `${what}, ${entrant.name}`
     try {
-      const most = Math.max(connections, WARM_UP_CONNECTIONS)
+      const most = warmUpSeconds > 0 ? Math.max(connections, WARM_UP_CONNECTIONS) : connections
       const started = await closing.add(entrant.start(most), (each) => each.stop())
       const { load, fill } = started
-      if (fill !== undefined) await runLoad('filled', { ...fill, seconds: FILL_SECONDS, each: 1 })
       await checkOne(started)
+      if (fill !== undefined) await runLoad('filled', { ...fill, seconds: FILL_SECONDS, each: 1 })
       if (warmUpSeconds > 0) await runLoad('warmed up', { ...load, seconds: warmUpSeconds })
       running.set(entrant, { name, started, requests: 0, ms: 0 })
     } catch (error) {
