@@ -51,7 +51,11 @@ const OPTIONS = {
 export async function bundle(): Promise<Bundled> {
   // The app's file last: whoever finds it finds what it loads later, too.
   const built = [
-    await build({ ...OPTIONS, entryPoints: Object.entries(LATER).map(([file, name]) => ({ in: file, out: name })) }),
+    await build({
+      ...OPTIONS,
+      entryPoints: Object.entries(LATER).map(([file, name]) => ({ in: file, out: name })),
+      plugins: [sharedUndici()],
+    }),
     await build({
       ...OPTIONS,
       entryPoints: [{ in: 'functions/app.ts', out: 'index' }],
@@ -80,6 +84,16 @@ function later(): Plugin {
         const name = LATER[file]
         return name === undefined ? undefined : { path: `./${name}.js`, external: true }
       })
+    },
+  }
+}
+
+/** Loads undici once for all files that import it: `pipeline/undici.ts` exports what they need of it. */
+function sharedUndici(): Plugin {
+  return {
+    name: 'shared undici',
+    setup({ onResolve }) {
+      onResolve({ filter: /^undici$/ }, () => ({ path: './undici.js', external: true }))
     },
   }
 }

@@ -238,6 +238,22 @@ describe('a service that fails', () => {
     proxy.heal()
   })
 
+  test.each([
+    ['absent', 'insert', [409]],
+    [{ etag: 'W/"x"' }, 'update', [404, 412]],
+    ['any', 'replace', []],
+  ] as const)(
+    'of an answer to a write if %o only what says so means that it was not written',
+    async (condition, operation, saying) => {
+      for (const status of [404, 409, 412]) {
+        proxy.inject({ kind: 'answer', status, code: 'Any' }, { operation, times: 1 })
+        const written = table.put({ ...keyOf(), text: 'x' }, condition)
+        if (saying.some((one) => one === status)) expect((await written).etag).toBeUndefined()
+        else await expect(written).rejects.toMatchObject({ statusCode: status, code: 'Any' })
+      }
+    },
+  )
+
   test('a read that is refused, or makes no sense, is sent once', async () => {
     proxy.inject({ kind: 'answer', status: 403, code: 'AuthorizationFailure' }, { times: 1 })
     proxy.forget()

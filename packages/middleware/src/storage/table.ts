@@ -115,7 +115,9 @@ export function tableOver(connect: () => Promise<TableConnection>): Table {
         return { etag, date }
       }
       // 409: another made the row first; 412: another changed it; 404: it was removed.
-      if (condition !== 'any' && (status === 409 || status === 412 || status === 404)) return { etag: undefined, date }
+      const refused =
+        condition === 'absent' ? status === 409 : ifMatch !== undefined && (status === 412 || status === 404)
+      if (refused) return { etag: undefined, date }
       throw connection.refusal(answer)
     },
 
