@@ -142,7 +142,7 @@ describe('a limiter', () => {
     expect(admitted(decisions.flat())).toBe(15)
   })
 
-  test('shares one flight among all that come together: a read and a write', async () => {
+  test('shares one sync among all that come together: a read and a write', async () => {
     const store = sharedStore()
     await ask(instance(store), 15)
     expect(store.calls).toBe(2)

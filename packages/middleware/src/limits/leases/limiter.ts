@@ -142,7 +142,15 @@ export function limiter(options: LimiterOptions): Limiter {
       if (kind === 'wait') calibration.start()
       if (tooLong || kind !== 'wait') return denial(groups, claim, waitMs - NEAR_MS, interval)
       // It may have room already, and will have for certain once the store's clock is surely past that moment.
-      await Promise.all([askAll(asking), last.group.manager.wait(last.group.claims, Math.max(1, waitMs), gone)])
+      const { manager, claims: waiting } = last.group
+      const over = new AbortController()
+      const ended = AbortSignal.any([gone, over.signal])
+      try {
+        await Promise.all([askAll(asking), manager.wait(waiting, Math.max(1, waitMs), ended)])
+      } finally {
+        // Where the asking fails, the wait is over too.
+        over.abort()
+      }
     }
     throw new LimiterUnavailable('contention')
   }
@@ -200,16 +208,13 @@ export function limiter(options: LimiterOptions): Limiter {
       if (never !== undefined) return denial(groups, never, Number.POSITIVE_INFINITY, interval)
       const admitted = interval && tryDebit(groups, interval, now)
       if (admitted !== undefined) return admitted
-      const ended = new AbortController()
       try {
-        return await withDeadline(deadlineMs, (late) => acquire(groups, AbortSignal.any([late, ended.signal])), time)
+        return await withDeadline(deadlineMs, (late) => acquire(groups, late), time)
       } catch (error) {
         const reason = unavailable(error)
         const open = storeDown === 'open' && claims.every(({ limit }) => limit.measure !== 'money')
         if (reason.code === 'store_failed' && open) return freeAdmission(false, statusesOf(groups, clock.interval()))
         throw reason
-      } finally {
-        ended.abort()
       }
     },
 
