@@ -270,6 +270,16 @@ describe('a failure', () => {
     for (const model of [busy, free]) await model.close()
   })
 
+  test('of a balancer is a line in the log, and what the call took is told all the same', async () => {
+    const model = await startUpstream()
+    const report = () => {
+      throw new RangeError('no such candidate')
+    }
+    const reply = await askAll([model], { balancer: { pick: ([candidate]) => candidate, report } })
+    expect(reply).toMatchObject({ kind: 'answer', attempts: [{ spend: { isCertain: true } }] })
+    await model.close()
+  })
+
   test('each target is asked by its own name for the model, and is sent nothing of the SDK’s own calls', async () => {
     const model = await startUpstream()
     await askAll([model], {})
