@@ -305,3 +305,24 @@ describe('a failure', () => {
     return handler(call, { ...baseContext(), ...calledAt(call, first, ...others) })
   }
 })
+
+test('what a first call loads counts toward no deadline', async () => {
+  const loading = Promise.withResolvers<void>()
+  let isLoaded = false
+  const transport: Transport = {
+    prepare: () => (isLoaded ? undefined : loading.promise),
+    send: async (_target, _operation, _body, { signal }) => {
+      expect([isLoaded, signal.aborted]).toEqual([true, false])
+      throw new DOMException('Not done in time', 'TimeoutError')
+    },
+  }
+  const handler = upstream({ transport, firstByteMs: 50, totalMs: 1_000, ...STREAM_BOUNDS })
+  const call = modelCall()
+  const target = targetAt({ kind: 'openai', baseUrl: 'http://127.0.0.1:1/v1', model: 'd', key: 'sk' })
+  const replying = handler(call, { ...baseContext(), ...calledAt(call, target) })
+  setTimeout(() => {
+    isLoaded = true
+    loading.resolve()
+  }, 200)
+  expect(await replying).toMatchObject({ refusal: { upstream: { code: 'timeout', unspent: true } } })
+})

@@ -26,6 +26,7 @@ import {
   type UpstreamFailure,
   unlessEnded,
   upstreamFailed,
+  withDeadline,
 } from '../pipeline/index.ts'
 import { answerBody, MAX_ANSWER_BYTES, wholeOf } from './answer-body.ts'
 import { type AnswerEvents, answerEvents, spendOf } from './answer-events.ts'
@@ -168,6 +169,12 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
   }
 
   try {
+    const preparing = options.transport.prepare?.(target.settings, operation)
+    if (preparing !== undefined)
+      await unlessEnded(
+        withDeadline(options.totalMs, () => preparing),
+        signal,
+      )
     bounds.within(options.firstByteMs)
     const sent = routed.body.with({ model: target.settings.model }).bytes
     const answer = await options.transport.send(target.settings, operation, sent, {
