@@ -45,20 +45,8 @@ export function answerEvents(
   const hasTold = () => parser.finished && parser.usage !== undefined
   const graceMs = () => (hasTold() ? endGraceMs : endGraceMs * USAGE_GRACE) - waitedMs
 
-  /** `undefined` where nothing more comes, or nothing more is waited for. */
-  async function bytes(idleMs: number | undefined): Promise<Uint8Array | undefined> {
-    if (first !== undefined) {
-      const ahead = first
-      first = undefined
-      return ahead
-    }
-    if (!parser.finished) {
-      if (idleMs === undefined) return rest.read()
-      bounds.within(idleMs)
-      const came = await rest.read()
-      bounds.came()
-      return came
-    }
+  /** What comes after all choices have ended; `undefined` where nothing does, or nothing is waited for any more. */
+  async function bytesAtEnd(idleMs: number | undefined): Promise<Uint8Array | undefined> {
     const leftMs = graceMs()
     if (leftMs <= 0) return stop()
     const since = performance.now()
@@ -81,7 +69,14 @@ export function answerEvents(
       return events
     }
     while (parser.ended === undefined) {
-      const came = await bytes(idleMs)
+      let came = first
+      if (came !== undefined) first = undefined
+      else if (parser.finished) came = await bytesAtEnd(idleMs)
+      else {
+        if (idleMs !== undefined) bounds.within(idleMs)
+        came = await rest.read()
+        if (idleMs !== undefined) bounds.came()
+      }
       const events = came === undefined ? parser.close() : parser.feed(came)
       if (parser.ended === 'whole' && came !== undefined) void linger(rest)
       if (events.length > 0) return events

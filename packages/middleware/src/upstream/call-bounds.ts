@@ -21,12 +21,12 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1
  * The timer looks at the clock when it fires, and is set anew for what is due then: each piece of a stream costs a look at the
  * clock, and no timer of its own.
  *
- * @param totalMs the longest that the call may take, in milliseconds
+ * @param totalMs the longest that the call may take, in milliseconds from the first `within` on
  * @param left aborts when nobody waits for the answer any more
  */
 export function callBounds(totalMs: number, left: AbortSignal): CallBounds {
   const over = new AbortController()
-  const totalAt = performance.now() + totalMs
+  let totalAt = Number.POSITIVE_INFINITY
   let dueAt = Number.POSITIVE_INFINITY
   let dueMs = 0
   let late: (() => void) | undefined
@@ -70,6 +70,7 @@ export function callBounds(totalMs: number, left: AbortSignal): CallBounds {
     within(ms, onLate) {
       if (isOver) return
       const now = performance.now()
+      if (totalAt === Number.POSITIVE_INFINITY) totalAt = now + totalMs
       dueAt = now + ms
       dueMs = ms
       late = onLate

@@ -206,9 +206,11 @@ describe('a stream', () => {
     const ask = await newModel((response) => {
       streaming(sse(said('a')))(response)
       setTimeout(() => response.write(sse(said('b'))), 50)
+      setTimeout(() => response.write(sse(said('c'))), 100)
     })
     const { events, ended } = streamIn(await ask({ idleMs: 200 }))
     await events.read()
+    expect(await events.read()).toHaveLength(1)
     await new Promise((resolve) => setTimeout(resolve, 500))
     expect(await events.read()).toHaveLength(1)
     const since = performance.now()

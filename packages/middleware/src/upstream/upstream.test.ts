@@ -270,6 +270,16 @@ describe('a failure', () => {
     for (const model of [busy, free]) await model.close()
   })
 
+  test('of a balancer is a line in the log, and what the call took is told all the same', async () => {
+    const model = await startUpstream()
+    const report = () => {
+      throw new RangeError('no such candidate')
+    }
+    const reply = await askAll([model], { balancer: { pick: ([candidate]) => candidate, report } })
+    expect(reply).toMatchObject({ kind: 'answer', attempts: [{ spend: { isCertain: true } }] })
+    await model.close()
+  })
+
   test('each target is asked by its own name for the model, and is sent nothing of the SDK’s own calls', async () => {
     const model = await startUpstream()
     await askAll([model], {})
@@ -294,4 +304,25 @@ describe('a failure', () => {
     const call = modelCall()
     return handler(call, { ...baseContext(), ...calledAt(call, first, ...others) })
   }
+})
+
+test('what a first call loads counts toward no deadline', async () => {
+  const loading = Promise.withResolvers<void>()
+  let isLoaded = false
+  const transport: Transport = {
+    prepare: () => (isLoaded ? undefined : loading.promise),
+    send: async (_target, _operation, _body, { signal }) => {
+      expect([isLoaded, signal.aborted]).toEqual([true, false])
+      throw new DOMException('Not done in time', 'TimeoutError')
+    },
+  }
+  const handler = upstream({ transport, firstByteMs: 50, totalMs: 1_000, ...STREAM_BOUNDS })
+  const call = modelCall()
+  const target = targetAt({ kind: 'openai', baseUrl: 'http://127.0.0.1:1/v1', model: 'd', key: 'sk' })
+  const replying = handler(call, { ...baseContext(), ...calledAt(call, target) })
+  setTimeout(() => {
+    isLoaded = true
+    loading.resolve()
+  }, 200)
+  expect(await replying).toMatchObject({ refusal: { upstream: { code: 'timeout', unspent: true } } })
 })

@@ -15,6 +15,7 @@ import {
   type Attempt,
   type BaseContext,
   clientHasLeft,
+  describeFault,
   endedBy,
   type Handler,
   isOutage,
@@ -23,7 +24,9 @@ import {
   type StreamOutcome,
   systemTime,
   type UpstreamFailure,
+  unlessEnded,
   upstreamFailed,
+  withDeadline,
 } from '../pipeline/index.ts'
 import { answerBody, MAX_ANSWER_BYTES, wholeOf } from './answer-body.ts'
 import { type AnswerEvents, answerEvents, spendOf } from './answer-events.ts'
@@ -97,7 +100,7 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
       attempts = reply.attempts
       const again = retry.next(attempts, { coveredAttempts: reserved.attempts - attempts.length })
       if (again === undefined) return reply
-      await pause(again.afterMs, systemTime)
+      await unlessEnded(pause(again.afterMs, systemTime), call.signal)
     }
   }
 }
@@ -124,7 +127,12 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const ms = performance.now() - startedAt
     const failed = failure === undefined ? {} : { failure }
     const attempt: Attempt = { model: routed.model.name, target: id, price, spend, ms, ...failed }
-    options.balancer.report(options.candidate, attempt)
+    try {
+      options.balancer.report(options.candidate, attempt)
+    } catch (fault) {
+      // What the call took must be known all the same.
+      log('error', 'fault', describeFault(fault))
+    }
     return [...options.before, attempt]
   }
 
@@ -161,6 +169,12 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
   }
 
   try {
+    const preparing = options.transport.prepare?.(target.settings, operation)
+    if (preparing !== undefined)
+      await unlessEnded(
+        withDeadline(options.totalMs, () => preparing),
+        signal,
+      )
     bounds.within(options.firstByteMs)
     const sent = routed.body.with({ model: target.settings.model }).bytes
     const answer = await options.transport.send(target.settings, operation, sent, {

@@ -24,6 +24,6 @@ function why(cause: unknown): string {
 
 /** By its text, as the OpenAI SDK tells it: the system and each client have a code of their own. `fetch` wraps theirs. */
 function isOfTime(cause: unknown): boolean {
-  const { message, cause: inner } = cause as { readonly message?: unknown; readonly cause?: unknown }
+  const { message, cause: inner } = Object(cause) as { readonly message?: unknown; readonly cause?: unknown }
   return /timed? ?out/i.test(`${cause}${message === 'fetch failed' ? inner : ''}`)
 }

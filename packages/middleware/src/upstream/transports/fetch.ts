@@ -15,6 +15,7 @@ export interface FetchTransportOptions extends RequestBuilderOptions {
 export function fetchTransport({ fetch, ...options }: FetchTransportOptions): Transport {
   const requests = requestBuilder(options)
   return {
+    prepare: (target, { path }) => requests.prepare(target, path),
     async send(target, { path }, body, { signal, requestId, progress }) {
       const { template, shown, method, added } = await requests.build(target, path, body, signal)
       const { url, redirect = 'error' } = template

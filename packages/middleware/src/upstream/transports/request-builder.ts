@@ -21,6 +21,8 @@ export interface BuiltRequest {
 
 /** Templates that are known by now, and what each call adds to its own. */
 export interface RequestBuilder {
+  /** All but what each call adds: loads what builds it. `undefined` where it is known already. */
+  prepare(target: TargetSettings, path: string): Promise<unknown> | undefined
   /**
    * What a call needs beside its body, at once where it is there already.
    *
@@ -75,20 +77,32 @@ export function requestBuilder({ token, targetKinds = TARGET_KINDS }: RequestBui
     return { ...built, added: await authorize(body, () => tokenFrom(token, target, built.template.url)) }
   }
 
+  function builtFor(
+    target: TargetSettings,
+    path: string,
+    method: BuiltRequest['method'],
+  ): BuiltRequest | Promise<BuiltRequest> {
+    let paths = known.get(target)
+    if (paths === undefined) {
+      paths = new Map()
+      known.set(target, paths)
+    }
+    const at = `${method} ${path}`
+    let built = paths.get(at)
+    if (built === undefined) {
+      built = load(target, path, method, at)
+      paths.set(at, built)
+    }
+    return built
+  }
+
   return {
+    prepare(target, path) {
+      const built = builtFor(target, path, 'POST')
+      return 'then' in built ? built : undefined
+    },
     build(target, path, body, signal) {
-      const method = body === undefined ? 'GET' : 'POST'
-      let paths = known.get(target)
-      if (paths === undefined) {
-        paths = new Map()
-        known.set(target, paths)
-      }
-      const at = `${method} ${path}`
-      let built = paths.get(at)
-      if (built === undefined) {
-        built = load(target, path, method, at)
-        paths.set(at, built)
-      }
+      const built = builtFor(target, path, body === undefined ? 'GET' : 'POST')
       if (!('then' in built) && built.template.authorize === undefined) return built
       return unlessAborted(authorized(target, built, body), signal)
     },

@@ -31,6 +31,11 @@ export interface TransportAnswer {
 /** How requests get to a model's service. It never follows a redirect, which could carry the key to another host. */
 export interface Transport {
   /**
+   * Loads what a first call needs (packages, which take tenths of a second), so that loading counts toward no call's deadline.
+   * `undefined` where nothing is to be loaded.
+   */
+  prepare?(target: TargetSettings, operation: { readonly path: string }): Promise<unknown> | undefined
+  /**
    * @param operation its `path` under the target's base URL
    * @param body `undefined` for a GET
    * @throws ConnectionFailed; the signal's reason; a fault of our own

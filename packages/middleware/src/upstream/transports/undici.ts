@@ -50,6 +50,11 @@ export function undiciTransport({ env = () => process.env, ...options }: UndiciT
   }
 
   return {
+    prepare(target, { path }) {
+      const preparing = requests.prepare(target, path)
+      if (ways !== undefined) return preparing
+      return Promise.all([preparing, import('./http-clients.ts')])
+    },
     async send(target, { path }, body, { signal, requestId, progress }) {
       const building = requests.build(target, path, body, signal)
       const built = 'then' in building ? await building : building
