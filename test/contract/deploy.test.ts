@@ -91,7 +91,9 @@ test('the commands for Azure name one group and one deployment, which are set in
 test('the queries ask for fields that a request’s line has', () => {
   const queries = blocks('docs/deploy.md', 'kusto')
   expect(queries.length).toBeGreaterThan(4)
-  const fields = names(read('packages/middleware/src/pipeline/record.ts'), /^ {2}(?:readonly )?(\w+)\??:/gm)
+  // What is told of a request, and what the trace adds of its outcome.
+  const types = ['pipeline/facts.ts', 'telemetry/trace.ts'].map((file) => read(`packages/middleware/src/${file}`))
+  const fields = names(types.join('\n'), /^ {2}(?:readonly )?(\w+)\??:/gm)
   for (const field of names(queries.join('\n'), /\bline\.(\w+)/g)) {
     expect([field, fields.has(field) || ['event', 'status', 'ms'].includes(field)]).toEqual([field, true])
   }
