@@ -63,7 +63,7 @@ const text = [
   'process of its own, reached by an account key. A row holds 600 bytes, as a completion of 1 KiB does when it is packed.',
   '',
   '- **bare undici**: the same request and answer with nothing signed and nothing made of them: the floor.',
-  '- **Tollgate**: what the stores call: the SDK’s credentials, one request on undici, expected statuses as values.',
+  '- **Tollgate**: what the stores call: one signed request on undici, expected statuses as values.',
   '- **the SDK’s client**: `TableClient` of `@azure/data-tables`, its retries off, as Tollgate used it before.',
   '',
   `Measured on ${machine()}.`,

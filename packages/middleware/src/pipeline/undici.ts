@@ -5,7 +5,11 @@
  */
 
 // @ts-expect-error: undici has types for its index alone.
+import connect from 'undici/lib/api/api-connect.js'
+// @ts-expect-error
 import AgentOfFile from 'undici/lib/dispatcher/agent.js'
+// @ts-expect-error
+import Dispatcher from 'undici/lib/dispatcher/dispatcher.js'
 // @ts-expect-error
 import EnvHttpProxyAgentOfFile from 'undici/lib/dispatcher/env-http-proxy-agent.js'
 // @ts-expect-error
@@ -16,3 +20,6 @@ type Undici = typeof import('undici')
 export const Agent: Undici['Agent'] = AgentOfFile
 export const EnvHttpProxyAgent: Undici['EnvHttpProxyAgent'] = EnvHttpProxyAgentOfFile
 export const Pool: Undici['Pool'] = PoolOfFile
+
+// As undici's index does: by it an agent opens its way through a proxy.
+Dispatcher.prototype.connect = connect
