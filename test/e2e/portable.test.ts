@@ -9,6 +9,7 @@ import { newKey, unique } from '../support/consumers.ts'
 import { type CountedModel, startCountedModel, whole } from '../support/counted-model.ts'
 import { generate, ROOT, type RunningHost, rawStatus, startHost } from '../support/host.ts'
 import { rawConnection } from '../support/raw-connection.ts'
+import { noRedis, startRedis } from '../support/redis.ts'
 import { openAccount } from '../support/tables.ts'
 
 /*
@@ -219,7 +220,31 @@ describe('in memory', () => {
 
   test('says what is wrong with a setting, and ends', async () => {
     await expect(start({ TOLLGATE_STORAGE: 'somewhere' })).rejects.toThrow('TOLLGATE_STORAGE is neither')
-    await expect(start({ TOLLGATE_REDIS: 'redis://127.0.0.1' })).rejects.toThrow('Unset TOLLGATE_REDIS')
+    await expect(start({ TOLLGATE_REDIS: 'redis://llm.example' })).rejects.toThrow('TOLLGATE_REDIS points to a Redis')
+  })
+})
+
+describe.skipIf(noRedis)(noRedis ?? 'on Redis', () => {
+  test('two processes share counters and completions', async () => {
+    const redis = await startRedis()
+    const settings = {
+      TOLLGATE_STORAGE: inject('azurite'),
+      TOLLGATE_REDIS: redis.url,
+      TOLLGATE_CACHE_DEADLINE_MS: '2000',
+      TOLLGATE_POLICY: join(folder, 'tollgate.policy.yaml'),
+    }
+    const [one, other] = await Promise.all([start(settings), start(settings)])
+    try {
+      const headers = { 'x-api-key': await newKey(open, unique('few'), 'few') }
+      const body = JSON.stringify({ prompt: unique('Why?') })
+      const answers = [await generate(one, body, headers), await generate(other, body, headers)]
+      expect(answers.map(({ status }) => status)).toEqual([200, 200])
+      expect(answers[1]?.headers.get('cache-status')).toContain('hit')
+      expect((await generate(one, body, headers)).status).toBe(429)
+    } finally {
+      await Promise.all([one.stop(), other.stop()])
+      await redis.close()
+    }
   })
 })
 
