@@ -108,7 +108,7 @@ export function leaseManager(subject: Subject, runtime: Runtime): LeaseManager {
       await sync.run(task, () => (served = [...waiting]), counter.saw)
       leave()
       for (const waiter of served) waiter.resolve(keepFor(waiter.claims))
-      breaker.record('ok')
+      breaker.succeeded()
     } catch (error) {
       served = waiting
       leave()
@@ -120,7 +120,7 @@ export function leaseManager(subject: Subject, runtime: Runtime): LeaseManager {
         return
       }
       if (reason.code === 'row_failed') events.rowFailed?.(subject.id, reason.cause)
-      breaker.record(reason)
+      if (reason.code === 'store_failed') breaker.failed(reason.cause)
     }
   }
 

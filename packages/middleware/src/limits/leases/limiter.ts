@@ -1,9 +1,8 @@
 import { LRUCache } from 'lru-cache'
-import { isTimeout, pause, systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
+import { circuitBreaker, isTimeout, pause, systemTime, type Time, withDeadline } from '../../pipeline/index.ts'
 import { largestClaim } from '../../policy/index.ts'
 import type { CounterStore } from '../stores/counter-store.ts'
 import { CLOCK_SUBJECT, calibrateClock, type StoreInterval, storeClock } from '../stores/store-clock.ts'
-import { circuitBreaker } from './circuit-breaker.ts'
 import { type Claim, type Decision, type Denial, LimiterUnavailable, type Subject } from './decision.ts'
 import type { Lease } from './lease.ts'
 import { type LeaseManager, leaseManager } from './lease-manager.ts'
@@ -44,6 +43,8 @@ type Known = Exclude<Estimate, { kind: 'ask' }>
 
 const MAINTAIN_EVERY_MS = 500
 const MAX_TRIES = 100
+/** While the store fails, one probe in this time, in milliseconds, may ask it; every other caller is refused at once. */
+const PROBE_MS = 1_000
 /** Rows that are remembered to rebuild them: about a kilobyte each. */
 const MOST_SEEN_ROWS = 5_000
 
@@ -58,7 +59,14 @@ export function limiter(options: LimiterOptions): Limiter {
   const { store, deadlineMs, time = systemTime, random = Math.random, storeDown = 'closed', events = {} } = options
   const now = () => time.now()
   const clock = storeClock(time)
-  const breaker = circuitBreaker({ time, random, opened: events.storeFailed, closed: events.storeRecovered })
+  const breaker = circuitBreaker({
+    time,
+    // A sync tries again by itself until its deadline: one that fails has seen an outage.
+    opensAfter: 1,
+    pauseMs: () => PROBE_MS * (0.75 + 0.25 * random()),
+    onFailing: events.storeFailed,
+    onRecovered: ({ failedMs, failures }) => events.storeRecovered?.(failedMs, failures),
+  })
   const calibration = calibrateClock({ store, clock, time, fault: (thrown) => events.fault?.(CLOCK_SUBJECT, thrown) })
   const managers = new Map<string, LeaseManager>()
   /** Of subjects whose limits have changed: what is in flight under the old ones goes on. */
@@ -196,7 +204,7 @@ export function limiter(options: LimiterOptions): Limiter {
   function unavailable(error: unknown): LimiterUnavailable {
     if (error instanceof LimiterUnavailable) return error
     if (!isTimeout(error)) throw error
-    return new LimiterUnavailable(breaker.openFor() === undefined ? 'contention' : 'store_failed', error)
+    return new LimiterUnavailable(breaker.failingFor() === undefined ? 'contention' : 'store_failed', error)
   }
 
   return {
@@ -218,14 +226,14 @@ export function limiter(options: LimiterOptions): Limiter {
       }
     },
 
-    failingFor: () => breaker.openFor(),
+    failingFor: () => breaker.failingFor(),
 
     leases: (subject) => [...(managers.get(subject)?.leases.values() ?? [])],
 
     async close() {
       closed = true
       // What is in flight goes on, and is maintained until it has ended.
-      if (breaker.openFor() === undefined) {
+      if (breaker.failingFor() === undefined) {
         await Promise.allSettled([...managers.values(), ...retired].map((manager) => manager.release()))
       }
     },

@@ -1,8 +1,7 @@
-import type { Time } from '../../pipeline/index.ts'
+import type { CircuitBreaker, Time } from '../../pipeline/index.ts'
 import type { Limit } from '../../policy/index.ts'
 import type { CounterStore } from '../stores/counter-store.ts'
 import type { StoreClock } from '../stores/store-clock.ts'
-import type { CircuitBreaker } from './circuit-breaker.ts'
 import type { Row } from './row.ts'
 import type { RowLoss } from './row-loss.ts'
 
