@@ -50,7 +50,9 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 describe('the zip', () => {
   test('holds the bundle, host.json, package.json and the policy where there is one, and is small', () => {
     const policy = existsSync(join(ROOT, 'tollgate.policy.yaml')) ? ['tollgate.policy.yaml'] : []
-    const built = ['identity', 'index', 'openai', 'redis', 'tables', 'tokens'].map((name) => `dist/${name}.js`)
+    const built = ['http-clients', 'identity', 'index', 'openai', 'redis', 'tables', 'tokens', 'undici'].map(
+      (name) => `dist/${name}.js`,
+    )
     expect(paths).toEqual([...built, 'host.json', 'package.json', ...policy])
     expect(zip.byteLength).toBeLessThanOrEqual(MOST_BYTES)
     for (const path of paths) expect(readFileSync(join(app, path)).equals(readFileSync(join(ROOT, path)))).toBe(true)
@@ -241,7 +243,9 @@ function copyCheckout(copy: string): void {
     symlinkSync(target, path, 'junction')
   }
   for (const name of ['esbuild', 'fflate']) link(join(ROOT, 'node_modules', name), join(copy, 'node_modules', name))
-  link(join(copy, 'packages/middleware'), join(copy, 'node_modules/@tollgate/middleware'))
+  for (const name of ['middleware', 'azure-functions']) {
+    link(join(copy, 'packages', name), join(copy, 'node_modules/@tollgate', name))
+  }
 }
 
 /** Of `a/b/c`: `a`, `a/b`. */
