@@ -84,7 +84,8 @@ function dropRest(incoming: IncomingMessage): Promise<void> {
       incoming.off('end', done).off('close', done)
       resolve()
     }
-    incoming.on('end', done).on('close', done).resume()
+    // What read the body would pause it at each piece.
+    incoming.removeAllListeners('data').on('end', done).on('close', done).resume()
   })
 }
 

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -154,6 +155,18 @@ describe('on tables', () => {
       sent.end()
     })
     expect(status).toBe(413)
+  })
+
+  test('all of a body that is refused while it comes is taken, so that its sender can end', async () => {
+    const key = await newKey(open, unique('portable'))
+    const sent = request(`${server.url}/api/generate`, { method: 'POST', headers: { 'x-api-key': key } })
+    const [answered, finished] = [once(sent, 'response'), once(sent, 'finish')]
+    // More than the system holds of a connection that nobody reads.
+    for (let piece = 0; piece < 512; piece += 1) sent.write('x'.repeat(64 * 1024))
+    sent.end()
+    const [[response]] = await Promise.all([answered, finished])
+    expect(response.statusCode).toBe(413)
+    response.resume()
   })
 
   test('J2: an answer before the body’s end says that the connection closes, and it does', async () => {

@@ -168,6 +168,26 @@ describe('a streamed reply has ended', () => {
     expect(events).toEqual([])
   })
 
+  test('and was given up, for a client that had left before its stream came', async () => {
+    const gate = Promise.withResolvers<void>()
+    let played: ReturnType<typeof streamOf> | undefined
+    const { ask } = cacheRoom({
+      async model() {
+        await gate.promise
+        played = streamOf(['one'])
+        return played
+      },
+    })
+    const leaving = new AbortController()
+    const asking = ask({ stream: true, signal: leaving.signal })
+    await settled()
+    leaving.abort(new Error('gone'))
+    gate.resolve()
+    const { reply, record } = await asking
+    expect(await streamReply(reply).ended).toMatchObject({ how: 'client_left', attempts: [{}] })
+    expect([played?.cancels.length, record.cache]).toEqual([1, 'miss'])
+  })
+
   test('for a stored stream: read to its end, cancelled, or with its request', async () => {
     const { ask } = cacheRoom({ model: () => streamOf(['one']) })
     await (await ask({ stream: true })).text()

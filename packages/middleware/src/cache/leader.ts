@@ -109,7 +109,9 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
         onStored(store(leader, end, reply.storable).finally(shared.shut))
       },
     })
-    signal.addEventListener('abort', () => shared.cancel(signal.reason), { once: true })
+    // All may have left before it came.
+    if (signal.aborted) shared.cancel(signal.reason)
+    else signal.addEventListener('abort', () => shared.cancel(signal.reason), { once: true })
     const mine = { ...own(reply, leader.request), stream: shared }
     return reply.storable
       ? { own: mine, others: { kind: 'stream', stream: shared }, until: Promise.race([stored, tooLong]) }

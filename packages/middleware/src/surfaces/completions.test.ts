@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { answered, streamed } from '../../../../test/support/replies.ts'
+import { answered, playedStream, streamed } from '../../../../test/support/replies.ts'
 import { baseContext, replyText, request } from '../../../../test/support/room.ts'
-import { type Answer, type Call, chat, type Reply, refused } from '../operations/index.ts'
+import { type Answer, type Call, chat, type Reply, refused, type StreamReply } from '../operations/index.ts'
 import { digestWith, fromWebStream, type Log } from '../pipeline/index.ts'
 import { completions, type Surface } from './index.ts'
 
@@ -128,6 +128,29 @@ test('B1: a programming fault in writing a stream is logged as one, and not as a
     fault: 'TypeError',
     message: 'Cannot read properties of undefined (reading x)',
   })
+})
+
+test.each<[string, Partial<Surface>]>([
+  [
+    'made no writer',
+    {
+      events() {
+        throw new RangeError('no writer')
+      },
+    },
+  ],
+  ['read nothing', {}],
+])('a stream is given up where a fault has %s', async (_where, change) => {
+  const { reply, send: play } = playedStream()
+  // A middleware of one's own, which errs in its own part of the reading.
+  const events: StreamReply['events'] = {
+    read: () => Promise.reject(new RangeError('no reading')),
+    cancel: (reason) => reply.events.cancel(reason),
+  }
+  play(CHUNK)
+  const { send } = door({ change, reply: () => ({ ...reply, events }) })
+  await expect(send(bodyOfText('{"prompt":"stream"}')).then(replyText)).rejects.toThrow()
+  expect(await reply.ended).toMatchObject({ how: 'client_left' })
 })
 
 describe('a reply', () => {

@@ -5,6 +5,7 @@ import {
   bodyFrom,
   bodyOf,
   type Call,
+  type EventSource,
   type Reply,
   type StreamReply,
 } from '../operations/index.ts'
@@ -21,7 +22,7 @@ import {
   withHeaders,
 } from '../pipeline/index.ts'
 import { readBody } from './request-body.ts'
-import type { Surface } from './surface.ts'
+import type { EventWriter, Surface } from './surface.ts'
 import { EVENT_STREAM_HEADERS, writtenStream } from './written-stream.ts'
 
 export interface CompletionsOptions<Needs extends object> {
@@ -95,8 +96,18 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
       if (cause === undefined || isOutage(cause)) log('warn', 'stream broken', told)
       else log('error', 'fault', told)
     }
-    const body = writtenStream(events, { writer: surface.events(), heartbeatMs, ended, onBroken })
+    const body = writtenStream(events, { writer: writerFor(events), heartbeatMs, ended, onBroken })
     return { kind: 'response', status: 200, headers: { ...EVENT_STREAM_HEADERS, ...headers }, body }
+  }
+
+  function writerFor(events: EventSource): EventWriter {
+    try {
+      return surface.events()
+    } catch (fault) {
+      // Nobody will read what it can't write.
+      events.cancel(fault)
+      throw fault
+    }
   }
 }
 

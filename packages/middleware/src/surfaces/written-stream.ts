@@ -90,7 +90,11 @@ export function writtenStream(source: EventSource, options: WrittenStreamOptions
         // It may have been cancelled meanwhile.
         if (state !== 'open') break
         if (got === 'silence') return HEARTBEAT
-        if ('fault' in got) return breakOff(got.fault)
+        if ('fault' in got) {
+          // Where it was one on the way that erred, what is within goes on.
+          source.cancel(got.fault)
+          return breakOff(got.fault)
+        }
         try {
           if (got.events === undefined) {
             close('over')

@@ -3,7 +3,7 @@ import { modelCall, targetAt } from '../../../../test/support/model-call.ts'
 import { answered } from '../../../../test/support/replies.ts'
 import { baseContext } from '../../../../test/support/room.ts'
 import { type Call, type Reply, refused } from '../operations/index.ts'
-import { upstreamFailed } from '../pipeline/index.ts'
+import { type BaseContext, upstreamFailed } from '../pipeline/index.ts'
 import { fallback, type Routed } from './index.ts'
 
 const ANSWER = { choices: [{ index: 0, message: { content: 'a' }, finish_reason: 'stop' }] }
@@ -42,6 +42,29 @@ test('a model whose service failed is followed by the next one, which is told', 
   expect(asked).toEqual(['large', 'small'])
   expect(reply.kind).toBe('answer')
   expect(told).toEqual({ model: 'small' })
+})
+
+test('what both have taken is told together, whenever the second one tells it', async () => {
+  const usage = (output: number) => ({ input: 10, cachedInput: 0, output })
+  const context = baseContext()
+  let late: BaseContext['tell'] | undefined
+  const handler = fallback<object>((_call, { routed, tell }) => {
+    if (routed.model.name === 'large') {
+      tell({ usage: usage(100), costNanoUsd: 7, uncertain: true })
+      return FAILED
+    }
+    late = tell
+    return answered(ANSWER)
+  })
+  await handler(modelCall(), { ...context, routed: routedTo('large', routedTo('small')) })
+  expect(context.told).toEqual({ model: 'small', usage: usage(100), costNanoUsd: 7, uncertain: true })
+  late?.({ usage: usage(3), costNanoUsd: 2 })
+  expect(context.told).toEqual({
+    model: 'small',
+    usage: { input: 20, cachedInput: 0, output: 103 },
+    costNanoUsd: 9,
+    uncertain: true,
+  })
 })
 
 test('the next one is asked for nobody else: not by its own next one', async () => {

@@ -280,6 +280,34 @@ describe('a failure', () => {
     await model.close()
   })
 
+  test('of what chooses a target is thrown on, and has cost what was tried before it', async () => {
+    const model = await startUpstream()
+    model.reply = failing(429)
+    const failingAfter = (calls: number): Balancer => ({
+      pick([candidate], attempts) {
+        if (attempts.length === calls) throw new RangeError('no candidate')
+        return candidate
+      },
+      report: () => {},
+    })
+    const again: RetryPolicy = { next: () => ({ afterMs: 0 }) }
+    const none: RetryPolicy = {
+      next() {
+        throw new RangeError('no retry')
+      },
+    }
+    for (const [retry, balancer, attempts] of [
+      [again, failingAfter(0), []],
+      [again, failingAfter(1), [{ spend: NOTHING_SPENT }]],
+      [none, failingAfter(1), [{ spend: NOTHING_SPENT }]],
+    ] as const) {
+      const fault = await askAll([model], { retry, balancer }).catch((fault: unknown) => fault)
+      expect(fault).toBeInstanceOf(RangeError)
+      expect(attemptsBefore(fault)).toMatchObject(attempts)
+    }
+    await model.close()
+  })
+
   test('each target is asked by its own name for the model, and is sent nothing of the SDK’s own calls', async () => {
     const model = await startUpstream()
     await askAll([model], {})

@@ -94,14 +94,24 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
     const { routed, reserved } = context
     let attempts: readonly Attempt[] = []
     for (;;) {
-      const candidate = balancer.pick(routed.candidates, attempts)
+      const candidate = choosing(() => balancer.pick(routed.candidates, attempts), attempts)
       const reply = await ask(call, context, { ...options, candidate, before: attempts, balancer })
       if (reply.kind !== 'refused' || !reply.fallible || call.signal.aborted) return reply
       attempts = reply.attempts
-      const again = retry.next(attempts, { coveredAttempts: reserved.attempts - attempts.length })
+      const left = { coveredAttempts: reserved.attempts - attempts.length }
+      const again = choosing(() => retry.next(attempts, left), attempts)
       if (again === undefined) return reply
       await unlessEnded(pause(again.afterMs, systemTime), call.signal)
     }
+  }
+}
+
+/** A fault in choosing what to ask costs no more than what was tried before. */
+function choosing<T>(choose: () => T, attempts: readonly Attempt[]): T {
+  try {
+    return choose()
+  } catch (fault) {
+    throw faultAfter(fault, attempts)
   }
 }
 
