@@ -60,9 +60,9 @@ export function trace(options: TraceOptions): Entry {
       sink(level, { event, requestId, ...(promptHash === undefined ? {} : { promptHash }), ...fields })
     }
     const tell = (told: Facts) => void Object.assign(facts, told)
-    const finish = (outcome: Outcome) => {
+    const finish = ({ status, ...outcome }: Outcome) => {
       const { promptHash: _, ...told } = facts
-      log('info', 'request', { ...told, ...outcome, ms: Math.round(performance.now() - started) })
+      log('info', 'request', { ...told, ...outcome, status, ms: Math.round(performance.now() - started) })
     }
 
     const { signal } = request
