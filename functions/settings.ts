@@ -1,6 +1,7 @@
 import {
   type DocumentSource,
   type EgressPolicy,
+  type GatewayOptions,
   isLoopback,
   OperatorError,
   type Policy,
@@ -19,28 +20,12 @@ export const MAX_STREAM_TOTAL_MS = 3_600_000
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** The app's settings, checked. All durations are milliseconds. */
-export interface Settings {
-  readonly storage: StorageLocation
-  /** URL of the Redis that keeps the counters; without one, the tables do. */
-  readonly redis: string | undefined
+/** The app's settings, checked: the gateway's, and where its policy comes from. All durations are milliseconds. */
+export interface Settings extends Omit<GatewayOptions, 'policy' | 'targetKinds' | 'log'> {
   readonly policy: Policy
   readonly policySource: DocumentSource
   /** What of the environment is not read and may have been meant to be. */
   readonly hints: readonly string[]
-  /** HMAC secret for cache keys and prompt hashes. */
-  readonly cacheSecret: string | undefined
-  readonly maxBodyBytes: number
-  /** The most output tokens that a request to `/generate` may ask for. */
-  readonly maxOutputTokens: number
-  readonly storeDeadlineMs: number
-  readonly cacheDeadlineMs: number
-  readonly firstByteMs: number
-  readonly totalMs: number
-  readonly idleMs: number
-  readonly streamTotalMs: number
-  /** Of a user-assigned managed identity. */
-  readonly clientId: string | undefined
 }
 
 /**
