@@ -322,7 +322,8 @@ describe('an upstream that fails', () => {
     ],
     [
       'answers without end',
-      answering((answer) => ({ ...answer, padding: 'x'.repeat(33 * 1024 * 1024) })),
+      // Made before it is asked for, since it takes as long as the wait for a first byte.
+      sending(200, `{"choices":[],"padding":"${'x'.repeat(33 * 1024 * 1024)}"}`),
       'status 200, code answer_too_large',
     ],
     [
