@@ -54,7 +54,9 @@ export async function wholeOf({ head, rest }: AnswerBody, status: number): Promi
     rest.cancel()
     throw new NoAnswer({ status, code: 'answer_too_large' }, SPEND_UNKNOWN)
   }
-  return bytes.view()
+  const whole = bytes.view()
+  // What is kept of it must not keep more than it counts, and is known again by being the same bytes.
+  return whole.byteLength === whole.buffer.byteLength ? whole : Buffer.from(new Uint8Array(whole).buffer)
 }
 
 function kindOf(head: Buffer, isLabelled: boolean): AnswerBody['kind'] | undefined {

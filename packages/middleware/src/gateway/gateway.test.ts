@@ -1,0 +1,175 @@
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { unique } from '../../../../test/support/consumers.ts'
+import { replyText, request } from '../../../../test/support/room.ts'
+import { issueKey } from '../auth/index.ts'
+import { type ByteStream, fromIterable, type HttpResponse } from '../pipeline/index.ts'
+import { fixedPolicy, resolvePolicy } from '../policy/index.ts'
+import { generate } from '../surfaces/index.ts'
+import type { OpenAISettings } from '../targets/index.ts'
+import { type Entry, trace } from '../telemetry/index.ts'
+import { createGateway, type Gateway } from './index.ts'
+
+/* The whole way, as every server goes it: both onions over stores in memory, before a model's server. */
+
+/** What no request holds, so that it is known which texts are a model's. */
+const MARK = 'said-by-the-model'
+const USAGE = { prompt_tokens: 11, completion_tokens: 7, total_tokens: 18 }
+const PLAIN = JSON.stringify({
+  choices: [{ index: 0, message: { role: 'assistant', content: MARK }, finish_reason: 'stop' }],
+  usage: USAGE,
+})
+const PIECES = 20
+const chunk = (change: object) => `data: ${JSON.stringify({ id: MARK, ...change })}\n\n`
+const said = chunk({ choices: [{ index: 0, delta: { content: 'x' }, finish_reason: null }] })
+const STREAM = [
+  said.repeat(PIECES),
+  chunk({ choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] }),
+  chunk({ choices: [], usage: USAGE }),
+  'data: [DONE]\n\n',
+].join('')
+/** The last is `[DONE]`, which is no JSON. */
+const EVENTS = PIECES + 2
+
+type Answer = (response: ServerResponse, streamed: boolean, socket: Socket) => void
+const whole: Answer = (response, streamed) =>
+  void (streamed
+    ? response.writeHead(200, { 'content-type': 'text/event-stream' }).end(STREAM)
+    : response.writeHead(200, { 'content-type': 'application/json' }).end(PLAIN))
+
+let answer: Answer
+const model = createServer(async (incoming, response) => {
+  let body = ''
+  for await (const piece of incoming) body += piece
+  answer(response, body.includes('"stream":true'), incoming.socket)
+})
+let gateway: Gateway
+let entry: Entry
+let key: string
+beforeAll(async () => {
+  model.listen(0, '127.0.0.1')
+  await once(model, 'listening')
+  const baseUrl = `http://127.0.0.1:${(model.address() as AddressInfo).port}/v1`
+  const limits = [
+    { requests: 1_000, per: '1m' },
+    { requests: 1_000, per: '1m', model: 'default' },
+    { usd: 100, per: 'day' },
+  ]
+  const defaultTarget: OpenAISettings = { kind: 'openai', baseUrl, model: 'm', key: 'k' }
+  const policy = resolvePolicy(
+    { plans: { all: { limits } }, models: { default: { price: { input: 1, output: 2 } } } },
+    {
+      source: 'a test',
+      bounds: { env: {}, hosts: [], readable: [] },
+      defaultTarget,
+    },
+  )
+  gateway = createGateway({
+    policy: fixedPolicy(policy),
+    storage: { kind: 'memory' },
+    redis: undefined,
+    cacheSecret: undefined,
+    maxBodyBytes: 100_000,
+    maxOutputTokens: 100,
+    storeDeadlineMs: 2_000,
+    cacheDeadlineMs: 2_000,
+    firstByteMs: 5_000,
+    totalMs: 5_000,
+    idleMs: 5_000,
+    streamTotalMs: 5_000,
+    clientId: undefined,
+    log: () => {},
+  })
+  entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
+  const plan = { plan: 'all', defaultPlan: 'all', plans: ['all'], now: Date.now() }
+  key = (await issueKey(gateway.consumers, { consumer: 'a', ...plan })).key
+})
+afterAll(async () => {
+  await gateway.close()
+  model.closeAllConnections()
+  model.close()
+})
+beforeEach(() => {
+  answer = whole
+})
+afterEach(() => void vi.restoreAllMocks())
+
+/** Sends a request, and gives the lines that it leaves. */
+async function ask(prompt: string, stream = false): Promise<{ response: HttpResponse; lines: object[] }> {
+  const lines: object[] = []
+  const headers = new Headers({ 'x-api-key': key })
+  const body = fromIterable([Buffer.from(JSON.stringify({ prompt, stream }))])
+  const response = await entry({ ...request, headers, body }, (_level, line) => lines.push(line))
+  return { response, lines }
+}
+
+const statusOf = ({ headers }: HttpResponse) => headers['cache-status']
+
+/** How often a text of the model's is parsed while this is asked and read to its end. */
+async function parsesOf(prompt: string, stream = false) {
+  const parse = vi.spyOn(JSON, 'parse')
+  const { response, lines } = await ask(prompt, stream)
+  const text = await replyText(response)
+  const parses = parse.mock.calls.filter(([json]) => String(json).includes(MARK)).length
+  vi.restoreAllMocks()
+  return { parses, text, lines, status: statusOf(response) }
+}
+
+describe('what a model says is parsed once', () => {
+  test('a plain answer that is stored, and not again by those that it answers later', async () => {
+    const prompt = unique('plain')
+    const missed = await parsesOf(prompt)
+    expect([missed.parses, missed.status]).toEqual([1, 'tollgate; fwd=miss; stored'])
+    const hit = await parsesOf(prompt)
+    expect([hit.parses, hit.text]).toEqual([0, missed.text])
+    expect(hit.status).toContain('hit')
+  })
+
+  test('each event of a stream that is stored', async () => {
+    const prompt = unique('stream')
+    const missed = await parsesOf(prompt, true)
+    expect([missed.parses, missed.status]).toEqual([EVENTS, 'tollgate; fwd=miss'])
+    expect(missed.lines).toEqual([
+      expect.objectContaining({ event: 'request', stream: 'complete', usage: expect.objectContaining({ output: 20 }) }),
+    ])
+    expect((await parsesOf(prompt, true)).status).toContain('hit')
+  })
+
+  test('each event of a stream that two read', async () => {
+    const prompt = unique('two')
+    const parse = vi.spyOn(JSON, 'parse')
+    const readers = await Promise.all([ask(prompt, true), ask(prompt, true)])
+    const texts = await Promise.all(readers.map(({ response }) => replyText(response)))
+    expect(texts[0]).toBe(texts[1])
+    expect(readers.map(({ response }) => statusOf(response)).toSorted()).toEqual([
+      'tollgate; fwd=miss',
+      'tollgate; fwd=miss; collapsed',
+    ])
+    expect(parse.mock.calls.filter(([json]) => String(json).includes(MARK))).toHaveLength(EVENTS)
+  })
+})
+
+test('a client that leaves while its stream is waited for has closed the model’s connection within 10 ms', async () => {
+  const tries: number[] = []
+  for (let attempt = 0; attempt < 5; attempt += 1) {
+    const closed = Promise.withResolvers<number>()
+    answer = (response, _streamed, socket) => {
+      socket.once('close', () => closed.resolve(performance.now()))
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write(said)
+    }
+    const { response, lines } = await ask(unique('leaves'), true)
+    const body = response.body as ByteStream
+    await body.read()
+    const waiting = body.read()
+    const left = performance.now()
+    body.cancel(new DOMException('The client has left', 'AbortError'))
+    expect(await waiting).toBeUndefined()
+    tries.push((await closed.promise) - left)
+    await body.ended
+    expect(lines).toEqual([expect.objectContaining({ stream: 'client_left', uncertain: true })])
+  }
+  // The best of five: a busy machine can hold any single one up.
+  expect(Math.min(...tries)).toBeLessThan(10)
+})
