@@ -64,7 +64,12 @@ async function answer(
   const unread = !incoming.complete
   const head = unread ? { ...headers, connection: 'close' } : headers
   if (isStream(body)) {
-    outgoing.writeHead(status, head)
+    try {
+      outgoing.writeHead(status, head)
+    } catch (fault) {
+      body.cancel(fault)
+      throw fault
+    }
     return send(body, outgoing, left)
   }
   outgoing.writeHead(status, { ...head, 'content-length': body?.byteLength ?? 0 })

@@ -1,10 +1,13 @@
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { request } from 'node:http'
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type Entry, requestsInFlight } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { nodeHttp } from '../../examples/portable/node-http.ts'
 import { complete } from '../support/completions.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { type CountedModel, startCountedModel, whole } from '../support/counted-model.ts'
@@ -203,6 +206,18 @@ describe('on tables', () => {
     expect(await rawStatus(server, { path: 'http://[' })).toBe(400)
     expect(await rawStatus(server, { path: '//' })).toBe(404)
   })
+})
+
+test('a stream whose head can’t be written is given up, and its client answered', async () => {
+  const cancelled = Promise.withResolvers<unknown>()
+  const body = { read: () => new Promise<undefined>(() => {}), cancel: cancelled.resolve, ended: Promise.resolve() }
+  const entry: Entry = async () => ({ kind: 'response', status: 200, headers: { 'x-lines': 'a\nb' }, body })
+  const bare = createServer(nodeHttp(entry, { behindProxy: false, log: () => {}, inFlight: requestsInFlight() }))
+  await new Promise<void>((resolve) => bare.listen(0, '127.0.0.1', resolve))
+  const { port } = bare.address() as AddressInfo
+  expect((await fetch(`http://127.0.0.1:${port}/`)).status).toBe(500)
+  expect(await cancelled.promise).toMatchObject({ code: 'ERR_INVALID_CHAR' })
+  bare.close()
 })
 
 describe('in memory', () => {
