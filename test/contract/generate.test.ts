@@ -182,7 +182,7 @@ describe('a request that is refused', () => {
     expect((await post({ prompt: 'a'.repeat(MAX_BODY - frame) })).status).toBe(200)
   })
 
-  test('in the order of the rooms: key, limit, size, JSON, fields', async () => {
+  test('in the order of the middleware: key, limit, size, JSON, fields', async () => {
     const tooLarge = 'x'.repeat(MAX_BODY + 1)
     expect((await generate(host, tooLarge, {})).status).toBe(401)
     const poor = await newKey(open, unique('poor'), 'single')

@@ -4,7 +4,7 @@ import { crc32 } from './crc32.ts'
 /**
  * An API key: `tg_<public id>_<secret><checksum>`, all base 62.
  *
- * - public id, 12 characters: finds the record; may be shown and logged.
+ * - public id, 12 characters: finds its row; may be shown and logged.
  * - secret, 43 characters: 32 random bytes. Only a SHA-256 of the whole key is stored; the secret's 256 bits of
  *   entropy are what make a slow password hash unnecessary.
  * - checksum, 6 characters: CRC-32 of all before it, so that a typo, or a secret scanner's false match, is told

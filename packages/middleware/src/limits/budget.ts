@@ -4,7 +4,7 @@ import { largestClaim } from '../policy/index.ts'
 import type { Decision, Denial } from './leases/decision.ts'
 import { addRateLimits } from './rate-limit-headers.ts'
 import { decide, type LimitOptions, turnAway } from './request-limits.ts'
-import { claimsOf, fitted, type Metered, type Reservation, type Room, reservationFor } from './reservation.ts'
+import { claimsOf, fitted, type Metered, type Remaining, type Reservation, reservationFor } from './reservation.ts'
 import { chargeOf, factsOf, type Spent, uncountedCharge, unitsCharged } from './settlement.ts'
 import { type Held, type Limited, subjectsOf, usageLimits } from './subjects.ts'
 
@@ -25,7 +25,7 @@ interface Asked {
  * Reserves the most that a call to a model can take of the limits on tokens and money, all or none, and settles at the end
  * what it took: what the model tells, nothing where it certainly generated nothing, and all of it where nobody knows,
  * which the log line calls `uncertain`. Where a budget has less left, the answer's bound is lowered to that, and the reply is
- * the asker's alone.
+ * this request's alone.
  *
  * Refuses with 429 (`rate_limit_exceeded`, `insufficient_quota`), 400 (`request_too_expensive`, `input_unbounded`), 403
  * (`model_not_priced`, `plan_unavailable`) and 503 (`store_unavailable`). Asks no limiter where no such limit holds.
@@ -85,7 +85,7 @@ export function budget({
     tell: BaseContext['tell'],
   ): Promise<{ readonly decision: Decision | Refusal; readonly reserved: Reservation }> {
     // A budget can't have more left than it is large.
-    const reserved = fitted(asked, roomsIn(limits, largestClaim)) ?? asked
+    const reserved = fitted(asked, remainingIn(limits, largestClaim)) ?? asked
     const decision = await decide(limiter, claimsOf(limits, reserved), signal, tell)
     const less = isRefusal(decision) || decision.admitted ? undefined : whatIsLeft(reserved, decision)
     if (less === undefined) return { decision, reserved }
@@ -135,18 +135,18 @@ function whenTaken(reply: Reply, take: (attempts: readonly Spent[], isWhole: boo
 }
 
 /** What budgets have to give; rates refill, so nothing is cut to fit them. */
-function roomsIn(limits: readonly Held[], left: (limit: Held['limit']) => number): Room[] {
+function remainingIn(limits: readonly Held[], left: (limit: Held['limit']) => number): Remaining[] {
   return limits.filter(({ limit }) => limit.kind === 'budget').map(({ limit }) => ({ limit, left: left(limit) }))
 }
 
 /** The reservation cut to what the denial says that budgets have left; `undefined` where that is no use. */
 function whatIsLeft(reserved: Reservation, { limit, retryAfterMs, standings }: Denial): Reservation | undefined {
   if (limit.kind !== 'budget' || !Number.isFinite(retryAfterMs)) return undefined
-  const rooms = standings
+  const remaining = standings
     .filter((standing) => standing.limit.kind === 'budget')
     .map((standing) => ({ limit: standing.limit, left: standing.remaining }))
     // Of a row that was not looked at yet nothing is known, and another try will tell.
-    .filter((room) => room.limit === limit || fitted(reserved, [room]) !== undefined)
-  const less = fitted(reserved, rooms)
+    .filter((each) => each.limit === limit || fitted(reserved, [each]) !== undefined)
+  const less = fitted(reserved, remaining)
   return less === reserved ? undefined : less
 }

@@ -86,7 +86,7 @@ export function claimsOf(limits: readonly Held[], { usage, price }: Reservation)
 }
 
 /** A limit, and how many units of it there are to take. */
-export interface Room {
+export interface Remaining {
   readonly limit: Limit
   readonly left: number
 }
@@ -94,16 +94,16 @@ export interface Room {
 /**
  * The reservation as it is if it fits, or with as much of its answer as does; `undefined` where that would be too little.
  */
-export function fitted(reservation: Reservation, rooms: readonly Room[]): Reservation | undefined {
+export function fitted(reservation: Reservation, remaining: readonly Remaining[]): Reservation | undefined {
   const { output, usage, price } = reservation
-  const most = Math.min(...rooms.map((room) => outputWithin(room, usage.input, price)))
+  const most = Math.min(...remaining.map((each) => outputWithin(each, usage.input, price)))
   if (most >= usage.output) return reservation
   const each = Math.floor(most / output.choices)
   return each >= LEAST_OUTPUT ? withOutput(reservation, each) : undefined
 }
 
 /** The most output tokens that these units cover beside the input; below 0 where they don't cover that. */
-function outputWithin({ limit, left }: Room, input: number, price: TokenPrice | undefined): number {
+function outputWithin({ limit, left }: Remaining, input: number, price: TokenPrice | undefined): number {
   switch (limit.measure) {
     case 'output':
       return left

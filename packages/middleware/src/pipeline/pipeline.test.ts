@@ -6,7 +6,7 @@ const base = baseContext()
 const ok = () => textReply('ok')
 
 /** Notes when it is entered and left. */
-function room(name: string, notes: string[]): Middleware {
+function noted(name: string, notes: string[]): Middleware {
   return async (_request, _context, next) => {
     notes.push(`${name} in`)
     const response = await next()
@@ -16,11 +16,11 @@ function room(name: string, notes: string[]): Middleware {
 }
 
 describe('a pipeline', () => {
-  test('enters its rooms in order and leaves them in the reverse order', async () => {
+  test('enters its middleware in order and leaves them in the reverse order', async () => {
     const notes: string[] = []
     const handler = pipeline()
-      .use(room('a', notes))
-      .use(room('b', notes))
+      .use(noted('a', notes))
+      .use(noted('b', notes))
       .handle(() => {
         notes.push('handler')
         return ok()
@@ -29,11 +29,11 @@ describe('a pipeline', () => {
     expect(notes).toEqual(['a in', 'b in', 'handler', 'b out', 'a out'])
   })
 
-  test('without rooms is its handler', async () => {
+  test('without middleware is its handler', async () => {
     expect(await replyText(await pipeline().handle(ok)(request, base))).toBe('ok')
   })
 
-  test('gives every room the same request', async () => {
+  test('gives every middleware the same request', async () => {
     const seen: unknown[] = []
     const look: Middleware = (given, _context, next) => {
       seen.push(given)
@@ -44,7 +44,7 @@ describe('a pipeline', () => {
     expect(seen[0]).toBe(request)
   })
 
-  test('gives the rooms within the request that was passed on, and those around keep theirs', async () => {
+  test('gives the middleware within the request that was passed on, and those around keep theirs', async () => {
     const seen: unknown[] = []
     const look: Middleware = async (given, _context, next) => {
       seen.push(given)
@@ -66,25 +66,25 @@ describe('a pipeline', () => {
     expect(seen[1]).toBe(other)
   })
 
-  test('stops where a room answers', async () => {
+  test('stops where a middleware answers', async () => {
     const notes: string[] = []
     const handler = pipeline()
-      .use(room('a', notes))
+      .use(noted('a', notes))
       .use(() => textReply('no', 401))
-      .use(room('never', notes))
+      .use(noted('never', notes))
       .handle(ok)
     expect(await handler(request, base)).toMatchObject({ status: 401 })
     expect(notes).toEqual(['a in', 'a out'])
   })
 
-  test('lets a room replace the answer on its way back', async () => {
+  test('lets a middleware replace the answer on its way back', async () => {
     const handler = pipeline()
       .use(async (_request, _context, next) => textReply(`<${await replyText(await next())}>`))
       .handle(ok)
     expect(await replyText(await handler(request, base))).toBe('<ok>')
   })
 
-  test('adds to the context for the rooms within, and not for those around', async () => {
+  test('adds to the context for the middleware within, and not for those around', async () => {
     const seen: object[] = []
     const handler = pipeline()
       .use<{ a: number }>(async (_request, context, next) => {
@@ -120,11 +120,11 @@ describe('a pipeline', () => {
     expect([await replyText(one), await replyText(two)]).toEqual(['1', '2'])
   })
 
-  test('passes a fault out through every room, which may catch it', async () => {
+  test('passes a fault out through every middleware, which may catch it', async () => {
     const notes: string[] = []
     const fault = new Error('boom')
     const failing = pipeline()
-      .use(room('a', notes))
+      .use(noted('a', notes))
       .handle(() => {
         throw fault
       })
@@ -139,7 +139,7 @@ describe('a pipeline', () => {
     expect(await replyText(await caught(request, base))).toBe('caught')
   })
 
-  test('turns a synchronous throw in a room into a rejection', async () => {
+  test('turns a synchronous throw in a middleware into a rejection', async () => {
     const handler = pipeline()
       .use(() => {
         throw new Error('at once')
@@ -180,8 +180,8 @@ describe('a pipeline', () => {
 
   test('forks: what is added to one branch is not in the other', async () => {
     const notes: string[] = []
-    const trunk = pipeline().use(room('trunk', notes))
-    const left = trunk.use(room('left', notes)).handle(ok)
+    const trunk = pipeline().use(noted('trunk', notes))
+    const left = trunk.use(noted('left', notes)).handle(ok)
     const right = trunk.handle(ok)
     await right(request, base)
     expect(notes).toEqual(['trunk in', 'trunk out'])
@@ -191,8 +191,8 @@ describe('a pipeline', () => {
 
   test('nests: a finished pipeline can be another’s handler', async () => {
     const notes: string[] = []
-    const inner = pipeline().use(room('inner', notes)).handle(ok)
-    await pipeline().use(room('outer', notes)).handle(inner)(request, base)
+    const inner = pipeline().use(noted('inner', notes)).handle(ok)
+    await pipeline().use(noted('outer', notes)).handle(inner)(request, base)
     expect(notes).toEqual(['outer in', 'inner in', 'inner out', 'outer out'])
   })
   test('goes as well over other inputs and outputs: the call onion is the same', async () => {

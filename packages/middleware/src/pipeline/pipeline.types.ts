@@ -20,19 +20,19 @@ pipeline()
   .use(authenticate)
   .use(limitBy(({ consumer }: WithConsumer) => consumer.id))
 
-// @ts-expect-error: a limiter before the room that finds out whom to limit
+// @ts-expect-error: a limiter before the middleware that finds out whom to limit
 pipeline().use(limit)
 
 // @ts-expect-error: the same, by a key that the context doesn't hold yet
 pipeline().use(limitBy(({ consumer }: WithConsumer) => consumer.id))
 
-// @ts-expect-error: a handler that needs what no room adds
+// @ts-expect-error: a handler that needs what no middleware adds
 pipeline().handle((_request, { consumer }) => jsonResponse(200, consumer.name))
 
-// @ts-expect-error: a room that forgets to pass on what it promised
+// @ts-expect-error: a middleware that forgets to pass on what it promised
 pipeline().use<WithConsumer>((_request, _context, next) => next())
 
-// @ts-expect-error: a room that passes on something else
+// @ts-expect-error: a middleware that passes on something else
 pipeline().use<WithConsumer>((_request, _context, next) => next({ consumer: 7 }))
 
 // Another request may be passed on in the place of the one that came, with and without an addition.
@@ -48,7 +48,7 @@ pipeline<WithConsumer>().use((_request, context, next) => {
   return next()
 })
 
-// @ts-expect-error: a room must answer
+// @ts-expect-error: a middleware must answer
 pipeline().use(() => undefined)
 
 // @ts-expect-error: a fork does not have what the other branch added
