@@ -231,7 +231,7 @@ describe('what passes', () => {
   })
 
   test('without a limit costs nothing and is told nothing', async () => {
-    const never: Admits = { admit: () => Promise.reject(new Error('asked')) }
+    const never: Admits = { admitAtOnce: () => undefined, admit: () => Promise.reject(new Error('asked')) }
     const { status, headers } = await room({}, never).ask()
     expect(status).toBe(200)
     expect(headers).not.toHaveProperty('ratelimit')
@@ -389,6 +389,7 @@ describe('a slot', () => {
     const lost = new AbortController()
     const by = gate()
     const losing: Admits = {
+      admitAtOnce: () => undefined,
       async admit(claims) {
         const decision = await by.admit(claims)
         return decision.admitted ? { ...decision, lost: lost.signal } : decision
@@ -501,15 +502,11 @@ describe('H1: a request that ends while its limits are checked', () => {
 
 test('a request that has ended before its limits were checked asks none of them', async () => {
   let asked = 0
-  const { ask } = room(
-    { own: [slots(1)] },
-    {
-      admit: () => {
-        asked += 1
-        throw new Error('asked')
-      },
-    },
-  )
+  const asking = () => {
+    asked += 1
+    throw new Error('asked')
+  }
+  const { ask } = room({ own: [slots(1)] }, { admitAtOnce: asking, admit: asking })
   const { reply } = await ask(AbortSignal.abort())
   expect([refusalIn(reply).code, asked]).toEqual(['client_left', 0])
 })
@@ -538,20 +535,20 @@ test('the subjects of a consumer are the same for as long as its policy is', () 
   expect(subjectsOf(policy, { ...consumer, id: 'bob' })).toMatchObject([{ id: 'consumer:bob' }, {}, {}])
 })
 
-test('a limiter may answer at once, without a promise', async () => {
-  const ends: string[] = []
-  const by: Admits = {
-    admit: () => ({
-      admitted: true,
-      checked: true,
-      standings: [{ limit: slots(1), remaining: 0, nextMs: 1_000 }],
-      lost: undefined,
-      settle: () => void ends.push('settled'),
-      cancel: () => void ends.push('cancelled'),
-    }),
+test('what an instance holds is not waited for', async () => {
+  const by = gate()
+  let waits = 0
+  const watched: Admits = {
+    admitAtOnce: by.admitAtOnce,
+    admit(claims) {
+      waits += 1
+      return by.admit(claims)
+    },
   }
-  const { status, headers } = await room({ own: [slots(1)] }, by).ask()
-  expect([status, headers.ratelimit, ends]).toEqual([200, '"concurrent";r=0;t=1', ['settled']])
+  const { ask } = room({ own: [rate({ quota: 100_000, capacity: 100_000, refill: 100_000 })] }, watched)
+  for (let i = 0; i < 5; i += 1) await ask()
+  expect(waits).toBe(1)
+  expect((await ask()).headers.ratelimit).toMatch(/^"requests";r=99994;/)
 })
 
 describe('a consumer whose plan the policy does not have', () => {

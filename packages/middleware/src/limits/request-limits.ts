@@ -15,14 +15,13 @@ import {
 } from '../pipeline/index.ts'
 import type { Claim, Decision, Denial } from './leases/decision.ts'
 import { LimiterUnavailable } from './leases/decision.ts'
+import type { Limiter } from './leases/limiter.ts'
 import { addRateLimits } from './rate-limit-headers.ts'
 import { denied, isRefusedByLimits, NOT_CHECKED, SLOT_LOST } from './refusals.ts'
 import { type Limited, requestClaims, subjectsOf } from './subjects.ts'
 
-/** As much of the limiter as a request needs: it may answer at once where it holds what is claimed. */
-export interface Admits {
-  admit(claims: readonly Claim[]): Decision | Promise<Decision>
-}
+/** As much of the limiter as a request needs. */
+export type Admits = Pick<Limiter, 'admit' | 'admitAtOnce'>
 
 export interface LimitOptions {
   readonly limiter: Admits
@@ -177,13 +176,8 @@ export async function decide(
 ): Promise<Decision | Refusal> {
   if (signal.aborted) return refusalOfEnded(signal)
   try {
-    const deciding = limiter.admit(claims)
-    const isAtOnce = !(deciding instanceof Promise)
-    const decision = isAtOnce ? deciding : await unlessEnded(deciding, signal)
-    if (decision === 'ended') {
-      if (!isAtOnce) deciding.then(giveBack, () => {})
-      return refusalOfEnded(signal)
-    }
+    const decision = limiter.admitAtOnce(claims) ?? (await waitFor(limiter.admit(claims), signal))
+    if (decision === 'ended') return refusalOfEnded(signal)
     if (decision.admitted && !decision.checked) tell({ limits: 'unchecked' })
     return decision
   } catch (error) {
@@ -192,6 +186,12 @@ export async function decide(
     tell({ limits: error.code })
     return NOT_CHECKED
   }
+}
+
+async function waitFor(deciding: Promise<Decision>, signal: AbortSignal): Promise<Decision | 'ended'> {
+  const decision = await unlessEnded(deciding, signal)
+  if (decision === 'ended') deciding.then(giveBack, () => {})
+  return decision
 }
 
 function giveBack(decision: Decision): void {

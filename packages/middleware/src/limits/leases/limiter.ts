@@ -25,6 +25,8 @@ export interface LimiterOptions {
 }
 
 export interface Limiter {
+  /** The decision, where what this instance holds is enough for one; `undefined` where `admit` is to be asked. */
+  admitAtOnce(claims: readonly Claim[]): Decision | undefined
   /**
    * Takes from every limit that is claimed, or from none.
    *
@@ -199,15 +201,21 @@ export function limiter(options: LimiterOptions): Limiter {
     return new LimiterUnavailable(breaker.openFor() === undefined ? 'contention' : 'store_failed', error)
   }
 
+  function atOnce(claims: readonly Claim[], groups: readonly SubjectClaims[]): Decision | undefined {
+    if (claims.length === 0) return freeAdmission(true)
+    const interval = clock.interval()
+    const never = claims.find(({ limit, units }) => units > largestClaim(limit))
+    if (never !== undefined) return denial(groups, never, Number.POSITIVE_INFINITY, interval)
+    return interval && tryDebit(groups, interval, now)
+  }
+
   return {
+    admitAtOnce: (claims) => atOnce(claims, bySubject(claims, managerOf)),
+
     async admit(claims) {
-      if (claims.length === 0) return freeAdmission(true)
       const groups = bySubject(claims, managerOf)
-      const interval = clock.interval()
-      const never = claims.find(({ limit, units }) => units > largestClaim(limit))
-      if (never !== undefined) return denial(groups, never, Number.POSITIVE_INFINITY, interval)
-      const admitted = interval && tryDebit(groups, interval, now)
-      if (admitted !== undefined) return admitted
+      const decided = atOnce(claims, groups)
+      if (decided !== undefined) return decided
       try {
         return await withDeadline(deadlineMs, (late) => acquire(groups, late), time)
       } catch (error) {
