@@ -61,8 +61,7 @@ export function trace(options: TraceOptions): Entry {
     }
     const tell = (told: Facts) => void Object.assign(facts, told)
     const finish = (outcome: Outcome) => {
-      const { promptHash: _, ...told } = facts
-      log('info', 'request', { ...told, ...outcome, ms: Math.round(performance.now() - started) })
+      log('info', 'request', { ...facts, ...outcome, ms: Math.round(performance.now() - started) })
     }
 
     const { signal } = request
