@@ -109,17 +109,13 @@ function toGatewayRequest(
   { behindProxy }: Pick<NodeHttpOptions, 'behindProxy'>,
   signal: AbortSignal,
 ): GatewayRequest | undefined {
-  const { method = 'GET', headersDistinct } = incoming
+  const { method = 'GET' } = incoming
   const url = targetOf(incoming)
   if (url === null) return undefined
-  const headers = new Headers()
-  for (const [name, values = []] of Object.entries(headersDistinct)) {
-    for (const value of values) headers.append(name, value)
-  }
   return {
     method,
     url,
-    headers,
+    headers: { get: (name) => incoming.headersDistinct[name]?.join(', ') ?? null },
     body: bodyOf(incoming),
     clientAddress: (behindProxy ? lastForwarded(incoming) : incoming.socket.remoteAddress) ?? 'unknown',
     signal,
@@ -130,9 +126,15 @@ function lastForwarded({ headers }: IncomingMessage): string | undefined {
   return [headers['x-forwarded-for']].flat().join(',').split(',').at(-1)?.trim() || undefined
 }
 
-/** A request's body, read no further than it is asked for. What is left of it can still be dropped. */
+/** What of a body may wait to be read, in bytes. A client that has sent more waits for its reader. */
+const MOST_WAITING = 64 * 1024
+/** What a piece counts for beside its bytes: a client can send a body byte by byte. */
+const PIECE_BYTES = 128
+
+/** A request's body, read hardly further than it is asked for. What is left of it can still be dropped. */
 function bodyOf(incoming: IncomingMessage): ByteSource {
-  let piece: Buffer | undefined
+  const waiting: Buffer[] = []
+  let weight = 0
   let hasEnded = false
   let fault: Error | undefined
   let wake = () => {}
@@ -142,8 +144,9 @@ function bodyOf(incoming: IncomingMessage): ByteSource {
     begun = true
     incoming
       .on('data', (chunk: Buffer) => {
-        piece = chunk
-        incoming.pause()
+        waiting.push(chunk)
+        weight += chunk.length + PIECE_BYTES
+        if (weight > MOST_WAITING) incoming.pause()
         wake()
       })
       .on('end', () => {
@@ -162,19 +165,20 @@ function bodyOf(incoming: IncomingMessage): ByteSource {
 
   return {
     async read() {
-      if (piece === undefined && !hasEnded && fault === undefined) {
+      if (waiting.length === 0 && !hasEnded && fault === undefined) {
         await new Promise<void>((resolve) => {
           wake = resolve
-          if (begun) incoming.resume()
-          else begin()
+          if (!begun) begin()
+          else if (incoming.isPaused()) incoming.resume()
         })
       }
-      const came = piece
-      piece = undefined
-      if (came === undefined && fault !== undefined) throw fault
-      return came
+      const piece = waiting.shift()
+      if (piece !== undefined) weight -= piece.length + PIECE_BYTES
+      else if (fault !== undefined) throw fault
+      return piece
     },
     cancel() {
+      waiting.length = 0
       hasEnded = true
       incoming.pause()
       wake()

@@ -1,3 +1,5 @@
+import type { RequestHeaders } from '../pipeline/index.ts'
+
 /*
  * What a request may say of caching, and what a response says: `Cache-Control` (RFC 9111, section 5.2.1) and `Cache-Status`
  * (RFC 9211, section 2).
@@ -17,7 +19,7 @@ export interface RequestDirectives {
 
 const NONE: RequestDirectives = { noCache: false, noStore: false, onlyIfCached: false, maxAgeMs: undefined }
 
-export function requestDirectives(headers: Headers): RequestDirectives {
+export function requestDirectives(headers: RequestHeaders): RequestDirectives {
   const text = headers.get('cache-control')
   if (text === null) return NONE
   const directives = new Map<string, string | undefined>()

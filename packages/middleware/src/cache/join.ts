@@ -45,7 +45,7 @@ function ownStream(
   const { promise: ended, resolve } = Promise.withResolvers<StreamEnd>()
   const events = stream.open(signal, (how, reason) => {
     const endsCall = subscription.leave(reason)
-    if (endsCall || stream.isOver) return void stream.ended.then(({ attempts }) => resolve({ how, attempts }))
+    if (endsCall || stream.isOver()) return void stream.ended.then(({ attempts }) => resolve({ how, attempts }))
     // What the stream has told so far is not all.
     facts.leaderLeft()
     resolve({ how, attempts: [] })
@@ -88,7 +88,7 @@ function followed(stream: SharedStream, { call, context }: CacheRequest, subscri
   const told = stream.ended.then(({ whole }) => context.tell(sparedFacts(whole?.usage, context)))
   const events = stream.open(call.signal, (how, reason) => {
     subscription.leave(reason)
-    if (stream.isOver) void told.then(() => end(how))
+    if (stream.isOver()) void told.then(() => end(how))
     else end(how)
   })
   if (events === undefined) {

@@ -57,26 +57,70 @@ interface Block {
  * hold a larger piece of memory that it is a part of.
  */
 export function keptBytes(): KeptBytes {
-  const blocks: Block[] = []
-  let first = 0
-  let end = 0
+  return new Kept()
+}
 
-  function newBlock(): Block {
-    const size = Math.min(MOST_BLOCK_BYTES, Math.max(LEAST_BLOCK_BYTES, end - first))
-    const block = { start: end, memory: Buffer.allocUnsafeSlow(size), length: 0 }
-    blocks.push(block)
+class Kept implements KeptBytes {
+  first = 0
+  end = 0
+  readonly #blocks: Block[] = []
+
+  get bytes(): number {
+    return this.end - this.first
+  }
+
+  add(event: Uint8Array): void {
+    for (let at = 0; at < event.byteLength; ) {
+      const last = this.#blocks.at(-1)
+      const block = last === undefined || last.length === last.memory.byteLength ? this.#newBlock() : last
+      const part = at === 0 ? event : event.subarray(at)
+      const room = block.memory.byteLength - block.length
+      const fitting = part.byteLength <= room ? part : part.subarray(0, room)
+      block.memory.set(fitting, block.length)
+      block.length += fitting.byteLength
+      this.end += fitting.byteLength
+      at += fitting.byteLength
+    }
+  }
+
+  eventsFrom(place: number): Uint8Array | undefined {
+    const index = indexOf(this.#blocks, place)
+    const block = this.#blocks[index]
+    if (block === undefined || place >= this.end) return undefined
+    const bytes = block.memory.subarray(place - block.start, block.length)
+    const lastEnd = endAfter(bytes.lastIndexOf(EVENT_END))
+    return lastEnd === undefined ? this.#longEvent(index, bytes) : bytes.subarray(0, lastEnd)
+  }
+
+  dropBefore(place: number): void {
+    for (let [first] = this.#blocks; first !== undefined; [first] = this.#blocks) {
+      if (first.start + first.memory.byteLength > place) return
+      this.drop()
+    }
+  }
+
+  drop(): void {
+    const block = this.#blocks.shift()
+    if (block !== undefined) this.first = block.start + block.length
+  }
+
+  joined(): Uint8Array {
+    const whole = Buffer.allocUnsafeSlow(this.bytes)
+    for (const { start, memory, length } of this.#blocks) whole.set(memory.subarray(0, length), start - this.first)
+    return whole
+  }
+
+  #newBlock(): Block {
+    const size = Math.min(MOST_BLOCK_BYTES, Math.max(LEAST_BLOCK_BYTES, this.bytes))
+    const block = { start: this.end, memory: Buffer.allocUnsafeSlow(size), length: 0 }
+    this.#blocks.push(block)
     return block
   }
 
-  function drop(): void {
-    const block = blocks.shift()
-    if (block !== undefined) first = block.start + block.length
-  }
-
   /** The one event that begins in this block, at a place in it, and ends in a later one. */
-  function longEvent(index: number, beginning: Buffer): Uint8Array {
+  #longEvent(index: number, beginning: Buffer): Uint8Array {
     const parts = [beginning]
-    for (const { memory, length } of blocks.slice(index + 1)) {
+    for (const { memory, length } of this.#blocks.slice(index + 1)) {
       const part = memory.subarray(0, length)
       const isCutInEnd = parts.at(-1)?.at(-1) === LF && part[0] === LF
       const eventEnd = isCutInEnd ? 1 : endAfter(part.indexOf(EVENT_END))
@@ -84,48 +128,6 @@ export function keptBytes(): KeptBytes {
       if (eventEnd !== undefined) break
     }
     return Buffer.concat(parts)
-  }
-
-  return {
-    get first() {
-      return first
-    },
-    get end() {
-      return end
-    },
-    get bytes() {
-      return end - first
-    },
-    add(event) {
-      for (let at = 0; at < event.byteLength; ) {
-        const last = blocks.at(-1)
-        const block = last === undefined || last.length === last.memory.byteLength ? newBlock() : last
-        const part = at === 0 ? event : event.subarray(at)
-        const room = block.memory.byteLength - block.length
-        const fitting = part.byteLength <= room ? part : part.subarray(0, room)
-        block.memory.set(fitting, block.length)
-        block.length += fitting.byteLength
-        end += fitting.byteLength
-        at += fitting.byteLength
-      }
-    },
-    eventsFrom(place) {
-      const index = indexOf(blocks, place)
-      const block = blocks[index]
-      if (block === undefined || place >= end) return undefined
-      const bytes = block.memory.subarray(place - block.start, block.length)
-      const lastEnd = endAfter(bytes.lastIndexOf(EVENT_END))
-      return lastEnd === undefined ? longEvent(index, bytes) : bytes.subarray(0, lastEnd)
-    },
-    dropBefore(place) {
-      while (blocks[0] !== undefined && blocks[0].start + blocks[0].memory.byteLength <= place) drop()
-    },
-    drop,
-    joined() {
-      const whole = Buffer.allocUnsafeSlow(end - first)
-      for (const { start, memory, length } of blocks) whole.set(memory.subarray(0, length), start - first)
-      return whole
-    },
   }
 }
 

@@ -122,7 +122,7 @@ describe('a shared stream', () => {
     await rest(events)
     expect(seen.ends.length).toBe(1)
     expect(seen.ends[0]?.attempts.length).toBe(1)
-    expect([over, shared.isOver]).toEqual([[['complete']], true])
+    expect([over, shared.isOver()]).toEqual([[['complete']], true])
   })
 
   test('waits for what its call took: the end that the source tells', async () => {
@@ -131,7 +131,7 @@ describe('a shared stream', () => {
     const { shared, seen } = sharing({ events: played.events, ended: gate.promise.then(() => played.ended) })
     const reading = rest(open(shared).events)
     await settled()
-    expect([seen.ends, shared.isOver]).toEqual([[], false])
+    expect([seen.ends, shared.isOver()]).toEqual([[], false])
     gate.resolve()
     expect(textIn(await reading)).toBe('one')
     expect(seen.ends[0]?.whole?.usage).toMatchObject({ output: 7 })

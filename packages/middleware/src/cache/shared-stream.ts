@@ -33,7 +33,7 @@ export interface SharedStream {
    */
   collect(signal: AbortSignal): Promise<WholeStream | undefined>
   /** Whether the call has ended, and `ended` has resolved. */
-  readonly isOver: boolean
+  isOver(): boolean
   /** Resolves when the call has ended, in whatever way, and `settle` was called. Never rejects. */
   readonly ended: Promise<SharedEnd>
   /** Nobody opens it any more: what all have read can be let go. */
@@ -292,9 +292,7 @@ export function sharedStream(reply: Pick<StreamReply, 'events' | 'ended'>, optio
       if (end.whole === undefined) throw end.fault
       return end.whole.events === undefined ? undefined : end.whole
     },
-    get isOver() {
-      return end !== undefined
-    },
+    isOver: () => end !== undefined,
     ended,
     shut() {
       stopKeeping()

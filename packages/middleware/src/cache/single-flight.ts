@@ -198,7 +198,8 @@ export interface SingleFlightOptions {
 
 /** The in-flight calls of this process, one a key at most; and such as nobody else can join. */
 export function singleFlight({ local, tier, time }: SingleFlightOptions) {
-  const inFlight = new Map<string, ClaimedCall>()
+  /** Each in a place that is emptied: a map leaves old tables behind, which keep what stands in them until the collector finds them. */
+  const inFlight = new Map<string, { call: ClaimedCall | undefined }>()
   const { now } = time
 
   function begin({ key, rule, seeks, call: wanted }: CacheRequest): ClaimedCall {
@@ -216,7 +217,11 @@ export function singleFlight({ local, tier, time }: SingleFlightOptions) {
         return found
       },
       onOver() {
-        if (inFlight.get(key) === begun) inFlight.delete(key)
+        const place = inFlight.get(key)
+        if (place?.call === begun) {
+          place.call = undefined
+          inFlight.delete(key)
+        }
         claim?.release()
       },
     })
@@ -227,10 +232,10 @@ export function singleFlight({ local, tier, time }: SingleFlightOptions) {
   return {
     /** The call that is in flight for a key, or a new one. */
     of(request: CacheRequest): ClaimedCall {
-      const known = inFlight.get(request.key)
+      const known = inFlight.get(request.key)?.call
       if (known !== undefined) return known
       const begun = begin(request)
-      inFlight.set(request.key, begun)
+      inFlight.set(request.key, { call: begun })
       return begun
     },
     /** One that nobody else can join, and for which nothing is looked up. */

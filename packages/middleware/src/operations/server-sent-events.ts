@@ -57,16 +57,17 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
   let skips = false
   /** Whether the last byte was a CR, after which a LF ends no line of its own. */
   let afterCr = false
-  let isTooLong = false
+  /** Its state is a field, since a getter would give each stream's object a shape of its own, which the collector finds late. */
+  const reader = { feed, close, isTooLong: false }
 
   function feed(bytes: Uint8Array): void {
-    if (isTooLong || bytes.byteLength === 0) return
+    if (reader.isTooLong || bytes.byteLength === 0) return
     const piece = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     let at = afterCr && piece[0] === LF ? 1 : 0
     afterCr = false
     for (let end = lineEnd(piece, at); end < piece.length; end = lineEnd(piece, at)) {
       endLine(piece, at, end)
-      if (isTooLong) return
+      if (reader.isTooLong) return
       const isCr = piece[end] === CR
       at = end + (isCr && piece[end + 1] === LF ? 2 : 1)
       afterCr = isCr && end + 1 === piece.length
@@ -132,7 +133,7 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
       onEvent({ type, data: piece.toString('utf8', value, to), bytes: piece.subarray(from, blank + 1) })
     } else if (lines > 0) {
       keepSingle()
-      if (!isTooLong) onEvent({ type, data: data.view().toString(), bytes: eventBytes(data.view()) })
+      if (!reader.isTooLong) onEvent({ type, data: data.view().toString(), bytes: eventBytes(data.view()) })
     }
     single = undefined
     lines = 0
@@ -141,7 +142,7 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
   }
 
   function overflow(): void {
-    isTooLong = true
+    reader.isTooLong = true
     single = undefined
     line.clear()
     data.clear()
@@ -156,17 +157,13 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
     return isFirstLine && startsWith(BOM, piece, from) ? BOM.length : 0
   }
 
-  return {
-    feed,
-    close() {
-      if (isTooLong) return
-      if (line.length > 0) endLine(line.view(), 0, 0)
-      if (!isTooLong) dispatch(-1)
-    },
-    get isTooLong() {
-      return isTooLong
-    },
+  function close(): void {
+    if (reader.isTooLong) return
+    if (line.length > 0) endLine(line.view(), 0, 0)
+    if (!reader.isTooLong) dispatch(-1)
   }
+
+  return reader
 }
 
 /** Whether a data line and the blank one after it stand together as an event's own bytes do: `data: …`, and line feeds. */

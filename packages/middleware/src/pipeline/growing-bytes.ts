@@ -8,36 +8,45 @@ export interface GrowingBytes {
   clear(): void
 }
 
+const EMPTY = Buffer.alloc(0)
 const FIRST_BYTES = 1_024
 /** Memory that is kept for the next bytes after `clear`. */
 const SPARE_BYTES = 64 * 1024
 
+class Growing implements GrowingBytes {
+  length = 0
+  readonly #maxBytes: number
+  #memory = EMPTY
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes
+  }
+
+  append(bytes: Uint8Array): boolean {
+    const needed = this.length + bytes.byteLength
+    if (needed > this.#maxBytes) return false
+    if (needed > this.#memory.byteLength) this.#grow(needed)
+    this.#memory.set(bytes, this.length)
+    this.length = needed
+    return true
+  }
+
+  #grow(needed: number): void {
+    const size = Math.max(FIRST_BYTES, 2 * this.#memory.byteLength, needed)
+    const grown = Buffer.allocUnsafeSlow(Math.min(this.#maxBytes, size))
+    grown.set(this.view())
+    this.#memory = grown
+  }
+
+  view(): Buffer {
+    return this.#memory.subarray(0, this.length)
+  }
+
+  clear(): void {
+    this.length = 0
+    if (this.#memory.byteLength > SPARE_BYTES) this.#memory = EMPTY
+  }
+}
+
 export function growingBytes(maxBytes: number): GrowingBytes {
-  let memory = Buffer.alloc(0)
-  let length = 0
-
-  function grow(needed: number): void {
-    const grown = Buffer.allocUnsafeSlow(Math.min(maxBytes, Math.max(FIRST_BYTES, 2 * memory.byteLength, needed)))
-    grown.set(memory.subarray(0, length))
-    memory = grown
-  }
-
-  return {
-    get length() {
-      return length
-    },
-    append(bytes) {
-      const needed = length + bytes.byteLength
-      if (needed > maxBytes) return false
-      if (needed > memory.byteLength) grow(needed)
-      memory.set(bytes, length)
-      length = needed
-      return true
-    },
-    view: () => memory.subarray(0, length),
-    clear() {
-      length = 0
-      if (memory.byteLength > SPARE_BYTES) memory = Buffer.alloc(0)
-    },
-  }
+  return new Growing(maxBytes)
 }

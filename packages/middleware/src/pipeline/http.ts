@@ -5,7 +5,13 @@ import { type ByteSource, type ByteStream, toWebStream } from './source.ts'
 export interface Input {
   /** Aborts when nobody waits for the answer any more: the client has left, or the gateway ends the request. */
   readonly signal: AbortSignal
-  readonly headers: Headers
+  readonly headers: RequestHeaders
+}
+
+/** Headers of a request: the Fetch API's, or a host's own, which cost nothing until one is asked for. */
+export interface RequestHeaders {
+  /** By its name in lower case: the values of all that have it, joined by commas; `null` where none has. */
+  get(name: string): string | null
 }
 
 /** A request as the HTTP onion sees it: read-only, and free of any host's types. */

@@ -24,6 +24,7 @@ export {
   isStream,
   jsonResponse,
   type ReplyHeaders,
+  type RequestHeaders,
   toWebResponse,
   withHeaders,
 } from './http.ts'

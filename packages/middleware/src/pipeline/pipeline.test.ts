@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { baseContext, replyText, request, textReply } from '../../../../test/support/room.ts'
-import { type Middleware, pipeline } from './index.ts'
+import { type Middleware, pipeline, type RequestHeaders } from './index.ts'
 
 const base = baseContext()
 const ok = () => textReply('ok')
@@ -196,7 +196,7 @@ describe('a pipeline', () => {
     expect(notes).toEqual(['outer in', 'inner in', 'inner out', 'outer out'])
   })
   test('goes as well over other inputs and outputs: the call onion is the same', async () => {
-    const handler = pipeline<{}, { n: number; signal: AbortSignal; headers: Headers }, string>()
+    const handler = pipeline<{}, { n: number; signal: AbortSignal; headers: RequestHeaders }, string>()
       .use<{ added: number }>(
         async (input, _context, next) => `<${await next({ added: 1 }, { ...input, n: input.n + 1 })}>`,
       )

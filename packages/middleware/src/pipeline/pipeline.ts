@@ -66,10 +66,15 @@ function compose(middlewares: readonly AnyMiddleware[], handler: AnyHandler): An
     const middleware = middlewares[index]
     if (middleware === undefined) return handler(input, context as Erased)
     let passedOn = false
-    const next = async (added?: object, passed = input): Promise<unknown> => {
-      if (passedOn) throw new Error('next() was called more than once by one middleware')
+    /** What is within gives a promise nearly always, which is passed on as it is: one of its own costs each layer more. */
+    const next = (added?: object, passed = input): Promise<unknown> => {
+      if (passedOn) return Promise.reject(new Error('next() was called more than once by one middleware'))
       passedOn = true
-      return run(index + 1, passed, added === undefined ? context : { ...context, ...added })
+      try {
+        return Promise.resolve(run(index + 1, passed, added === undefined ? context : { ...context, ...added }))
+      } catch (fault) {
+        return Promise.reject(fault)
+      }
     }
     return middleware(input, context as Erased, next)
   }

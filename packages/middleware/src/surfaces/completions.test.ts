@@ -183,7 +183,7 @@ describe('a reply', () => {
       written += 1
       return bytes
     }
-    const same = answered(ANSWER)
+    const same = answered(ANSWER, { source: 'cache' })
     const { send } = door({ change: { encode }, reply: () => same })
     for (const prompt of ['a', 'b', 'c']) await send(bodyOfText(JSON.stringify({ prompt })))
     expect(written).toBe(1)

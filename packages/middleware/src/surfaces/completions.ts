@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import {
-  type Answer,
+  type AnswerReply,
   type BrokenStream,
   bodyFrom,
   bodyOf,
@@ -47,7 +47,8 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
   /** Of answers that were given before: what the cache keeps comes again and again as the same bytes. */
   const encoded = new WeakMap<Buffer, Uint8Array>()
 
-  function encode(answer: Answer): Uint8Array {
+  function encode({ answer, source }: AnswerReply): Uint8Array {
+    if (source === 'call') return surface.encode(answer)
     let bytes = encoded.get(answer.bytes)
     if (bytes === undefined) {
       bytes = surface.encode(answer)
@@ -80,7 +81,7 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
           kind: 'response',
           status: 200,
           headers: { 'content-type': 'application/json', ...reply.headers },
-          body: encode(reply.answer),
+          body: encode(reply),
         }
       case 'stream':
         return stream(reply, context)

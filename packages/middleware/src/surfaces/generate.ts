@@ -33,13 +33,13 @@ export const generate: Surface = {
 }
 
 /** Fields beside the prompt: each optional, and none of another type than this. */
-const OPTIONAL_FIELDS: Readonly<Record<string, { readonly is: (value: unknown) => boolean; readonly what: string }>> = {
+const OPTIONAL_FIELDS = Object.entries<{ readonly is: (value: unknown) => boolean; readonly what: string }>({
   system: { is: (value) => typeof value === 'string', what: 'a string' },
   model: { is: (value) => typeof value === 'string', what: 'a string' },
   temperature: { is: (value) => typeof value === 'number' && value >= 0 && value <= 2, what: 'a number from 0 to 2' },
   max_tokens: { is: (value) => Number.isInteger(value) && Number(value) >= 1, what: 'a positive integer' },
   stream: { is: (value) => typeof value === 'boolean', what: 'true or false' },
-}
+})
 
 interface GenerateBody {
   readonly prompt?: unknown
@@ -53,7 +53,7 @@ interface GenerateBody {
 function decode({ json: fields }: Body, maxOutputTokens: number): Decoded | Refusal {
   const { prompt, system, model, temperature, max_tokens, stream } = fields as GenerateBody & Json
   if (typeof prompt !== 'string' || prompt === '') return invalid('prompt', 'a non-empty string')
-  for (const [field, { is, what }] of Object.entries(OPTIONAL_FIELDS)) {
+  for (const [field, { is, what }] of OPTIONAL_FIELDS) {
     if (fields[field] !== undefined && !is(fields[field])) return invalid(field, what)
   }
   return {
@@ -125,16 +125,20 @@ function events(): EventWriter {
       const chunk = json as unknown as ChatChunk
       // Azure's first chunk, of filter results, names no model.
       if (typeof chunk.model === 'string' && chunk.model !== '') model = chunk.model
-      usage = countsIn(chunk.usage, usage)
+      if (chunk.usage) usage = countsIn(chunk.usage, usage)
       const said = answerText(firstOf(chunk)?.delta ?? {})
       refusal ||= said.refusal
-      const data = { completion: said.text, ...(said.refusal ? { refusal: true } : {}) }
-      return said.text ? eventText({ data, status: 'streaming' }) : undefined
+      return said.text ? pieceText(said.text, said.refusal) : undefined
     },
     end: () => eventText(success({ text: '', refusal, model, usage })),
     failed: (upstream) =>
       eventText(errorBody({ kind: 'refusal', code: 'upstream_failed', status: 502, message: '', upstream })),
   }
+}
+
+/** As `eventText` would write it, in a third of the time: there is one for each token. */
+function pieceText(text: string, refusal: boolean): string {
+  return `data: {"data":{"completion":${JSON.stringify(text)}${refusal ? ',"refusal":true' : ''}},"status":"streaming"}\n\n`
 }
 
 function eventText(data: object): string {

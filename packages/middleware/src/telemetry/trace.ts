@@ -61,8 +61,7 @@ export function trace(options: TraceOptions): Entry {
     }
     const tell = (told: Facts) => void Object.assign(facts, told)
     const finish = ({ status, ...outcome }: Outcome) => {
-      const { promptHash: _, ...told } = facts
-      log('info', 'request', { ...told, ...outcome, status, ms: Math.round(performance.now() - started) })
+      log('info', 'request', { ...facts, ...outcome, status, ms: Math.round(performance.now() - started) })
     }
 
     const { signal } = request

@@ -88,12 +88,8 @@ export function answerEvents(
   return {
     next,
     cancel: stop,
-    get isWhole() {
-      return parser.ended === 'whole'
-    },
-    get output() {
-      return parser.output
-    },
+    isWhole: () => parser.ended === 'whole',
+    output: () => parser.output,
     spend: () => spendOf(parser),
     async begin(status) {
       try {

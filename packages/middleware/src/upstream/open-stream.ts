@@ -14,9 +14,9 @@ export interface OpenEvents {
   /** Nobody wants the rest. */
   cancel(): void
   /** Whether what has been read is all of the answer. */
-  readonly isWhole: boolean
+  isWhole(): boolean
   /** Output tokens so far, at the least. */
-  readonly output: number
+  output(): number
   /** What it has taken, as far as it has come. */
   spend(): Spend
 }
@@ -78,9 +78,9 @@ export function openStream(
           // The reason why the call was given up says more than what became of the reading then.
           if (broken !== undefined) throw broken
           if (came === undefined) over('complete')
-          else if (events.output > maxOutput) throw new BrokenStream({ code: 'reservation_exceeded' })
+          else if (events.output() > maxOutput) throw new BrokenStream({ code: 'reservation_exceeded' })
           // Not at the connection's end, which may come later than the answer's and is nobody's concern then.
-          else if (events.isWhole) over('complete')
+          else if (events.isWhole()) over('complete')
           return came
         } catch (error) {
           if (isCancelled) return undefined
@@ -106,8 +106,8 @@ export function replayed(replay: Iterable<StreamEvent>, spend: Spend): OpenEvent
       return done ? undefined : [value]
     },
     cancel: () => void iterator.return?.(),
-    isWhole: false,
-    output: 0,
+    isWhole: () => false,
+    output: () => 0,
     spend: () => spend,
   }
 }

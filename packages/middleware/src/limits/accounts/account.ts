@@ -9,7 +9,7 @@ import {
   rollConcurrency,
 } from './concurrency.ts'
 import { freeOfRate, openRate, type RateAccount, rateHas, resizeRate, rollRate } from './rate.ts'
-import { change, slotEnd, unitsIn } from './slots.ts'
+import { change, NO_SLOTS, slotEnd, unitsIn } from './slots.ts'
 
 /** What the store knows of one limit: what is left of it, and what instances hold under leases. */
 export type Account = RateAccount | BudgetAccount | ConcurrencyAccount
@@ -170,7 +170,7 @@ export function withReturned(account: Account, slot: number | undefined, units: 
 
 /** The account without what is leased: as if all of that had been spent, and written off. */
 export function withoutLeases(account: Account): Account {
-  return { ...account, out: {} }
+  return { ...account, out: NO_SLOTS }
 }
 
 /** The account as it will be once the units that were spent are written off. */

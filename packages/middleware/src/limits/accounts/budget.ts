@@ -7,12 +7,19 @@ const LENGTH_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const
 /** When the window that holds this moment began, and when it ends; milliseconds since 1970, UTC. */
 export function epochAt(per: Epoch, now: number): { readonly start: number; readonly end: number } {
   if (per === 'month') {
-    const date = new Date(now)
-    const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()]
-    return { start: Date.UTC(year, month, 1), end: Date.UTC(year, month + 1, 1) }
+    if (!(month.start <= now && now < month.end)) month = monthAt(new Date(now))
+    return month
   }
   const start = Math.floor(now / LENGTH_MS[per]) * LENGTH_MS[per]
   return { start, end: start + LENGTH_MS[per] }
+}
+
+/** The month that was asked for last: each request asks for the present one several times. */
+let month = monthAt(new Date(0))
+
+function monthAt(date: Date): { readonly start: number; readonly end: number } {
+  const [year, index] = [date.getUTCFullYear(), date.getUTCMonth()]
+  return { start: Date.UTC(year, index, 1), end: Date.UTC(year, index + 1, 1) }
 }
 
 /** What was handed out of a quota or budget in its present window. */

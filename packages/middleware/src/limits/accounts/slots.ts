@@ -4,6 +4,8 @@
  */
 export type Slots = Readonly<Record<string, number>>
 
+export const NO_SLOTS: Slots = {}
+
 export const SLOT_MS = 1_000
 
 /** The slot of a lease that ends no sooner than this; store time, milliseconds. */
@@ -17,9 +19,30 @@ export function slotEnd(slot: number): number {
 }
 
 export function unitsIn(slots: Slots): number {
-  let sum = 0
-  for (const slot in slots) sum += slots[slot] ?? 0
-  return sum
+  return sumsOf(slots).units
+}
+
+interface Sums {
+  readonly units: number
+  /** Store time, in milliseconds, at which the first of them ends; infinity where there is none. */
+  readonly firstEnd: number
+}
+
+/** Slots never change, and those of a row that was seen are asked for with each request. */
+const known = new WeakMap<Slots, Sums>()
+
+function sumsOf(slots: Slots): Sums {
+  let sums = known.get(slots)
+  if (sums === undefined) {
+    let [units, firstEnd] = [0, Number.POSITIVE_INFINITY]
+    for (const slot in slots) {
+      units += slots[slot] ?? 0
+      firstEnd = Math.min(firstEnd, slotEnd(Number(slot)))
+    }
+    sums = { units, firstEnd }
+    known.set(slots, sums)
+  }
+  return sums
 }
 
 /** With `by` units more, or fewer where it is negative; an empty slot is left out. */
@@ -47,9 +70,6 @@ export function inOrder(slots: Slots): (readonly [slot: number, units: number])[
 
 /** What is left when all that has ended by then is taken out. */
 export function unexpired(slots: Slots, now: number): Slots {
-  for (const slot in slots) {
-    if (slotEnd(Number(slot)) > now) continue
-    return Object.fromEntries(Object.entries(slots).filter(([each]) => slotEnd(Number(each)) > now))
-  }
-  return slots
+  if (sumsOf(slots).firstEnd > now) return slots
+  return Object.fromEntries(Object.entries(slots).filter(([each]) => slotEnd(Number(each)) > now))
 }

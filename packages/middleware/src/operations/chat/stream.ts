@@ -38,83 +38,87 @@ const MAX_CHOICES = 1_024
  * alone: an array of chunks is an event for each, and a usage without choices gets an empty list of them.
  */
 export function chatStream(): StreamParser {
-  const choices = choiceStates()
-  const tally = usageTally()
-  let ended: StreamParser['ended']
-  let isEmpty = false
+  return new ChatStream()
+}
+
+/**
+ * A class, as all that tells of its state here: an object literal with getters gets a shape of its own each time it is made, which
+ * makes all that reads it slow, and keeps the stream in memory until the collector looks at everything.
+ */
+class ChatStream implements StreamParser {
+  ended: StreamParser['ended']
+  isEmpty = false
+  readonly #choices = new ChoiceStates()
+  readonly #tally = new UsageTally()
+  readonly #events = serverSentEvents({ maxBytes: MAX_EVENT_BYTES, onEvent: (event) => this.#receive(event) })
   /** Whether anything came that is no answer. */
-  let passedOver = false
+  #passedOver = false
   /** Output tokens that were told before all choices had ended. What is told then is of tokens that have been sent already. */
-  let toldOutput = 0
-  let completed: StreamEvent[] = []
+  #toldOutput = 0
+  #completed: StreamEvent[] = []
 
-  function take(chunk: ChatChunk, bytes?: Uint8Array): void {
-    const pieces = choices.add(chunk)
-    if (choices.count > MAX_CHOICES) ended ??= new BrokenStream({ code: 'invalid_response' })
-    tally.add(chunk.usage, pieces)
-    if (!choices.haveEnded) toldOutput = tally.told?.output ?? 0
-    completed.push(eventOf(chunk as unknown as Json, bytes))
+  feed(bytes: Uint8Array): readonly StreamEvent[] {
+    if (this.ended !== undefined) return []
+    this.#events.feed(bytes)
+    if (this.#events.isTooLong) this.ended ??= new BrokenStream({ code: 'invalid_response' })
+    return this.#taken()
   }
 
-  function receive({ type, data, bytes }: ServerSentEvent): void {
-    if (ended !== undefined) return
-    const read = readEvent(type, data.trim())
-    if (read instanceof BrokenStream) ended = read
-    else if (read === 'end') {
-      isEmpty = choices.count === 0
-      ended = isEmpty ? new BrokenStream({ code: 'invalid_response' }) : 'whole'
-      completed.push({ bytes, name: undefined, json: undefined })
-    } else if (Array.isArray(read)) {
-      for (const chunk of read) take(chunk)
-      passedOver ||= read.length === 0
-    } else take(read.chunk, read.isAsItCame ? bytes : undefined)
+  close(): readonly StreamEvent[] {
+    if (this.ended !== undefined) return []
+    this.#events.close()
+    // The last event may have been cut: then it is the stream that is at fault, and not what it says.
+    if (this.ended === undefined || isUnreadable(this.ended)) {
+      const choices = this.#choices
+      this.isEmpty = choices.count === 0 && choices.usageCame
+      const code = choices.count === 0 && this.#passedOver ? 'invalid_response' : 'stream_cut'
+      this.ended = choices.haveEnded ? 'whole' : new BrokenStream({ code })
+    }
+    return this.#taken()
   }
 
-  function completedBy(reading: () => void): readonly StreamEvent[] {
-    completed = []
-    if (ended === undefined) reading()
-    const events = completed
-    completed = []
+  get begun(): boolean {
+    return this.#choices.count > 0
+  }
+  get finished(): boolean {
+    return this.#choices.haveEnded
+  }
+  get output(): number {
+    return Math.max(this.#tally.counted, this.#toldOutput)
+  }
+  get told(): TokenUsage | undefined {
+    return this.#tally.told
+  }
+  get usage(): TokenUsage | undefined {
+    return this.#tally.usage
+  }
+
+  #taken(): readonly StreamEvent[] {
+    const events = this.#completed
+    this.#completed = []
     return events
   }
 
-  const events = serverSentEvents({ maxBytes: MAX_EVENT_BYTES, onEvent: receive })
-  return {
-    feed: (bytes) =>
-      completedBy(() => {
-        events.feed(bytes)
-        if (events.isTooLong) ended ??= new BrokenStream({ code: 'invalid_response' })
-      }),
-    close: () =>
-      completedBy(() => {
-        events.close()
-        // The last event may have been cut: then it is the stream that is at fault, and not what it says.
-        if (ended !== undefined && !isUnreadable(ended)) return
-        isEmpty = choices.count === 0 && choices.usageCame
-        const code = choices.count === 0 && passedOver ? 'invalid_response' : 'stream_cut'
-        ended = choices.haveEnded ? 'whole' : new BrokenStream({ code })
-      }),
-    get begun() {
-      return choices.count > 0
-    },
-    get isEmpty() {
-      return isEmpty
-    },
-    get finished() {
-      return choices.haveEnded
-    },
-    get ended() {
-      return ended
-    },
-    get output() {
-      return Math.max(tally.counted, toldOutput)
-    },
-    get told() {
-      return tally.told
-    },
-    get usage() {
-      return tally.usage
-    },
+  #receive({ type, data, bytes }: ServerSentEvent): void {
+    if (this.ended !== undefined) return
+    const read = readEvent(type, data.trim())
+    if (read instanceof BrokenStream) this.ended = read
+    else if (read === 'end') {
+      this.isEmpty = this.#choices.count === 0
+      this.ended = this.isEmpty ? new BrokenStream({ code: 'invalid_response' }) : 'whole'
+      this.#completed.push({ bytes, name: undefined, json: undefined })
+    } else if (Array.isArray(read)) {
+      for (const chunk of read) this.#take(chunk)
+      this.#passedOver ||= read.length === 0
+    } else this.#take(read.chunk, read.isAsItCame ? bytes : undefined)
+  }
+
+  #take(chunk: ChatChunk, bytes?: Uint8Array): void {
+    const pieces = this.#choices.add(chunk)
+    if (this.#choices.count > MAX_CHOICES) this.ended ??= new BrokenStream({ code: 'invalid_response' })
+    this.#tally.add(chunk.usage, pieces)
+    if (!this.#choices.haveEnded) this.#toldOutput = this.#tally.told?.output ?? 0
+    this.#completed.push(eventOf(chunk as unknown as Json, bytes))
   }
 }
 
@@ -129,54 +133,45 @@ export function choiceIndex({ index }: { readonly index?: unknown }, place: numb
  */
 type ChoiceState = 'open' | 'ended' | 'unknown' | 'untrusted'
 
-interface ChoiceStates {
-  /** Gives the pieces of output that it brings: one for each choice that goes on. */
-  add(chunk: ChatChunk): number
-  readonly count: number
-  /** Whether every one that has begun has ended. */
-  readonly haveEnded: boolean
+class ChoiceStates {
   /** Whether the usage has come in a chunk of its own, and no output after it. */
-  readonly usageCame: boolean
-}
-
-function choiceStates(): ChoiceStates {
-  const states = new Map<number, ChoiceState>()
+  usageCame = false
+  readonly #states = new Map<number, ChoiceState>()
   /** How many of them are. */
-  let [open, ended] = [0, 0]
-  let usageCame = false
+  #open = 0
+  #ended = 0
 
-  function count(state: ChoiceState | undefined, by: 1 | -1): void {
-    if (state === 'open') open += by
-    if (state === 'ended') ended += by
+  /** Gives the pieces of output that it brings: one for each choice that goes on. */
+  add({ choices, usage }: ChatChunk): number {
+    let pieces = 0
+    for (const [place, choice] of choices.entries()) {
+      const index = choiceIndex(choice, place)
+      const hasOutput = carriesOutput(choice.delta)
+      if (hasOutput) pieces += 1
+      const before = this.#states.get(index)
+      const state = nextState(before, choice.finish_reason, hasOutput)
+      if (state === before) continue
+      this.#count(before, -1)
+      this.#count(state, 1)
+      this.#states.set(index, state)
+    }
+    if (pieces > 0) this.usageCame = false
+    else if (choices.length === 0 && usage !== undefined && usage !== null) this.usageCame = true
+    return pieces
   }
 
-  return {
-    add({ choices, usage }) {
-      let pieces = 0
-      for (const [place, choice] of choices.entries()) {
-        const index = choiceIndex(choice, place)
-        const hasOutput = carriesOutput(choice.delta)
-        if (hasOutput) pieces += 1
-        const before = states.get(index)
-        const state = nextState(before, choice.finish_reason, hasOutput)
-        if (state === before) continue
-        count(before, -1)
-        count(state, 1)
-        states.set(index, state)
-      }
-      if (pieces > 0) usageCame = false
-      else if (choices.length === 0 && usage !== undefined && usage !== null) usageCame = true
-      return pieces
-    },
-    get count() {
-      return states.size
-    },
-    get haveEnded() {
-      return states.size > 0 && open === 0 && (usageCame || ended === states.size)
-    },
-    get usageCame() {
-      return usageCame
-    },
+  get count(): number {
+    return this.#states.size
+  }
+  /** Whether every one that has begun has ended. */
+  get haveEnded(): boolean {
+    const { size } = this.#states
+    return size > 0 && this.#open === 0 && (this.usageCame || this.#ended === size)
+  }
+
+  #count(state: ChoiceState | undefined, by: 1 | -1): void {
+    if (state === 'open') this.#open += by
+    if (state === 'ended') this.#ended += by
   }
 }
 
@@ -262,49 +257,39 @@ function finishOf(reason: unknown): Finish {
   return NOT_YET.has(word) ? undefined : 'unknown'
 }
 
-/** What a streamed answer takes, as its chunks tell it and as far as it can be counted. */
-interface UsageTally {
+/**
+ * What a streamed answer takes, as its chunks tell it and as far as it can be counted. A usage never falls: below what this
+ * stream told before, or below what was counted.
+ */
+class UsageTally {
+  /** Output tokens, at the least: each piece counts as one. */
+  counted = 0
+  #told: TokenUsage | undefined
+  #covers = false
+
   /**
-   * @param told a chunk's usage
+   * @param said a chunk's usage
    * @param tokens those that the chunk brings, at the least
    */
-  add(told: ChatUsage | null | undefined, tokens: number): void
-  /** Output tokens, at the least: each piece counts as one. */
-  readonly counted: number
+  add(said: ChatUsage | null | undefined, tokens: number): void {
+    this.counted += tokens
+    if (tokens > 0) this.#covers = false
+    const usage = usageOf(said)
+    if (usage === undefined) return
+    this.#told = highest(this.#told, usage)
+    if (this.counted === 0 || isOfOutput(usage)) this.#covers = true
+  }
+
   /** The most that was told, and no less than was counted; `undefined` where nothing was told. */
-  readonly told: TokenUsage | undefined
+  get told(): TokenUsage | undefined {
+    return this.#told && { ...this.#told, output: Math.max(this.#told.output, this.counted) }
+  }
   /**
    * What is told of all that has come; `undefined` where nobody knows: nothing was told since the last piece, or no
    * tokens beside text.
    */
-  readonly usage: TokenUsage | undefined
-}
-
-/** A usage never falls: below what this stream told before, or below what was counted. */
-function usageTally(): UsageTally {
-  let counted = 0
-  let told: TokenUsage | undefined
-  let covers = false
-
-  const floored = () => told && { ...told, output: Math.max(told.output, counted) }
-  return {
-    add(said, tokens) {
-      counted += tokens
-      if (tokens > 0) covers = false
-      const usage = usageOf(said)
-      if (usage === undefined) return
-      told = highest(told, usage)
-      if (counted === 0 || isOfOutput(usage)) covers = true
-    },
-    get counted() {
-      return counted
-    },
-    get told() {
-      return floored()
-    },
-    get usage() {
-      return covers ? floored() : undefined
-    },
+  get usage(): TokenUsage | undefined {
+    return this.#covers ? this.told : undefined
   }
 }
 
