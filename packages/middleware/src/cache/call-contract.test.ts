@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import {
   ALWAYS_KNOWN,
   cacheRoom,
+  clamped,
   completionOf,
   memoryShared,
   PRICE,
@@ -186,6 +187,32 @@ describe('a streamed reply has ended', () => {
     const { reply, record } = await asking
     expect(await streamReply(reply).ended).toMatchObject({ how: 'client_left', attempts: [{}] })
     expect([played?.cancels.length, record.cache]).toEqual([1, 'miss'])
+  })
+
+  test('and was given up, where it is its leader’s alone and that had left, and others ask for themselves', async () => {
+    const gate = Promise.withResolvers<void>()
+    const played: ReturnType<typeof streamOf>[] = []
+    const { ask, lines } = cacheRoom({
+      async model() {
+        const stream = streamOf(['one'])
+        played.push(stream)
+        if (played.length > 1) return stream
+        await gate.promise
+        return clamped(stream)
+      },
+    })
+    const leaving = new AbortController()
+    const asking = ask({ stream: true, signal: leaving.signal })
+    await settled()
+    const waiting = ask({ stream: true })
+    await settled()
+    leaving.abort(new Error('gone'))
+    expect((await asking).reply.kind).toBe('refused')
+    gate.resolve()
+    expect(textIn(await (await waiting).text())).toBe('one')
+    expect(played.map(({ cancels }) => cancels.length)).toEqual([1, 0])
+    await settled()
+    expect(lines.map(([, event]) => event)).toEqual([LATE])
   })
 
   test('for a stored stream: read to its end, cancelled, or with its request', async () => {

@@ -134,6 +134,8 @@ export function inFlightCall({ find, onOver, now }: InFlightCallOptions): InFlig
       waiter.waits = false
       waiter.outcome.resolve(outcome)
     }
+    // What is its leader's alone is read by nobody where that has left.
+    if (outcome.kind === 'alone' && joined.size === 0) givenUp.abort(NOBODY_WAITS)
     if (until !== undefined) await until
     end()
   }
