@@ -34,7 +34,16 @@ const tests = files.filter((path) => path.endsWith('.test.ts'))
 const copy = mkdtempSync(join(tmpdir(), 'tollgate-contributing-'))
 const modules = join(copy, 'node_modules')
 beforeAll(() => {
-  for (const name of ['functions', 'packages', 'test', '.biome.json', 'host.json', 'package.json', 'tsconfig.json']) {
+  for (const name of [
+    'examples',
+    'functions',
+    'packages',
+    'test',
+    '.biome.json',
+    'host.json',
+    'package.json',
+    'tsconfig.json',
+  ]) {
     cpSync(join(ROOT, name), join(copy, name), {
       recursive: true,
       filter: (path) => !path.includes(`${sep}node_modules`),

@@ -13,7 +13,7 @@ export interface Call extends Input {
   /** Without `model`: which one serves is decided further in. */
   readonly body: Body
   readonly streamed: boolean
-  /** SHA-256 of the body as it came. Without a secret in it, so that it must not leave the process. */
+  /** The surface's name, and the SHA-256 of the body as it came. Without a secret in it, so that it must not leave the process. */
   readonly bodyDigest: string
 }
 

@@ -56,11 +56,18 @@ export function toWebStream<T>(source: Source<T>): ReadableStream<T> {
 /** The pieces of an iterable, one at each read. */
 export function fromIterable<T>(pieces: Iterable<T>): Source<T> {
   const iterator = pieces[Symbol.iterator]()
+  let isOver = false
   return {
     async read() {
+      if (isOver) return undefined
       const { done, value } = iterator.next()
+      if (done) isOver = true
       return done ? undefined : value
     },
-    cancel: () => void iterator.return?.(),
+    cancel() {
+      if (isOver) return
+      isOver = true
+      iterator.return?.()
+    },
   }
 }

@@ -47,8 +47,8 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
   /** Of answers that were given before: what the cache keeps comes again and again as the same bytes. */
   const encoded = new WeakMap<Buffer, Uint8Array>()
 
-  function encode({ answer, source }: AnswerReply): Uint8Array {
-    if (source === 'call') return surface.encode(answer)
+  function encode({ answer, storable }: AnswerReply): Uint8Array {
+    if (!storable) return surface.encode(answer)
     let bytes = encoded.get(answer.bytes)
     if (bytes === undefined) {
       bytes = surface.encode(answer)
@@ -70,8 +70,9 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
     const { prompt, ...asked } = decoded
     context.tell({ promptHash: digest(prompt) })
     const { signal, headers } = request
-    const bodyDigest = hash('sha256', bytes, 'base64url')
-    const { operation, route } = surface
+    const { name, operation, route } = surface
+    // With the surface's name: another one may decode the same bytes to another call.
+    const bodyDigest = `${name} ${hash('sha256', bytes, 'base64url')}`
     const reply = await handler({ operation, route, signal, headers, bodyDigest, ...asked }, context)
     switch (reply.kind) {
       case 'refused':

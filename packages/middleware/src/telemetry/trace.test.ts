@@ -116,6 +116,23 @@ describe('H1: a request whose client has left', () => {
   })
 })
 
+test('a refusal that can’t be rendered is a 500, with a line', async () => {
+  const lines: Written[] = []
+  const refuse = () => {
+    throw new TypeError('x is not a function')
+  }
+  const entry = trace({
+    refuse,
+    handler: () => () => ({ kind: 'refusal', code: 'not_cached', status: 504, message: '' }),
+  })
+  const response = await entry(request, (level, line) => lines.push({ level, ...line } as Written))
+  expect(response.status).toBe(500)
+  expect(lines.map(({ event, status, refusal }) => [event, status, refusal])).toEqual([
+    ['fault', undefined, undefined],
+    ['request', 500, 'not_cached'],
+  ])
+})
+
 describe('a streamed answer', () => {
   test('passes through piece by piece, and is read no faster than it is asked for', async () => {
     const play = played()

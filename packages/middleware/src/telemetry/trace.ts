@@ -11,6 +11,7 @@ import {
   type HttpResponse,
   isRefusal,
   isStream,
+  jsonResponse,
   type Log,
   type LogLevel,
   type Refusal,
@@ -64,6 +65,16 @@ export function trace(options: TraceOptions): Entry {
       log('info', 'request', { ...facts, ...outcome, status, ms: Math.round(performance.now() - started) })
     }
 
+    /** Total: a surface whose `refuse` throws must not leave a request without an answer and a line. */
+    const rendered = (refusal: Refusal): HttpResponse => {
+      try {
+        return options.refuse(refusal)
+      } catch (fault) {
+        const { status, message } = failed(fault, log)
+        return jsonResponse(status, { error: message })
+      }
+    }
+
     const { signal } = request
     let reply: HttpReply
     try {
@@ -73,7 +84,7 @@ export function trace(options: TraceOptions): Entry {
     }
     const refusal = isRefusal(reply) ? reply : undefined
     if (refusal?.upstream !== undefined) facts.upstream = refusal.upstream
-    const response = isRefusal(reply) ? options.refuse(reply) : reply
+    const response = isRefusal(reply) ? rendered(reply) : reply
     const { body } = response
 
     if (isStream(body)) {

@@ -99,7 +99,8 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
       if (reply.kind !== 'refused' || !reply.fallible || call.signal.aborted) return reply
       attempts = reply.attempts
       const left = { coveredAttempts: reserved.attempts - attempts.length }
-      const again = choosing(() => retry.next(attempts, left), attempts)
+      // What was reserved for no attempt may take nothing.
+      const again = left.coveredAttempts > 0 ? choosing(() => retry.next(attempts, left), attempts) : undefined
       if (again === undefined) return reply
       await unlessEnded(pause(again.afterMs, systemTime), call.signal)
     }

@@ -217,14 +217,6 @@ export function limiter(options: LimiterOptions): Limiter {
     return interval && tryDebit(groups, interval, now)
   }
 
-  function atOnce(claims: readonly Claim[], groups: readonly SubjectClaims[]): Decision | undefined {
-    if (claims.length === 0) return freeAdmission(true)
-    const interval = clock.interval()
-    const never = claims.find(({ limit, units }) => units > largestClaim(limit))
-    if (never !== undefined) return denial(groups, never, Number.POSITIVE_INFINITY, interval)
-    return interval && tryDebit(groups, interval, now)
-  }
-
   return {
     admitAtOnce: (claims) => atOnce(claims, bySubject(claims, managerOf)),
 
