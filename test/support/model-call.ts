@@ -33,7 +33,7 @@ export function calledAt(call: Call, first: Target, ...others: readonly Target[]
   ]
   return {
     routed: { model: { name: 'default' }, body: call.body, candidates },
-    reserved: { attempts: 3, output: undefined as number | undefined },
+    reserved: { attempts: 1, output: undefined as number | undefined },
   }
 }
 

@@ -266,7 +266,7 @@ describe('a failure', () => {
       ['0', NOTHING_SPENT],
       ['1', { isCertain: true }],
     ])
-    expect(covered).toEqual([0])
+    expect(covered).toEqual([1])
     for (const model of [busy, free]) await model.close()
   })
 

@@ -19,6 +19,7 @@ import {
   endedBy,
   type Handler,
   isOutage,
+  NOTHING_SPENT,
   pause,
   type Spend,
   type StreamOutcome,
@@ -98,8 +99,9 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
       const reply = await ask(call, context, { ...options, candidate, before: attempts, balancer })
       if (reply.kind !== 'refused' || !reply.fallible || call.signal.aborted) return reply
       attempts = reply.attempts
-      const left = { coveredAttempts: reserved.attempts - attempts.length }
-      // What was reserved for no attempt may take nothing.
+      // One that took nothing leaves what was reserved for it; for what nothing is reserved, nothing may be asked.
+      const spent = attempts.filter(({ spend }) => spend !== NOTHING_SPENT).length
+      const left = { coveredAttempts: reserved.attempts - spent }
       const again = left.coveredAttempts > 0 ? choosing(() => retry.next(attempts, left), attempts) : undefined
       if (again === undefined) return reply
       await unlessEnded(pause(again.afterMs, systemTime), call.signal)
