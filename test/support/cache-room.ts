@@ -28,8 +28,8 @@ import {
   type Time,
   upstreamFailed,
 } from '@tollgate/middleware'
+import { baseContext } from './base-context.ts'
 import { attempt, textOf } from './replies.ts'
-import { baseContext } from './room.ts'
 
 /** 2026-09-21, UTC, in milliseconds since 1970. */
 export const START = 1_790_000_000_000

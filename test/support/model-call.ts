@@ -9,7 +9,7 @@ import {
   type TargetSettings,
   type UpstreamFailure,
 } from '@tollgate/middleware'
-import { request, type ToldContext } from './room.ts'
+import { request, type ToldContext } from './base-context.ts'
 
 /** A call of the chat operation, for a middleware that is tested alone. @param change what the test wants different */
 export function modelCall(change: Partial<Call> = {}): Call {

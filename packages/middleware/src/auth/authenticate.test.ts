@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { baseContext, replyText, request, textReply } from '../../../../test/support/room.ts'
+import { baseContext, replyText, request, textReply } from '../../../../test/support/base-context.ts'
 import { localLimiter } from '../limits/index.ts'
 import { type Log, pipeline, type Refusal, StoreUnavailable } from '../pipeline/index.ts'
 import { authenticate, type ConsumerStore, generateKey, issueKey, memoryConsumerStore } from './index.ts'

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { baseContext } from '../../../../test/support/base-context.ts'
 import {
   ALWAYS_KNOWN,
   cacheRoom,
@@ -13,7 +14,6 @@ import {
   streamOf,
   textIn,
 } from '../../../../test/support/cache-room.ts'
-import { baseContext } from '../../../../test/support/room.ts'
 import { bodyOf, type Call, chat, type Reply, type StreamReply } from '../operations/index.ts'
 import { digestWith } from '../pipeline/index.ts'
 import type { Cacheable } from './cache-request.ts'

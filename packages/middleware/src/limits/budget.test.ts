@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { baseContext, request, type ToldContext } from '../../../../test/support/base-context.ts'
 import {
   answered,
   attempt,
@@ -8,7 +9,6 @@ import {
   streamed,
   textOf,
 } from '../../../../test/support/replies.ts'
-import { baseContext, request, type ToldContext } from '../../../../test/support/room.ts'
 import {
   type Body,
   BrokenStream,

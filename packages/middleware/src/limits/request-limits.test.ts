@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { baseContext, request } from '../../../../test/support/base-context.ts'
 import { answered, playedStream } from '../../../../test/support/replies.ts'
-import { baseContext, request } from '../../../../test/support/room.ts'
 import { bodyOf, type Call, chat, type Reply } from '../operations/index.ts'
 import {
   type ByteStream,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { baseContext, replyText, request, textReply } from '../../../../test/support/room.ts'
+import { baseContext, replyText, request, textReply } from '../../../../test/support/base-context.ts'
 import { type Middleware, pipeline, type RequestHeaders } from './index.ts'
 
 const base = baseContext()

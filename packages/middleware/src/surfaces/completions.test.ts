@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { baseContext, replyText, request } from '../../../../test/support/base-context.ts'
 import { answered, playedStream, streamed } from '../../../../test/support/replies.ts'
-import { baseContext, replyText, request } from '../../../../test/support/room.ts'
 import { type Answer, type Call, chat, type Reply, refused, type StreamReply } from '../operations/index.ts'
 import { digestWith, fromWebStream, type Log } from '../pipeline/index.ts'
 import { completions, type Surface } from './index.ts'

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
-import { playedSource } from '../../../../test/support/room.ts'
+import { playedSource } from '../../../../test/support/base-context.ts'
 import { eventsIn, type StreamEvent } from '../operations/index.ts'
 import { writtenStream } from './written-stream.ts'
 

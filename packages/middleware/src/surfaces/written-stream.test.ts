@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { playedSource } from '../../../../test/support/room.ts'
+import { playedSource } from '../../../../test/support/base-context.ts'
 import { BrokenStream, eventsIn, type StreamEvent } from '../operations/index.ts'
 import type { EventWriter } from './surface.ts'
 import { writtenStream } from './written-stream.ts'

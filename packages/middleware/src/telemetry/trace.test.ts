@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { playedSource, replyText, request } from '../../../../test/support/room.ts'
+import { playedSource, replyText, request } from '../../../../test/support/base-context.ts'
 import {
   type ByteStream,
   type GatewayRequest,

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
+import { baseContext } from '../../../../test/support/base-context.ts'
 import { modelCall, targetAt } from '../../../../test/support/model-call.ts'
 import { answered } from '../../../../test/support/replies.ts'
-import { baseContext } from '../../../../test/support/room.ts'
 import { type Call, type Reply, refused } from '../operations/index.ts'
 import { type BaseContext, upstreamFailed } from '../pipeline/index.ts'
 import { fallback, type Routed } from './index.ts'

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
+import { baseContext } from '../../../../test/support/base-context.ts'
 import { modelCall, statusOf, targetAt } from '../../../../test/support/model-call.ts'
 import { answered, streamed } from '../../../../test/support/replies.ts'
-import { baseContext } from '../../../../test/support/room.ts'
 import { bodyOf, type Call, type Reply, refused } from '../operations/index.ts'
 import { pipeline } from '../pipeline/index.ts'
 import type { Model, Policy, Price, TransformRule } from '../policy/index.ts'

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { baseContext, request } from '../../../../test/support/base-context.ts'
 import { calledAt, failureTold, modelCall, statusOf, targetAt } from '../../../../test/support/model-call.ts'
 import { textOf } from '../../../../test/support/replies.ts'
-import { baseContext, request } from '../../../../test/support/room.ts'
 import { answering, failing, startUpstream, streaming, type Upstream } from '../../../../test/support/upstream.ts'
 import { attemptsBefore, bodyOf } from '../operations/index.ts'
 import { NOTHING_SPENT, RequestEnded } from '../pipeline/index.ts'
