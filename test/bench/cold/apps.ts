@@ -23,7 +23,8 @@ export async function buildHost(folder: string): Promise<string> {
 /** The app as it is deployed, from a checkout's dist/. @returns its folder */
 export function bundledApp(folder: string, { name, root } = { name: 'bundled', root: ROOT }): string {
   const app = newApp(folder, name, 'dist/index.js')
-  for (const file of FILES) cpSync(join(root, file), join(app, file))
+  // All of it: another checkout's is made of other files.
+  cpSync(join(root, 'dist'), join(app, 'dist'), { recursive: true })
   return app
 }
 
