@@ -50,7 +50,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 describe('the zip', () => {
   test('holds the bundle, host.json, package.json and the policy where there is one, and is small', () => {
     const policy = existsSync(join(ROOT, 'tollgate.policy.yaml')) ? ['tollgate.policy.yaml'] : []
-    const built = ['http-clients', 'identity', 'index', 'openai', 'redis', 'tables', 'tokens', 'undici'].map(
+    const built = ['azure-pipeline', 'identity', 'index', 'openai', 'redis', 'tables', 'tokens', 'undici'].map(
       (name) => `dist/${name}.js`,
     )
     expect(paths).toEqual([...built, 'host.json', 'package.json', ...policy])

@@ -20,7 +20,7 @@ const LATER: Readonly<Record<string, string>> = {
   'packages/middleware/src/storage/sdk.ts': 'tables',
   'packages/middleware/src/transform/tokens.ts': 'tokens',
   'packages/middleware/src/targets/sdk.ts': 'openai',
-  'packages/middleware/src/upstream/transports/http-clients.ts': 'http-clients',
+  'packages/middleware/src/upstream/azure-pipeline.ts': 'azure-pipeline',
 }
 
 /** The app's file, which imports the others when it needs them. */
@@ -54,7 +54,6 @@ export async function bundle(): Promise<Bundled> {
     await build({
       ...OPTIONS,
       entryPoints: Object.entries(LATER).map(([file, name]) => ({ in: file, out: name })),
-      plugins: [sharedUndici()],
     }),
     await build({
       ...OPTIONS,
@@ -84,16 +83,6 @@ function later(): Plugin {
         const name = LATER[file]
         return name === undefined ? undefined : { path: `./${name}.js`, external: true }
       })
-    },
-  }
-}
-
-/** Loads undici once for all files that import it: `pipeline/undici.ts` exports what they need of it. */
-function sharedUndici(): Plugin {
-  return {
-    name: 'shared undici',
-    setup({ onResolve }) {
-      onResolve({ filter: /^undici$/ }, () => ({ path: './undici.js', external: true }))
     },
   }
 }

@@ -17,11 +17,10 @@ export function azureToken(clientId: string | undefined): TokenSource {
   let provider: Promise<TokenSource> | undefined
 
   async function open(): Promise<TokenSource> {
-    const [{ DefaultAzureCredential, getBearerTokenProvider }, { loadAzurePipeline }] = await Promise.all([
+    const [{ DefaultAzureCredential, getBearerTokenProvider }, { createDefaultHttpClient }] = await Promise.all([
       import('@azure/identity'),
-      import('./transports/http-clients.ts'),
+      import('./azure-pipeline.ts'),
     ])
-    const { createDefaultHttpClient } = await loadAzurePipeline()
     const httpClient = bounded(createDefaultHttpClient())
     const identity = clientId === undefined ? {} : { managedIdentityClientId: clientId }
     const credential = withoutProxyNearby(() => new DefaultAzureCredential({ httpClient, ...identity }))

@@ -1,7 +1,7 @@
 import { channel } from 'node:diagnostics_channel'
 import type { Socket } from 'node:net'
 import type { Dispatcher } from 'undici'
-import type { ByteSource } from '../../pipeline/index.ts'
+import { type ByteSource, loadUndici } from '../../pipeline/index.ts'
 import { ConnectionFailed } from './connection-failed.ts'
 import { ACCEPTED_ENCODINGS, decoded } from './content-encoding.ts'
 import { type Environment, type WayOut, wayOut } from './proxy.ts'
@@ -40,7 +40,7 @@ export function undiciTransport({ env = () => process.env, ...options }: UndiciT
 
   async function waysOut(host: string): Promise<NonNullable<typeof ways>> {
     try {
-      const undici = await import('./http-clients.ts')
+      const undici = await loadUndici()
       followSockets()
       ways ??= { kept: wayOut(undici, env()), anew: () => wayOut(undici, env()) }
       return ways
@@ -53,7 +53,7 @@ export function undiciTransport({ env = () => process.env, ...options }: UndiciT
     prepare(target, { path }) {
       const preparing = requests.prepare(target, path)
       if (ways !== undefined) return preparing
-      return Promise.all([preparing, import('./http-clients.ts')])
+      return Promise.all([preparing, loadUndici()])
     },
     async send(target, { path }, body, { signal, requestId, progress }) {
       const building = requests.build(target, path, body, signal)
