@@ -43,6 +43,7 @@ export {
 export { type DrainOptions, type RequestsInFlight, requestsInFlight, SHUTTING_DOWN } from './requests-in-flight.ts'
 export { type ByteSource, type ByteStream, fromIterable, fromWebStream, type Source, toWebStream } from './source.ts'
 export { pause, systemTime, type Time } from './time.ts'
+export { untilAborted } from './until-aborted.ts'
 
 /** What sends requests over kept connections; loaded when the first is sent. */
 export const loadUndici = () => import('./undici.ts')

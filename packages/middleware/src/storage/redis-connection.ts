@@ -1,5 +1,4 @@
-import { isOutage, OperatorError, type Time, withDeadline } from '../pipeline/index.ts'
-import { untilAborted } from './until-aborted.ts'
+import { isOutage, OperatorError, type Time, untilAborted, withDeadline } from '../pipeline/index.ts'
 
 export type RedisArgument = string | Buffer
 /** Strings come as bytes. */

@@ -1,6 +1,5 @@
-import { systemTime, type Time } from '../pipeline/index.ts'
+import { systemTime, type Time, untilAborted } from '../pipeline/index.ts'
 import { connectRedis, type Redis } from './redis-connection.ts'
-import { untilAborted } from './until-aborted.ts'
 
 /** So long at least between two beginnings of a connection, in milliseconds: a Redis that is down is not stormed. */
 const PAUSE_MS = 200

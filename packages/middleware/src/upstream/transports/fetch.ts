@@ -1,6 +1,6 @@
-import { type ByteSource, fromIterable, fromWebStream } from '../../pipeline/index.ts'
+import { type ByteSource, fromIterable, fromWebStream, untilAborted } from '../../pipeline/index.ts'
 import { ConnectionFailed } from './connection-failed.ts'
-import { type RequestBuilderOptions, requestBuilder, unlessAborted } from './request-builder.ts'
+import { type RequestBuilderOptions, requestBuilder } from './request-builder.ts'
 import type { Transport, TransportAnswer } from './transport.ts'
 
 /** System and TLS errors by which no connection comes about that a request could have gone over. */
@@ -25,7 +25,7 @@ export function fetchTransport({ fetch, ...options }: FetchTransportOptions): Tr
       progress.sent = true
       const sending = fetch(url.href, { method, headers, body: body as Uint8Array<ArrayBuffer>, redirect, signal })
       try {
-        return answerOf(await unlessAborted(sending, signal))
+        return answerOf(await untilAborted(sending, signal))
       } catch (cause) {
         if (neverConnected(cause)) delete progress.sent
         if (!signal.aborted) throw new ConnectionFailed(url.host, { sent: progress.sent === true, cause })

@@ -1,3 +1,4 @@
+import { untilAborted } from '../../pipeline/index.ts'
 import {
   isAzureAiHost,
   kindOf,
@@ -104,7 +105,7 @@ export function requestBuilder({ token, targetKinds = TARGET_KINDS }: RequestBui
     build(target, path, body, signal) {
       const built = builtFor(target, path, body === undefined ? 'GET' : 'POST')
       if (!('then' in built) && built.template.authorize === undefined) return built
-      return unlessAborted(authorized(target, built, body), signal)
+      return untilAborted(authorized(target, built, body), signal)
     },
   }
 }
@@ -120,19 +121,4 @@ async function tokenFrom(token: TokenSource, { kind }: TargetSettings, url: URL)
   }
   if (typeof got !== 'string' || got === '') throw new Error('The source of tokens gave none')
   return got
-}
-
-/** Waits no longer than until the signal aborts. @throws its reason then */
-export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const abort = () => reject(signal.reason)
-  // After the signal has aborted, what the work throws has no reader.
-  work.catch(() => {})
-  if (signal.aborted) throw signal.reason
-  signal.addEventListener('abort', abort)
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
 }

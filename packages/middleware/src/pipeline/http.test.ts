@@ -1,0 +1,22 @@
+import { expect, test } from 'vitest'
+import { type ByteStream, fromIterable, type HttpResponse, toWebResponse } from './index.ts'
+
+const answer = (body: HttpResponse['body']): HttpResponse => ({
+  kind: 'response',
+  status: 201,
+  headers: { a: 'b' },
+  body,
+})
+const streamed = (): ByteStream => ({
+  ...fromIterable([Buffer.from('one'), Buffer.from(' two')]),
+  ended: Promise.resolve(),
+})
+
+test.each<[string, HttpResponse['body'], string]>([
+  ['bytes', Buffer.from('whole'), 'whole'],
+  ['a stream', streamed(), 'one two'],
+  ['no body', null, ''],
+])('an answer of %s is the same to a host that speaks the Fetch API', async (_what, body, text) => {
+  const response = toWebResponse(answer(body))
+  expect([response.status, response.headers.get('a'), await response.text()]).toEqual([201, 'b', text])
+})
