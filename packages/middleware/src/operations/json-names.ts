@@ -103,15 +103,11 @@ function pathOf(levels: readonly Level[]): string {
 
 /** Where the string that begins at `start` ends: at its closing quote. */
 function endOfString(text: string, start: number): number {
-  let at = text.indexOf('"', start + 1)
-  while (isEscaped(text, at)) at = text.indexOf('"', at + 1)
-  return at
-}
-
-function isEscaped(text: string, at: number): boolean {
-  let before = at
-  while (text.charCodeAt(before - 1) === BACKSLASH) before -= 1
-  return (at - before) % 2 === 1
+  for (let at = start + 1; ; at += 1) {
+    const code = text.charCodeAt(at)
+    if (code === QUOTE) return at
+    if (code === BACKSLASH) at += 1
+  }
 }
 
 function afterSpace(text: string, from: number): number {
