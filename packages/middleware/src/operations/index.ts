@@ -4,6 +4,7 @@ export {
   type AnswerReply,
   attemptsBefore,
   type Call,
+  type FieldRules,
   faultAfter,
   type RefusedReply,
   type Reply,

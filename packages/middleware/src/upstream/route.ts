@@ -68,7 +68,8 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const { removed } = transformed
     const transformedBody =
       transformed.messages === messages ? call.body : call.body.with({ messages: transformed.messages })
-    const body = call.operation.bounded(transformedBody, maxOutputTokens)
+    const fitted = call.fit === undefined ? transformedBody : call.fit(transformedBody, known(model).rules)
+    const body = call.operation.bounded(fitted, maxOutputTokens)
     const label = transformLabel(transforms)
 
     const routedTo = (model: Model): Routed['routed'] => ({
