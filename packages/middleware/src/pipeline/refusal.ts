@@ -14,6 +14,12 @@ export type RefusalCode =
   | 'input_unbounded'
   /** A limit on money holds, and the model has no price. */
   | 'model_not_priced'
+  /** The consumer's plan doesn't name the model. */
+  | 'model_not_allowed'
+  /** The consumer's plan doesn't name the service tier, or a limit on money holds and the tier has no price. */
+  | 'tier_not_allowed'
+  /** The same of a hosted tool. */
+  | 'tool_not_allowed'
   | 'store_unavailable'
   /** Its place among the concurrent requests could not be kept. */
   | 'slot_lost'
@@ -86,7 +92,7 @@ export function isRefusal(value: object): value is Refusal {
 /** The longest name that a refusal repeats: no policy has a longer one. */
 const LONGEST_NAME = 64
 
-/** The refusal of a model that the policy doesn't have, or doesn't have for this caller: nobody learns which of the two. */
+/** The refusal of a model that the policy doesn't have. */
 export function unknownModel(name: string): Refusal {
   const shown = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME)}…` : name
   return {
