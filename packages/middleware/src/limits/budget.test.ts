@@ -152,7 +152,7 @@ function asking(
       model: undefined,
       body: asked,
       streamed: false,
-      bodyDigest: '',
+      bodyDigest: () => '',
     }
     let forwarded: Json | undefined
     let reserved: Reserved | undefined

@@ -1,5 +1,4 @@
 import {
-  type ByteStream,
   CLIENT_LEFT,
   clientHasLeft,
   describeFault,
@@ -16,7 +15,6 @@ import {
   type LogLevel,
   type Refusal,
   type RefusalCode,
-  RequestEnded,
   refusalOfEnded,
   type StreamOutcome,
 } from '../pipeline/index.ts'
@@ -89,15 +87,17 @@ export function trace(options: TraceOptions): Entry {
 
     if (isStream(body)) {
       const { status, headers } = response
-      const onEnd = (stream: StreamOutcome, hasBegun: boolean) => {
+      const ended = body.ended.then((end) => {
+        const { how: stream, hasBegun } = end
         if (stream !== 'client_left' || hasBegun) finish({ status, stream })
         else finish({ status: CLIENT_LEFT.status, refusal: CLIENT_LEFT.code, stream })
-      }
+        return end
+      })
       return {
         kind: 'response',
         status,
         headers: { ...headers, 'x-request-id': requestId },
-        body: traceStream(body, onEnd),
+        body: { read: () => body.read(), cancel: (reason) => body.cancel(reason), ended },
       }
     }
     // A fault that was met on the way stays one, and a refusal that was decided before stays in the line.
@@ -108,41 +108,6 @@ export function trace(options: TraceOptions): Entry {
     }
     finish({ status: response.status, ...(refusal === undefined ? {} : { refusal: refusal.code }) })
     return { ...response, headers: { ...response.headers, 'x-request-id': requestId } }
-  }
-}
-
-/** Passes a stream on and tells, once, how it ended, when all that it held is settled. */
-function traceStream(stream: ByteStream, onEnd: (how: StreamOutcome, hasBegun: boolean) => void): ByteStream {
-  const { promise: ended, resolve } = Promise.withResolvers<void>()
-  let isOver = false
-  let hasBegun = false
-
-  async function end(how: StreamOutcome): Promise<void> {
-    if (isOver) return
-    isOver = true
-    await stream.ended
-    onEnd(how, hasBegun)
-    resolve()
-  }
-
-  return {
-    ended,
-    async read() {
-      let piece: Uint8Array | undefined
-      try {
-        piece = await stream.read()
-      } catch (fault) {
-        await end('broken')
-        throw fault
-      }
-      if (piece === undefined) await end('complete')
-      else hasBegun = true
-      return piece
-    },
-    cancel(reason) {
-      stream.cancel(reason)
-      void end(reason instanceof RequestEnded ? 'broken' : 'client_left')
-    },
   }
 }
 
