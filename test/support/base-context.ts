@@ -12,6 +12,7 @@ import {
   RequestEnded,
   type Source,
   type StreamOutcome,
+  type ToldFacts,
 } from '@tollgate/middleware'
 
 /** A request with nothing in it, for a middleware that is tested alone. */
@@ -31,11 +32,11 @@ export interface ToldContext extends BaseContext {
 
 /** @param change what the test wants different */
 export function baseContext(change: Partial<BaseContext> = {}): ToldContext {
-  const told: Facts = {}
+  const told: ToldFacts = {}
   return {
     requestId: 'r',
     log: () => {},
-    tell: (facts) => void Object.assign(told, addFacts(told, facts)),
+    tell: (facts) => addFacts(told, facts),
     told,
     ...change,
   }

@@ -13,6 +13,7 @@ import {
   type Facts,
   type Refusal,
   type Time,
+  type ToldFacts,
   type UpstreamFailure,
   type Usage,
 } from '../pipeline/index.ts'
@@ -200,18 +201,25 @@ export function callFacts({ tell, log }: Pick<BaseContext, 'tell' | 'log'>): Cal
   let hasLeft = false
   let hasEnded = false
   /** All that was told until the call's end. */
-  let told: Facts = {}
+  const told: ToldFacts = {}
   const end = (failure?: UpstreamFailure) => {
     hasEnded = true
-    const { usage, costNanoUsd, uncertain, upstream = failure } = told
-    if (hasLeft) log('info', 'call of a request that had left', { usage, costNanoUsd, uncertain, upstream })
+    const { usage, toolCalls, costNanoUsd, uncertain, upstream = failure } = told
+    if (hasLeft) log('info', 'call of a request that had left', { usage, toolCalls, costNanoUsd, uncertain, upstream })
     else tell(told)
   }
   return {
     tell(facts) {
-      told = addFacts(told, facts)
+      addFacts(told, facts)
       // What the call took is told at its end, once it is known whose line tells it.
-      const { usage: _usage, costNanoUsd: _cost, uncertain: _uncertain, upstream: _upstream, ...others } = facts
+      const {
+        usage: _usage,
+        toolCalls: _calls,
+        costNanoUsd: _cost,
+        uncertain: _uncertain,
+        upstream: _upstream,
+        ...others
+      } = facts
       if (!hasLeft) tell(hasEnded ? facts : others)
     },
     leaderLeft() {

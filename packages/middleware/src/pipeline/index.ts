@@ -9,6 +9,7 @@ export {
   type CacheOutcome,
   type Facts,
   type StreamOutcome,
+  type ToldFacts,
 } from './facts.ts'
 export { describeFault, OperatorError } from './fault.ts'
 export { type GrowingBytes, growingBytes } from './growing-bytes.ts'

@@ -18,6 +18,7 @@ import {
   type RefusalCode,
   refusalOfEnded,
   type StreamOutcome,
+  type ToldFacts,
 } from '../pipeline/index.ts'
 import { requestIdFrom } from './request-id.ts'
 
@@ -52,14 +53,12 @@ export function trace(options: TraceOptions): Entry {
   return async function traced(request, sink) {
     const started = performance.now()
     const requestId = requestIdFrom(request.headers)
-    let facts: Facts = {}
+    const facts: ToldFacts = {}
     const log: Log = (level, event, fields) => {
       const { promptHash } = facts
       sink(level, { event, requestId, ...(promptHash === undefined ? {} : { promptHash }), ...fields })
     }
-    const tell = (told: Facts) => {
-      facts = addFacts(facts, told)
-    }
+    const tell = (told: Facts) => addFacts(facts, told)
     const finish = ({ status, ...outcome }: Outcome) => {
       log('info', 'request', { ...facts, ...outcome, status, ms: Math.round(performance.now() - started) })
     }

@@ -33,6 +33,13 @@ export interface Limiter {
    * as it is.
    */
   admit(claims: readonly Claim[]): Promise<Decision>
+  /**
+   * The decision that a request would get now, without taking anything: an admission holds nothing, and settles nothing. Reads a
+   * row that was not seen lately.
+   *
+   * @throws LimiterUnavailable as `admit`
+   */
+  look(claims: readonly Claim[]): Promise<Decision>
   /** For how long the store has been failing, in milliseconds; `undefined` while it works. */
   failingFor(): number | undefined
   /** Leases of a subject, for tests and tools. */
@@ -205,6 +212,19 @@ export function limiter(options: LimiterOptions): Limiter {
     if (breaker.allows()) await manager.look()
   }
 
+  /** What `admit` would decide by what is known of all rows; `undefined` where one was never seen. */
+  function foresee(groups: readonly SubjectClaims[], interval: StoreInterval): Decision | undefined {
+    let last: { readonly at: number; readonly claim: Claim } | undefined
+    for (const { manager, claims } of groups) {
+      const room = manager.counter.room(claims, interval)
+      if (room === undefined) return undefined
+      if (last === undefined || room.at > last.at) last = room
+    }
+    if (last === undefined || last.at <= interval.latest + NEAR_MS)
+      return freeAdmission(true, statusesOf(groups, interval))
+    return denial(groups, last.claim, last.at - interval.earliest - NEAR_MS, interval)
+  }
+
   function denial(
     groups: readonly SubjectClaims[],
     { subject, limit, units }: Claim,
@@ -247,6 +267,19 @@ export function limiter(options: LimiterOptions): Limiter {
         if (reason.code === 'store_failed' && open) return freeAdmission(false, statusesOf(groups, clock.interval()))
         throw reason
       }
+    },
+
+    async look(claims) {
+      const groups = bySubject(claims, managerOf)
+      const never = claims.find(({ limit, units }) => units > largestClaim(limit))
+      if (never !== undefined) return denial(groups, never, Number.POSITIVE_INFINITY, clock.interval())
+      await withDeadline(deadlineMs, () => Promise.all(groups.map(look)), time).catch((error) => {
+        throw unavailable(error)
+      })
+      const interval = clock.interval()
+      const decision = claims.length === 0 ? freeAdmission(true) : interval && foresee(groups, interval)
+      if (decision === undefined) throw new LimiterUnavailable('store_failed')
+      return decision
     },
 
     failingFor: () => breaker.failingFor(),
