@@ -159,7 +159,9 @@ describe('a streamed answer', () => {
     expect(lines).toEqual([])
     tell()
     settled.resolve()
-    expect(await reading).toBeUndefined()
+    // What it cost, with one line feed: no event.
+    expect(String(await reading)).toBe(': x-tollgate-cost: 0.000000007\n')
+    expect(await streamOf(response).read()).toBeUndefined()
     expect(lines).toEqual([expect.objectContaining({ costNanoUsd: 7, stream: 'complete' })])
   })
 
