@@ -43,7 +43,7 @@ function session(provider: OpenAIProvider): Session {
   }
 }
 
-const CLIENTS: readonly Omit<Client, 'packages' | 'obeys'>[] = [
+const CLIENTS: readonly Omit<Client, 'packages' | 'obeys' | 'limitCode'>[] = [
   {
     name: 'responses',
     model: 'chat',
@@ -55,4 +55,8 @@ const CLIENTS: readonly Omit<Client, 'packages' | 'obeys'>[] = [
     open: (origin, apiKey) => session(new OpenAIProvider({ baseURL: `${origin}/api/v1`, apiKey, useResponses: false })),
   },
 ]
-for (const client of CLIENTS) clientConforms({ ...client, packages: ['@openai/agents'], obeys: false }, () => gateway)
+for (const client of CLIENTS)
+  clientConforms(
+    { ...client, limitCode: 'rate_limit_exceeded', packages: ['@openai/agents'], obeys: false },
+    () => gateway,
+  )

@@ -67,7 +67,7 @@ const deployments = (origin: string, apiKey: string) =>
     apiVersion: '2024-10-21',
   })
 
-const CLIENTS: readonly Omit<Client, 'obeys'>[] = [
+const CLIENTS: readonly Omit<Client, 'obeys' | 'limitCode'>[] = [
   {
     name: '`openai.chat`',
     embeds: true,
@@ -119,4 +119,8 @@ const CLIENTS: readonly Omit<Client, 'obeys'>[] = [
     },
   },
 ]
-for (const client of CLIENTS) clientConforms({ ...client, obeys: false }, () => gateway)
+for (const client of CLIENTS)
+  clientConforms(
+    { ...client, limitCode: /azure/i.test(client.name) ? '429' : 'rate_limit_exceeded', obeys: false },
+    () => gateway,
+  )

@@ -2,12 +2,59 @@ import { describe, expect, type TestContext, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
 import { type Asking, type Client, failureOf, type Session, type Tool } from './client.ts'
 import type { Gateway, Plan } from './gateway.ts'
+import type { Model } from './model.ts'
 import { type Column, show } from './results.ts'
 import { type Arrival, openTap, type Tap } from './tap.ts'
 
 /** Waits that a client may misjudge its timer by. */
 const TIMER_MS = 5
 const PATIENCE = { timeout: 10_000 }
+
+/** Requests for one refusal that are waited for; a client that sends more is stopped. */
+const MOST_COUNTED = 3
+const UNKNOWN = 'tg_unknown'
+
+interface RefusalCase {
+  readonly column: Column
+  readonly status: number
+  readonly code?: (client: Client) => { readonly code: string }
+  readonly plan?: Plan
+  readonly model?: string
+  /** How long the prompt is, in characters. */
+  readonly prompt?: number
+  /** The status by which the model refuses; or what comes before the request that is refused. */
+  readonly before?: number | ((model: Model, ask: (prompt: string) => Promise<unknown>) => Promise<unknown>)
+}
+
+/** By the gateway, and by the model where it finds something wrong with the request. */
+const REFUSALS: readonly RefusalCase[] = [
+  { column: '400', status: 400, before: 400 },
+  { column: '401', status: 401 },
+  { column: '403', status: 403, model: 'unpriced' },
+  { column: '404', status: 404, model: 'unknown' },
+  { column: '413', status: 413, prompt: 1_100_000 },
+  { column: '415', status: 415, before: 415 },
+  { column: '422', status: 422, before: 422 },
+  { column: '451', status: 451, before: 451 },
+  {
+    column: '429, wait over 60 s',
+    status: 429,
+    code: ({ limitCode }) => ({ code: limitCode }),
+    plan: 'long',
+    before: (_model, ask) => ask(unique('First')),
+  },
+  {
+    column: 'spent budget',
+    status: 429,
+    code: () => ({ code: 'insufficient_quota' }),
+    plan: 'spent',
+    before(model, ask) {
+      const prompt = unique('Much')
+      model.next(prompt, { kind: 'costly', input: 5_000 })
+      return ask(prompt)
+    },
+  },
+]
 
 /** What holds between a client and the gateway. @param gateway is there when the first test runs */
 export function clientConforms(client: Client, gateway: () => Gateway): void {
@@ -78,51 +125,32 @@ export function clientConforms(client: Client, gateway: () => Gateway): void {
       seen(context, 'embeddings')
     })
 
-    describe.each<[Column, { readonly status: number; readonly code?: string }, (to: Refusing) => Promise<unknown>]>([
-      [
-        '400',
-        { status: 400 },
-        async ({ session }) => {
-          const prompt = unique('Too much')
-          model().next(prompt, { kind: 'refusal', status: 400, code: 'context_length_exceeded' })
-          return ask(session, prompt)
-        },
-      ],
-      ['401', { status: 401 }, ({ tap }) => ask(client.open(tap.origin, 'tg_unknown'), unique('Who?'))],
-      ['403', { status: 403 }, ({ session }) => ask(session, unique('What for?'), { model: 'unpriced' })],
-      ['404', { status: 404 }, ({ session }) => ask(session, unique('Whom?'), { model: 'unknown' })],
-      ['413', { status: 413 }, ({ session }) => ask(session, unique('All').padEnd(1_100_000, '.'))],
-    ])('a %s', (column, expected, refused) => {
-      test('raises, and is asked again as the table says', async (context) => {
-        const { session, tap } = await opened(context)
-        expect(await failure(refused({ session, tap }))).toMatchObject(expected)
-        expect(new Set(statuses(tap.arrivals))).toEqual(new Set([expected.status]))
-        counted(context, column, tap.arrivals)
-      })
-    })
-
-    test('a 429 whose wait is over 60 s says that it should not be tried again', async (context) => {
-      const { session, tap } = await opened(context, 'long')
-      await ask(session, unique('First'))
-      expect(await failure(ask(session, unique('Second')))).toEqual({ status: 429, code: 'rate_limit_exceeded' })
-      const [, ...refused] = tap.arrivals
-      for (const { answer } of refused) {
-        expect([answer?.status, answer?.headers.get('x-should-retry')]).toEqual([429, 'false'])
-        expect(Number(answer?.headers.get('retry-after'))).toBeGreaterThan(60)
+    test.for(REFUSALS)('a refusal: $column', async ({ column, status, code, plan, model, prompt, before }, context) => {
+      const { session, tap } = await opened(context, plan)
+      const asked = unique('What is a tollgate?').padEnd(prompt ?? 0, '?')
+      if (typeof before === 'number') gateway().model.next(asked, { kind: 'refusal', status: before })
+      else await before?.(gateway().model, (first) => ask(session, first))
+      const from = tap.arrivals.length
+      const enough = new AbortController()
+      tap.onArrival = () => {
+        if (tap.arrivals.length - from > MOST_COUNTED) enough.abort()
       }
-      counted(context, '429, wait over 60 s', refused)
-    })
-
-    test('a spent budget reads as such, and says that it should not be tried again', async (context) => {
-      const { session, tap } = await opened(context, 'spent')
-      const prompt = unique('Much')
-      model().next(prompt, { kind: 'costly', input: 5_000 })
-      await ask(session, prompt)
-      expect(await failure(ask(session, unique('More')))).toEqual({ status: 429, code: 'insufficient_quota' })
-      const [, ...refused] = tap.arrivals
-      for (const { answer } of refused)
-        expect([answer?.status, answer?.headers.get('x-should-retry')]).toEqual([429, 'false'])
-      counted(context, 'spent budget', refused)
+      const failed = await failure(
+        ask(column === '401' ? client.open(tap.origin, UNKNOWN) : session, asked, {
+          signal: enough.signal,
+          ...(model ? { model } : {}),
+        }),
+      )
+      const refused = tap.arrivals.slice(from)
+      for (const { answer } of refused.filter(({ answer }) => answer !== undefined || !enough.signal.aborted)) {
+        expect([answer?.status, answer?.headers.get('x-should-retry')]).toEqual([status, 'false'])
+        if (plan === 'long') expect(Number(answer?.headers.get('retry-after'))).toBeGreaterThan(60)
+      }
+      if (!enough.signal.aborted) expect(failed).toMatchObject({ status, ...code?.(client) })
+      if (client.obeys) expect(refused).toHaveLength(1)
+      else expect(refused.length).toBeGreaterThan(0)
+      const value = enough.signal.aborted ? `over ${MOST_COUNTED}` : String(refused.length)
+      show(context, { ...cell, column, value })
     })
 
     test('a 429 with a short wait is answered after it', async (context) => {
@@ -216,13 +244,6 @@ export function clientConforms(client: Client, gateway: () => Gateway): void {
     const tap = await openTap(gateway().origin)
     onTestFinished(tap.close)
     return { tap, session: client.open(tap.origin, await gateway().newKey(plan)) }
-  }
-
-  /** How many requests one refusal makes. */
-  function counted(context: TestContext, column: Column, refused: readonly Arrival[]): void {
-    if (client.obeys) expect(refused).toHaveLength(1)
-    else expect(refused.length).toBeGreaterThan(0)
-    show(context, { ...cell, column, value: String(refused.length) })
   }
 }
 

@@ -8,6 +8,8 @@ export interface Client {
   readonly packages: readonly string[]
   /** A model of policy.yaml. */
   readonly model: string
+  /** The `code` of a plan's limit: OpenAI's, and Azure's. */
+  readonly limitCode: 'rate_limit_exceeded' | '429'
   /** Whether its sessions embed. */
   readonly embeds?: boolean
   /** Whether it does what a refusal says of trying again. Of the others the table shows what they do. */

@@ -42,7 +42,7 @@ const session = (modelOf: (name: string) => Chat, embedding?: (name: string) => 
   ...(embedding ? { embed: (inputs, { model }) => embedding(model).embedDocuments(inputs) } : {}),
 })
 
-const CLIENTS: readonly Omit<Client, 'packages' | 'obeys'>[] = [
+const CLIENTS: readonly Omit<Client, 'packages' | 'obeys' | 'limitCode'>[] = [
   {
     name: '`ChatOpenAI`',
     embeds: true,
@@ -93,4 +93,12 @@ const CLIENTS: readonly Omit<Client, 'packages' | 'obeys'>[] = [
   },
 ]
 for (const client of CLIENTS)
-  clientConforms({ ...client, packages: ['@langchain/openai'], obeys: false }, () => gateway)
+  clientConforms(
+    {
+      ...client,
+      limitCode: /azure/i.test(client.name) ? '429' : 'rate_limit_exceeded',
+      packages: ['@langchain/openai'],
+      obeys: false,
+    },
+    () => gateway,
+  )

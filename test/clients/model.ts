@@ -24,7 +24,7 @@ export type Turn =
   | { readonly kind: 'silent' }
   /** After half of a stream: the connection is cut, or ends as if it were whole, or an error comes in its place. */
   | { readonly kind: 'cut' | 'short' | 'error' }
-  /** A refusal in OpenAI's shape. */
+  /** A refusal in OpenAI's shape, of this call and of all after it. */
   | { readonly kind: 'refusal'; readonly status: number; readonly code?: string }
   /** A whole answer that tells this much input. */
   | { readonly kind: 'costly'; readonly input: number }
@@ -47,8 +47,9 @@ export async function startModel(): Promise<Model> {
     response.once('close', () => {
       if (!response.writableFinished) topic.abandoned += 1
     })
-    const turn = topic.turns.shift()
+    const turn = topic.turns[0]
     if (turn?.kind === 'refusal') return refuse(response, turn)
+    topic.turns.shift()
     const said = saying(call, prompt, topic.calls.length)
     const usage = turn?.kind === 'costly' ? turn.input : 11
     const path = call.path.split('?')[0] ?? ''

@@ -19,6 +19,8 @@ export interface Tap {
   /** The server's, as this tap gives it to clients. */
   readonly origin: string
   readonly arrivals: readonly Arrival[]
+  /** Is told of each request before it is passed on. */
+  onArrival: () => void
   close(): Promise<void>
 }
 
@@ -37,6 +39,7 @@ export async function openTap(server: string): Promise<Tap> {
       const arrival: Arrival = { method, path, at: performance.now(), headers: fieldsOf(headers) }
       arrivals.push(arrival)
       unanswered.push(arrival)
+      tap.onArrival()
     })
     passOn(service, client, ANSWER, ([status, headers = '']) => {
       const arrival = unanswered.shift()
@@ -53,15 +56,17 @@ export async function openTap(server: string): Promise<Tap> {
   }).listen(0, '127.0.0.1')
   await once(listener, 'listening')
 
-  return {
+  const tap: Tap = {
     origin: `http://127.0.0.1:${(listener.address() as AddressInfo).port}`,
     arrivals,
+    onArrival: () => {},
     async close() {
       for (const socket of sockets) socket.destroy()
       listener.close()
       await once(listener, 'close')
     },
   }
+  return tap
 }
 
 /** @param seen is told the groups of each head, whole, before its last bytes are passed on */
