@@ -58,7 +58,7 @@ function session(modelOf: (name: string) => LanguageModel, embedding?: Embedding
 }
 
 const openai = (origin: string, apiKey: string) => createOpenAI({ baseURL: `${origin}/api/v1`, apiKey })
-const azure = (origin: string, apiKey: string) => createAzure({ baseURL: `${origin}/api/openai`, apiKey })
+const azure = (origin: string, apiKey: string) => createAzure({ baseURL: `${origin}/api/openai/v1`, apiKey })
 const deployments = (origin: string, apiKey: string) =>
   createAzure({
     baseURL: `${origin}/api/openai`,

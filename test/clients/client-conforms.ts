@@ -50,7 +50,7 @@ const REFUSALS: readonly RefusalCase[] = [
     plan: 'spent',
     before(model, ask) {
       const prompt = unique('Much')
-      model.next(prompt, { kind: 'costly', input: 5_000 })
+      model.next(prompt, { kind: 'costly', output: 1_300 })
       return ask(prompt)
     },
   },
@@ -161,7 +161,7 @@ export function clientConforms(client: Client, gateway: () => Gateway): void {
       const early = tooEarly(tap.arrivals)
       expect(statuses(tap.arrivals)).toEqual(client.obeys ? [200, 429, 200] : expect.arrayContaining([200, 429]))
       if (client.obeys) expect(early).toEqual([])
-      show(context, { ...cell, column: '429, wait of 2 s', value: early.length === 0 ? 'after the wait' : 'too early' })
+      show(context, { ...cell, column: '429, short wait', value: early.length === 0 ? 'after the wait' : 'too early' })
     })
 
     test.for(['cut', 'short', 'error'] as const)(

@@ -30,8 +30,9 @@ export async function startGateway(): Promise<Gateway> {
       OPENAI_BASE_URL: model.baseUrl,
       OPENAI_API_KEY: 'model-key',
       MODEL_ORIGIN: model.origin,
-      // A busy machine must not turn a hit into a miss.
-      TOLLGATE_CACHE_DEADLINE_MS: '2000',
+      // A busy machine must not turn a hit into a miss, and a key's lookup into a 503.
+      TOLLGATE_CACHE_DEADLINE_MS: '20000',
+      TOLLGATE_STORE_DEADLINE_MS: '20000',
     },
     BARE_HOST,
   )

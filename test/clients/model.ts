@@ -26,8 +26,8 @@ export type Turn =
   | { readonly kind: 'cut' | 'short' | 'error' }
   /** A refusal in OpenAI's shape, of this call and of all after it. */
   | { readonly kind: 'refusal'; readonly status: number; readonly code?: string }
-  /** A whole answer that tells this much input. */
-  | { readonly kind: 'costly'; readonly input: number }
+  /** A whole answer that tells so many tokens of output. */
+  | { readonly kind: 'costly'; readonly output: number }
 
 type Json = Record<string, unknown>
 
@@ -51,16 +51,16 @@ export async function startModel(): Promise<Model> {
     if (turn?.kind === 'refusal') return refuse(response, turn)
     topic.turns.shift()
     const said = saying(call, prompt, topic.calls.length)
-    const usage = turn?.kind === 'costly' ? turn.input : 11
+    const output = turn?.kind === 'costly' ? turn.output : 7
     const path = call.path.split('?')[0] ?? ''
     if (path.endsWith('/embeddings')) return json(response, 200, embeddings(call.body))
     const speaks = path.endsWith('/responses') ? responses : chat(path.includes('/deployments/'))
     if (call.body.stream !== true) {
       if (turn?.kind === 'silent') return
-      return json(response, 200, speaks.answer(call.body, said, usage))
+      return json(response, 200, speaks.answer(call.body, said, output))
     }
     response.writeHead(200, { 'content-type': 'text/event-stream' })
-    const events = speaks.events(call.body, said, usage)
+    const events = speaks.events(call.body, said, output)
     if (turn === undefined || turn.kind === 'costly') return response.end(events.join(''))
     // Half of the events holds text and no end.
     response.write(events.slice(0, Math.ceil(events.length / 2)).join(''))
@@ -117,15 +117,15 @@ function chat(azure: boolean) {
           finish_reason: 'tool_calls',
         }
   return {
-    answer: ({ model }: Json, said: Said, input: number) => ({
+    answer: ({ model }: Json, said: Said, output: number) => ({
       id: 'chatcmpl-1',
       object: 'chat.completion',
       created: 1_700_000_000,
       model: `${model}-2026`,
       choices: [{ index: 0, logprobs: null, ...whole(said) }],
-      usage: { prompt_tokens: input, completion_tokens: 7, total_tokens: input + 7 },
+      usage: { prompt_tokens: 11, completion_tokens: output, total_tokens: 11 + output },
     }),
-    events({ model, stream_options }: Json, said: Said, input: number): readonly string[] {
+    events({ model, stream_options }: Json, said: Said, output: number): readonly string[] {
       const head = { id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1_700_000_000, model: `${model}-2026` }
       const told = (stream_options as Json | undefined)?.include_usage === true
       const chunk = (delta: Json, finish_reason: string | null = null) =>
@@ -154,7 +154,7 @@ function chat(azure: boolean) {
               data({
                 ...head,
                 choices: [],
-                usage: { prompt_tokens: input, completion_tokens: 7, total_tokens: input + 7 },
+                usage: { prompt_tokens: 11, completion_tokens: output, total_tokens: 11 + output },
               }),
             ]
           : []),
@@ -170,8 +170,8 @@ function toolCall(said: { readonly tool: string; readonly arguments: string }) {
 }
 
 const responses = {
-  answer: (body: Json, said: Said, input: number) => response(body, 'completed', [item(said)], input),
-  events(body: Json, said: Said, input: number): readonly string[] {
+  answer: (body: Json, said: Said, output: number) => response(body, 'completed', [item(said)], output),
+  events(body: Json, said: Said, output: number): readonly string[] {
     const done = item(said)
     const at = { item_id: done.id, output_index: 0 }
     const events: readonly Json[] = [
@@ -179,7 +179,7 @@ const responses = {
       { type: 'response.in_progress', response: response(body, 'in_progress', []) },
       ...('text' in said ? textEvents(said.text, done, at) : toolEvents(said.arguments, done, at)),
       { type: 'response.output_item.done', output_index: 0, item: done },
-      { type: 'response.completed', response: response(body, 'completed', [done], input) },
+      { type: 'response.completed', response: response(body, 'completed', [done], output) },
     ]
     return events.map((each, sequence_number) => event({ ...each, sequence_number }))
   },
@@ -232,7 +232,7 @@ function item(said: Said) {
       }
 }
 
-function response(body: Json, status: string, output: readonly Json[], input?: number) {
+function response(body: Json, status: string, output: readonly Json[], outputTokens?: number) {
   return {
     id: 'resp_1',
     object: 'response',
@@ -258,14 +258,14 @@ function response(body: Json, status: string, output: readonly Json[], input?: n
     top_p: 1,
     truncation: 'disabled',
     usage:
-      input === undefined
+      outputTokens === undefined
         ? null
         : {
-            input_tokens: input,
+            input_tokens: 11,
             input_tokens_details: { cached_tokens: 0 },
-            output_tokens: 7,
+            output_tokens: outputTokens,
             output_tokens_details: { reasoning_tokens: 0 },
-            total_tokens: input + 7,
+            total_tokens: 11 + outputTokens,
           },
   }
 }

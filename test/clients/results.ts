@@ -34,7 +34,7 @@ const TABLES = {
     '451',
     '429, wait over 60 s',
     'spent budget',
-    '429, wait of 2 s',
+    '429, short wait',
   ],
 } as const
 

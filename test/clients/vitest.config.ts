@@ -10,7 +10,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     maxWorkers: 2,
     // Most of their time is a client's wait before it asks again.
-    maxConcurrency: 40,
+    maxConcurrency: 20,
     retry: process.env.CI ? 1 : 0,
   },
 })
