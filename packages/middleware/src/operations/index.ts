@@ -19,6 +19,7 @@ export { type ChatBody, type ChatMessage, WITHOUT_EFFECT } from './chat/request.
 export type { ChatChunk } from './chat/stream.ts'
 export { type ChatUsage, highest, isCount } from './chat/usage.ts'
 export { costOf, outputFor } from './cost.ts'
+export type { JsonFlaw } from './json-names.ts'
 export type {
   Answer,
   Assembler,

@@ -9,7 +9,7 @@ import { name } from './names.ts'
  */
 
 /** The routes of the surfaces that ship with Tollgate. A composition that has others passes its own names to the resolver. */
-export const ROUTES: readonly string[] = ['generate']
+export const ROUTES: readonly string[] = ['generate', 'chat']
 
 /** The model that the `OPENAI_*` settings serve unless the policy says where, and that a route has unless it names another. */
 export const DEFAULT_MODEL = 'default'
