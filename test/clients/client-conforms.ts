@@ -118,8 +118,8 @@ export function clientConforms(client: Client, gateway: () => Gateway): void {
 
     test.skipIf(!client.embeds)('embeddings, and a hit', async (context) => {
       const { session } = await opened(context)
-      const inputs = [unique('gate'), unique('toll')]
-      const vectors = [0, 1].map((index) => [index, 0.5, -0.25])
+      const inputs = [unique('gate'), unique('tollgate')]
+      const vectors = inputs.map(({ length }) => [length, 0.5, -0.25])
       for (const _ of inputs) expect(await session.embed?.(inputs, { model: 'embedding' })).toEqual(vectors)
       expect(calls(inputs[1] ?? '')).toBe(1)
       seen(context, 'embeddings')

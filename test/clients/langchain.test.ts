@@ -85,7 +85,7 @@ const CLIENTS: readonly Omit<Client, 'packages' | 'obeys' | 'limitCode'>[] = [
         (azureOpenAIApiEmbeddingsDeploymentName) =>
           new AzureOpenAIEmbeddings({
             azureOpenAIApiKey,
-            azureOpenAIEndpoint: `${origin}/api`,
+            azureOpenAIBasePath: `${origin}/api/openai/deployments`,
             azureOpenAIApiEmbeddingsDeploymentName,
             azureOpenAIApiVersion: '2024-10-21',
           }),

@@ -272,14 +272,14 @@ function response(body: Json, status: string, output: readonly Json[], outputTok
 
 function embeddings({ input, model, encoding_format }: Json) {
   const inputs = typeof input === 'string' ? [input] : (input as readonly unknown[])
-  const vector = (index: number) => new Float32Array([index, 0.5, -0.25])
+  const vector = (text: unknown) => new Float32Array([String(text).length, 0.5, -0.25])
   return {
     object: 'list',
-    data: inputs.map((_, index) => ({
+    data: inputs.map((text, index) => ({
       object: 'embedding',
       index,
       embedding:
-        encoding_format === 'base64' ? Buffer.from(vector(index).buffer).toString('base64') : [...vector(index)],
+        encoding_format === 'base64' ? Buffer.from(vector(text).buffer).toString('base64') : [...vector(text)],
     })),
     model: `${model}-2026`,
     usage: { prompt_tokens: 5 * inputs.length, total_tokens: 5 * inputs.length },
