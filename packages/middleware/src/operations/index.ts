@@ -17,7 +17,7 @@ export { chat } from './chat/chat.ts'
 export { type AnswerText, answerText, type ChatDelta } from './chat/message.ts'
 export { type ChatBody, type ChatMessage, WITHOUT_EFFECT } from './chat/request.ts'
 export type { ChatChunk } from './chat/stream.ts'
-export { type ChatUsage, highest, isCount } from './chat/usage.ts'
+export type { ChatUsage } from './chat/usage.ts'
 export { costOf, outputFor } from './cost.ts'
 export type {
   Answer,
@@ -28,3 +28,4 @@ export type {
   StreamParser,
 } from './operation.ts'
 export { type EventSource, eventOf, eventsIn, type StreamEvent } from './stream-event.ts'
+export { highest, isCount } from './token-usage.ts'
