@@ -1,4 +1,5 @@
 export { type CompletionsOptions, completions } from './completions.ts'
 export { generate } from './generate.ts'
+export { azureRefusal, notServed, type OpenaiError, openaiFailure, openaiRefusal } from './openai-error.ts'
 export type { Decoded, EventWriter, Surface } from './surface.ts'
 export { EVENT_STREAM_HEADERS } from './written-stream.ts'

@@ -5,6 +5,7 @@ import {
   BrokenStream,
   type Call,
   faultAfter,
+  type Json,
   type RefusedReply,
   type Reply,
   refused,
@@ -35,8 +36,8 @@ import { type Balancer, first } from './balancers/index.ts'
 import { callBounds } from './call-bounds.ts'
 import {
   type FailedCall,
+  failedAnswer,
   failureOf,
-  failureOfAnswer,
   isFallible,
   logFailure,
   NoAnswer,
@@ -163,7 +164,11 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     return { ...MADE, kind: 'stream', ...openStream(events, { ...bound, bounds, left: signal, ending }) }
   }
 
-  const refusedBy = (failure: UpstreamFailure, spend: Spend, more: Omit<FailedCall, 'url'> = {}): RefusedReply => {
+  const refusedBy = (
+    failure: UpstreamFailure,
+    spend: Spend,
+    { said, ...more }: Omit<FailedCall, 'url'> & { readonly said?: Json | undefined } = {},
+  ): RefusedReply => {
     const ended = endedBy(signal)
     if (ended !== undefined) {
       const told = { ...(failure.unspent ? { unspent: true as const } : {}), code: ended.code }
@@ -174,7 +179,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     // A call that was broken off since its client has left is nothing that an operator could mend.
     if (!isClients) logFailure(log, failure, { url: progress.url, ...more })
     return {
-      ...refused(upstreamFailed(failure)),
+      ...refused(upstreamFailed(failure, said)),
       attempts: attempts(spend, failure),
       shared: !isClients,
       fallible: !isClients && isFallible(failure),
@@ -197,9 +202,10 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     })
     const { status, headers } = answer
     if (status < 200 || status > 299) {
-      const failure = leftOr(await failureOfAnswer(answer), signal)
+      const { failure: told, said } = await failedAnswer(answer)
+      const failure = leftOr(told, signal)
       bounds.done()
-      return refusedBy(failure, spendOfFailure(failure), { headers })
+      return refusedBy(failure, spendOfFailure(failure), { headers, said })
     }
     // The rest of a plain answer is bounded by the whole.
     if (!streamed) bounds.came()
