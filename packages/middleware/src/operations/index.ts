@@ -19,6 +19,7 @@ export { type ChatBody, type ChatMessage, WITHOUT_EFFECT } from './chat/request.
 export type { ChatChunk } from './chat/stream.ts'
 export type { ChatUsage } from './chat/usage.ts'
 export { costOf, outputFor } from './cost.ts'
+export { embeddings, inputsIn, MAX_INPUTS } from './embeddings.ts'
 export type {
   Answer,
   Assembler,
@@ -27,5 +28,7 @@ export type {
   ParsedAnswer,
   StreamParser,
 } from './operation.ts'
+export { responses } from './responses/responses.ts'
+export { type StatefulField, statefulField } from './responses/stateless.ts'
 export { type EventSource, eventOf, eventsIn, type StreamEvent } from './stream-event.ts'
 export { highest, isCount } from './token-usage.ts'
