@@ -26,6 +26,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
     'targets',
     'policy',
     'health',
+    'telemetry',
     'operations',
     'surfaces',
     'auth',

@@ -20,6 +20,7 @@ export type { ChatChunk } from './chat/stream.ts'
 export type { ChatUsage } from './chat/usage.ts'
 export { costOf, outputFor } from './cost.ts'
 export { embeddings, inputsIn, MAX_INPUTS } from './embeddings.ts'
+export type { JsonFlaw } from './json-names.ts'
 export type {
   Answer,
   Assembler,

@@ -83,6 +83,21 @@ export function isRefusal(value: object): value is Refusal {
   return (value as { readonly kind?: unknown }).kind === 'refusal'
 }
 
+/** The longest name that a refusal repeats: no policy has a longer one. */
+const LONGEST_NAME = 64
+
+/** The refusal of a model that the policy doesn't have, or doesn't have for this caller: nobody learns which of the two. */
+export function unknownModel(name: string): Refusal {
+  const shown = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME)}…` : name
+  return {
+    kind: 'refusal',
+    code: 'model_not_found',
+    status: 404,
+    param: 'model',
+    message: `The model '${shown}' does not exist, or you may not use it.`,
+  }
+}
+
 /** The longest wait that is passed on to a caller, in milliseconds: what is told beyond it is no plan, but a mistake. */
 const LONGEST_WAIT_MS = 60 * 60_000
 /** OpenAI's clients don't wait longer than this, in milliseconds, but try again at once, unless they are told not to. */

@@ -9,7 +9,7 @@ import { name } from './names.ts'
  */
 
 /** The routes of the surfaces that ship with Tollgate. A composition that has others passes its own names to the resolver. */
-export const ROUTES: readonly string[] = ['generate', 'embeddings', 'responses']
+export const ROUTES: readonly string[] = ['generate', 'chat', 'embeddings', 'responses']
 
 /** Routes whose requests have no messages, which are all that transforms know. */
 const UNTRANSFORMED: ReadonlySet<string> = new Set(['embeddings', 'responses'])

@@ -10,7 +10,13 @@ import {
   isCount,
   type Json,
 } from '../operations/index.ts'
-import { jsonResponse, type Refusal, type RefusalCode, type UpstreamFailure } from '../pipeline/index.ts'
+import {
+  type HttpResponse,
+  jsonResponse,
+  type Refusal,
+  type RefusalCode,
+  type UpstreamFailure,
+} from '../pipeline/index.ts'
 import type { Decoded, EventWriter, Surface } from './surface.ts'
 
 /*
@@ -29,7 +35,7 @@ export const generate: Surface = {
   decode: (body, _request, { maxOutputTokens }) => decode(body, maxOutputTokens),
   encode,
   events,
-  refuse: (refusal) => jsonResponse(refusal.status, errorBody(refusal), refusal.headers),
+  refuse,
 }
 
 /** Fields beside the prompt: each optional, and none of another type than this. */
@@ -157,6 +163,12 @@ const FIXED_MESSAGES: Partial<Record<RefusalCode, string>> = {
   not_configured: 'Internal Server Error: LLM service is not configured.',
   upstream_failed: 'The LLM service failed to process the request.',
   internal_error: 'An internal server error occurred.',
+}
+
+function refuse(refusal: Refusal): HttpResponse {
+  // Among this contract's fields: there is no path that names a model.
+  const told = refusal.code === 'model_not_found' ? invalid('model', 'the name of a configured model') : refusal
+  return jsonResponse(told.status, errorBody(told), told.headers)
 }
 
 function errorBody({ code, message, details, upstream }: Refusal): object {

@@ -1,5 +1,8 @@
+export { azureChatCompletions, azureV1ChatCompletions, chatCompletions } from './chat-completions.ts'
 export { type CompletionsOptions, completions } from './completions.ts'
 export { generate } from './generate.ts'
+export { type ListedModels, modelList } from './model-list.ts'
 export { azureRefusal, notServed, type OpenaiError, openaiFailure, openaiRefusal } from './openai-error.ts'
+export { deploymentIn, flawed, invalidField } from './openai-request.ts'
 export type { Decoded, EventWriter, Surface } from './surface.ts'
 export { EVENT_STREAM_HEADERS } from './written-stream.ts'

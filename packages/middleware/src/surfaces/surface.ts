@@ -15,6 +15,8 @@ export interface EventWriter {
   end(): string | Uint8Array
   /** The last event of one that broke off. */
   failed(failure: UpstreamFailure): string | Uint8Array
+  /** What keeps a silent connection open: a comment, and a blank line after it by default. */
+  readonly heartbeat?: string
 }
 
 /** What callers speak. A single value in a single file. */
@@ -27,6 +29,7 @@ export interface Surface {
   decode(body: Body, request: GatewayRequest, options: { readonly maxOutputTokens: number }): Decoded | Refusal
   /** The body of a 200. */
   encode(answer: Answer): Uint8Array
-  events(): EventWriter
+  /** @param call as it was decoded: what the client asked to be told stands in its body */
+  events(call: Call): EventWriter
   refuse(refusal: Refusal): HttpResponse
 }

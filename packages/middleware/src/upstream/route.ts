@@ -1,5 +1,5 @@
 import { type Body, type Call, type ChatMessage, type RefusedReply, type Reply, refused } from '../operations/index.ts'
-import type { BaseContext, Middleware } from '../pipeline/index.ts'
+import { type BaseContext, type Middleware, unknownModel } from '../pipeline/index.ts'
 import {
   type CacheRule,
   type Model,
@@ -52,7 +52,7 @@ interface Pinned {
 /**
  * Resolves the model that a request names, or its route's own, and the exact body for it: its prompt by the route's
  * transforms, with a bound on the answer, and, for a stream, with its usage asked for. Tells the tokens that the transforms
- * saved where the model was asked. Refuses with 400 (`invalid_request`) a name that the policy doesn't have, and with 500
+ * saved where the model was asked. Refuses with 404 (`model_not_found`) a name that the policy doesn't have, and with 500
  * (`not_configured`) when the route's own model has no target.
  */
 export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Routed, Call, Reply> {
@@ -61,7 +61,7 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const { model: ownModel, cache, transforms } = routeOf(policy, call.route)
     const name = call.model ?? ownModel
     const model = policy.models.get(name)
-    if (model === undefined) return name === ownModel ? NOT_CONFIGURED : UNKNOWN_MODEL
+    if (model === undefined) return name === ownModel ? NOT_CONFIGURED : refused(unknownModel(name))
     context.tell({ model: name })
     const messages = messagesOf(call)
     const transformed = transform(messages, transforms)
@@ -145,12 +145,4 @@ const NOT_CONFIGURED: RefusedReply = refused({
   code: 'not_configured',
   status: 500,
   message: 'Internal Server Error: LLM service is not configured.',
-})
-
-const UNKNOWN_MODEL: RefusedReply = refused({
-  kind: 'refusal',
-  code: 'invalid_request',
-  status: 400,
-  param: 'model',
-  message: "'model' must be the name of a configured model",
 })

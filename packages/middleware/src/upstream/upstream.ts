@@ -194,6 +194,8 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
         signal,
       )
     bounds.within(options.firstByteMs)
+    const changed = routed.body.changed.filter((field) => field !== 'model')
+    if (changed.length > 0) tell({ changed })
     const sent = routed.body.with({ model: target.settings.model }).bytes
     const answer = await options.transport.send(target.settings, operation, sent, {
       signal: bounds.signal,
