@@ -17,8 +17,9 @@ export { chat } from './chat/chat.ts'
 export { type AnswerText, answerText, type ChatDelta } from './chat/message.ts'
 export { type ChatBody, type ChatMessage, WITHOUT_EFFECT } from './chat/request.ts'
 export type { ChatChunk } from './chat/stream.ts'
-export { type ChatUsage, highest, isCount } from './chat/usage.ts'
+export type { ChatUsage } from './chat/usage.ts'
 export { costOf, outputFor } from './cost.ts'
+export { embeddings, inputsIn, MAX_INPUTS } from './embeddings.ts'
 export type { JsonFlaw } from './json-names.ts'
 export type {
   Answer,
@@ -28,4 +29,7 @@ export type {
   ParsedAnswer,
   StreamParser,
 } from './operation.ts'
+export { responses } from './responses/responses.ts'
+export { type StatefulField, statefulField } from './responses/stateless.ts'
 export { type EventSource, eventOf, eventsIn, type StreamEvent } from './stream-event.ts'
+export { highest, isCount } from './token-usage.ts'

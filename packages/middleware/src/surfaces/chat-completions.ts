@@ -1,7 +1,8 @@
-import { type Body, bodyFrom, type Call, chat, isJson, type StreamEvent } from '../operations/index.ts'
+import { type Body, type Call, chat, isJson, type StreamEvent } from '../operations/index.ts'
 import type { Refusal } from '../pipeline/index.ts'
 import { azureRefusal, openaiFailure, openaiRefusal } from './openai-error.ts'
 import { deploymentIn, flawed, invalidField } from './openai-request.ts'
+import { withoutPadding } from './padding.ts'
 import type { Decoded, EventWriter, Surface } from './surface.ts'
 
 /*
@@ -91,7 +92,7 @@ function events({ body }: Pick<Call, 'body'>): EventWriter {
       if (bytes[DATA_AT] !== BRACE && event.json === undefined) return undefined
       const came = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
       if (!wantsUsage && tellsUsage(came, event)) return undefined
-      return !wantsPadding && came.includes(PADDING) ? withoutPadding(came, event) : bytes
+      return wantsPadding ? bytes : withoutPadding(event)
     },
     end: () => END,
     failed: (failure) => `data: ${JSON.stringify(openaiFailure(failure))}\n\n`,
@@ -103,9 +104,6 @@ const DATA_AT = 6
 const BRACE = 123
 const USAGE = Buffer.from('"usage"')
 const NULL = Buffer.from(':null')
-const PADDING = Buffer.from('"obfuscation"')
-const PADDING_START = Buffer.from(',"obfuscation":"')
-const QUOTE = 34
 
 /** Whether it is the chunk that `include_usage` asks for. Parsed only where its bytes may say so: most are passed on as bytes. */
 function tellsUsage(bytes: Buffer, event: StreamEvent): boolean {
@@ -114,21 +112,4 @@ function tellsUsage(bytes: Buffer, event: StreamEvent): boolean {
     return false
   const { choices, usage } = event.json ?? {}
   return isJson(usage) && Array.isArray(choices) && choices.length === 0
-}
-
-/** The event without its `obfuscation`; all else in it stays, byte for byte. */
-function withoutPadding(bytes: Buffer, { json }: StreamEvent): Uint8Array {
-  if (typeof json?.obfuscation !== 'string') return bytes
-  const start = bytes.indexOf(PADDING_START)
-  const isOne = start >= 0 && bytes.indexOf(PADDING) === start + 1 && bytes.lastIndexOf(PADDING) === start + 1
-  const from = start + PADDING_START.length
-  const end = bytes.indexOf(QUOTE, from)
-  // As it is always written; what is written otherwise is read as any body is.
-  if (isOne && end === from + json.obfuscation.length) {
-    return Buffer.concat([bytes.subarray(0, start), bytes.subarray(end + 1)])
-  }
-  const body = bodyFrom(bytes.subarray(DATA_AT, bytes.length - 2))
-  return typeof body === 'string'
-    ? bytes
-    : Buffer.concat([bytes.subarray(0, DATA_AT), body.with({ obfuscation: undefined }).bytes, bytes.subarray(-2)])
 }

@@ -63,7 +63,7 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const model = policy.models.get(name)
     if (model === undefined) return name === ownModel ? NOT_CONFIGURED : refused(unknownModel(name))
     context.tell({ model: name })
-    const messages = call.body.json.messages as readonly ChatMessage[]
+    const messages = messagesOf(call)
     const transformed = transform(messages, transforms)
     const { removed } = transformed
     const transformedBody =
@@ -90,6 +90,14 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const onward = () => next({ routed: routedTo(model) })
     return removed.length === 0 ? onward() : telling(removed, context, onward)
   }
+}
+
+const NO_MESSAGES: readonly ChatMessage[] = []
+
+/** What transforms know of a call's prompt: a policy has none for operations without messages. */
+function messagesOf({ body }: Call): readonly ChatMessage[] {
+  const { messages } = body.json
+  return Array.isArray(messages) ? messages : NO_MESSAGES
 }
 
 type OfModel = Pick<Routed['routed'], 'candidates' | 'price' | 'rules'>

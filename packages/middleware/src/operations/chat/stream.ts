@@ -1,13 +1,15 @@
-import type { TokenUsage, UpstreamFailure } from '../../pipeline/index.ts'
+import type { TokenUsage } from '../../pipeline/index.ts'
 import { isJson, type Json } from '../body.ts'
 import { BrokenStream } from '../broken-stream.ts'
 import { isWithinBounds } from '../json-bounds.ts'
 import type { StreamParser } from '../operation.ts'
 import { type ServerSentEvent, serverSentEvents } from '../server-sent-events.ts'
 import { eventOf, type StreamEvent } from '../stream-event.ts'
-import { codeOfError, errorIn } from './answer.ts'
+import { failureIn, failureInText } from '../told-error.ts'
+import { UsageTally } from '../usage-tally.ts'
+import { errorIn } from './answer.ts'
 import { type ChatDelta, carriesOutput, isContent } from './message.ts'
-import { type ChatUsage, highest, isOfOutput, usageOf } from './usage.ts'
+import { type ChatUsage, usageOf } from './usage.ts'
 
 /** As much of a `chat.completion.chunk` as the gateway itself reads. */
 export interface ChatChunk {
@@ -116,7 +118,7 @@ class ChatStream implements StreamParser {
   #take(chunk: ChatChunk, bytes?: Uint8Array): void {
     const pieces = this.#choices.add(chunk)
     if (this.#choices.count > MAX_CHOICES) this.ended ??= new BrokenStream({ code: 'invalid_response' })
-    this.#tally.add(chunk.usage, pieces)
+    this.#tally.add(usageOf(chunk.usage), pieces)
     if (!this.#choices.haveEnded) this.#toldOutput = this.#tally.told?.output ?? 0
     this.#completed.push(eventOf(chunk as unknown as Json, bytes))
   }
@@ -257,42 +259,6 @@ function finishOf(reason: unknown): Finish {
   return NOT_YET.has(word) ? undefined : 'unknown'
 }
 
-/**
- * What a streamed answer takes, as its chunks tell it and as far as it can be counted. A usage never falls: below what this
- * stream told before, or below what was counted.
- */
-class UsageTally {
-  /** Output tokens, at the least: each piece counts as one. */
-  counted = 0
-  #told: TokenUsage | undefined
-  #covers = false
-
-  /**
-   * @param said a chunk's usage
-   * @param tokens those that the chunk brings, at the least
-   */
-  add(said: ChatUsage | null | undefined, tokens: number): void {
-    this.counted += tokens
-    if (tokens > 0) this.#covers = false
-    const usage = usageOf(said)
-    if (usage === undefined) return
-    this.#told = highest(this.#told, usage)
-    if (this.counted === 0 || isOfOutput(usage)) this.#covers = true
-  }
-
-  /** The most that was told, and no less than was counted; `undefined` where nothing was told. */
-  get told(): TokenUsage | undefined {
-    return this.#told && { ...this.#told, output: Math.max(this.#told.output, this.counted) }
-  }
-  /**
-   * What is told of all that has come; `undefined` where nobody knows: nothing was told since the last piece, or no
-   * tokens beside text.
-   */
-  get usage(): TokenUsage | undefined {
-    return this.#covers ? this.told : undefined
-  }
-}
-
 function isUnreadable(ended: StreamParser['ended']): boolean {
   return ended instanceof BrokenStream && ended.cause === UNREADABLE
 }
@@ -360,17 +326,4 @@ function isChoice(choice: unknown): boolean {
 
 function unreadable(): BrokenStream {
   return new BrokenStream({ code: 'invalid_response' }, { cause: UNREADABLE })
-}
-
-function failureInText(text: string): UpstreamFailure {
-  try {
-    const value: unknown = JSON.parse(text)
-    return failureIn(isJson(value) ? (value.error ?? value) : value)
-  } catch {
-    return failureIn(undefined)
-  }
-}
-
-function failureIn(error: unknown): UpstreamFailure {
-  return { code: codeOfError(error) ?? 'error_event' }
 }
