@@ -278,8 +278,7 @@ function embeddings({ input, model, encoding_format }: Json) {
     data: inputs.map((text, index) => ({
       object: 'embedding',
       index,
-      embedding:
-        encoding_format === 'base64' ? Buffer.from(vector(text).buffer).toString('base64') : [...vector(text)],
+      embedding: encoding_format === 'base64' ? Buffer.from(vector(text).buffer).toString('base64') : [...vector(text)],
     })),
     model: `${model}-2026`,
     usage: { prompt_tokens: 5 * inputs.length, total_tokens: 5 * inputs.length },
