@@ -175,6 +175,7 @@ test.each([
   ['a thought by its id', { input: [{ type: 'reasoning', id: 'rs_1', summary: [] }] }, 'input[0]', 'encrypted_content'],
   ['no input', { input: undefined }, 'input', 'a text'],
   ['an item that is none', { input: ['Hi'] }, 'input[0]', 'an object'],
+  ['a tool that makes images', { tools: [{ type: 'image_generation' }] }, 'tools[0]', 'metered'],
   ['no bound', { max_output_tokens: '9' }, 'max_output_tokens', 'integer'],
 ])('%s is refused by name, with the reason, and the model is not asked', async (_what, change, param, reason) => {
   const { status, text, headers } = await post(await keyFor(), asked(change))
