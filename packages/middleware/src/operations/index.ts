@@ -5,6 +5,7 @@ export {
   type AnswerReply,
   attemptsBefore,
   type Call,
+  type FieldRules,
   faultAfter,
   type RefusedReply,
   type Reply,

@@ -59,7 +59,9 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const { removed } = transformed
     const transformedBody =
       transformed.messages === messages ? call.body : call.body.with({ messages: transformed.messages })
-    const body = call.operation.bounded(transformedBody, maxOutputTokens, rulesOf(model))
+    const { rules } = known(model)
+    const fitted = call.fit === undefined ? transformedBody : call.fit(transformedBody, rules)
+    const body = call.operation.bounded(fitted, maxOutputTokens, rules)
     const label = transformLabel(transforms)
 
     const routedTo = (model: Model): Routed['routed'] => ({
