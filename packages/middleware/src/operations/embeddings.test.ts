@@ -102,7 +102,7 @@ test.each([
   ['no numbers', { prompt_tokens: '8' }, undefined],
 ])('of what was taken %s is told', (_what, usage, input) => {
   const { spend } = embeddings.parse(Buffer.from(JSON.stringify({ data: [{ embedding: [1] }], usage })))
-  expect(spend.usage?.input).toBe(input)
+  expect(spend.usage?.tokens.input).toBe(input)
   expect(spend.isCertain).toBe(input !== undefined)
 })
 

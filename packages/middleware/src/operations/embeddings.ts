@@ -1,10 +1,10 @@
-import { SPEND_UNKNOWN, type Spend, type TokenUsage } from '../pipeline/index.ts'
+import { type ModelRules, SPEND_UNKNOWN, type Spend, type Usage } from '../pipeline/index.ts'
 import { type Body, isJson, type Json } from './body.ts'
 import { answerOf, answerParsed, objectOf } from './json-answer.ts'
 import { noStreams } from './no-streams.ts'
-import type { Answer, Bounds, ModelRules, Operation, ParsedAnswer } from './operation.ts'
-import { isCount } from './token-usage.ts'
+import type { Answer, Bounds, Operation, ParsedAnswer, Surcharges } from './operation.ts'
 import { codeOfError, isError } from './told-error.ts'
+import { isCount, servedBy } from './usage.ts'
 
 /** The most inputs of one request, as OpenAI has it. */
 export const MAX_INPUTS = 2_048
@@ -36,13 +36,20 @@ function isTokens(list: readonly unknown[]): boolean {
 }
 
 /** Fields that hold no input by reference. */
-const BOUNDED: ReadonlySet<string> = new Set(['model', 'input', 'encoding_format', 'dimensions', 'user'])
+const BOUNDED: ReadonlySet<string> = new Set([
+  'model',
+  'input',
+  'encoding_format',
+  'dimensions',
+  'user',
+  'service_tier',
+])
 
 /**
  * The most tokens that a request's input is: as many as it says where it is tokens, else its bytes, of which each token is one at
  * the least. A model's context window is that of each input. Nothing is generated.
  */
-function bounds({ bytes, json }: Body, { contextWindow }: ModelRules): Bounds {
+function bounds({ bytes, json }: Body, { contextWindow }: Pick<ModelRules, 'contextWindow'>): Bounds {
   const inputs = inputsIn(json.input)
   const field = inputs === undefined ? 'input' : unboundedField(json)
   const most = inputs === undefined || contextWindow === undefined ? undefined : inputs.count * contextWindow
@@ -68,7 +75,7 @@ function fingerprinted({ json }: Body): Json {
 /** What a 200's body is. It is an answer if it has vectors, as numbers or as text in base64, and tells of no error. */
 function parse(bytes: Buffer): ParsedAnswer {
   const json = objectOf(bytes.toString(), MAX_VALUES)
-  const usage = usageOf(json.usage)
+  const usage = usageOf(json)
   const spend: Spend = usage === undefined ? SPEND_UNKNOWN : { usage, isCertain: true }
   if (isAnswer(json)) return { kind: 'answer', answer: answerParsed(bytes, json, usage), spend }
   const code = isError(json.error) ? codeOfError(json.error) : codeOfError({ code: json.code })
@@ -86,18 +93,25 @@ function isEmbedding(element: unknown): boolean {
 }
 
 /** What an answer says that it took; `undefined` where it says nothing that can be believed. Some services tell the total alone. */
-function usageOf(told: unknown): TokenUsage | undefined {
+function usageOf(answer: Json): Usage | undefined {
+  const { usage: told } = answer
   if (!isJson(told)) return undefined
   const counts = [told.prompt_tokens, told.total_tokens].filter(isCount)
   const input = Math.max(0, ...counts)
   // No input is no tokens at all.
-  return input === 0 ? undefined : { input, cachedInput: 0, output: 0 }
+  return input === 0 ? undefined : { tokens: { input }, ...servedBy(answer) }
 }
 
 /** Whether there is a vector for each input. */
 function isStorable(answer: Answer, { body }: { readonly body: Body }): boolean {
   const { data } = answer.json() as { readonly data: readonly unknown[] }
   return data.length === inputsIn(body.json.input)?.count
+}
+
+const NO_SURCHARGES: Surcharges = { tier: undefined, toolCalls: {}, kinds: [] }
+
+function isTier(tier: unknown): tier is string {
+  return typeof tier === 'string' && tier !== 'auto' && tier !== ''
 }
 
 /** OpenAI's embeddings. Nothing is generated, so there is nothing to bound in an answer. */
@@ -107,6 +121,7 @@ export const embeddings: Operation = {
   forwards: [],
   bounded: (body) => body,
   bounds,
+  surcharges: ({ json }) => (isTier(json.service_tier) ? { ...NO_SURCHARGES, tier: json.service_tier } : NO_SURCHARGES),
   withOutput: (body) => body,
   fingerprinted,
   isSampled: () => false,

@@ -1,9 +1,11 @@
+export { billed } from './billed.ts'
 export { type Body, bodyFrom, bodyOf, isJson, type Json, type NoBody } from './body.ts'
 export { BrokenStream } from './broken-stream.ts'
 export {
   type AnswerReply,
   attemptsBefore,
   type Call,
+  type FieldRules,
   faultAfter,
   type RefusedReply,
   type Reply,
@@ -17,8 +19,7 @@ export { chat } from './chat/chat.ts'
 export { type AnswerText, answerText, type ChatDelta } from './chat/message.ts'
 export { type ChatBody, type ChatMessage, WITHOUT_EFFECT } from './chat/request.ts'
 export type { ChatChunk } from './chat/stream.ts'
-export type { ChatUsage } from './chat/usage.ts'
-export { costOf, outputFor } from './cost.ts'
+export { costOf, isUsualTier, outputFor, type WorstCase, worstPrice } from './cost.ts'
 export { embeddings, inputsIn, MAX_INPUTS } from './embeddings.ts'
 export type { JsonFlaw } from './json-names.ts'
 export type {
@@ -28,8 +29,10 @@ export type {
   Operation,
   ParsedAnswer,
   StreamParser,
+  Surcharges,
 } from './operation.ts'
 export { responses } from './responses/responses.ts'
 export { type StatefulField, statefulField } from './responses/stateless.ts'
 export { type EventSource, eventOf, eventsIn, type StreamEvent } from './stream-event.ts'
-export { highest, isCount } from './token-usage.ts'
+export { atMost, highest } from './tokens.ts'
+export { type ChatUsage, isCount } from './usage.ts'

@@ -1,28 +1,28 @@
-import type { TokenUsage } from '../pipeline/index.ts'
+import type { Usage } from '../pipeline/index.ts'
 import { isJson, type Json } from './body.ts'
 import { isWithinBounds } from './json-bounds.ts'
 import type { Answer } from './operation.ts'
 
 /** An answer that was parsed before, by its bytes: parsed again only when it is asked for. */
-export function answerOf(bytes: Buffer, usage: TokenUsage | undefined): Answer {
+export function answerOf(bytes: Buffer, usage: Usage | undefined): Answer {
   return new JsonAnswer({ bytes }, usage)
 }
 
 /** An answer that was put together here: written only when its bytes are asked for. */
-export function answerMade(json: Json, usage: TokenUsage | undefined): Answer {
+export function answerMade(json: Json, usage: Usage | undefined): Answer {
   return new JsonAnswer({ json }, usage)
 }
 
 /** An answer that has just been parsed. */
-export function answerParsed(bytes: Buffer, json: Json, usage: TokenUsage | undefined): Answer {
+export function answerParsed(bytes: Buffer, json: Json, usage: Usage | undefined): Answer {
   return new JsonAnswer({ bytes, json }, usage)
 }
 
 class JsonAnswer implements Answer {
-  readonly usage: TokenUsage | undefined
+  readonly usage: Usage | undefined
   #bytes: Buffer | undefined
   #json: Json | undefined
-  constructor({ bytes, json }: { readonly bytes?: Buffer; readonly json?: Json }, usage: TokenUsage | undefined) {
+  constructor({ bytes, json }: { readonly bytes?: Buffer; readonly json?: Json }, usage: Usage | undefined) {
     this.usage = usage
     this.#bytes = bytes
     this.#json = json

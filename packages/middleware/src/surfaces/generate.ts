@@ -7,6 +7,7 @@ import {
   type ChatChunk,
   type ChatUsage,
   chat,
+  type FieldRules,
   isCount,
   type Json,
 } from '../operations/index.ts'
@@ -66,6 +67,7 @@ function decode({ json: fields }: Body, maxOutputTokens: number): Decoded | Refu
     model,
     prompt,
     streamed: stream === true,
+    fit,
     body: bodyOf({
       messages: [
         { role: 'system', content: system ?? DEFAULT_SYSTEM },
@@ -76,6 +78,13 @@ function decode({ json: fields }: Body, maxOutputTokens: number): Decoded | Refu
       ...(stream ? { stream, stream_options: { include_usage: true } } : {}),
     }),
   }
+}
+
+/** Models that think refuse `max_tokens`, for what they call `max_completion_tokens`, and any temperature. */
+function fit(body: Body, { outputField, temperature }: FieldRules): Body {
+  if (outputField === 'max_tokens' && temperature) return body
+  const { max_tokens, temperature: asked, ...rest } = body.json
+  return bodyOf({ ...rest, ...(temperature ? { temperature: asked } : {}), [outputField]: max_tokens })
 }
 
 function invalid(field: string, what: string): Refusal {

@@ -33,7 +33,7 @@ export const azureResponses: Surface = { ...openaiResponses, name: 'azure-respon
 
 function decode(body: Body, maxOutputTokens: number): Decoded | Refusal {
   if (body.flaw !== undefined) return flawed(body.flaw)
-  const { model, input, stream, stream_options, max_output_tokens: output } = body.json
+  const { model, input, stream, stream_options, tools, max_output_tokens: output } = body.json
   if (!isLeftOut(model) && (typeof model !== 'string' || model === ''))
     return invalidField('model', 'the name of a model')
   const kept = statefulField(body.json)
@@ -44,6 +44,8 @@ function decode(body: Body, maxOutputTokens: number): Decoded | Refusal {
   if (wrong >= 0) return invalidField(`input[${wrong}]`, 'an object')
   if (!isLeftOut(stream) && typeof stream !== 'boolean') return invalidField('stream', 'true or false')
   if (!isLeftOut(stream_options) && !isJson(stream_options)) return invalidField('stream_options', 'an object')
+  const images = Array.isArray(tools) ? tools.findIndex((tool) => Object(tool).type === 'image_generation') : -1
+  if (images >= 0) return unmetered(`tools[${images}]`)
   // What a service might read as a number (`"9"`) must not be less to us.
   if (!isLeftOut(output) && !(Number.isSafeInteger(output) && Number(output) >= 1)) {
     return invalidField('max_output_tokens', 'a positive integer')
@@ -54,6 +56,11 @@ function decode(body: Body, maxOutputTokens: number): Decoded | Refusal {
     streamed: stream === true,
     body: body.with(changes(body.json, maxOutputTokens)),
   }
+}
+
+function unmetered(param: string): Refusal {
+  const message = `'${param}' makes images, which are not served: what they take can't be metered, and so no limit or budget could hold.`
+  return { kind: 'refusal', code: 'invalid_request', status: 400, param, message }
 }
 
 /** Which model serves is decided further in; and an answer may be asked to have no more than the gateway's bound. */

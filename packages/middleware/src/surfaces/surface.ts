@@ -2,7 +2,7 @@ import type { Answer, Body, Call, Operation, StreamEvent } from '../operations/i
 import type { GatewayRequest, HttpResponse, Refusal, UpstreamFailure } from '../pipeline/index.ts'
 
 /** A request in the words of the call onion. */
-export interface Decoded extends Pick<Call, 'model' | 'body' | 'streamed'> {
+export interface Decoded extends Pick<Call, 'model' | 'body' | 'streamed' | 'fit'> {
   /** What stands for the prompt in logs: hashed, never written. */
   readonly prompt: string
 }

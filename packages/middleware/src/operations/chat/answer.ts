@@ -2,10 +2,9 @@ import { SPEND_UNKNOWN, type Spend } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
 import { answerParsed, objectOf } from '../json-answer.ts'
 import type { Answer, ParsedAnswer } from '../operation.ts'
-import { isOfOutput } from '../token-usage.ts'
 import { codeOfError, isError } from '../told-error.ts'
+import { type ChatUsage, isOfOutput, servedBy, usageOf } from '../usage.ts'
 import { type ChatDelta, carriesOutput, isContent } from './message.ts'
-import { type ChatUsage, usageOf } from './usage.ts'
 
 /** As much of OpenAI's chat completion as the gateway itself reads. */
 export interface ChatAnswer {
@@ -64,9 +63,10 @@ function isAnswer({ choices }: Json): boolean {
 }
 
 /** What a 200 tells that it took. Not certain where it has output and tells of no tokens. */
-function spendOf({ usage: told }: Json, hasOutput: boolean): Spend {
-  const usage = usageOf(told as ChatUsage | null | undefined)
-  return usage === undefined ? SPEND_UNKNOWN : { usage, isCertain: !hasOutput || isOfOutput(usage) }
+function spendOf(json: Json, hasOutput: boolean): Spend {
+  const usage = usageOf(json.usage as ChatUsage | null | undefined)
+  if (usage === undefined) return SPEND_UNKNOWN
+  return { usage: { ...usage, ...servedBy(json) }, isCertain: !hasOutput || isOfOutput(usage) }
 }
 
 /** As much of an answer, or of an event of one, as tells of an error. */

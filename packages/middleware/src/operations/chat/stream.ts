@@ -1,4 +1,4 @@
-import type { TokenUsage } from '../../pipeline/index.ts'
+import type { Usage } from '../../pipeline/index.ts'
 import { isJson, type Json } from '../body.ts'
 import { BrokenStream } from '../broken-stream.ts'
 import { isWithinBounds } from '../json-bounds.ts'
@@ -6,10 +6,10 @@ import type { StreamParser } from '../operation.ts'
 import { type ServerSentEvent, serverSentEvents } from '../server-sent-events.ts'
 import { eventOf, type StreamEvent } from '../stream-event.ts'
 import { failureIn, failureInText } from '../told-error.ts'
+import { type ChatUsage, usageOf } from '../usage.ts'
 import { UsageTally } from '../usage-tally.ts'
 import { errorIn } from './answer.ts'
 import { type ChatDelta, carriesOutput, isContent } from './message.ts'
-import { type ChatUsage, usageOf } from './usage.ts'
 
 /** As much of a `chat.completion.chunk` as the gateway itself reads. */
 export interface ChatChunk {
@@ -20,6 +20,7 @@ export interface ChatChunk {
     readonly finish_reason?: unknown
   }[]
   readonly usage?: ChatUsage | null
+  readonly service_tier?: unknown
 }
 
 /** The longest single event that is waited for, in bytes: an image in base64 fits. */
@@ -88,10 +89,10 @@ class ChatStream implements StreamParser {
   get output(): number {
     return Math.max(this.#tally.counted, this.#toldOutput)
   }
-  get told(): TokenUsage | undefined {
+  get told(): Usage | undefined {
     return this.#tally.told
   }
-  get usage(): TokenUsage | undefined {
+  get usage(): Usage | undefined {
     return this.#tally.usage
   }
 
@@ -118,8 +119,8 @@ class ChatStream implements StreamParser {
   #take(chunk: ChatChunk, bytes?: Uint8Array): void {
     const pieces = this.#choices.add(chunk)
     if (this.#choices.count > MAX_CHOICES) this.ended ??= new BrokenStream({ code: 'invalid_response' })
-    this.#tally.add(usageOf(chunk.usage), pieces)
-    if (!this.#choices.haveEnded) this.#toldOutput = this.#tally.told?.output ?? 0
+    this.#tally.add(usageOf(chunk.usage), pieces, chunk as unknown as Json)
+    if (!this.#choices.haveEnded) this.#toldOutput = this.#tally.toldOutput
     this.#completed.push(eventOf(chunk as unknown as Json, bytes))
   }
 }

@@ -1,4 +1,4 @@
-import type { TokenUsage } from '../../pipeline/index.ts'
+import type { Usage } from '../../pipeline/index.ts'
 import { isJson, type Json } from '../body.ts'
 import { answerMade } from '../json-answer.ts'
 import type { Answer, Assembler } from '../operation.ts'
@@ -21,7 +21,7 @@ export function responseAssembler(): Assembler {
         response = json.response
       }
     },
-    answer(usage: TokenUsage | undefined): Answer | undefined {
+    answer(usage: Usage | undefined): Answer | undefined {
       if (response === undefined) return undefined
       const told = Array.isArray(response.output) ? response.output : []
       if (told.length > 0 || (done.size === 0 && Array.isArray(response.output))) return answerMade(response, usage)

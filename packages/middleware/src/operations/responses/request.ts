@@ -1,5 +1,6 @@
+import type { ModelRules, TokenKind } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
-import type { Bounds, ModelRules } from '../operation.ts'
+import type { Bounds, Surcharges } from '../operation.ts'
 
 /**
  * Fields that don't change the answer. A response repeats most fields of its request (`metadata`, `user`, `service_tier`, …), so
@@ -29,13 +30,65 @@ export function withOutput(body: Body, each: number): Body {
 }
 
 /** The most that a model can take and write, with what it thinks; `undefined` where its bound is no whole number above 0. */
-export function bounds(body: Body, { contextWindow }: ModelRules): Bounds | undefined {
+export function bounds(body: Body, { contextWindow }: Pick<ModelRules, 'contextWindow'>): Bounds | undefined {
   const output = body.json.max_output_tokens
   if (!isCountAbove0(output)) return undefined
   const field = unboundedField(body.json)
   const most = field === undefined ? inputBound(body) : contextWindow
-  const input = most === undefined ? undefined : Math.min(most, contextWindow ?? most)
-  return { input, unboundedField: field, output, choices: 1 }
+  const each = most === undefined ? undefined : Math.min(most, contextWindow ?? most)
+  const input = each === undefined ? undefined : each * readings(body.json)
+  return { input: Number.isSafeInteger(input) ? input : undefined, unboundedField: field, output, choices: 1 }
+}
+
+/** How often the model may read its input: once, and again with what each call of a hosted tool has brought. */
+function readings(body: Json): number {
+  return hostedTools(body).length === 0 ? 1 : 1 + toolCallsBound(body)
+}
+
+/** Tools that the service runs itself, by name, without the date of a version: `web_search_2025_08_26`. */
+function hostedTools({ tools }: Json): readonly string[] {
+  if (!Array.isArray(tools)) return []
+  const types = tools.map((tool) => Object(tool).type).filter((type) => !OWN_TOOLS.has(type))
+  return types.map((type) => String(type).replace(/_\d{4}_\d{2}_\d{2}$/, ''))
+}
+
+/** Tools that the caller runs. */
+const OWN_TOOLS: ReadonlySet<unknown> = new Set(['function', 'custom'])
+
+/** The most calls of hosted tools, all of them together; infinity where nothing bounds them. */
+function toolCallsBound({ max_tool_calls }: Json): number {
+  return isCountAbove0(max_tool_calls) ? max_tool_calls : Number.POSITIVE_INFINITY
+}
+
+/** What moves a request's price: its tier, hosted tools, and what its parts are. */
+export function surcharges({ json }: Body): Surcharges {
+  const { service_tier: tier } = json
+  return {
+    tier: typeof tier === 'string' && tier !== 'auto' && tier !== '' ? tier : undefined,
+    toolCalls: Object.fromEntries(hostedTools(json).map((name) => [name, toolCallsBound(json)])),
+    kinds: kindsIn(json),
+  }
+}
+
+/** The kinds of tokens that a part of an item brings. */
+const PART_KINDS: Readonly<Record<string, TokenKind | undefined>> = {
+  input_image: 'imageInput',
+  computer_screenshot: 'imageInput',
+  input_audio: 'audioInput',
+}
+
+function kindsIn({ input, prompt_cache_options }: Json): readonly TokenKind[] {
+  const kinds = new Set<TokenKind>()
+  if (!isNone(Object(prompt_cache_options ?? {}).ttl)) kinds.add('cacheWriteLong')
+  for (const item of Array.isArray(input) ? input : []) {
+    for (const parts of [item?.content, item?.output]) {
+      for (const part of Array.isArray(parts) ? parts : [parts]) {
+        const kind = PART_KINDS[part?.type]
+        if (kind !== undefined) kinds.add(kind)
+      }
+    }
+  }
+  return [...kinds]
 }
 
 function isCountAbove0(value: unknown): value is number {
@@ -103,7 +156,7 @@ function unboundedField(body: Json): string | undefined {
     }
   } else if (typeof input !== 'string') return 'input'
   if (Array.isArray(tools)) {
-    const index = tools.findIndex((tool) => tool?.type !== 'function' && tool?.type !== 'custom')
+    const index = tools.findIndex((tool) => !OWN_TOOLS.has(tool?.type))
     if (index >= 0) return `tools[${index}]`
   }
   for (const field in body) if (!BOUNDED.has(field) && canHoldInput(body[field])) return field

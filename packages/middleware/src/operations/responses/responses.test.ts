@@ -211,6 +211,49 @@ test.each<[string, object, object | undefined, boolean]>([
   expect([spend.isCertain, spend.usage !== undefined]).toEqual([isCertain, usage !== undefined])
 })
 
+describe('what a response tells of its bill', () => {
+  const taken = (json: object) =>
+    responses.parse(Buffer.from(JSON.stringify({ status: 'completed', ...json }))).spend.usage
+  const search = { type: 'web_search_call', action: { type: 'search' } }
+
+  test('is its tokens by their kinds, its tier and its model', () => {
+    const details = { cached_tokens: 5, cache_write_tokens: 3, image_tokens: 2 }
+    const usage = { input_tokens: 20, output_tokens: 9, input_tokens_details: details }
+    const told = taken({
+      output: [],
+      model: 'm-2026',
+      service_tier: 'flex',
+      usage: { ...usage, output_tokens_details: { reasoning_tokens: 4 } },
+    })
+    expect(told).toEqual({
+      tokens: { input: 10, cachedInput: 5, cacheWrite: 3, imageInput: 2, output: 9 },
+      reasoning: 4,
+      tier: 'flex',
+      model: 'm-2026',
+    })
+  })
+
+  test.each<[string, object, object | undefined]>([
+    ['none', { output: [message] }, {}],
+    ['functions', { output: [{ type: 'function_call' }, { type: 'custom_tool_call' }] }, {}],
+    [
+      'searches, and no look at what they found',
+      { output: [search, { ...search, action: { type: 'open_page' } }] },
+      { web_search: 1 },
+    ],
+    [
+      'the tool that was asked for',
+      { tools: [{ type: 'web_search_preview_2025_03_11' }], output: [search] },
+      { web_search_preview: 1 },
+    ],
+    ['its own count', { tool_usage: { web_search: { num_requests: 3 } }, output: [search] }, { web_search: 3 }],
+    ['another tool', { output: [{ type: 'code_interpreter_call' }, message] }, { code_interpreter: 1 }],
+    ['nothing, where it tells no items', { output: [] }, undefined],
+  ])('calls of tools: %s', (_what, json, toolCalls) => {
+    expect(taken({ ...json, usage })?.toolCalls).toEqual(toolCalls)
+  })
+})
+
 test('what the answer repeats of its request tells requests apart', () => {
   const body = bodyOf({ input: 'Hello', store: false })
   for (const field of ['metadata', 'user', 'safety_identifier', 'prompt_cache_key', 'service_tier', 'store']) {
@@ -230,7 +273,7 @@ describe('a stream', () => {
     const response = { status: 'failed', error: { code: 'server_error' }, output: [], usage }
     const { ended, finished, usage: taken } = read(delta, { type: 'response.failed', response })
     expect((ended as BrokenStream).failure).toEqual({ code: 'server_error' })
-    expect([finished, taken]).toEqual([true, { input: 20, cachedInput: 0, output: 9 }])
+    expect([finished, taken]).toEqual([true, { tokens: { input: 20, cachedInput: 0, output: 9 } }])
   })
 
   test('counts each piece of what is written, and no summary of what was thought', () => {
@@ -316,6 +359,14 @@ describe('input that the bytes don’t bound', () => {
     expect(bounds?.input === undefined).toBe(unboundedField !== undefined)
   })
 
+  test('is read again with each call of a hosted tool, whose number must be bounded', () => {
+    const input = (fields: Json) =>
+      responses.bounds(bodyOf({ input: 'Hello', max_output_tokens: 5, tools: [{ type: 'web_search' }], ...fields }), {
+        contextWindow: 1_000,
+      })?.input
+    expect([input({}), input({ max_tool_calls: 2 })]).toEqual([undefined, 3_000])
+  })
+
   test('counts tools and what templates add', () => {
     const input = (fields: Json) =>
       responses.bounds(bodyOf({ input: 'Hello', max_output_tokens: 5, ...fields }), UNKNOWN)?.input ?? 0
@@ -326,6 +377,30 @@ describe('input that the bytes don’t bound', () => {
   test.each([0, -1, 1.5, '5', {}])('has no bound of its answer by %j', (max_output_tokens) => {
     expect(responses.bounds(bodyOf({ input: 'Hello', max_output_tokens }), UNKNOWN)).toBeUndefined()
   })
+})
+
+test('what moves the price of a request', () => {
+  const surcharges = (fields: Json) => responses.surcharges(bodyOf({ input: 'Hello', ...fields }))
+  expect(surcharges({ service_tier: 'auto', tools: [{ type: 'function' }] })).toEqual({
+    tier: undefined,
+    toolCalls: {},
+    kinds: [],
+  })
+  const image = { role: 'user', content: [{ type: 'input_image' }] }
+  expect(
+    surcharges({
+      input: [image],
+      service_tier: 'priority',
+      max_tool_calls: 3,
+      tools: [{ type: 'web_search_2025_08_26' }, { type: 'custom' }, { type: 'file_search' }],
+      prompt_cache_options: { ttl: '12h' },
+    }),
+  ).toEqual({
+    tier: 'priority',
+    toolCalls: { web_search: 3, file_search: 3 },
+    kinds: ['cacheWriteLong', 'imageInput'],
+  })
+  expect(surcharges({ tools: [{ type: 'web_search' }] }).toolCalls).toEqual({ web_search: Number.POSITIVE_INFINITY })
 })
 
 describe('what the service would keep', () => {

@@ -3,7 +3,7 @@ import type { Operation } from '../operation.ts'
 import { isStorable, parseAnswer } from './answer.ts'
 import { responseAssembler } from './assemble.ts'
 import { replay } from './replay.ts'
-import { bounded, bounds, fingerprinted, isSampled, offersTools, withOutput } from './request.ts'
+import { bounded, bounds, fingerprinted, isSampled, offersTools, surcharges, withOutput } from './request.ts'
 import { responseStream } from './stream.ts'
 
 /** OpenAI's responses, without state: what a request leans on stands in its body (`statefulField`). */
@@ -13,6 +13,7 @@ export const responses: Operation = {
   forwards: [],
   bounded,
   bounds,
+  surcharges,
   withOutput,
   fingerprinted,
   isSampled,

@@ -1,4 +1,4 @@
-import type { TokenUsage } from '../../pipeline/index.ts'
+import type { Usage } from '../../pipeline/index.ts'
 import { isJson, type Json } from '../body.ts'
 import { BrokenStream } from '../broken-stream.ts'
 import { isWithinBounds } from '../json-bounds.ts'
@@ -67,10 +67,10 @@ class ResponseStream implements StreamParser {
   get output(): number {
     return Math.max(this.#tally.counted, this.#toldOutput)
   }
-  get told(): TokenUsage | undefined {
+  get told(): Usage | undefined {
     return this.#tally.told
   }
-  get usage(): TokenUsage | undefined {
+  get usage(): Usage | undefined {
     return this.#tally.usage
   }
 
@@ -92,8 +92,9 @@ class ResponseStream implements StreamParser {
     const { type, response } = json
     this.#came = true
     const tokens = isPiece(json) ? 1 : 0
-    const told = isJson(response) ? usageOf(response.usage) : undefined
-    this.#tally.add(told, tokens)
+    // What it tells before its end repeats the request.
+    const by = isJson(response) && isJson(response.usage) ? response : NOTHING
+    this.#tally.add(usageOf(by), tokens, by)
     if (FAILURES.has(type)) {
       this.begun = true
       this.finished = true
@@ -110,10 +111,12 @@ class ResponseStream implements StreamParser {
       return
     }
     this.begun ||= tokens > 0 || type === 'response.output_item.added'
-    this.#toldOutput = this.#tally.told?.output ?? 0
+    this.#toldOutput = this.#tally.toldOutput
     this.#completed.push(event)
   }
 }
+
+const NOTHING: Json = {}
 
 /** Some servers leave out of the last event what was sent before it. */
 function isEnd(response: unknown): boolean {
