@@ -8,9 +8,9 @@ export default defineConfig({
     globalSetup: ['test/support/azurite-setup.ts'],
     testTimeout: 45_000,
     hookTimeout: 60_000,
-    maxWorkers: 4,
-    // Most of their time is a client's wait before it asks again.
-    maxConcurrency: 40,
+    maxWorkers: 2,
+    // Most of their time is a client’s wait before it asks again; more at once are more than Azurite takes on a busy machine.
+    maxConcurrency: 12,
     retry: process.env.CI ? 1 : 0,
   },
 })
