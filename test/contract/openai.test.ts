@@ -302,10 +302,15 @@ describe.each(CLIENTS)('%s', (name, client) => {
     for await (const { id, object } of openai.models.list()) ids.push([id, object])
     expect(ids).toEqual([
       ['default', 'model'],
+      ['thinking', 'model'],
       ['second', 'model'],
     ])
     expect(await openai.models.retrieve('second')).toMatchObject({ id: 'second', owned_by: 'tollgate' })
     expect((await refusalOf(openai.models.retrieve('third'))).status).toBe(404)
+    const listed = client(await keyOn('listed'))
+    expect((await listed.openai.models.list()).data.map(({ id }) => id)).toEqual(['default'])
+    const forbidden = await refusalOf(listed.openai.chat.completions.create({ ...asking(), model: 'second' }))
+    expect([forbidden.status, forbidden.code, forbidden.param]).toEqual([403, 'model_not_allowed', 'model'])
     const other = client('tg_none')
     expect((await refusalOf(other.openai.models.list())).status).toBe(401)
   })
@@ -477,6 +482,30 @@ describe('on the wire', () => {
     expect((await ask('/v1/chat/completions', JSON.stringify({ ...body, metadata: 'SECRET' }), key)).status).toBe(400)
     upstream.reply = answering()
     expect((await ask('/v1/chat/completions', JSON.stringify({ ...body, metadata: {} }), key)).status).toBe(200)
+  })
+
+  test('a model that thinks is asked in the words that it takes', async () => {
+    const messages = [{ role: 'user', content: unique('t') }]
+    await ask('/v1/chat/completions', JSON.stringify({ model: 'thinking', messages, stream: true }))
+    expect(upstream.calls[0]?.body).toEqual({
+      model: 'thinking-model',
+      messages,
+      stream: true,
+      max_completion_tokens: 500,
+      stream_options: { include_usage: true },
+    })
+    // What its caller says is the caller's.
+    await ask('/v1/chat/completions', JSON.stringify({ model: 'thinking', messages, max_tokens: 5, temperature: 1 }))
+    expect(upstream.calls[1]?.body).toEqual({ model: 'thinking-model', messages, max_tokens: 5, temperature: 1 })
+    await ask('/v1/llm/generate', JSON.stringify({ model: 'thinking', prompt: 'Why?', max_tokens: 7, temperature: 1 }))
+    expect(upstream.calls[2]?.body).toEqual({
+      model: 'thinking-model',
+      messages: [
+        { role: 'system', content: 'You are a helpful assistant.' },
+        { role: 'user', content: 'Why?' },
+      ],
+      max_completion_tokens: 7,
+    })
   })
 
   test('generate answers under its public path, in its own shape', async () => {

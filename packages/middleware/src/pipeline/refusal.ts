@@ -92,7 +92,7 @@ export function isRefusal(value: object): value is Refusal {
 /** The longest name that a refusal repeats: no policy has a longer one. */
 const LONGEST_NAME = 64
 
-/** The refusal of a model that the policy doesn't have, or doesn't have for this caller: nobody learns which of the two. */
+/** The refusal of a model that the policy doesn't have. */
 export function unknownModel(name: string): Refusal {
   const shown = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME)}…` : name
   return {

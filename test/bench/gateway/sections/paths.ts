@@ -36,7 +36,11 @@ export async function paths(bench: Workbench, checkouts: readonly Checkout[]): P
   const bundles = await Promise.all(
     checkouts.map(async (checkout) => ({ checkout, bundle: await bundlePortable(checkout, folder) })),
   )
-  const [cached, uncached] = [writePolicy(folder, { cache: true }), writePolicy(folder, { cache: false })]
+  const cached = writePolicy(folder, { cache: true })
+  const uncached: Readonly<Record<Surface, string>> = {
+    generate: writePolicy(folder, { cache: false }),
+    'chat completions': writePolicy(folder, { cache: false, route: 'chat' }),
+  }
   const [plain, apart] = [`${model.url}/v1`, `${model.url}/apart/v1`]
   const noPortkey = quick ? 'left out of a quick run' : installPortkey()
   const notRun = [
@@ -71,7 +75,7 @@ export async function paths(bench: Workbench, checkouts: readonly Checkout[]): P
 
   /** A request that goes to the model, and its answer back. */
   const passing = async (what: string, most: number, work: Work, url: string, surface: Surface = 'generate') => {
-    const entrants = gateways(work, 'bypass', { policy: uncached, model: url, surface })
+    const entrants = gateways(work, 'bypass', { policy: uncached[surface], model: url, surface })
     return {
       what,
       most,
