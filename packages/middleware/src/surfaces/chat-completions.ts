@@ -1,7 +1,8 @@
-import { type Body, bodyFrom, type Call, chat, isJson, type Json, type StreamEvent } from '../operations/index.ts'
+import { type Body, type Call, chat, isJson, type Json } from '../operations/index.ts'
 import type { Refusal } from '../pipeline/index.ts'
 import { azureRefusal, openaiFailure, openaiRefusal } from './openai-error.ts'
 import { deploymentIn, flawed, invalidField } from './openai-request.ts'
+import { withoutPadding } from './padding.ts'
 import type { Decoded, EventWriter, Surface } from './surface.ts'
 
 /*
@@ -109,8 +110,6 @@ const BRACE = 123
 const USAGE = Buffer.from('"usage"')
 const NULL = Buffer.from(':null')
 const PADDING = Buffer.from('"obfuscation"')
-const PADDING_START = Buffer.from(',"obfuscation":"')
-const QUOTE = 34
 
 /** Whether an event's bytes alone say that it is a chunk without usage and padding: most of what the cache has is not parsed. */
 function saysNothingElse(bytes: Uint8Array): boolean {
@@ -123,21 +122,4 @@ function saysNothingElse(bytes: Uint8Array): boolean {
 
 function viewOf(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-}
-
-/** The event without its `obfuscation`; all else in it stays, byte for byte. */
-function withoutPadding({ bytes: came, json }: StreamEvent): Uint8Array {
-  const bytes = viewOf(came)
-  const start = bytes.indexOf(PADDING_START)
-  const isOne = start >= 0 && bytes.indexOf(PADDING) === start + 1 && bytes.lastIndexOf(PADDING) === start + 1
-  const from = start + PADDING_START.length
-  const end = bytes.indexOf(QUOTE, from)
-  // As it is always written; what is written otherwise is read as any body is.
-  if (isOne && end === from + String(json?.obfuscation).length) {
-    return Buffer.concat([bytes.subarray(0, start), bytes.subarray(end + 1)])
-  }
-  const body = bodyFrom(bytes.subarray(DATA_AT, bytes.length - 2))
-  return typeof body === 'string'
-    ? bytes
-    : Buffer.concat([bytes.subarray(0, DATA_AT), body.with({ obfuscation: undefined }).bytes, bytes.subarray(-2)])
 }

@@ -98,7 +98,8 @@ export function writtenStream(source: EventSource, options: WrittenStreamOptions
         try {
           if (got.events === undefined) {
             close('over')
-            return bytesOf(writer.end())
+            const last = bytesOf(writer.end())
+            return last.byteLength === 0 ? undefined : last
           }
           const written = write(got.events, writer)
           if (written !== undefined) return written
