@@ -99,7 +99,7 @@ function* streamed(response: Json, random: Random): Generator<Json> {
   const numbered = (event: Json) => ({ ...event, sequence_number: sequence_number++ })
   const items = response.output as readonly Json[]
   const begun = { ...response, status: 'in_progress', output: [], usage: null }
-  if (random(4) > 0) yield numbered({ type: 'response.created', response: begun })
+  yield numbered({ type: 'response.created', response: begun })
   if (random(2) > 0) yield numbered({ type: 'response.in_progress', response: begun })
   for (const [output_index, item] of items.entries()) {
     yield numbered({ type: 'response.output_item.added', output_index, item: { ...item, status: 'in_progress' } })
