@@ -20,6 +20,10 @@ export { type ChatBody, type ChatMessage, WITHOUT_EFFECT } from './chat/request.
 export type { ChatChunk } from './chat/stream.ts'
 export { type ChatUsage, isCount } from './chat/usage.ts'
 export { costOf, isUsualTier, outputFor, type WorstCase, worstPrice } from './cost.ts'
+
+/** Megabytes of vocabulary; loaded when there is something to count. */
+export const loadTokenizer = () => import('./o200k-base.ts')
+
 export type {
   Answer,
   Assembler,

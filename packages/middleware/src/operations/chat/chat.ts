@@ -1,6 +1,7 @@
 import type { Operation } from '../operation.ts'
 import { answerOf, isStorable, parseAnswer } from './answer.ts'
 import { chatAssembler } from './assemble.ts'
+import { countInput } from './count-input.ts'
 import { replay } from './replay.ts'
 import { bounded, bounds, fingerprinted, isSampled, offersTools, surcharges, withOutput } from './request.ts'
 import { chatStream } from './stream.ts'
@@ -12,6 +13,7 @@ export const chat: Operation = {
   forwards: [],
   bounded,
   bounds,
+  countInput,
   surcharges,
   withOutput,
   fingerprinted,
