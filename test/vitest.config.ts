@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url'
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import { NEEDED } from '../packages/workshop/src/install/node.mjs'
 
@@ -34,6 +34,8 @@ export default defineConfig({
   test: {
     root: fileURLToPath(new URL('..', import.meta.url)),
     include: ['test/**/*.test.ts', 'packages/*/src/**/*.test.ts', 'functions/**/*.test.ts'],
+    // They need packages of their own: npm run test:clients.
+    exclude: [...configDefaults.exclude, 'test/clients/**'],
     globalSetup: ['test/support/azurite-setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 60_000,

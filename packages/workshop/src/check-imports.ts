@@ -43,7 +43,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@redis/client': /^packages\/middleware\/src\/(?:storage\/|\w+\/stores\/redis\.ts$)/,
   '@azure/core-rest-pipeline': /^packages\/middleware\/src\/(?:storage|upstream)\//,
   '@azure/identity': /^packages\/middleware\/src\/(?:storage|upstream)\//,
-  openai: /^(?:packages\/middleware\/src\/targets|test\/contract)\//,
+  openai: /^(?:packages\/middleware\/src\/targets|test\/(?:clients|contract))\//,
   undici: /^(?:packages\/middleware\/src\/(?:pipeline\/undici\.ts|storage\/|upstream\/)|test\/bench\/gateway\/)/,
   azurite: /^(?:packages\/local-host\/src\/azurite|test\/support)\//,
   '@tollgate/middleware': /^(?:functions|packages\/(?:azure-functions|local-host|cli|workshop)\/src|test)\//,

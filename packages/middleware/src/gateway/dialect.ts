@@ -1,11 +1,16 @@
 import type { Handler, HttpResponse, Refusal } from '../pipeline/index.ts'
 import {
   azureChatCompletions,
+  azureEmbeddings,
   azureRefusal,
+  azureResponses,
   azureV1ChatCompletions,
+  azureV1Embeddings,
   chatCompletions,
   notServed,
+  openaiEmbeddings,
   openaiRefusal,
+  openaiResponses,
   type Surface,
 } from '../surfaces/index.ts'
 import { type Entry, trace } from '../telemetry/index.ts'
@@ -25,7 +30,11 @@ export interface Dialect {
 export const openaiDialect: Dialect = {
   root: 'v1',
   refuse: openaiRefusal,
-  surfaces: [[/^\/chat\/completions$/, chatCompletions]],
+  surfaces: [
+    [/^\/chat\/completions$/, chatCompletions],
+    [/^\/embeddings$/, openaiEmbeddings],
+    [/^\/responses$/, openaiResponses],
+  ],
 }
 
 /** `new AzureOpenAI({ endpoint: '…/api' })`, and the clients of Azure's `/openai/v1`. */
@@ -35,6 +44,9 @@ export const azureDialect: Dialect = {
   surfaces: [
     [/^\/deployments\/[^/]+\/chat\/completions$/, azureChatCompletions],
     [/^\/v1\/chat\/completions$/, azureV1ChatCompletions],
+    [/^\/deployments\/[^/]+\/embeddings$/, azureEmbeddings],
+    [/^\/v1\/embeddings$/, azureV1Embeddings],
+    [/^(?:\/v1)?\/responses$/, azureResponses],
   ],
 }
 
@@ -87,6 +99,7 @@ const NOT_METERED: readonly (readonly [path: RegExp, what: string])[] = [
   [/^\/completions\b/, 'Legacy completions are'],
   [/^\/chat\/completions\/./, 'Stored completions are'],
   [/^\/conversations\b/, 'Conversations are'],
+  [/^\/responses\/./, 'Stored responses are'],
 ]
 
 function notFoundText(path: string): string {

@@ -19,9 +19,13 @@ export { chat } from './chat/chat.ts'
 export { type AnswerText, answerText, type ChatDelta } from './chat/message.ts'
 export { type ChatBody, type ChatMessage, WITHOUT_EFFECT } from './chat/request.ts'
 export type { ChatChunk } from './chat/stream.ts'
-export { type ChatUsage, isCount } from './chat/usage.ts'
 export { costOf, isUsualTier, outputFor, type WorstCase, worstPrice } from './cost.ts'
+export { embeddings, inputsIn, MAX_INPUTS } from './embeddings.ts'
 export type { JsonFlaw } from './json-names.ts'
+
+/** Megabytes of vocabulary; loaded when there is something to count. */
+export const loadTokenizer = () => import('./o200k-base.ts')
+
 export type {
   Answer,
   Assembler,
@@ -31,5 +35,8 @@ export type {
   StreamParser,
   Surcharges,
 } from './operation.ts'
+export { responses } from './responses/responses.ts'
+export { type StatefulField, statefulField } from './responses/stateless.ts'
 export { type EventSource, eventOf, eventsIn, type StreamEvent } from './stream-event.ts'
 export { atMost, highest } from './tokens.ts'
+export { type ChatUsage, isCount } from './usage.ts'

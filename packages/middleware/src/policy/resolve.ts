@@ -6,6 +6,8 @@ import {
   knowsModel,
   type ModelOptions,
   modelFaults,
+  type PricedBy,
+  pricedBy,
   resolveModels,
   resolvePrices,
   servedAs,
@@ -14,7 +16,7 @@ import {
 import { unservedMoneyLimits } from './money.ts'
 import { closestName, listText } from './names.ts'
 import { type Plan, type Policy, PolicyError } from './policy.ts'
-import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeOf } from './route.ts'
+import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeFaults, routeOf } from './route.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
 import { schemaFaults } from './schema-faults.ts'
 import { revisionOf } from './source.ts'
@@ -72,6 +74,8 @@ export interface OutlinedModel {
   /** The name by which it is asked for at its server; `undefined` for the model of the `OPENAI_*` settings. */
   readonly servedAs: string | undefined
   readonly targets: readonly [Pick<Target, 'price'>]
+  /** By whose word its price is; `undefined` where it has none. */
+  readonly priced: PricedBy | undefined
 }
 
 /** @throws PolicyError */
@@ -92,7 +96,12 @@ export function outlineDocument(document: Document, options: KnownRoutes & Known
     models: new Map(
       [...Object.keys(models), ...asked].map((name) => [
         name,
-        { name, servedAs: servedAs(models[name], options.targetKinds), targets: [{ price: price(name) }] },
+        {
+          name,
+          servedAs: servedAs(models[name], options.targetKinds),
+          targets: [{ price: price(name) }],
+          priced: pricedBy(checked, name),
+        },
       ]),
     ),
   }
@@ -101,7 +110,7 @@ export function outlineDocument(document: Document, options: KnownRoutes & Known
 /** What can be told of a document by itself. */
 function meaning(checked: PolicyDocument, { isFile }: Document) {
   const isModel = (name: string) => knowsModel(checked.models, name)
-  const faults = [...planFaults(checked), ...modelFaults(checked)]
+  const faults = [...planFaults(checked), ...modelFaults(checked), ...routeFaults(checked.routes)]
   const plans = resolvePlans(checked, isModel, faults)
   for (const [name, route] of Object.entries(checked.routes ?? {})) {
     if (route?.model === undefined || isModel(route.model)) continue

@@ -69,6 +69,13 @@ test.each<[string, object, readonly string[] | undefined, string]>([
   expect(() => resolve({ routes }, known)).toThrow(`test.yaml was refused:\n  - ${fault}`)
 })
 
+test('what has no messages has no transforms', () => {
+  const routes = { embeddings: { transforms: { minifyJson: true } }, responses: { transforms: {} }, generate: {} }
+  expect(() => resolvePolicy({ routes }, OPTIONS)).toThrow(
+    'routes.embeddings.transforms: only messages of chats are transformed. Leave it out.',
+  )
+})
+
 test('routes that are no map are refused with a route that there is', () => {
   expect(() => resolvePolicy({ routes: [] }, { ...OPTIONS, routes: ['chat'] })).toThrow(
     'routes: must be a map with chat, such as {chat: {model: default}}, not an empty list.',

@@ -11,7 +11,7 @@ export interface Decoded extends Pick<Call, 'model' | 'body' | 'streamed' | 'fit
 export interface EventWriter {
   /** `undefined` where the event says nothing to this surface's callers. The event's own bytes may be handed on. */
   write(event: StreamEvent): string | Uint8Array | undefined
-  /** The last event of a whole answer. */
+  /** The last event of a whole answer; '' where the model's own says that it is whole. */
   end(): string | Uint8Array
   /** The last event of one that broke off. */
   failed(failure: UpstreamFailure): string | Uint8Array

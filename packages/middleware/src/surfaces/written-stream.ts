@@ -91,8 +91,13 @@ export function writtenStream(
   }
   function pass(events: readonly StreamEvent[] | undefined): void {
     try {
-      const written = events === undefined ? bytesOf(writer.end()) : write(events, writer)
-      if (events === undefined) close('over')
+      if (events === undefined) {
+        const last = bytesOf(writer.end())
+        close('over')
+        give(last.byteLength === 0 ? atEnd() : last)
+        return
+      }
+      const written = write(events, writer)
       if (written === undefined) readSource()
       else give(written)
     } catch (fault) {

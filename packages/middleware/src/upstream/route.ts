@@ -85,7 +85,7 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const rights = policy.plans.get(context.consumer.plan)?.rights ?? ALL_RIGHTS
     const forbidden = forbiddenIn(rights, name, call)
     if (forbidden !== undefined) return refused(forbidden)
-    const messages = call.body.json.messages as readonly ChatMessage[]
+    const messages = messagesOf(call)
     const transformed = transform(messages, transforms)
     const { removed } = transformed
     const transformedBody =
@@ -114,6 +114,14 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const onward = () => next({ routed: routedTo(model) })
     return removed.length === 0 ? onward() : telling(removed, context, onward)
   }
+}
+
+const NO_MESSAGES: readonly ChatMessage[] = []
+
+/** What transforms know of a call's prompt: a policy has none for operations without messages. */
+function messagesOf({ body }: Call): readonly ChatMessage[] {
+  const { messages } = body.json
+  return Array.isArray(messages) ? messages : NO_MESSAGES
 }
 
 /** The same for every request of a model. */

@@ -204,6 +204,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const answer = await options.transport.send(target.settings, operation, sent, {
       signal: bounds.signal,
       requestId,
+      forwarded: forwardedOf(call),
       progress,
     })
     const { status, headers } = answer
@@ -218,7 +219,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     if (!streamed) bounds.came()
     const body = await answerBody(answer)
     if (body.kind === 'json') {
-      const parsed = operation.parse(await wholeOf(body, status))
+      const parsed = operation.parse(await wholeOf(body, status, operation.maxAnswerBytes))
       if (parsed.kind === 'failure') throw new NoAnswer({ status, ...parsed.failure }, parsed.spend)
       if (!streamed) return answered(parsed.answer, parsed.spend)
       bounds.came()
@@ -240,6 +241,17 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     tell({ upstream: failure })
     throw faultAfter(error, attempts(spend, failure))
   }
+}
+
+const NONE_FORWARDED: readonly string[] = []
+
+/** Of the caller's headers, those that the operation sends on: names and values by turns. */
+function forwardedOf({ operation, headers }: Call): readonly string[] {
+  if (operation.forwards.length === 0) return NONE_FORWARDED
+  return operation.forwards.flatMap((name) => {
+    const value = headers.get(name)
+    return value === null ? [] : [name, value]
+  })
 }
 
 /** What is the same in whatever a call has made. */
