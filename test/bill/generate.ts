@@ -734,7 +734,7 @@ export function generated(): ReadonlyMap<string, readonly BillCase[]> {
     for (let index = 0; index < count; index += 1) {
       const { sheet, target = { kind: 'openai' }, ...call } = draft(dice, index)
       const price = policyPrice(sheetOf(sheet))
-      const nanoUsd = Number(billOf({ sheet, target, ...call }))
+      const nanoUsd = Number(billOf(sheetOf(sheet), { target, ...call }))
       if (!Number.isSafeInteger(nanoUsd)) throw new RangeError(`${nanoUsd} nano-dollars are no exact number`)
       const id = `${file}-${String(cases.length + 1).padStart(3, '0')}`
       cases.push({ id, about, sheet, price, target, ...call, nanoUsd })

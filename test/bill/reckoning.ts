@@ -4,7 +4,7 @@
  */
 import { type BillCase, field, type Json, type Reserved } from './bill-case.ts'
 import { ceiling, decimal, dividedBy, type Fraction, isLess, plus, times, whole, ZERO } from './fraction.ts'
-import { KINDS, type Kind, type ModelSheet, type Rates, sheetOf } from './sheet.ts'
+import { KINDS, type Kind, type ModelSheet, type Rates } from './sheet.ts'
 
 const MILLION = whole(1_000_000)
 const NANO = whole(1_000_000_000)
@@ -15,11 +15,10 @@ interface Taken {
   readonly tools: Readonly<Record<string, number>>
 }
 
-type Call = Omit<BillCase, 'id' | 'about' | 'price' | 'nanoUsd'>
+type Call = Omit<BillCase, 'id' | 'about' | 'price' | 'sheet' | 'nanoUsd'>
 
 /** Whole nano-dollars: the exact sum over all that was taken, rounded up once. */
-export function billOf(call: Call): bigint {
-  const sheet = sheetOf(call.sheet)
+export function billOf(sheet: ModelSheet, call: Call): bigint {
   const { status, headers } = call.answer
   if (status >= 200 && status <= 299) {
     const taken = takenOf(call)
