@@ -634,7 +634,7 @@ const AZURES: readonly Group[] = [
       return {
         sheet: AZURE[index % AZURE.length] ?? '',
         api: 'chat',
-        asked: { max_completion_tokens: 4_096 },
+        asked: { max_completion_tokens: 4_096, service_tier: 'default' },
         reserved: { input: tokens(dice, 1, 9_999), output: 4_096 },
         answer: { status: 400, headers: { 'content-type': 'application/json' }, body },
         target: dice.chance(0.5) ? { kind: 'azure', zone: 'eu' } : { kind: 'azure' },
@@ -665,8 +665,13 @@ const UNSPENT: readonly (readonly [number, Json, BillCase['answer']['headers']])
   [501, errorOf(null, 'server_error', 'Not implemented'), {}],
 ]
 const UNKNOWN = [500, 502, 503, 504, 408] as const
-/** With one price for all that is read, whatever the tier. */
-const PLAIN = ['openai/gpt-5.4', 'openai/gpt-4o-mini', 'deepseek/deepseek-v4-pro', 'deepseek/deepseek-reasoner']
+const SILENT = ['openai/gpt-5.4', 'openai/gpt-5', 'openai/gpt-4o-mini', 'openai/gpt-6-sol', 'deepseek/deepseek-v4-pro']
+
+/** A tier, if it has any; or none, so that any of them may serve. */
+function tierOrNone(dice: Random, sheet: string): Json {
+  const tiers = Object.keys(sheetOf(sheet).tiers)
+  return dice.chance(0.6) ? { service_tier: dice.pick(tiers) } : {}
+}
 
 const UNTOLD: readonly Group[] = [
   {
@@ -674,7 +679,7 @@ const UNTOLD: readonly Group[] = [
     about: 'an answer without usage: all that was reserved',
     count: 30,
     draft: (dice, index) => {
-      const sheet = PLAIN[index % PLAIN.length] ?? ''
+      const sheet = SILENT[index % SILENT.length] ?? ''
       const n = dice.whole(1, 4)
       const body = chatBody(dice, { model: modelOf(sheet), usage: dice.chance(0.5) ? undefined : null, n })
       const reserved = { input: tokens(dice, 1, 9_999), output: n * dice.whole(16, 4_096) }
@@ -693,11 +698,12 @@ const UNTOLD: readonly Group[] = [
     count: 20,
     draft: (dice, index) => {
       const body = errorOf(null, 'server_error', 'The server had an error')
+      const sheet = SILENT[index % SILENT.length] ?? ''
       const reserved = { input: tokens(dice, 1, 9_999), output: dice.whole(16, 4_096) }
       return {
-        sheet: PLAIN[index % PLAIN.length] ?? '',
+        sheet,
         api: 'chat',
-        asked: { max_completion_tokens: reserved.output },
+        asked: { max_completion_tokens: reserved.output, ...tierOrNone(dice, sheet) },
         reserved,
         answer: { status: dice.pick(UNKNOWN), headers: { 'content-type': 'application/json' }, body },
       }
@@ -711,7 +717,7 @@ const UNTOLD: readonly Group[] = [
       const [status, body, headers] = dice.pick(UNSPENT)
       const reserved = { input: tokens(dice, 1, 9_999), output: dice.whole(16, 4_096) }
       return {
-        sheet: PLAIN[index % PLAIN.length] ?? '',
+        sheet: SILENT[index % SILENT.length] ?? '',
         api: 'chat',
         asked: { max_completion_tokens: reserved.output },
         reserved,

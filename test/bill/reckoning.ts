@@ -204,10 +204,18 @@ function reservedOf({ reserved }: Call): Reserved {
   return reserved
 }
 
-/** All that was reserved, at the highest rate that each token of it could have had. */
+/**
+ * All that was reserved, at the highest rate that each token of it could have had: whatever tier may serve a request that names
+ * none, or is served in the place of the one that it names.
+ */
 function worstOf(sheet: ModelSheet, call: Call): bigint {
   const { input, output, tools = {} } = reservedOf(call)
-  const tier = dearest(sheet, ['default', tierNamed(sheet, call.asked.service_tier) ?? 'default'])
+  const { service_tier: asked } = call.asked
+  const isOpen = asked === undefined || asked === null || asked === 'auto'
+  const tier = dearest(sheet, [
+    'default',
+    ...(isOpen ? Object.keys(sheet.tiers) : [tierNamed(sheet, asked) ?? 'default']),
+  ])
   const rates = ratesOf(sheet, tier, input)
   const isLong = asksLongLife(call.asked)
   const kinds: Kind[] = isLong ? ['input', 'cacheWrite', 'cacheWriteLong'] : ['input', 'cacheWrite']
