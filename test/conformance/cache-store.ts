@@ -53,8 +53,8 @@ export function cacheStoreConforms(name: string, create: () => CacheStore): void
     test.each<[string, Partial<CacheEntry>]>([
       ['its events', { events: Buffer.from('data: {"choices":[]}\n\ndata: [DONE]\n\n') }],
       ['no byte of events', { events: Buffer.alloc(0) }],
-      ['its usage', { usage: { input: 12, cachedInput: 3, output: 456 } }],
-      ['both', { events: randomBytes(100_000), usage: { input: 0, cachedInput: 0, output: 1 } }],
+      ['its usage', { usage: { tokens: { input: 9, cachedInput: 3, output: 456 } } }],
+      ['both', { events: randomBytes(100_000), usage: { tokens: { input: 0, cachedInput: 0, output: 1 } } }],
     ])('gives an entry back with %s', async (_what, change) => {
       const store = create()
       const key = unique('key')

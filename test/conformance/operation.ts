@@ -6,8 +6,10 @@ import {
   bodyOf,
   eventsIn,
   type Json,
+  type ModelRules,
   type Operation,
   type StreamEvent,
+  toldUsage,
 } from '@tollgate/middleware'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'
@@ -36,7 +38,13 @@ export interface OperationSubject {
   }
 }
 
-const UNKNOWN = { contextWindow: undefined }
+const UNKNOWN: ModelRules = {
+  contextWindow: undefined,
+  outputField: 'max_tokens',
+  temperature: true,
+  tools: [],
+  tiers: [],
+}
 
 /** What every operation must keep to. */
 export function operationConforms({ operation, request, answers, noAnswers, streams }: OperationSubject): void {
@@ -52,14 +60,16 @@ export function operationConforms({ operation, request, answers, noAnswers, stre
 
   describe(`a request of ${operation.name}`, () => {
     const body = bodyOf(request)
-    const bounded = operation.bounded(body, 50)
+    const bounded = operation.bounded(body, 50, UNKNOWN)
 
     test('is bounded where it says nothing, once, and as it says where it does', () => {
       expect(operation.bounds(bounded, UNKNOWN)).toMatchObject({ output: 50 })
-      expect(operation.bounded(bounded, 60).json).toEqual(bounded.json)
+      expect(operation.bounded(bounded, 60, UNKNOWN).json).toEqual(bounded.json)
       for (const each of [1, 49, 1_000_000]) {
         expect(operation.bounds(operation.withOutput(bounded, each), UNKNOWN)).toMatchObject({ output: each })
-        expect(operation.bounds(operation.bounded(operation.withOutput(body, each), 50), UNKNOWN)).toMatchObject({
+        expect(
+          operation.bounds(operation.bounded(operation.withOutput(body, each), 50, UNKNOWN), UNKNOWN),
+        ).toMatchObject({
           output: each,
         })
       }
@@ -68,8 +78,8 @@ export function operationConforms({ operation, request, answers, noAnswers, stre
     test('takes no more input than its bytes and what a service adds, nor than the model’s context window', () => {
       const input = operation.bounds(bounded, UNKNOWN)?.input ?? 0
       expect(input).toBeGreaterThanOrEqual(bounded.bytes.length)
-      expect(operation.bounds(bounded, { contextWindow: 10 })).toMatchObject({ input: 10 })
-      expect(operation.bounds(bounded, { contextWindow: input + 1 })).toMatchObject({ input })
+      expect(operation.bounds(bounded, { ...UNKNOWN, contextWindow: 10 })).toMatchObject({ input: 10 })
+      expect(operation.bounds(bounded, { ...UNKNOWN, contextWindow: input + 1 })).toMatchObject({ input })
       const longer = bounded.with({ metadata: { text: 'x'.repeat(500) } })
       expect(operation.bounds(longer, UNKNOWN)?.input).toBeGreaterThanOrEqual(input + 500)
     })
@@ -77,7 +87,7 @@ export function operationConforms({ operation, request, answers, noAnswers, stre
     test('has an input that nobody can tell where it has a field that we have never heard of', () => {
       const odd = bounded.with({ never_heard_of: 'https://host/file' })
       expect(operation.bounds(odd, UNKNOWN)).toMatchObject({ input: undefined, unboundedField: 'never_heard_of' })
-      expect(operation.bounds(odd, { contextWindow: 900 })).toMatchObject({ input: 900 })
+      expect(operation.bounds(odd, { ...UNKNOWN, contextWindow: 900 })).toMatchObject({ input: 900 })
     })
 
     test('is told apart by each field that we have never heard of, and not by being streamed', () => {
@@ -110,7 +120,7 @@ export function operationConforms({ operation, request, answers, noAnswers, stre
     test('that was parsed before is parsed when it is asked for, once', () => {
       const [json = {}] = fc.sample(answers, 1)
       const bytes = Buffer.from(JSON.stringify(json))
-      const usage = { input: 1, cachedInput: 0, output: 2 }
+      const usage = { tokens: { input: 1, cachedInput: 0, output: 2 } }
       const parse = vi.spyOn(JSON, 'parse')
       const answer = operation.answerOf(bytes, usage)
       expect([answer.bytes, answer.usage]).toEqual([bytes, usage])
@@ -273,7 +283,7 @@ export function operationConforms({ operation, request, answers, noAnswers, stre
         fc.property(streamed, fc.array(fc.nat(), { maxLength: 12 }), (text, cuts) => {
           let least = { input: 0, cachedInput: 0, output: 0, counted: 0 }
           read(cut(Buffer.from(text), cuts), ({ told, usage, output }) => {
-            const now = { ...least, ...told, counted: output }
+            const now = { ...least, ...(told && toldUsage(told)), counted: output }
             for (const count of ['input', 'cachedInput', 'output', 'counted'] as const) {
               expect(now[count]).toBeGreaterThanOrEqual(least[count])
             }

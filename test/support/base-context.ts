@@ -1,4 +1,5 @@
 import {
+  addFacts,
   type BaseContext,
   type Facts,
   type GatewayRequest,
@@ -26,7 +27,13 @@ export interface ToldContext extends BaseContext {
 /** @param change what the test wants different */
 export function baseContext(change: Partial<BaseContext> = {}): ToldContext {
   const told: Facts = {}
-  return { requestId: 'r', log: () => {}, tell: (facts) => void Object.assign(told, facts), told, ...change }
+  return {
+    requestId: 'r',
+    log: () => {},
+    tell: (facts) => void Object.assign(told, addFacts(told, facts)),
+    told,
+    ...change,
+  }
 }
 
 /** An answer of this text. */

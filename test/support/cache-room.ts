@@ -15,6 +15,7 @@ import {
   type Log,
   localTier,
   memoryCacheStore,
+  type Price,
   type PurgeVersions,
   pipeline,
   type Refusal,
@@ -26,6 +27,7 @@ import {
   type StreamReply,
   systemTime,
   type Time,
+  toldUsage,
   upstreamFailed,
 } from '@tollgate/middleware'
 import { baseContext } from './base-context.ts'
@@ -91,7 +93,7 @@ export interface CacheRoomOptions {
 
 export const ALWAYS_KNOWN: PurgeVersions = { tag: () => '', warm: () => {} }
 export const RULE = { ttlMs: HOUR, sampled: true, scope: 'consumer', tools: false } as const
-export const PRICE = { input: 1_000_000, cachedInput: 500_000, output: 2_000_000 }
+export const PRICE: Price = { rates: { input: 1_000_000, cachedInput: 500_000, output: 2_000_000 } }
 
 /** A 200 of the model's with this text, as the upstream gives it. */
 export function plain(text: string | Buffer): Reply {
@@ -293,7 +295,7 @@ export function cacheRoom(options: CacheRoomOptions = {}): CacheRoom {
       const reply = await next()
       const told = (attempts: StreamEnd['attempts']) => {
         const usage = attempts.at(-1)?.spend.usage
-        if (usage !== undefined) tell({ usage, costNanoUsd: costOf(usage, PRICE) })
+        if (usage !== undefined) tell({ usage: toldUsage(usage), costNanoUsd: costOf(usage, PRICE) })
       }
       if (reply.kind !== 'stream') {
         told(reply.attempts)

@@ -1,5 +1,5 @@
 import type { Call, Reply } from '../operations/index.ts'
-import type { BaseContext, Next, TokenPrice } from '../pipeline/index.ts'
+import type { BaseContext, Next, Price } from '../pipeline/index.ts'
 import type { CacheRule } from '../policy/index.ts'
 import type { Fingerprinted } from './cache-key.ts'
 
@@ -11,7 +11,7 @@ export interface Cacheable {
   readonly routed: Fingerprinted & {
     readonly cache: CacheRule | undefined
     readonly model: { readonly name: string }
-    readonly price: TokenPrice | undefined
+    readonly price: Price | undefined
   }
 }
 

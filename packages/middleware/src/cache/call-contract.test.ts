@@ -116,7 +116,7 @@ describe('a streamed reply has ended', () => {
     const answer = await ask({ stream: true })
     const { ended } = streamReply(answer.reply)
     expect(textIn(await answer.text())).toBe('one')
-    expect(await ended).toMatchObject({ how: 'complete', attempts: [{ spend: { usage: { output: 7 } } }] })
+    expect(await ended).toMatchObject({ how: 'complete', attempts: [{ spend: { usage: { tokens: { output: 7 } } } }] })
     expect(answer.record).toMatchObject({ cache: 'miss', usage: { output: 7 }, costNanoUsd: 25_000 })
   })
 

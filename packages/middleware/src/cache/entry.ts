@@ -1,4 +1,4 @@
-import type { TokenUsage } from '../pipeline/index.ts'
+import type { Usage } from '../pipeline/index.ts'
 import type { CacheRule } from '../policy/index.ts'
 
 /** A whole completion, in both of its forms. Times are milliseconds since 1970, UTC. */
@@ -8,7 +8,7 @@ export interface CacheEntry {
   /** The stream of events, byte for byte, with its last one; `undefined` where the answer came whole. */
   readonly events: Buffer | undefined
   /** What the model told that it took, for those who are told what a hit spared. */
-  readonly usage: TokenUsage | undefined
+  readonly usage: Usage | undefined
   readonly storedAt: number
   /** From then on the entry must not be served. */
   readonly expiresAt: number

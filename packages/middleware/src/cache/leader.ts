@@ -7,13 +7,14 @@ import {
   type StreamReply,
 } from '../operations/index.ts'
 import {
+  addFacts,
   type BaseContext,
   describeFault,
   type Facts,
   type Refusal,
   type Time,
-  type TokenUsage,
   type UpstreamFailure,
+  type Usage,
 } from '../pipeline/index.ts'
 import { forwardedStatus } from './cache-headers.ts'
 import type { Asked, CacheRequest } from './cache-request.ts'
@@ -135,7 +136,7 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
     { rule }: CacheRequest,
     { bytes }: Answer,
     events: Uint8Array | undefined,
-    usage: TokenUsage | undefined,
+    usage: Usage | undefined,
   ): CacheEntry {
     const storedAt = time.wallClock()
     const expiresAt = expiryOf(rule, storedAt, random())
@@ -186,7 +187,7 @@ export function callFacts({ tell, log }: Pick<BaseContext, 'tell' | 'log'>): Cal
   }
   return {
     tell(facts) {
-      told = { ...told, ...facts }
+      told = addFacts(told, facts)
       // What the call took is told at its end, once it is known whose line tells it.
       const { usage: _usage, costNanoUsd: _cost, uncertain: _uncertain, upstream: _upstream, ...others } = facts
       if (!hasLeft) tell(hasEnded ? facts : others)

@@ -134,7 +134,7 @@ describe('a shared stream', () => {
     expect([seen.ends, shared.isOver()]).toEqual([[], false])
     gate.resolve()
     expect(textIn(await reading)).toBe('one')
-    expect(seen.ends[0]?.whole?.usage).toMatchObject({ output: 7 })
+    expect(seen.ends[0]?.whole?.usage?.tokens).toMatchObject({ output: 7 })
   })
 
   test('that all have left is whole where its source says so: its last event had come', async () => {
@@ -195,7 +195,7 @@ describe('a shared stream', () => {
     const whole = await shared.collect(never)
     expect(whole?.answer()?.json()).toMatchObject({ choices: [{ message: { content: words.join('') } }] })
     expect(whole?.answer()).toBe(whole?.answer())
-    expect(whole?.usage).toMatchObject({ output: 7 })
+    expect(whole?.usage?.tokens).toMatchObject({ output: 7 })
   })
 
   test('that is let go can’t be opened any more, so that nobody gets less than all', async () => {

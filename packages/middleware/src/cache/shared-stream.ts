@@ -9,7 +9,7 @@ import {
   type StreamEvent,
   type StreamReply,
 } from '../operations/index.ts'
-import { endedBy, type StreamOutcome, type TokenUsage } from '../pipeline/index.ts'
+import { endedBy, type StreamOutcome, type Usage } from '../pipeline/index.ts'
 import { type ByteBudget, keptBytes } from './kept-bytes.ts'
 
 /**
@@ -52,7 +52,7 @@ export interface SharedEnd extends Pick<StreamEnd, 'attempts'> {
 
 /** A stream that came to its end. */
 export interface WholeStream {
-  readonly usage: TokenUsage | undefined
+  readonly usage: Usage | undefined
   /** Its bytes; `undefined` where it was too long to be kept. */
   readonly events: Uint8Array | undefined
   /** The answer that it adds up to; `undefined` where it was too long to be kept. Put together when it is asked for. */

@@ -16,7 +16,8 @@ import {
   type Facts,
   type ReplyHeaders,
   type StreamOutcome,
-  type TokenUsage,
+  toldUsage,
+  type Usage,
 } from '../pipeline/index.ts'
 import type { CacheRule } from '../policy/index.ts'
 import { hitStatus } from './cache-headers.ts'
@@ -49,10 +50,11 @@ export function hit(entry: CacheEntry, call: Call, context: Asking, { rule, now,
 }
 
 /** What an answer would have taken, had the model been asked for it. */
-export function sparedFacts(usage: TokenUsage | undefined, { routed }: Pick<Cacheable, 'routed'>): Facts {
+export function sparedFacts(usage: Usage | undefined, { routed }: Pick<Cacheable, 'routed'>): Facts {
   if (usage === undefined) return {}
   const { price } = routed
-  return price === undefined ? { spared: usage } : { spared: usage, sparedNanoUsd: costOf(usage, price) }
+  const spared = toldUsage(usage)
+  return price === undefined ? { spared } : { spared, sparedNanoUsd: costOf(usage, price) }
 }
 
 /**

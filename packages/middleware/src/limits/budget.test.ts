@@ -23,13 +23,14 @@ import {
 } from '../operations/index.ts'
 import {
   type Facts,
+  type ModelRules,
   NOTHING_SPENT,
+  type Price,
   pipeline,
   type Refusal,
   SPEND_UNKNOWN,
   type Spend,
-  type TokenPrice,
-  type TokenUsage,
+  type Tokens,
   type UpstreamFailure,
   upstreamFailed,
 } from '../pipeline/index.ts'
@@ -64,7 +65,14 @@ const perHours = (measure: Measure, quota: number): RateLimit => ({
 })
 
 /** USD 2 a million of input, 1 of cached input, 8 of output. */
-const PRICE: TokenPrice = { input: 2_000_000, cachedInput: 1_000_000, output: 8_000_000 }
+const PRICE: Price = { rates: { input: 2_000_000, cachedInput: 1_000_000, output: 8_000_000 } }
+const RULES: ModelRules = {
+  contextWindow: undefined,
+  outputField: 'max_tokens',
+  temperature: true,
+  tools: [],
+  tiers: [],
+}
 const body = (change: Json = {}): Json => ({
   messages: [{ role: 'user', content: 'Why?' }],
   max_tokens: 100,
@@ -97,15 +105,16 @@ const taking =
   () =>
     answered(ANSWER, { attempts: spends.map((spend) => attempt(spend)) })
 /** A model that tells what it took, in a plain answer. */
-const telling = (usage: TokenUsage): Model => taking({ usage, isCertain: true })
+const telling = (tokens: Tokens): Model => taking({ usage: { tokens }, isCertain: true })
 const failing =
   (failure: UpstreamFailure, spend = failure.unspent ? NOTHING_SPENT : SPEND_UNKNOWN): Model =>
   () => ({ ...refused(upstreamFailed(failure)), attempts: [attempt(spend, { failure })] })
 
 interface Change {
   readonly model?: string
-  readonly price?: TokenPrice | undefined
+  readonly price?: Price | undefined
   readonly contextWindow?: number
+  readonly rules?: Partial<ModelRules>
   readonly body?: Json
 }
 
@@ -143,7 +152,8 @@ function asking(
   ): Promise<Outcome> {
     const asked: Body = bodyOf(json)
     const price = 'price' in change ? change.price : PRICE
-    const routed = { model: { name }, price, rules: { contextWindow }, body: asked }
+    const rules = { ...RULES, contextWindow, ...change.rules }
+    const routed = { model: { name }, price, rules, body: asked }
     const call: Call = {
       signal,
       headers: new Headers(),
@@ -223,7 +233,7 @@ describe('a completion', () => {
 
   test('pays for cached input as for such', async () => {
     const ask = room([perDay('money', 10_000_000)])
-    const { told } = await ask(telling({ input: 1_000, cachedInput: 600, output: 10 }))
+    const { told } = await ask(telling({ input: 400, cachedInput: 600, output: 10 }))
     expect(told.costNanoUsd).toBe(400 * 2_000 + 600 * 1_000 + 10 * 8_000)
     expect((await ask()).left('money')).toBe(10_000 - 1_480 - 2 * INPUT - 800)
   })
@@ -244,7 +254,7 @@ describe('a completion', () => {
     const lines: unknown[] = []
     const context = baseContext({ log: (level, event, fields) => void lines.push([level, event, fields]) })
     const broken = { input: 1_000_000, cachedInput: 900_000, output: 1_601 }
-    const { told } = await ask(telling(broken), {}, request.signal, context)
+    const { told } = await ask(telling({ ...broken, input: 100_000 }), {}, request.signal, context)
     const capped = { input: 16 * INPUT, cachedInput: 16 * INPUT, output: 1_600 }
     expect(told.usage).toEqual(capped)
     const reserved = { input: INPUT, cachedInput: 0, output: 100 }
@@ -332,11 +342,11 @@ describe('a call that fails', () => {
 
 describe('several calls for one request', () => {
   const LIMITS = [perDay('tokens', 10_000), perDay('money', 10_000_000)]
-  const told: Spend = { usage: { input: 11, cachedInput: 0, output: 7 }, isCertain: true }
+  const told: Spend = { usage: { tokens: { input: 11, cachedInput: 0, output: 7 } }, isCertain: true }
 
   test('cost what all of them took, each by its own price', async () => {
     const ask = room(LIMITS)
-    const dear = { input: 4_000_000, cachedInput: 4_000_000, output: 16_000_000 }
+    const dear = { rates: { input: 4_000_000, cachedInput: 4_000_000, output: 16_000_000 } }
     const attempts = [attempt(NOTHING_SPENT), attempt(told), attempt(told, { price: dear })]
     const outcome = await ask(() => answered(ANSWER, { attempts }))
     const cost = 11 * 2_000 + 7 * 8_000
@@ -349,7 +359,7 @@ describe('several calls for one request', () => {
   test('cost all that was reserved for each of which nobody knows', async () => {
     const ask = room(LIMITS)
     const { told: facts } = await ask(taking(SPEND_UNKNOWN, told))
-    const most = costOf({ input: INPUT, cachedInput: 0, output: 100 }, PRICE)
+    const most = costOf({ tokens: { input: INPUT, output: 100 } }, PRICE)
     expect(facts).toEqual({
       usage: { input: INPUT + 11, cachedInput: 0, output: 107 },
       costNanoUsd: most + 11 * 2_000 + 7 * 8_000,
@@ -639,7 +649,7 @@ describe('a stream', () => {
     await read(outcome)
     await streamOf(outcome).ended
     expect(outcome.told).toMatchObject({ uncertain: true, usage: { input: INPUT + 500, cachedInput: 0, output: 100 } })
-    expect(outcome.told.costNanoUsd).toBe(costOf({ input: INPUT + 500, cachedInput: 0, output: 1 }, PRICE))
+    expect(outcome.told.costNanoUsd).toBe(costOf({ tokens: { input: INPUT + 500, output: 1 } }, PRICE))
     expect((await ask()).left('tokens')).toBe(10_000 - (INPUT + 501) - RESERVED)
   })
 
@@ -683,7 +693,7 @@ test('whatever is asked, told and left over, a budget never pays for more than i
           expect(max_tokens).toBeLessThanOrEqual(max)
           const output = Math.floor(max_tokens * n * (share ?? 1))
           spent += output
-          const spend = { usage: { input: 1, cachedInput: 0, output }, isCertain: true }
+          const spend = { usage: { tokens: { input: 1, output } }, isCertain: true }
           return taking(share === undefined ? SPEND_UNKNOWN : spend)(json, signal)
         }
         const { status, told, left } = await ask(model, { body: body({ max_tokens: max, n }) })
@@ -706,7 +716,7 @@ describe.each([
   ['H2: a gateway without budgets', () => asking(pipeline<Given, Call, Reply>().use(noBudget()), NO_LIMITS)],
 ])('%s', (_who, open) => {
   const most = { input: INPUT, cachedInput: 0, output: 100 }
-  const atMost = { uncertain: true, usage: most, costNanoUsd: costOf(most, PRICE) }
+  const atMost = { uncertain: true, usage: most, costNanoUsd: costOf({ tokens: most }, PRICE) }
   const told = { input: 11, cachedInput: 0, output: 7 }
 
   test('has in the log what a call may have cost that was ended before its end', async () => {
@@ -725,7 +735,7 @@ describe.each([
   test('and of a call that failed before another one served', async () => {
     const attempts = [
       attempt(SPEND_UNKNOWN, { failure: { code: 'timeout' } }),
-      attempt({ usage: told, isCertain: true }),
+      attempt({ usage: { tokens: told }, isCertain: true }),
     ]
     const served = await open()(() => answered(ANSWER, { attempts }))
     expect(served.told).toMatchObject({ uncertain: true, usage: { input: INPUT + 11, cachedInput: 0, output: 107 } })

@@ -66,7 +66,10 @@ export function budget({
     const body = isClamped ? call.operation.withOutput(routed.body, reserved.output.each) : routed.body
     let reply: Reply
     try {
-      reply = await next({ reserved: { attempts: 1, output: reserved.usage.output }, routed: { ...routed, body } })
+      reply = await next({
+        reserved: { attempts: 1, output: reserved.output.each * reserved.output.choices },
+        routed: { ...routed, body },
+      })
     } catch (fault) {
       settle(attemptsBefore(fault) ?? [NOBODY_KNOWS])
       throw fault
@@ -110,10 +113,11 @@ const NOBODY_KNOWS: Spent = { price: undefined, spend: SPEND_UNKNOWN }
 function uncounted(reply: Reply, call: Call, { routed, tell }: BaseContext & Metered): Reply {
   const most = () => {
     const reservation = reservationFor([], call, routed)
-    return isRefusal(reservation) ? undefined : reservation.usage
+    return isRefusal(reservation) ? undefined : reservation
   }
+  const surcharges = () => call.operation.surcharges(routed.body)
   return whenTaken(reply, (attempts, isWhole) => {
-    const context = { listed: routed.price, most, isWhole }
+    const context = { listed: routed.price, most, surcharges, isWhole }
     tell(factsOf(attempts.map((attempt) => uncountedCharge(attempt, context))))
   })
 }

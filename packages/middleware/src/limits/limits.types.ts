@@ -2,8 +2,15 @@
  * What must not compile. Checked by the type check alone: an error that is expected and does not come is an error.
  */
 import type { Body, Call, Reply } from '../operations/index.ts'
-import { type GatewayRequest, type Handler, type HttpReply, type Middleware, pipeline } from '../pipeline/index.ts'
-import type { ModelRules, Policy } from '../policy/index.ts'
+import {
+  type GatewayRequest,
+  type Handler,
+  type HttpReply,
+  type Middleware,
+  type ModelRules,
+  pipeline,
+} from '../pipeline/index.ts'
+import type { Policy } from '../policy/index.ts'
 import {
   type Admitted,
   budget,
@@ -27,7 +34,7 @@ interface Routed {
   readonly routed: {
     readonly model: { readonly name: string }
     readonly price: undefined
-    readonly rules: Pick<ModelRules, 'contextWindow'>
+    readonly rules: ModelRules
     readonly body: Body
     readonly candidates: readonly string[]
   }

@@ -14,6 +14,8 @@ const BY_LIMITS: ReadonlySet<RefusalCode> = new Set([
   'request_too_expensive',
   'input_unbounded',
   'model_not_priced',
+  'tier_not_allowed',
+  'tool_not_allowed',
   'store_unavailable',
 ])
 

@@ -1,6 +1,14 @@
-import { type Body, type Call, costOf, outputFor } from '../operations/index.ts'
-import type { Refusal, TokenPrice, TokenUsage } from '../pipeline/index.ts'
-import type { Limit, ModelRules } from '../policy/index.ts'
+import {
+  type Body,
+  type Call,
+  costOf,
+  isUsualTier,
+  outputFor,
+  type Surcharges,
+  worstPrice,
+} from '../operations/index.ts'
+import { type ModelRules, type Price, type Refusal, tokensRead, tokensWritten, type Usage } from '../pipeline/index.ts'
+import type { Limit } from '../policy/index.ts'
 import type { Claim } from './leases/decision.ts'
 import type { Held } from './subjects.ts'
 
@@ -9,30 +17,38 @@ export interface Metered {
   readonly routed: {
     /** The policy's. */
     readonly model: { readonly name: string }
-    readonly price: TokenPrice | undefined
-    readonly rules: Pick<ModelRules, 'contextWindow'>
+    /** The dearest at which a target may serve it. */
+    readonly price: Price | undefined
+    /** Of the caller's plan. */
+    readonly rules: ModelRules
     readonly body: Body
   }
 }
 
 /** The most that one call to a model can take. */
 export interface Reservation {
-  readonly usage: TokenUsage
+  readonly usage: Usage
   readonly output: {
     /** Tokens of each choice. */
     readonly each: number
     readonly choices: number
   }
-  readonly price: TokenPrice | undefined
+  /** The most that its tokens can cost. */
+  readonly price: Price | undefined
+  /** By which is settled what an attempt of no price of its own has taken. */
+  readonly listed: Price | undefined
+  readonly surcharges: Surcharges
 }
 
 /** An answer is not cut shorter than this, in tokens of each choice: what is left then is as good as nothing. */
 const LEAST_OUTPUT = 16
 
 /**
- * The most that a call can take from these limits. Refuses with 403 (`model_not_priced`) where a limit on money
- * holds and the model has no price, and with 400 (`input_unbounded`) where the body's bytes don't bound its input, that
- * is to be counted, and the policy states no context window to reserve instead.
+ * The most that a call can take from these limits: all that may be read, at the dearest of the kinds, tiers and lengths that
+ * the request and its plan allow, each choice as long as it may be, and each call of a hosted tool. Refuses with 403
+ * (`model_not_priced`, `tier_not_allowed`, `tool_not_allowed`) where a limit on money holds and there is no price for it,
+ * and with 400 (`input_unbounded`) where nobody can tell how much it will be: of a body whose bytes don't bound its input,
+ * where the policy states no context window to reserve instead, and of tools that may be called without end.
  */
 export function reservationFor(
   limits: readonly Held[],
@@ -40,17 +56,25 @@ export function reservationFor(
   { model, price, rules, body }: Metered['routed'],
 ): Reservation | Refusal {
   const counts = (measure: Limit['measure']) => limits.some(({ limit }) => limit.measure === measure)
-  if (counts('money') && price === undefined) return notPriced(model.name)
+  const isMoneyCounted = counts('money')
+  if (isMoneyCounted && price === undefined) return notPriced(model.name)
+  const surcharges = operation.surcharges(body)
+  const unpriced = isMoneyCounted ? unpricedIn(surcharges, rules, model.name) : undefined
+  if (unpriced !== undefined) return unpriced
   const bounds = operation.bounds(body, rules)
   if (bounds === undefined) return NO_OUTPUT_BOUND
   const { input, unboundedField = 'the input', output, choices } = bounds
-  const isInputCounted = counts('input') || counts('tokens') || counts('money')
+  const isInputCounted = counts('input') || counts('tokens') || isMoneyCounted
   if (input === undefined && isInputCounted) return inputUnbounded(unboundedField, model.name)
+  const { tier, toolCalls, kinds } = surcharges
+  // Where nobody could bound the input, no limit counts it.
+  const read = input ?? 0
   return {
-    price,
+    price: price && worstPrice(price, { tiers: tier === undefined ? rules.tiers : [tier], kinds, input: read }),
     output: { each: output, choices },
-    // Where nobody could bound the input, no limit counts it.
-    usage: { input: input ?? 0, cachedInput: 0, output: output * choices },
+    usage: { tokens: { input: read, output: output * choices }, toolCalls },
+    listed: price,
+    surcharges,
   }
 }
 
@@ -60,19 +84,19 @@ function withOutput(reservation: Reservation, each: number): Reservation {
   return {
     ...reservation,
     output: { ...output, each },
-    usage: { ...usage, output: each * output.choices },
+    usage: { ...usage, tokens: { ...usage.tokens, output: each * output.choices } },
   }
 }
 
 /** Whole units of a limit that a usage takes. */
-export function unitsOf({ measure }: Limit, usage: TokenUsage, price: TokenPrice | undefined): number {
+export function unitsOf({ measure }: Limit, usage: Usage, price: Price | undefined): number {
   switch (measure) {
     case 'input':
-      return usage.input
+      return tokensRead(usage.tokens)
     case 'output':
-      return usage.output
+      return tokensWritten(usage.tokens)
     case 'tokens':
-      return usage.input + usage.output
+      return tokensRead(usage.tokens) + tokensWritten(usage.tokens)
     case 'money':
       if (price === undefined) throw new Error('Money is counted of a model without a price')
       return costOf(usage, price)
@@ -95,15 +119,16 @@ export interface Remaining {
  * The reservation as it is if it fits, or with as much of its answer as does; `undefined` where that would be too little.
  */
 export function fitted(reservation: Reservation, remaining: readonly Remaining[]): Reservation | undefined {
-  const { output, usage, price } = reservation
-  const most = Math.min(...remaining.map((each) => outputWithin(each, usage.input, price)))
-  if (most >= usage.output) return reservation
+  const { output, usage } = reservation
+  const most = Math.min(...remaining.map((each) => outputWithin(each, reservation)))
+  if (most >= tokensWritten(usage.tokens)) return reservation
   const each = Math.floor(most / output.choices)
   return each >= LEAST_OUTPUT ? withOutput(reservation, each) : undefined
 }
 
 /** The most output tokens that these units cover beside the input; below 0 where they don't cover that. */
-function outputWithin({ limit, left }: Remaining, input: number, price: TokenPrice | undefined): number {
+function outputWithin({ limit, left }: Remaining, { usage, price }: Reservation): number {
+  const input = tokensRead(usage.tokens)
   switch (limit.measure) {
     case 'output':
       return left
@@ -112,8 +137,18 @@ function outputWithin({ limit, left }: Remaining, input: number, price: TokenPri
     case 'input':
       return input <= left ? Number.POSITIVE_INFINITY : -1
     default:
-      return price === undefined ? -1 : outputFor(left, input, price)
+      return price === undefined ? -1 : outputFor(left, { ...usage, tokens: { input } }, price)
   }
+}
+
+/** The refusal of a tier or a hosted tool that the model's price doesn't name, or whose calls have no bound. */
+function unpricedIn({ tier, toolCalls }: Surcharges, rules: ModelRules, model: string): Refusal | undefined {
+  if (!isUsualTier(tier) && !rules.tiers.includes(tier ?? '')) return tierNotPriced(String(tier), model)
+  for (const [tool, calls] of Object.entries(toolCalls)) {
+    if (!rules.tools.includes(tool)) return toolNotPriced(tool, model)
+    if (!Number.isSafeInteger(calls)) return toolUnbounded(tool)
+  }
+  return undefined
 }
 
 const NO_OUTPUT_BOUND: Refusal = {
@@ -128,6 +163,27 @@ function notPriced(model: string): Refusal {
     `The model '${model}' has no price, and a limit on money holds for you. ` +
     `The operator must set models.${model}.price in the policy, or 'unpriced: worst'.`
   return { kind: 'refusal', code: 'model_not_priced', status: 403, message }
+}
+
+function tierNotPriced(tier: string, model: string): Refusal {
+  const message =
+    `The service tier '${tier.slice(0, 64)}' of the model '${model}' has no price, and a limit on money holds for you. ` +
+    `Leave 'service_tier' out, or ask the operator to set models.${model}.price.tiers in the policy.`
+  return { kind: 'refusal', code: 'tier_not_allowed', status: 403, param: 'service_tier', message }
+}
+
+function toolNotPriced(tool: string, model: string): Refusal {
+  const message =
+    `The hosted tool '${tool.slice(0, 64)}' of the model '${model}' has no price, and a limit on money holds for you. ` +
+    `Leave it out, or ask the operator to set models.${model}.price.tools in the policy.`
+  return { kind: 'refusal', code: 'tool_not_allowed', status: 403, param: 'tools', message }
+}
+
+function toolUnbounded(tool: string): Refusal {
+  const message =
+    `A limit on money holds for you, and nothing bounds how often the hosted tool '${tool.slice(0, 64)}' may be called. ` +
+    `Leave it out, or use an API that takes 'max_tool_calls'.`
+  return { kind: 'refusal', code: 'tool_not_allowed', status: 403, param: 'tools', message }
 }
 
 function inputUnbounded(field: string, model: string): Refusal {

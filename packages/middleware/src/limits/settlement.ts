@@ -1,26 +1,36 @@
-import { costOf, highest } from '../operations/index.ts'
+import { atMost, billed, costOf, highest, isUsualTier, type Surcharges } from '../operations/index.ts'
 import {
   type Attempt,
   type Facts,
   type Log,
   NOTHING_SPENT,
-  type TokenPrice,
-  type TokenUsage,
+  type Price,
+  type Tokens,
+  tokensRead,
+  tokensWritten,
+  toldUsage,
+  type Usage,
 } from '../pipeline/index.ts'
 import type { Limit } from '../policy/index.ts'
 import { type Reservation, unitsOf } from './reservation.ts'
 
 /** What a limit and the log must know of a call to a model. */
-export type Spent = Pick<Attempt, 'price' | 'spend' | 'failure'>
+export type Spent = Pick<Attempt, 'price' | 'spend' | 'failure' | 'spillover'>
+
+/** A usage, and at what price. */
+interface Priced {
+  readonly usage: Usage
+  readonly price: Price | undefined
+}
 
 /** What a call to a model counts as. */
 export interface Charge {
   /** What it took; where nobody knows, each that it may have taken: a limit is charged the most of these. */
-  readonly usages: readonly TokenUsage[]
+  readonly usages: readonly Priced[]
   /** What the log says; `undefined` where the call certainly generated nothing, and where there is nothing to say. */
-  readonly told: TokenUsage | undefined
+  readonly told: Usage | undefined
   readonly isCertain: boolean
-  readonly price: TokenPrice | undefined
+  readonly spillover: string | undefined
 }
 
 /**
@@ -32,28 +42,45 @@ const BELIEVED = 16
 
 /**
  * What a call counts as for which this was reserved: what its model has told. Where nobody knows, all that was reserved
- * counts as spent, or what was told, where that is more: who leaves early doesn't get away without paying.
+ * counts as spent, or what was told, where that is more: who leaves early doesn't get away without paying. A prompt that was
+ * read, and not answered, counts as all of the input that was reserved.
  */
-export function chargeOf({ spend, price }: Spent, { usage: reserved, price: listed }: Reservation, log: Log): Charge {
-  const told = spend.usage && believed(spend.usage, reserved, log)
-  const common = { isCertain: spend.isCertain, price: price ?? listed }
+export function chargeOf({ spend, price, spillover }: Spent, reserved: Reservation, log: Log): Charge {
+  const told = spend.usage && believed(spend.usage, reserved.usage.tokens, log)
+  const common = { isCertain: spend.isCertain, spillover }
+  const toldUsages = told === undefined ? [] : pricedBy(told, reserved.surcharges, price ?? reserved.listed)
   if (told !== undefined && spend.isCertain) {
-    return { ...common, usages: [told], told: spend === NOTHING_SPENT ? undefined : told }
+    return { ...common, usages: toldUsages, told: spend === NOTHING_SPENT ? undefined : toldUsages[0]?.usage }
   }
-  return {
-    ...common,
-    usages: told === undefined ? [reserved] : [reserved, told],
-    told: { ...highest(told, reserved), cachedInput: 0 },
-  }
+  const { tokens } = reserved.usage
+  const most = spend.promptOnly ? { tokens: { ...tokens, output: 0 } } : reserved.usage
+  return { ...common, usages: [{ usage: most, price: reserved.price }, ...toldUsages], told: undivided(told, most) }
 }
 
-function believed(told: TokenUsage, reserved: TokenUsage, log: Log): TokenUsage {
-  // Where nobody could bound the input, none is reserved, for no limit counts it.
-  const input = reserved.input === 0 ? told.input : Math.min(told.input, reserved.input * BELIEVED)
-  const output = Math.min(told.output, reserved.output * BELIEVED)
-  if (input === told.input && output === told.output) return told
-  const capped = { input, cachedInput: Math.min(told.cachedInput, input), output }
-  log('warn', 'usage capped', { told, capped, reserved })
+function pricedBy(usage: Usage, surcharges: Surcharges, price: Price | undefined): readonly Priced[] {
+  return billed(usage, surcharges).map((each) => ({ usage: each, price }))
+}
+
+/** The most of both, of which nobody knows what was cached. */
+function undivided(told: Usage | undefined, most: Usage): Usage {
+  const { tokens } = highest(told, most)
+  return { ...told, tokens: { input: tokensRead(tokens), output: tokensWritten(tokens) } }
+}
+
+function believed(told: Usage, reserved: Tokens, log: Log): Usage {
+  const [read, written] = [tokensRead(reserved), tokensWritten(reserved)]
+  const tokens = atMost(told.tokens, {
+    // Where nobody could bound the input, none is reserved, for no limit counts it.
+    read: read === 0 ? Number.MAX_SAFE_INTEGER : read * BELIEVED,
+    written: written * BELIEVED,
+  })
+  if (tokens === told.tokens) return told
+  const capped = { ...told, tokens }
+  log('warn', 'usage capped', {
+    told: toldUsage(told),
+    capped: toldUsage(capped),
+    reserved: toldUsage({ tokens: reserved }),
+  })
   return capped
 }
 
@@ -64,42 +91,74 @@ function believed(told: TokenUsage, reserved: TokenUsage, log: Log): TokenUsage 
  * @param isWhole whether the call was answered, and to the end
  */
 export function uncountedCharge(
-  { spend, price, failure }: Spent,
+  { spend, price, failure, spillover }: Spent,
   {
     listed,
     most,
+    surcharges,
     isWhole,
   }: {
-    readonly listed: TokenPrice | undefined
-    readonly most: () => TokenUsage | undefined
+    readonly listed: Price | undefined
+    readonly most: () => Reservation | undefined
+    readonly surcharges: () => Surcharges
     readonly isWhole: boolean
   },
 ): Charge {
-  const isUnknown = spend.usage === undefined && (failure !== undefined || !isWhole)
-  const told = spend === NOTHING_SPENT ? undefined : isUnknown ? most() : spend.usage
-  return { usages: told === undefined ? [] : [told], told, isCertain: spend.isCertain, price: price ?? listed }
+  const common = { isCertain: spend.isCertain, spillover }
+  if (spend === NOTHING_SPENT) return { ...common, usages: [], told: undefined }
+  if (spend.usage !== undefined) {
+    const usages = pricedBy(spend.usage, surcharges(), price ?? listed)
+    return { ...common, usages, told: usages[0]?.usage }
+  }
+  const reserved = failure !== undefined || !isWhole ? most() : undefined
+  if (reserved === undefined) return { ...common, usages: [], told: undefined }
+  const { tokens } = reserved.usage
+  const usage = spend.promptOnly ? { tokens: { ...tokens, output: 0 } } : { tokens }
+  return { ...common, usages: [{ usage, price: reserved.price }], told: usage }
 }
 
 /** Whole units of a limit that these calls take together. */
 export function unitsCharged(limit: Limit, charges: readonly Charge[]): number {
-  return sum(charges, ({ usages, price }) => Math.max(...usages.map((usage) => unitsOf(limit, usage, price))))
+  return sum(charges, ({ usages }) => Math.max(...usages.map(({ usage, price }) => unitsOf(limit, usage, price))))
 }
 
 /** What the log says that these calls took together, and cost. Nothing where there is nothing to say. */
 export function factsOf(charges: readonly Charge[]): Facts {
   const told = charges.filter((charge) => charge.told !== undefined)
   if (told.length === 0) return {}
-  const count = (kind: keyof TokenUsage) => sum(told, (charge) => charge.told?.[kind] ?? 0)
+  const usage: Record<string, number> = {}
+  const toolCalls: Record<string, number> = {}
+  let tier: string | undefined
+  let spillover: string | undefined
+  for (const charge of told) {
+    addCounts(usage, toldUsage(charge.told ?? NO_USAGE))
+    addCounts(toolCalls, charge.told?.toolCalls ?? {})
+    if (!isUsualTier(charge.told?.tier)) tier = charge.told?.tier
+    spillover = charge.spillover ?? spillover
+  }
   return {
-    usage: { input: count('input'), cachedInput: count('cachedInput'), output: count('output') },
-    ...(told.every(({ price }) => price !== undefined) ? { costNanoUsd: sum(told, costOfCharge) } : {}),
+    usage: usage as Facts['usage'] & object,
+    ...(told.every(isPriced) ? { costNanoUsd: sum(told, costOfCharge) } : {}),
     ...(told.every(({ isCertain }) => isCertain) ? {} : { uncertain: true }),
+    ...(tier === undefined ? {} : { tier }),
+    ...(Object.keys(toolCalls).length === 0 ? {} : { toolCalls }),
+    ...(spillover === undefined ? {} : { spillover }),
   }
 }
 
+const NO_USAGE: Usage = { tokens: {} }
+
+function addCounts(to: Record<string, number>, counts: Readonly<Record<string, number>>): void {
+  for (const name in counts) to[name] = (to[name] ?? 0) + (counts[name] ?? 0)
+}
+
+function isPriced({ usages }: Charge): boolean {
+  return usages.every(({ price }) => price !== undefined)
+}
+
 /** As a limit on money is charged: the highest of each count can cost more than the one or the other. */
-function costOfCharge({ usages, price }: Charge): number {
-  return price === undefined ? 0 : Math.max(...usages.map((usage) => costOf(usage, price)))
+function costOfCharge({ usages }: Charge): number {
+  return Math.max(...usages.map(({ usage, price }) => (price === undefined ? 0 : costOf(usage, price))))
 }
 
 function sum(charges: readonly Charge[], of: (charge: Charge) => number): number {

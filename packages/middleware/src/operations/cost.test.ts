@@ -1,7 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { TokenPrice, TokenUsage } from '../pipeline/index.ts'
-import { costOf, outputFor } from './index.ts'
+import type { TokenUsage } from '../pipeline/index.ts'
+import { costOf as cost, outputFor as output } from './index.ts'
+
+type TokenPrice = Pick<TokenUsage, 'input' | 'cachedInput' | 'output'>
+
+/** A usage as it is told, where what was cached is a part of the input. */
+const costOf = ({ input, cachedInput, output }: TokenUsage, rates: TokenPrice) =>
+  cost({ tokens: { input: input - cachedInput, cachedInput, output } }, { rates: { ...rates } })
+const outputFor = (nanoUsd: number, input: number, rates: TokenPrice) =>
+  output(nanoUsd, { tokens: { input } }, { rates: { ...rates } })
 
 /** Up to USD 10,000 a million tokens, in pico-dollars a token: the most that a policy can say. */
 const part = fc.integer({ min: 0, max: 10_000_000_000 })

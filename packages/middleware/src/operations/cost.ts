@@ -1,40 +1,234 @@
-import type { TokenPrice, TokenUsage } from '../pipeline/index.ts'
+import { isWritten, type Price, type TokenKind, type TokenRates, tokensRead, type Usage } from '../pipeline/index.ts'
+
+/*
+ * Money is counted in whole nano-dollars. A cost is the exact sum of what each token and each call of a tool costs, rounded up
+ * once, at its end: what is told, charged and limited is never below what is billed, and never a nano-dollar above it.
+ */
 
 const PICO_IN_NANO = 1_000
-/** Up to here a sum of whole numbers is exact as a number, with what rounding up adds, and so is the floor of its quotient. */
-const EXACT = Number.MAX_SAFE_INTEGER - PICO_IN_NANO
+/** A pico-dollar in parts of a thousand, taken by three factors (a long prompt's, a tier's, a zone's), is so many of these. */
+const ZEPTO_IN_PICO = 1_000_000_000n
+const ZEPTO_IN_NANO = ZEPTO_IN_PICO * BigInt(PICO_IN_NANO)
+const THOUSAND = 1_000
+
+/** What a service calls the tier that is served where none is asked for. */
+const USUAL: ReadonlySet<string> = new Set(['default', 'standard', 'auto'])
+
+/** Whether a tier, as an answer or a request names it, is the usual one, which every price has. */
+export function isUsualTier(tier: string | undefined): boolean {
+  return tier === undefined || USUAL.has(tier)
+}
 
 /** Whole nano-dollars, rounded up; what would be too many to count exactly is as many as can be. */
-export function costOf(usage: TokenUsage, price: TokenPrice): number {
-  const { input, cachedInput, output } = usage
-  // No part is below 0: a product that is rounded is above the bound, and the sum with it.
-  const pico = (input - cachedInput) * price.input + cachedInput * price.cachedInput + output * price.output
-  return pico <= EXACT ? Math.floor((pico + PICO_IN_NANO - 1) / PICO_IN_NANO) : largeCost(usage, price)
+export function costOf(usage: Usage, price: Price): number {
+  const read = tokensRead(usage.tokens)
+  const { tier } = usage
+  if (isNamed(price, tier) || isUsualTier(tier))
+    return costAt(usage, price, isNamed(price, tier) ? tier : undefined, read)
+  // A tier that nobody priced costs the most that any does.
+  const costs = [undefined, ...Object.keys(price.tiers ?? {})].map((each) => costAt(usage, price, each, read))
+  return Math.max(...costs)
+}
+
+function isNamed({ tiers }: Price, tier: string | undefined): boolean {
+  return tier !== undefined && tiers !== undefined && Object.hasOwn(tiers, tier)
+}
+
+function costAt({ tokens, toolCalls }: Usage, price: Price, tier: string | undefined, read: number): number {
+  const line = lineOf(price, tier, isLong(tableOf(price, tier), read))
+  // No part is below 0: a product that is rounded is above the bound, and the sum with it. One that is no number fails the test.
+  let total = 0
+  for (const kind in tokens) total += (tokens[kind] ?? 0) * (line.rates[kind] ?? line.highest)
+  for (const tool in toolCalls) total += (toolCalls[tool] ?? 0) * toolRate(line.tools, tool)
+  const { perNano } = line
+  // Up to there a sum of whole numbers is exact as a number, with what rounding up adds, and so is the floor of its quotient.
+  if (total <= Number.MAX_SAFE_INTEGER - perNano) return Math.floor((total + perNano - 1) / perNano)
+
+  let exact = 0n
+  const { rates, highest, tools } = line.exact()
+  for (const kind in tokens) exact += BigInt(tokens[kind] ?? 0) * (rates[kind] ?? highest)
+  for (const tool in toolCalls) exact += countOf(toolCalls[tool]) * toolRate(tools, tool, 0n)
+  return toSafe((exact + ZEPTO_IN_NANO - 1n) / ZEPTO_IN_NANO)
+}
+
+/** Calls that nobody bounds are more than any money pays for. */
+function countOf(calls: number | undefined): bigint {
+  return BigInt(Math.min(calls ?? 0, Number.MAX_SAFE_INTEGER))
+}
+
+/** A tool that nobody priced costs as much as the dearest one; nothing where there is none. */
+function toolRate(tools: Readonly<Record<string, number>>, tool: string): number
+function toolRate(tools: Readonly<Record<string, bigint>>, tool: string, none: bigint): bigint
+function toolRate<Rate extends number | bigint>(
+  tools: Readonly<Record<string, Rate>>,
+  tool: string,
+  none?: bigint,
+): Rate {
+  const own = tools[tool]
+  if (own !== undefined) return own
+  return Object.values(tools).reduce((most, rate) => (rate > most ? rate : most), (none ?? 0) as Rate)
+}
+
+/** What is asked for beside tokens of the usual kinds. */
+export interface WorstCase {
+  /** The tiers that may serve. The usual one always may. */
+  readonly tiers: readonly string[]
+  /** Kinds of tokens beside the usual ones. */
+  readonly kinds: readonly TokenKind[]
+  /** The most tokens that may be read. */
+  readonly input: number
+}
+
+/** Kinds that any request can bring, where a price names them: what it doesn't name is settled, and can't be reserved. */
+const ALWAYS: readonly TokenKind[] = ['input', 'cachedInput', 'cacheWrite', 'output']
+
+/**
+ * What a call costs at the most: a price of `input` and `output` alone, at the highest rates of all tiers that may serve it, of
+ * all kinds that it may bring, and of a long prompt where it may be one. Rounded up to whole pico-dollars a token.
+ */
+export function worstPrice(price: Price, { tiers, kinds, input }: WorstCase): Price {
+  const key = [...tiers, '', ...kinds].join(' ')
+  const known = worstKnown.get(price) ?? new Map<string, Worst>()
+  worstKnown.set(price, known)
+  let worst = known.get(key)
+  if (worst === undefined) {
+    worst = worstOf(price, tiers, kinds)
+    known.set(key, worst)
+  }
+  return input > worst.longFrom ? worst.long : worst.short
+}
+
+interface Worst {
+  readonly short: Price
+  readonly long: Price
+  /** The fewest tokens beyond which a prompt may be a long one. */
+  readonly longFrom: number
+}
+
+const worstKnown = new WeakMap<Price, Map<string, Worst>>()
+
+function worstOf(price: Price, tiers: readonly string[], kinds: readonly TokenKind[]): Worst {
+  const served = [undefined, ...tiers.filter((tier) => isNamed(price, tier))]
+  const highest = (long: boolean): Price => {
+    const rates = { input: 0n, output: 0n }
+    const lines = served.flatMap((tier) =>
+      [false, ...(long ? [true] : [])].map((isLong) => exactLine(price, tier, isLong)),
+    )
+    for (const line of lines) {
+      for (const kind of [...ALWAYS.filter((kind) => line.rates[kind] !== undefined), ...kinds]) {
+        const side = isWritten(kind) ? 'output' : 'input'
+        const rate = line.rates[kind] ?? line.highest
+        if (rate > rates[side]) rates[side] = rate
+      }
+    }
+    const pico = (rate: bigint) => toSafe((rate + ZEPTO_IN_PICO - 1n) / ZEPTO_IN_PICO)
+    const { tools } = price
+    return {
+      rates: { input: pico(rates.input), output: pico(rates.output) },
+      ...(tools === undefined ? {} : { tools }),
+    }
+  }
+  const thresholds = served.map((tier) => tableOf(price, tier).above?.tokens ?? Number.POSITIVE_INFINITY)
+  return { short: highest(false), long: highest(true), longFrom: Math.min(...thresholds) }
 }
 
 /**
- * The most output tokens that so many nano-dollars pay for, beside the input: below 0 where they don't pay for that,
- * and infinity where output is free.
+ * The most output tokens that so many nano-dollars pay for, beside what is read and called: below 0 where they don't pay for
+ * that, and infinity where output is free.
  */
-export function outputFor(nanoUsd: number, input: number, price: TokenPrice): number {
-  const [pico, ofInput] = [nanoUsd * PICO_IN_NANO, input * price.input]
-  if (!(Math.abs(pico) <= EXACT && ofInput <= EXACT)) return largeOutput(nanoUsd, input, price)
-  if (pico < ofInput) return -1
-  return price.output === 0 ? Number.POSITIVE_INFINITY : Math.floor((pico - ofInput) / price.output)
+export function outputFor(nanoUsd: number, usage: Usage, price: Price): number {
+  const left = nanoUsd - costOf(usage, price)
+  if (left < 0) return -1
+  const rate = price.rates.output ?? 0
+  if (rate === 0) return Number.POSITIVE_INFINITY
+  // The cost of both together is rounded up once: a part of a nano-dollar may be left for output beside what was read.
+  let most = toSafe((BigInt(left + 1) * BigInt(PICO_IN_NANO)) / BigInt(rate))
+  const isPaid = (output: number) => costOf({ ...usage, tokens: { ...usage.tokens, output } }, price) <= nanoUsd
+  while (most > 0 && !isPaid(most)) most -= 1
+  return most
 }
 
-function largeCost({ input, cachedInput, output }: TokenUsage, price: TokenPrice): number {
-  const pico =
-    BigInt(input - cachedInput) * BigInt(price.input) +
-    BigInt(cachedInput) * BigInt(price.cachedInput) +
-    BigInt(output) * BigInt(price.output)
-  return toSafe((pico + BigInt(PICO_IN_NANO) - 1n) / BigInt(PICO_IN_NANO))
+/** What a table's tokens cost: the tier's own, or the price's. */
+function tableOf(price: Price, tier: string | undefined): TokenRates {
+  const own = tier === undefined ? undefined : price.tiers?.[tier]
+  return typeof own === 'object' ? own : price
 }
 
-function largeOutput(nanoUsd: number, input: number, price: TokenPrice): number {
-  const left = BigInt(nanoUsd) * BigInt(PICO_IN_NANO) - BigInt(input) * BigInt(price.input)
-  if (left < 0n) return -1
-  return price.output === 0 ? Number.POSITIVE_INFINITY : toSafe(left / BigInt(price.output))
+function isLong({ above }: TokenRates, read: number): boolean {
+  return above !== undefined && read > above.tokens
+}
+
+interface ExactLine {
+  /** Whole zepto-dollars a token. */
+  readonly rates: Readonly<Record<string, bigint>>
+  /** Of the rates: what a token of any other kind costs. */
+  readonly highest: bigint
+  /** Whole zepto-dollars a call. */
+  readonly tools: Readonly<Record<string, bigint>>
+}
+
+function exactLine(price: Price, tier: string | undefined, long: boolean): ExactLine {
+  const table = tableOf(price, tier)
+  const { rates, perPico } = long && table.above !== undefined ? table.above : { rates: table.rates, perPico: 1 }
+  const own = tier === undefined ? undefined : price.tiers?.[tier]
+  const times = BigInt(typeof own === 'number' ? own : THOUSAND) * BigInt(price.zone ?? THOUSAND)
+  const exact = Object.entries(rates).map(
+    ([kind, rate = 0]) => [kind, (BigInt(rate) * BigInt(THOUSAND) * times) / BigInt(perPico)] as const,
+  )
+  return {
+    rates: Object.fromEntries(exact),
+    highest: exact.reduce((most, [, rate]) => (rate > most ? rate : most), 0n),
+    tools: Object.fromEntries(
+      Object.entries(price.tools ?? {}).map(([tool, pico]) => [tool, BigInt(pico) * ZEPTO_IN_PICO]),
+    ),
+  }
+}
+
+/** The same in whole numbers as small as they can be, which are exact as long as they are: `NaN` in the place of others. */
+interface Line {
+  /** So many units are a nano-dollar. */
+  readonly perNano: number
+  readonly rates: Readonly<Record<string, number>>
+  readonly highest: number
+  readonly tools: Readonly<Record<string, number>>
+  exact(): ExactLine
+}
+
+const linesKnown = new WeakMap<Price, Map<string, Line>>()
+
+/** @param tier one that the price names */
+function lineOf(price: Price, tier: string | undefined, long: boolean): Line {
+  let known = linesKnown.get(price)
+  if (known === undefined) {
+    known = new Map()
+    linesKnown.set(price, known)
+  }
+  const key = `${long ? 'long' : ''} ${tier ?? ''}`
+  let line = known.get(key)
+  if (line === undefined) {
+    line = reduced(exactLine(price, tier, long))
+    known.set(key, line)
+  }
+  return line
+}
+
+function reduced(exact: ExactLine): Line {
+  const all = [...Object.values(exact.rates), ...Object.values(exact.tools)]
+  let unit = 1n
+  while (unit < ZEPTO_IN_NANO && all.every((rate) => rate % (unit * 10n) === 0n)) unit *= 10n
+  const whole = (rate: bigint) => {
+    const units = Number(rate / unit)
+    return Number.isSafeInteger(units) ? units : Number.NaN
+  }
+  const inUnits = (rates: Readonly<Record<string, bigint>>) =>
+    Object.fromEntries(Object.entries(rates).map(([name, rate]) => [name, whole(rate)]))
+  return {
+    perNano: Number(ZEPTO_IN_NANO / unit),
+    rates: inUnits(exact.rates),
+    highest: whole(exact.highest),
+    tools: inUnits(exact.tools),
+    exact: () => exact,
+  }
 }
 
 function toSafe(value: bigint): number {

@@ -1,3 +1,4 @@
+export { billed } from './billed.ts'
 export { type Body, bodyFrom, bodyOf, isJson, type Json, type NoBody } from './body.ts'
 export { BrokenStream } from './broken-stream.ts'
 export {
@@ -17,8 +18,8 @@ export { chat } from './chat/chat.ts'
 export { type AnswerText, answerText, type ChatDelta } from './chat/message.ts'
 export { type ChatBody, type ChatMessage, WITHOUT_EFFECT } from './chat/request.ts'
 export type { ChatChunk } from './chat/stream.ts'
-export { type ChatUsage, highest, isCount } from './chat/usage.ts'
-export { costOf, outputFor } from './cost.ts'
+export { type ChatUsage, isCount } from './chat/usage.ts'
+export { costOf, isUsualTier, outputFor, type WorstCase, worstPrice } from './cost.ts'
 export type {
   Answer,
   Assembler,
@@ -26,5 +27,7 @@ export type {
   Operation,
   ParsedAnswer,
   StreamParser,
+  Surcharges,
 } from './operation.ts'
 export { type EventSource, eventOf, eventsIn, type StreamEvent } from './stream-event.ts'
+export { atMost, highest } from './tokens.ts'

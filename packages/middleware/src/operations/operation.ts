@@ -1,12 +1,16 @@
-import type { Spend, TokenUsage, UpstreamFailure } from '../pipeline/index.ts'
+import type { ModelRules, Spend, TokenKind, UpstreamFailure, Usage } from '../pipeline/index.ts'
 import type { Body, Json } from './body.ts'
 import type { BrokenStream } from './broken-stream.ts'
 import type { StreamEvent } from './stream-event.ts'
 
-/** What the policy says of a model, as far as an operation needs it. */
-export interface ModelRules {
-  /** The most tokens of one request, prompt and answer together; `undefined` where nobody said. */
-  readonly contextWindow: number | undefined
+/** What of a request moves its price, beside how many tokens of the usual kinds it takes. */
+export interface Surcharges {
+  /** The service tier that it asks for by name; `undefined` where it leaves that to the service. */
+  readonly tier: string | undefined
+  /** Hosted tools that it lets the service call, by name, without a date: the most calls of each; infinity where nothing bounds them. */
+  readonly toolCalls: Readonly<Record<string, number>>
+  /** Kinds of tokens that it can bring, beside `input`, `cachedInput`, `cacheWrite` and `output`. */
+  readonly kinds: readonly TokenKind[]
 }
 
 /** The most that a call can take, in tokens. */
@@ -27,7 +31,7 @@ export interface Answer {
   /** Parsed at the first call and kept. */
   json(): Json
   /** What the model told that it took; `undefined` where it told nothing. */
-  readonly usage: TokenUsage | undefined
+  readonly usage: Usage | undefined
 }
 
 /** What a 200's body is. Its tokens are billed, be it an answer or not. */
@@ -51,16 +55,16 @@ export interface StreamParser {
   /** Output tokens so far, at the least: what was counted (each piece is one), or told before the end of its choices. */
   readonly output: number
   /** The most that was told, and no less than was counted; `undefined` where nothing was told. Never falls. */
-  readonly told: TokenUsage | undefined
+  readonly told: Usage | undefined
   /** What is told of all that has come; `undefined` where nobody knows. */
-  readonly usage: TokenUsage | undefined
+  readonly usage: Usage | undefined
 }
 
 /** Puts the events of a stream together, as they come, as the answer that the model would have sent whole. */
 export interface Assembler {
   add(event: StreamEvent): void
   /** What has come so far; `undefined` while that is no answer. */
-  answer(usage: TokenUsage | undefined): Answer | undefined
+  answer(usage: Usage | undefined): Answer | undefined
 }
 
 /** One kind of call to a model's service. A single value in a single file. */
@@ -71,9 +75,11 @@ export interface Operation {
   /** Of the caller's headers, those that go on. No other one ever does. */
   readonly forwards: readonly string[]
   /** The body as it may be sent: with a bound on its answer, this where it states none, and for a stream with its usage asked for. */
-  bounded(body: Body, maxOutputTokens: number): Body
+  bounded(body: Body, maxOutputTokens: number, rules: ModelRules): Body
   /** `undefined` where what bounds the answer is no whole number above 0. */
-  bounds(body: Body, rules: ModelRules): Bounds | undefined
+  bounds(body: Body, rules: Pick<ModelRules, 'contextWindow'>): Bounds | undefined
+  /** What moves its price. What isn't told here is taken to be of the usual tier and kinds, and to call no hosted tool. */
+  surcharges(body: Body): Surcharges
   /** The body with another bound for each choice. */
   withOutput(body: Body, each: number): Body
   /** What the answer depends on: the body without the fields that don't change it. */
@@ -85,7 +91,7 @@ export interface Operation {
   /** @param bytes of a 200; in memory of its own */
   parse(bytes: Buffer): ParsedAnswer
   /** An answer that was parsed before, by its bytes: parsed again only when it is asked for. */
-  answerOf(bytes: Buffer, usage: TokenUsage | undefined): Answer
+  answerOf(bytes: Buffer, usage: Usage | undefined): Answer
   /** Whether an answer is whole and may be said again: ended by itself, not by a filter, with all choices that were asked for. */
   isStorable(answer: Answer, asked: { readonly body: Body; readonly tools: boolean }): boolean
   stream(): StreamParser

@@ -1,36 +1,9 @@
+import type { Price } from './price.ts'
 import type { UpstreamFailure } from './refusal.ts'
+import type { Spend, TokenUsage } from './usage.ts'
 
 /** What became of a request in the completion cache. `collapsed`: answered by another's call, which was under way. */
 export type CacheOutcome = 'hit' | 'miss' | 'collapsed' | 'bypass'
-
-/** What a completion took: whole tokens. */
-export interface TokenUsage {
-  readonly input: number
-  /** Of the input, what the model's service had cached. */
-  readonly cachedInput: number
-  /** Text, tool calls, and what a model thought unseen. */
-  readonly output: number
-}
-
-/** What a token costs: whole pico-dollars. */
-export interface TokenPrice {
-  readonly input: number
-  readonly cachedInput: number
-  readonly output: number
-}
-
-/** What a call to a model took. */
-export interface Spend {
-  /** What the model told; no tokens where it certainly generated nothing; `undefined` where it told nothing. */
-  readonly usage: TokenUsage | undefined
-  /** `false` where it may be more than was told: up to all that was reserved. */
-  readonly isCertain: boolean
-}
-
-/** Certainly nothing was generated. */
-export const NOTHING_SPENT: Spend = { usage: { input: 0, cachedInput: 0, output: 0 }, isCertain: true }
-/** Nobody knows what was generated. */
-export const SPEND_UNKNOWN: Spend = { usage: undefined, isCertain: false }
 
 /** One call to one target. */
 export interface Attempt {
@@ -38,9 +11,11 @@ export interface Attempt {
   readonly model: string
   /** The target's id. */
   readonly target: string
-  /** Of what served; `undefined` where it has none. */
-  readonly price: TokenPrice | undefined
+  /** Of what served, by the answer's headers too; `undefined` where it has none. */
+  readonly price: Price | undefined
   readonly spend: Spend
+  /** The deployment that served in this one's place, since that had no room, as the answer tells. */
+  readonly spillover?: string
   /** How it failed, if it did. */
   readonly failure?: UpstreamFailure
   /** Milliseconds. */
@@ -70,6 +45,12 @@ export interface Facts {
   readonly usage?: TokenUsage
   /** Of that usage, in whole nano-dollars, rounded up; left out where the model has no price. */
   readonly costNanoUsd?: number
+  /** The service tier that was billed, where it is another than the usual one. */
+  readonly tier?: string
+  /** Calls of hosted tools, by the tool's name. */
+  readonly toolCalls?: Readonly<Record<string, number>>
+  /** The deployment that served in the target's place, which had no room. */
+  readonly spillover?: string
   /** Whole tokens that the route's transforms took out of the prompt, counted by o200k_base, whatever the model counts by. */
   readonly savedTokens?: number
   /** What a hit, or another's call, spared: what the model had told of its answer. */
@@ -81,4 +62,27 @@ export interface Facts {
   /** The answer was allowed fewer tokens than were asked for, since a budget has no more. */
   readonly clamped?: true
   readonly upstream?: UpstreamFailure
+}
+
+/**
+ * What was told before and what is told now, together. What calls took and cost adds up, since a request may make several of
+ * them, whoever made them; all else replaces.
+ */
+export function addFacts(before: Facts, now: Facts): Facts {
+  const { usage, costNanoUsd, toolCalls } = now
+  return {
+    ...before,
+    ...now,
+    ...(usage && before.usage && { usage: sumOf(before.usage, usage) }),
+    ...(toolCalls && before.toolCalls && { toolCalls: sumOf(before.toolCalls, toolCalls) }),
+    ...(costNanoUsd === undefined || before.costNanoUsd === undefined
+      ? {}
+      : { costNanoUsd: Math.min(Number.MAX_SAFE_INTEGER, before.costNanoUsd + costNanoUsd) }),
+  }
+}
+
+function sumOf<Counts extends Readonly<Record<string, number>>>(a: Counts, b: Counts): Counts {
+  const sum: Record<string, number> = { ...a }
+  for (const name in b) sum[name] = (sum[name] ?? 0) + (b[name] ?? 0)
+  return sum as Counts
 }

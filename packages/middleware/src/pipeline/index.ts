@@ -5,14 +5,10 @@ export { type Digest, digestWith } from './digest.ts'
 export { CLIENT_LEFT, clientHasLeft, endedBy, RequestEnded, refusalOfEnded, unlessEnded } from './ended.ts'
 export {
   type Attempt,
+  addFacts,
   type CacheOutcome,
   type Facts,
-  NOTHING_SPENT,
-  SPEND_UNKNOWN,
-  type Spend,
   type StreamOutcome,
-  type TokenPrice,
-  type TokenUsage,
 } from './facts.ts'
 export { describeFault, OperatorError } from './fault.ts'
 export { type GrowingBytes, growingBytes } from './growing-bytes.ts'
@@ -29,9 +25,11 @@ export {
   withHeaders,
 } from './http.ts'
 export type { Log, LogLevel } from './log.ts'
+export type { ModelRules } from './model-rules.ts'
 export { namesProxy, withoutProxyNearby } from './no-proxy.ts'
 export { isOutage, StoreUnavailable } from './outage.ts'
 export { type Handler, type Middleware, type Next, type Pipeline, pipeline } from './pipeline.ts'
+export type { Price, Rates, Thousandths, TokenRates } from './price.ts'
 export {
   errorCode,
   isRefusal,
@@ -44,6 +42,20 @@ export { type DrainOptions, type RequestsInFlight, requestsInFlight, SHUTTING_DO
 export { type ByteSource, type ByteStream, fromIterable, fromWebStream, type Source, toWebStream } from './source.ts'
 export { pause, systemTime, type Time } from './time.ts'
 export { untilAborted } from './until-aborted.ts'
+export {
+  isWritten,
+  NOTHING_SPENT,
+  PROMPT_SPENT,
+  SPEND_UNKNOWN,
+  type Spend,
+  type TokenKind,
+  type Tokens,
+  type TokenUsage,
+  tokensRead,
+  tokensWritten,
+  toldUsage,
+  type Usage,
+} from './usage.ts'
 
 /** What sends requests over kept connections; loaded when the first is sent. */
 export const loadUndici = () => import('./undici.ts')

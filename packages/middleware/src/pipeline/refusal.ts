@@ -14,6 +14,12 @@ export type RefusalCode =
   | 'input_unbounded'
   /** A limit on money holds, and the model has no price. */
   | 'model_not_priced'
+  /** The consumer's plan doesn't name the model. */
+  | 'model_not_allowed'
+  /** The consumer's plan doesn't name the service tier, or a limit on money holds and the tier has no price. */
+  | 'tier_not_allowed'
+  /** The same of a hosted tool. */
+  | 'tool_not_allowed'
   | 'store_unavailable'
   /** Its place among the concurrent requests could not be kept. */
   | 'slot_lost'

@@ -23,8 +23,6 @@ export {
   identityOf,
   type KnownKinds,
   type Model,
-  type ModelRules,
-  type Price,
   rulesOf,
   type Target,
 } from './model.ts'

@@ -65,7 +65,7 @@ function says({ plans, global, models, routes }: Policy, document: Whole, key: s
   for (const [name, model] of Object.entries(document.models)) {
     expect(models.get(name)?.targets).toMatchObject([
       {
-        price: model.price && { input: model.price.input * 1e6, output: model.price.output * 1e6 },
+        price: model.price && { rates: { input: model.price.input * 1e6, output: model.price.output * 1e6 } },
         settings: { model: model.targets[0].openai.model, key },
       },
     ])

@@ -16,22 +16,16 @@ const priced = (price: object) => ({ models: { small: { targets, price } } })
 
 describe('a model’s price', () => {
   test.each([
-    [
-      { input: 0.15, output: 0.6 },
-      { input: 150_000, cachedInput: 150_000, output: 600_000 },
-    ],
+    [{ input: 0.15, output: 0.6 }, { rates: { input: 150_000, cachedInput: 150_000, output: 600_000 } }],
     [
       { input: 0.15, output: 0.6, cachedInput: 0.075 },
-      { input: 150_000, cachedInput: 75_000, output: 600_000 },
+      { rates: { input: 150_000, cachedInput: 75_000, output: 600_000 } },
     ],
     [
       { input: 0.000001, output: 10_000, cachedInput: 0 },
-      { input: 1, cachedInput: 0, output: 10_000_000_000 },
+      { rates: { input: 1, cachedInput: 0, output: 10_000_000_000 } },
     ],
-    [
-      { input: 9_999.999999, output: 0 },
-      { input: 9_999_999_999, cachedInput: 9_999_999_999, output: 0 },
-    ],
+    [{ input: 9_999.999999, output: 0 }, { rates: { input: 9_999_999_999, cachedInput: 9_999_999_999, output: 0 } }],
   ])('%o is %o pico-dollars a token', (price, expected) => {
     expect(resolve(priced(price)).models.get('small')?.targets[0].price).toEqual(expected)
   })
@@ -56,9 +50,9 @@ describe('a model’s price', () => {
     }
     const prices = (policy: object) =>
       [...resolve(policy).models].map(([name, { targets }]) => [name, targets[0].price])
-    const small = { input: 150_000, cachedInput: 75_000, output: 600_000 }
-    const odd = { input: 3_000_000, cachedInput: 3_000_000, output: 100_000 }
-    const worst = { input: 3_000_000, cachedInput: 3_000_000, output: 600_000 }
+    const small = { rates: { input: 150_000, cachedInput: 75_000, output: 600_000 } }
+    const odd = { rates: { input: 3_000_000, cachedInput: 3_000_000, output: 100_000 } }
+    const worst = { rates: { input: 3_000_000, cachedInput: 3_000_000, output: 600_000 } }
     expect(prices({ models })).toEqual([
       ['default', undefined],
       ['small', small],
@@ -93,7 +87,7 @@ describe('the model called default', () => {
           priority: 1,
           weight: 1,
           zone: undefined,
-          price: { input: 30_000_000, cachedInput: 30_000_000, output: 60_000_000 },
+          price: { rates: { input: 30_000_000, cachedInput: 30_000_000, output: 60_000_000 } },
           settings: SETTINGS,
         },
       ],

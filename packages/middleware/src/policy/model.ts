@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import * as z from 'zod'
+import type { ModelRules, Price } from '../pipeline/index.ts'
 import {
   kindOf,
   ModelUrlFault,
@@ -14,14 +15,6 @@ import { listText } from './names.ts'
 import { DEFAULT_MODEL } from './route.ts'
 
 /* A model is a name, and the targets that serve it: interchangeable places, each with its price. */
-
-/** Whole pico-dollars a token: USD per million tokens × 1,000,000. */
-export interface Price {
-  readonly input: number
-  /** Never above `input`. */
-  readonly cachedInput: number
-  readonly output: number
-}
 
 export interface Target {
   /** The same for as long as its service, name and API are: over revisions, processes and changes of its key. No secret is in it. */
@@ -46,19 +39,6 @@ export interface Model {
   readonly fallback: string | undefined
   /** The most tokens of one request, prompt and answer together; `undefined` where nobody said. */
   readonly contextWindow: number | undefined
-}
-
-/** What is known of a model as far as an operation needs it. */
-export interface ModelRules {
-  readonly contextWindow: number | undefined
-  /** The field by which the length of an answer is bounded where a request has none. */
-  readonly outputField: 'max_tokens' | 'max_completion_tokens' | 'max_output_tokens'
-  /** Whether it takes a temperature. */
-  readonly temperature: boolean
-  /** The hosted tools that may be used. */
-  readonly tools: readonly string[]
-  /** The service tiers that may be asked for, in the order in which they are tried. */
-  readonly tiers: readonly string[]
 }
 
 /** The policy says nothing yet of fields, tools and tiers: these hold for every model. */
@@ -231,14 +211,14 @@ const PICO_DOLLARS = 1e6
 
 function resolvePrice({ input, output, cachedInput = input }: PriceDocument): Price {
   const a = (usd: number) => Math.round(usd * PICO_DOLLARS)
-  return { input: a(input), cachedInput: a(cachedInput), output: a(output) }
+  return { rates: { input: a(input), cachedInput: a(cachedInput), output: a(output) } }
 }
 
 /** The highest of each part, with nothing cheaper for being cached; `undefined` where no model has a price. */
 function worstPrice(prices: readonly Price[]): Price | undefined {
   if (prices.length === 0) return undefined
-  const input = Math.max(...prices.map((price) => price.input))
-  return { input, cachedInput: input, output: Math.max(...prices.map((price) => price.output)) }
+  const input = Math.max(...prices.map(({ rates }) => rates.input ?? 0))
+  return { rates: { input, cachedInput: input, output: Math.max(...prices.map(({ rates }) => rates.output ?? 0)) } }
 }
 
 function resolveTargets(

@@ -1,4 +1,5 @@
 import {
+  addFacts,
   type ByteStream,
   CLIENT_LEFT,
   clientHasLeft,
@@ -35,8 +36,6 @@ export type LogSink = (level: LogLevel, line: Readonly<Record<string, unknown>>)
 /** A request's way in from a host. Never throws. */
 export type Entry = (request: GatewayRequest, sink: LogSink) => Promise<HttpResponse>
 
-type Mutable<T> = { -readonly [Field in keyof T]: T[Field] }
-
 /** What the line says beside what was told. */
 interface Outcome {
   readonly status: number
@@ -55,12 +54,14 @@ export function trace(options: TraceOptions): Entry {
   return async function traced(request, sink) {
     const started = performance.now()
     const requestId = requestIdFrom(request.headers)
-    const facts: Mutable<Facts> = {}
+    let facts: Facts = {}
     const log: Log = (level, event, fields) => {
       const { promptHash } = facts
       sink(level, { event, requestId, ...(promptHash === undefined ? {} : { promptHash }), ...fields })
     }
-    const tell = (told: Facts) => void Object.assign(facts, told)
+    const tell = (told: Facts) => {
+      facts = addFacts(facts, told)
+    }
     const finish = ({ status, ...outcome }: Outcome) => {
       log('info', 'request', { ...facts, ...outcome, status, ms: Math.round(performance.now() - started) })
     }
@@ -83,7 +84,7 @@ export function trace(options: TraceOptions): Entry {
       reply = isOfAbort(fault, signal) ? refusalOfEnded(signal) : failed(fault, log)
     }
     const refusal = isRefusal(reply) ? reply : undefined
-    if (refusal?.upstream !== undefined) facts.upstream = refusal.upstream
+    if (refusal?.upstream !== undefined) tell({ upstream: refusal.upstream })
     const response = isRefusal(reply) ? rendered(reply) : reply
     const { body } = response
 

@@ -23,7 +23,7 @@ const sse = (...events: unknown[]) =>
 const said = (content: string) => ({ choices: [{ index: 0, delta: { content }, finish_reason: null }] })
 const STOP = { choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] }
 const USAGE = { choices: [], usage: { prompt_tokens: 11, completion_tokens: 7 } }
-const TOLD = { usage: { input: 11, cachedInput: 0, output: 7 }, isCertain: true }
+const TOLD = { usage: { tokens: { input: 11, cachedInput: 0, output: 7 } }, isCertain: true }
 const PLAIN = '{"choices":[{"index":0,"message":{"role":"assistant","content":"whole"},"finish_reason":"stop"}]'
 
 interface Asked {
@@ -130,7 +130,9 @@ describe('a cancelled call', () => {
     events.cancel()
     expect(await ended).toMatchObject({
       how: 'client_left',
-      attempts: [{ target: 't', spend: { usage: { input: 11, cachedInput: 0, output: 1 }, isCertain: false } }],
+      attempts: [
+        { target: 't', spend: { usage: { tokens: { input: 11, cachedInput: 0, output: 1 } }, isCertain: false } },
+      ],
     })
     expect(await reading).toBeUndefined()
     expect(await events.read()).toBeUndefined()

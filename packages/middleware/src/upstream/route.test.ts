@@ -3,8 +3,8 @@ import { baseContext } from '../../../../test/support/base-context.ts'
 import { modelCall, statusOf, targetAt } from '../../../../test/support/model-call.ts'
 import { answered, streamed } from '../../../../test/support/replies.ts'
 import { bodyOf, type Call, type Reply, refused } from '../operations/index.ts'
-import { pipeline } from '../pipeline/index.ts'
-import type { Model, Policy, Price, TransformRule } from '../policy/index.ts'
+import { type Price, pipeline } from '../pipeline/index.ts'
+import type { Model, Policy, TransformRule } from '../policy/index.ts'
 import { type Routed, route } from './index.ts'
 
 interface Known {
@@ -24,7 +24,7 @@ const model = (name: string, { price, contextWindow, fallback }: Known = {}): Mo
   fallback,
   contextWindow,
 })
-const PRICE = { input: 2, cachedInput: 1, output: 8 }
+const PRICE: Price = { rates: { input: 2, cachedInput: 1, output: 8 } }
 const NO_TRANSFORMS: TransformRule = { lineEndings: false, minifyJson: false, dropDuplicates: [] }
 const MODELS = new Map([
   ['small', model('small', { price: PRICE, contextWindow: 128_000 })],

@@ -1,15 +1,6 @@
 import { type Body, type Call, type ChatMessage, type RefusedReply, type Reply, refused } from '../operations/index.ts'
-import type { BaseContext, Middleware } from '../pipeline/index.ts'
-import {
-  type CacheRule,
-  type Model,
-  type ModelRules,
-  type Policy,
-  type Price,
-  routeOf,
-  rulesOf,
-  type Target,
-} from '../policy/index.ts'
+import type { BaseContext, Middleware, ModelRules, Price } from '../pipeline/index.ts'
+import { type CacheRule, type Model, type Policy, routeOf, rulesOf, type Target } from '../policy/index.ts'
 import { type Removal, savedTokens, transform, transformLabel } from '../transform/index.ts'
 
 /** A target as it may be asked. A service tier will be tried like a target of its own. */
@@ -68,7 +59,7 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const { removed } = transformed
     const transformedBody =
       transformed.messages === messages ? call.body : call.body.with({ messages: transformed.messages })
-    const body = call.operation.bounded(transformedBody, maxOutputTokens)
+    const body = call.operation.bounded(transformedBody, maxOutputTokens, rulesOf(model))
     const label = transformLabel(transforms)
 
     const routedTo = (model: Model): Routed['routed'] => ({

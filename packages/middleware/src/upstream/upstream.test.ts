@@ -85,7 +85,11 @@ describe('a call that was made', () => {
     const { reply, told } = await call()
     expect(reply).toMatchObject({
       attempts: [
-        { model: 'default', target: 't', spend: { usage: { input: 11, cachedInput: 5, output: 7 }, isCertain: true } },
+        {
+          model: 'default',
+          target: 't',
+          spend: { usage: { tokens: { input: 6, cachedInput: 5, output: 7 } }, isCertain: true },
+        },
       ],
       source: 'call',
       storable: true,
@@ -169,7 +173,9 @@ describe('a call that was made', () => {
     expect(JSON.parse(await textOf(reply))).toMatchObject({
       choices: [{ message: { content: 'a' }, finish_reason: 'stop' }],
     })
-    expect(reply).toMatchObject({ attempts: [{ spend: { usage: { input: 11, output: 7 }, isCertain: true } }] })
+    expect(reply).toMatchObject({
+      attempts: [{ spend: { usage: { tokens: { input: 11, output: 7 } }, isCertain: true } }],
+    })
   })
 
   test('E4: and so it is without its usage, but not without its end', async () => {

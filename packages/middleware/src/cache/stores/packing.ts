@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { promisify } from 'node:util'
 import zlib, { type ZlibOptions, type ZstdOptions } from 'node:zlib'
+import { tokensRead, tokensWritten, type Usage } from '../../pipeline/index.ts'
 import { type CacheEntry, ownBytes, sizeOf } from '../entry.ts'
 import { PACKING_DICTIONARY } from './packing-dictionary.ts'
 
@@ -46,9 +47,9 @@ export async function pack(entry: CacheEntry): Promise<Uint8Array | undefined> {
   packed[2] = (events === undefined ? 0 : HAS_EVENTS) | (usage === undefined ? 0 : HAS_USAGE)
   packed.writeDoubleBE(entry.storedAt, 3)
   packed.writeDoubleBE(entry.expiresAt, 11)
-  packed.writeDoubleBE(usage?.input ?? 0, 19)
-  packed.writeDoubleBE(usage?.cachedInput ?? 0, 27)
-  packed.writeDoubleBE(usage?.output ?? 0, 35)
+  packed.writeDoubleBE(usage === undefined ? 0 : tokensRead(usage.tokens), 19)
+  packed.writeDoubleBE(usage?.tokens.cachedInput ?? 0, 27)
+  packed.writeDoubleBE(usage === undefined ? 0 : tokensWritten(usage.tokens), 35)
   packed.writeUInt32BE(answer.byteLength, 43)
   packed.writeUInt32BE(events?.byteLength ?? 0, 47)
   packed.set(payload, HEAD_BYTES)
@@ -77,8 +78,10 @@ export async function unpack(bytes: Uint8Array): Promise<CacheEntry | undefined>
   }
 }
 
-function usageOf(packed: Buffer): NonNullable<CacheEntry['usage']> {
-  return { input: packed.readDoubleBE(19), cachedInput: packed.readDoubleBE(27), output: packed.readDoubleBE(35) }
+/** Of the kinds of tokens three are kept: enough to tell what a hit spared, as it is estimated. */
+function usageOf(packed: Buffer): Usage {
+  const cachedInput = packed.readDoubleBE(27)
+  return { tokens: { input: packed.readDoubleBE(19) - cachedInput, cachedInput, output: packed.readDoubleBE(35) } }
 }
 
 function digestOf(packed: Buffer): Buffer {

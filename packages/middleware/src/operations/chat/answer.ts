@@ -1,9 +1,9 @@
-import { errorCode, SPEND_UNKNOWN, type Spend, type TokenUsage } from '../../pipeline/index.ts'
+import { errorCode, SPEND_UNKNOWN, type Spend, type Usage } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
 import { isWithinBounds } from '../json-bounds.ts'
 import type { Answer, ParsedAnswer } from '../operation.ts'
 import { type ChatDelta, carriesOutput, isContent } from './message.ts'
-import { type ChatUsage, isOfOutput, usageOf } from './usage.ts'
+import { type ChatUsage, isOfOutput, servedBy, usageOf } from './usage.ts'
 
 /** As much of OpenAI's chat completion as the gateway itself reads. */
 export interface ChatAnswer {
@@ -37,20 +37,20 @@ export function parseAnswer(bytes: Buffer): ParsedAnswer {
 }
 
 /** An answer that was parsed before, by its bytes: parsed again only when it is asked for. */
-export function answerOf(bytes: Buffer, usage: TokenUsage | undefined): Answer {
+export function answerOf(bytes: Buffer, usage: Usage | undefined): Answer {
   return new ChatCompletion({ bytes }, usage)
 }
 
 /** An answer that was put together here: written only when its bytes are asked for. */
-export function answerMade(json: Json, usage: TokenUsage | undefined): Answer {
+export function answerMade(json: Json, usage: Usage | undefined): Answer {
   return new ChatCompletion({ json }, usage)
 }
 
 class ChatCompletion implements Answer {
-  readonly usage: TokenUsage | undefined
+  readonly usage: Usage | undefined
   #bytes: Buffer | undefined
   #json: Json | undefined
-  constructor({ bytes, json }: { readonly bytes?: Buffer; readonly json?: Json }, usage: TokenUsage | undefined) {
+  constructor({ bytes, json }: { readonly bytes?: Buffer; readonly json?: Json }, usage: Usage | undefined) {
     this.usage = usage
     this.#bytes = bytes
     this.#json = json
@@ -103,9 +103,10 @@ function isAnswer({ choices }: Json): boolean {
 }
 
 /** What a 200 tells that it took. Not certain where it has output and tells of no tokens. */
-function spendOf({ usage: told }: Json, hasOutput: boolean): Spend {
-  const usage = usageOf(told as ChatUsage | null | undefined)
-  return usage === undefined ? SPEND_UNKNOWN : { usage, isCertain: !hasOutput || isOfOutput(usage) }
+function spendOf(json: Json, hasOutput: boolean): Spend {
+  const usage = usageOf(json.usage as ChatUsage | null | undefined)
+  if (usage === undefined) return SPEND_UNKNOWN
+  return { usage: { ...usage, ...servedBy(json) }, isCertain: !hasOutput || isOfOutput(usage) }
 }
 
 /** As much of an answer, or of an event of one, as tells of an error. */

@@ -1,4 +1,4 @@
-import type { TokenUsage } from '../../pipeline/index.ts'
+import type { Usage } from '../../pipeline/index.ts'
 import { isJson, type Json } from '../body.ts'
 import type { Answer, Assembler } from '../operation.ts'
 import type { StreamEvent } from '../stream-event.ts'
@@ -42,7 +42,7 @@ export function chatAssembler(): Assembler {
         else if (name !== 'obfuscation') head.set(name, lastOf(head.get(name), value, name))
       }
     },
-    answer(usage: TokenUsage | undefined): Answer | undefined {
+    answer(usage: Usage | undefined): Answer | undefined {
       if (choices.size === 0) return undefined
       const ordered = [...choices].sort(([a], [b]) => a - b).map(([, choice]) => choice.choice())
       return answerMade({ ...Object.fromEntries(head), object: 'chat.completion', choices: ordered }, usage)

@@ -2,7 +2,7 @@ import type { Operation } from '../operation.ts'
 import { answerOf, isStorable, parseAnswer } from './answer.ts'
 import { chatAssembler } from './assemble.ts'
 import { replay } from './replay.ts'
-import { bounded, bounds, fingerprinted, isSampled, offersTools, withOutput } from './request.ts'
+import { bounded, bounds, fingerprinted, isSampled, offersTools, surcharges, withOutput } from './request.ts'
 import { chatStream } from './stream.ts'
 
 /** OpenAI's chat completions. */
@@ -12,6 +12,7 @@ export const chat: Operation = {
   forwards: [],
   bounded,
   bounds,
+  surcharges,
   withOutput,
   fingerprinted,
   isSampled,

@@ -1,10 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { ModelRules } from '../../pipeline/index.ts'
 import { bodyOf } from '../body.ts'
 import { bounded, bounds, type ChatBody, withOutput } from './request.ts'
 
 const UNKNOWN = { contextWindow: undefined }
 /** The bounds of a request whose answer is bounded. */
+const RULES: ModelRules = { ...UNKNOWN, outputField: 'max_tokens', temperature: true, tools: [], tiers: [] }
 const bound = (body: object) => bounds(bodyOf({ max_tokens: 1, ...body }), UNKNOWN)
 const inputBound = (body: object) => bound(body)?.input
 const unboundedField = (body: object) => bound(body)?.unboundedField
@@ -139,6 +141,6 @@ test.each([
 })
 
 test('a bound of null is none', () => {
-  const sent = (change: object) => bounded(asked(change), 7).json.max_tokens
+  const sent = (change: object) => bounded(asked(change), 7, RULES).json.max_tokens
   expect([sent({}), sent({ max_tokens: null }), sent({ max_tokens: 1 })]).toEqual([7, 7, 1])
 })

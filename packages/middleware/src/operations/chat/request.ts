@@ -1,5 +1,6 @@
+import type { ModelRules, TokenKind } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
-import type { Bounds, ModelRules } from '../operation.ts'
+import type { Bounds, Surcharges } from '../operation.ts'
 
 /** A chat completion's request in OpenAI's shape, without its `model`. Fields that we don't know are kept. */
 export interface ChatBody {
@@ -45,15 +46,15 @@ export function offersTools({ json }: Body): boolean {
 }
 
 /** The body as it may be sent: with this bound on its answer where it states none, and for a stream with its usage asked for. */
-export function bounded(body: Body, maxOutputTokens: number): Body {
-  const asked = statesOutput(body.json) ? body : withOutput(body, maxOutputTokens)
+export function bounded(body: Body, maxOutputTokens: number, { outputField }: ModelRules): Body {
+  const asked = statesOutput(body.json) ? body : withOutput(body, maxOutputTokens, outputField)
   const { stream, stream_options } = body.json
   if (stream !== true || Object(stream_options).include_usage === true) return asked
   return asked.with({ stream_options: { ...Object(stream_options), include_usage: true } })
 }
 
 /** The most that a model can take and write; `undefined` where what bounds its answer is no whole number above 0. */
-export function bounds(body: Body, { contextWindow }: ModelRules): Bounds | undefined {
+export function bounds(body: Body, { contextWindow }: Pick<ModelRules, 'contextWindow'>): Bounds | undefined {
   const output = outputBound(body.json)
   if (output === undefined) return undefined
   const field = unboundedField(body.json)
@@ -62,10 +63,60 @@ export function bounds(body: Body, { contextWindow }: ModelRules): Bounds | unde
   return { input, unboundedField: field, output: output.each, choices: output.choices }
 }
 
-/** The body with another bound for each choice, in the fields that it has; in `max_tokens` where it has none. */
-export function withOutput(body: Body, each: number): Body {
+/** What moves a request's price: its tier, hosted tools, and what its parts are. */
+export function surcharges({ json }: Body): Surcharges {
+  const { service_tier: tier, tools, web_search_options, n } = json
+  const toolCalls: Record<string, number> = {}
+  // One search for each answer, whose number no answer tells.
+  if (isStated(web_search_options)) toolCalls.web_search = isPositive(n) ? Number(n) : 1
+  if (Array.isArray(tools)) {
+    for (const { type } of tools.map(Object)) {
+      if (!OWN_TOOLS.has(type)) toolCalls[toolName(type)] = Number.POSITIVE_INFINITY
+    }
+  }
+  return {
+    tier: typeof tier === 'string' && tier !== 'auto' && tier !== '' ? tier : undefined,
+    toolCalls,
+    kinds: kindsIn(json),
+  }
+}
+
+/** Tools that the caller runs. */
+const OWN_TOOLS: ReadonlySet<unknown> = new Set(['function', 'custom'])
+
+/** A hosted tool's name, without the date of its version: `web_search_2025_08_26`. */
+function toolName(type: unknown): string {
+  return String(type).replace(/_\d{4}_\d{2}_\d{2}$/, '')
+}
+
+/** The kinds of tokens that a part of a message brings. */
+const PART_KINDS: Readonly<Record<string, TokenKind | undefined>> = {
+  input_audio: 'audioInput',
+  image_url: 'imageInput',
+  image: 'imageInput',
+}
+
+function kindsIn({ messages, modalities, prompt_cache_options }: Json): readonly TokenKind[] {
+  const kinds = new Set<TokenKind>()
+  if (Array.isArray(modalities)) for (const each of modalities) if (each !== 'text') kinds.add(`${each}Output`)
+  if (isStated(Object(prompt_cache_options ?? {}).ttl)) kinds.add('cacheWriteLong')
+  if (!Array.isArray(messages)) return [...kinds]
+  for (const message of messages) {
+    const content = message?.content
+    if (!Array.isArray(content)) continue
+    for (const part of content) {
+      const kind = PART_KINDS[part?.type]
+      if (kind !== undefined) kinds.add(kind)
+      if (part?.cache_control?.ttl !== undefined) kinds.add('cacheWriteLong')
+    }
+  }
+  return [...kinds]
+}
+
+/** The body with another bound for each choice, in the fields that it has; in `field` where it has none. */
+export function withOutput(body: Body, each: number, field = 'max_tokens'): Body {
   const fields = OUTPUT_FIELDS.filter((field) => body.json[field] !== undefined)
-  return body.with(Object.fromEntries((fields.length === 0 ? ['max_tokens'] : fields).map((field) => [field, each])))
+  return body.with(Object.fromEntries((fields.length === 0 ? [field] : fields).map((field) => [field, each])))
 }
 
 const OUTPUT_FIELDS = ['max_completion_tokens', 'max_tokens'] as const

@@ -184,7 +184,7 @@ describe('the events of a stream', () => {
       return stream.output
     })
     expect(outputs).toEqual([1, 7, 7, 8, 8, 8])
-    expect([stream.told?.output, stream.usage?.output]).toEqual([1_000, 1_000])
+    expect([stream.told?.tokens.output, stream.usage?.tokens.output]).toEqual([1_000, 1_000])
   })
 
   test('are the end of a stream with more choices than any service makes', () => {

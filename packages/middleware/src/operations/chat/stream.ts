@@ -1,13 +1,14 @@
-import type { TokenUsage, UpstreamFailure } from '../../pipeline/index.ts'
+import { tokensWritten, type UpstreamFailure, type Usage } from '../../pipeline/index.ts'
 import { isJson, type Json } from '../body.ts'
 import { BrokenStream } from '../broken-stream.ts'
 import { isWithinBounds } from '../json-bounds.ts'
 import type { StreamParser } from '../operation.ts'
 import { type ServerSentEvent, serverSentEvents } from '../server-sent-events.ts'
 import { eventOf, type StreamEvent } from '../stream-event.ts'
+import { highest } from '../tokens.ts'
 import { codeOfError, errorIn } from './answer.ts'
 import { type ChatDelta, carriesOutput, isContent } from './message.ts'
-import { type ChatUsage, highest, isOfOutput, usageOf } from './usage.ts'
+import { type ChatUsage, isOfOutput, servedBy, usageOf } from './usage.ts'
 
 /** As much of a `chat.completion.chunk` as the gateway itself reads. */
 export interface ChatChunk {
@@ -18,6 +19,7 @@ export interface ChatChunk {
     readonly finish_reason?: unknown
   }[]
   readonly usage?: ChatUsage | null
+  readonly service_tier?: unknown
 }
 
 /** The longest single event that is waited for, in bytes: an image in base64 fits. */
@@ -86,10 +88,10 @@ class ChatStream implements StreamParser {
   get output(): number {
     return Math.max(this.#tally.counted, this.#toldOutput)
   }
-  get told(): TokenUsage | undefined {
+  get told(): Usage | undefined {
     return this.#tally.told
   }
-  get usage(): TokenUsage | undefined {
+  get usage(): Usage | undefined {
     return this.#tally.usage
   }
 
@@ -116,8 +118,8 @@ class ChatStream implements StreamParser {
   #take(chunk: ChatChunk, bytes?: Uint8Array): void {
     const pieces = this.#choices.add(chunk)
     if (this.#choices.count > MAX_CHOICES) this.ended ??= new BrokenStream({ code: 'invalid_response' })
-    this.#tally.add(chunk.usage, pieces)
-    if (!this.#choices.haveEnded) this.#toldOutput = this.#tally.told?.output ?? 0
+    this.#tally.add(chunk, pieces)
+    if (!this.#choices.haveEnded) this.#toldOutput = this.#tally.toldOutput
     this.#completed.push(eventOf(chunk as unknown as Json, bytes))
   }
 }
@@ -264,31 +266,40 @@ function finishOf(reason: unknown): Finish {
 class UsageTally {
   /** Output tokens, at the least: each piece counts as one. */
   counted = 0
-  #told: TokenUsage | undefined
+  #told: Usage | undefined
+  #served: Pick<Usage, 'tier' | 'model'> = {}
   #covers = false
 
-  /**
-   * @param said a chunk's usage
-   * @param tokens those that the chunk brings, at the least
-   */
-  add(said: ChatUsage | null | undefined, tokens: number): void {
+  /** @param tokens those that the chunk brings, at the least */
+  add(chunk: ChatChunk, tokens: number): void {
     this.counted += tokens
     if (tokens > 0) this.#covers = false
-    const usage = usageOf(said)
+    // Each chunk of a stream repeats it.
+    const { service_tier: tier } = chunk
+    if (typeof tier === 'string' && tier !== this.#served.tier) this.#served = servedBy(chunk as unknown as Json)
+    const usage = usageOf(chunk.usage)
     if (usage === undefined) return
-    this.#told = highest(this.#told, usage)
+    this.#told = highest(this.#told, { ...usage, ...servedBy(chunk as unknown as Json) })
     if (this.counted === 0 || isOfOutput(usage)) this.#covers = true
   }
 
+  /** Output tokens that were told. */
+  get toldOutput(): number {
+    return this.#told === undefined ? 0 : tokensWritten(this.#told.tokens)
+  }
   /** The most that was told, and no less than was counted; `undefined` where nothing was told. */
-  get told(): TokenUsage | undefined {
-    return this.#told && { ...this.#told, output: Math.max(this.#told.output, this.counted) }
+  get told(): Usage | undefined {
+    if (this.#told === undefined) return undefined
+    const { tokens } = this.#told
+    const uncounted = this.counted - tokensWritten(tokens)
+    const all = uncounted > 0 ? { ...tokens, output: (tokens.output ?? 0) + uncounted } : tokens
+    return { ...this.#served, ...this.#told, tokens: all }
   }
   /**
    * What is told of all that has come; `undefined` where nobody knows: nothing was told since the last piece, or no
    * tokens beside text.
    */
-  get usage(): TokenUsage | undefined {
+  get usage(): Usage | undefined {
     return this.#covers ? this.told : undefined
   }
 }

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { toldUsage } from '../../pipeline/index.ts'
 import { type ChatUsage, usageOf } from './usage.ts'
 
 test.each<[string, object | null | undefined, object | undefined]>([
@@ -16,7 +17,7 @@ test.each<[string, object | null | undefined, object | undefined]>([
   [
     'with thoughts that the completion counts already',
     { prompt_tokens: 1, completion_tokens: 9, total_tokens: 10, completion_tokens_details: { reasoning_tokens: 8 } },
-    { input: 1, cachedInput: 0, output: 9 },
+    { input: 1, cachedInput: 0, output: 9, reasoning: 8 },
   ],
   [
     'with more cached than there was',
@@ -35,5 +36,6 @@ test.each<[string, object | null | undefined, object | undefined]>([
   ['in halves', { prompt_tokens: 1.5, completion_tokens: 7 }, undefined],
   ['as text', { prompt_tokens: '11', completion_tokens: '7' }, undefined],
 ])('a usage %s', (_what, told, usage) => {
-  expect(usageOf(told as ChatUsage | null | undefined)).toEqual(usage)
+  const given = usageOf(told as ChatUsage | null | undefined)
+  expect(given && toldUsage(given)).toEqual(usage)
 })

@@ -1,44 +1,111 @@
-import type { TokenUsage } from '../../pipeline/index.ts'
+import { type Tokens, tokensRead, tokensWritten, type Usage } from '../../pipeline/index.ts'
+import { isJson, type Json } from '../body.ts'
+import { tokensOf } from '../tokens.ts'
 
 /** As a model tells it: nothing in it is checked. */
 export interface ChatUsage {
   readonly prompt_tokens?: number
   readonly completion_tokens?: number
   readonly total_tokens?: number
-  readonly prompt_tokens_details?: { readonly cached_tokens?: number } | null
-  readonly input_tokens_details?: { readonly cached_tokens?: number } | null
-  readonly prompt_cache_hit_tokens?: number
-  readonly cached_tokens?: number
-  readonly cache_read_input_tokens?: number
+  readonly [field: string]: unknown
 }
 
 /**
- * What a model says that a completion took; `undefined` where it says nothing that can be believed. Cached tokens are
- * a part of the prompt's. Some services leave out of `completion_tokens` what a model thought unseen, and count it in
- * the total: then the total says more.
+ * What a model says that a completion took; `undefined` where it says nothing that can be believed. What it tells in details
+ * is a part of the prompt or of the completion. Some services leave out of `completion_tokens` what a model thought unseen,
+ * and count it in the total: then the total says more.
  */
-export function usageOf(told: ChatUsage | null | undefined): TokenUsage | undefined {
+export function usageOf(told: ChatUsage | null | undefined): Usage | undefined {
   const input = told?.prompt_tokens
   const completion = told?.completion_tokens
   if (!isCount(input) || !isCount(completion)) return undefined
   const total = told?.total_tokens
+  const written = isCount(total) ? Math.max(completion, total - input) : completion
+  const details = detailsIn(told?.completion_tokens_details)
+  const { reasoning_tokens: reasoning } = details
   return {
-    input,
-    cachedInput: Math.min(cachedOf(told ?? {}), input),
-    output: isCount(total) ? Math.max(completion, total - input) : completion,
+    tokens: tokensOf(
+      { total: input, parts: readParts(told ?? {}) },
+      { total: written, parts: partsIn(details, 'Output') },
+    ),
+    ...(isCount(reasoning) && reasoning > 0 ? { reasoning: Math.min(reasoning, written) } : {}),
   }
 }
 
-/** As services name what they had cached of the prompt: OpenAI and most others, Responses' form, DeepSeek, Moonshot, Anthropic. */
-function cachedOf(told: ChatUsage): number {
-  const counts = [
-    told.prompt_tokens_details?.cached_tokens,
-    told.input_tokens_details?.cached_tokens,
-    told.prompt_cache_hit_tokens,
-    told.cached_tokens,
-    told.cache_read_input_tokens,
-  ].filter(isCount)
-  return Math.max(0, ...counts)
+/** What an answer, or an event of one, tells of its bill beside its tokens. */
+export function servedBy({ service_tier: tier, model }: Json): Pick<Usage, 'tier' | 'model'> {
+  return {
+    ...(isName(tier) ? { tier } : {}),
+    ...(isName(model) ? { model } : {}),
+  }
+}
+
+/** A word that may be logged. */
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && /^[\w.:/@-]{1,128}$/.test(value)
+}
+
+/** Names of a prompt's parts, beside `<kind>_tokens` for a kind of their own. */
+const READ_PARTS: Readonly<Record<string, string | undefined>> = {
+  cached_tokens: 'cachedInput',
+  cache_read_tokens: 'cachedInput',
+  cache_write_tokens: 'cacheWrite',
+  cache_creation_tokens: 'cacheWrite',
+}
+
+/** Parts that are no kind of their own: they cost what all text does. */
+const PLAIN: ReadonlySet<string> = new Set([
+  'text_tokens',
+  'reasoning_tokens',
+  'accepted_prediction_tokens',
+  'rejected_prediction_tokens',
+])
+
+function readParts(told: ChatUsage): Tokens {
+  const parts: Record<string, number> = partsIn(
+    detailsIn(told.prompt_tokens_details ?? told.input_tokens_details),
+    'Input',
+    READ_PARTS,
+  )
+  // As services name them beside the prompt's: DeepSeek, Moonshot, Anthropic.
+  for (const field of ['prompt_cache_hit_tokens', 'cached_tokens', 'cache_read_input_tokens']) {
+    raise(parts, 'cachedInput', told[field])
+  }
+  raise(parts, 'cacheWrite', told.cache_creation_input_tokens)
+  const { ephemeral_1h_input_tokens: long } = detailsIn(told.cache_creation)
+  if (isCount(long)) {
+    // Anthropic tells all writes, and how many of them are for an hour.
+    parts.cacheWriteLong = long
+    parts.cacheWrite = Math.max(0, (parts.cacheWrite ?? 0) - long)
+  }
+  return parts
+}
+
+function raise(parts: Record<string, number>, kind: string, count: unknown): void {
+  if (isCount(count) && count > (parts[kind] ?? 0)) parts[kind] = count
+}
+
+function partsIn(
+  details: Json,
+  side: 'Input' | 'Output',
+  names: Readonly<Record<string, string | undefined>> = {},
+): Record<string, number> {
+  const parts: Record<string, number> = {}
+  for (const field in details) {
+    const count = details[field]
+    if (!isCount(count) || count === 0 || !field.endsWith('_tokens') || PLAIN.has(field)) continue
+    const kind = names[field] ?? `${camelCase(field.slice(0, -'_tokens'.length))}${side}`
+    parts[kind] = Math.max(parts[kind] ?? 0, count)
+  }
+  return parts
+}
+
+function camelCase(name: string): string {
+  return name.replace(/_+(\w)/g, (_all, letter: string) => letter.toUpperCase())
+}
+
+function detailsIn(value: unknown): Json {
+  return isJson(value) ? value : {}
 }
 
 export function isCount(value: unknown): value is number {
@@ -46,16 +113,6 @@ export function isCount(value: unknown): value is number {
 }
 
 /** Whether a usage can be of an answer with output: neither that nor its prompt takes no tokens at all. */
-export function isOfOutput({ input, output }: TokenUsage): boolean {
-  return input > 0 && output > 0
-}
-
-/** The higher of each count. */
-export function highest(a: TokenUsage | undefined, b: TokenUsage): TokenUsage {
-  if (a === undefined) return b
-  return {
-    input: Math.max(a.input, b.input),
-    cachedInput: Math.max(a.cachedInput, b.cachedInput),
-    output: Math.max(a.output, b.output),
-  }
+export function isOfOutput({ tokens }: Usage): boolean {
+  return tokensRead(tokens) > 0 && tokensWritten(tokens) > 0
 }

@@ -1,0 +1,13 @@
+/** What policy and prices say of a model, and of the plan of who asks for it, as far as an operation needs it. */
+export interface ModelRules {
+  /** The most tokens of one request, prompt and answer together; `undefined` where nobody said. */
+  readonly contextWindow: number | undefined
+  /** The field by which the length of an answer is bounded where a request has none. */
+  readonly outputField: 'max_tokens' | 'max_completion_tokens' | 'max_output_tokens'
+  /** Whether it takes a temperature. */
+  readonly temperature: boolean
+  /** The hosted tools that have a price, and that the plan allows. */
+  readonly tools: readonly string[]
+  /** The service tiers that have a price, beside the usual one, and that the plan allows. */
+  readonly tiers: readonly string[]
+}
