@@ -1,6 +1,7 @@
 import type {
   BaseContext,
   Call,
+  Claim,
   Facts,
   Limiter,
   OpenAISettings,
@@ -97,12 +98,14 @@ export async function runBilled(seed: number, parts: CallParts): Promise<BilledO
         },
       },
     })
+    const measure = (claims: readonly Claim[]) => {
+      largest = Math.max(largest, ...claims.map(({ units }) => units))
+      return claims
+    }
     const watched: Limiter = {
       ...limiter,
-      admit: (claims, ...more) => {
-        largest = Math.max(largest, ...claims.map(({ units }) => units))
-        return limiter.admit(claims, ...more)
-      },
+      admit: (claims) => limiter.admit(measure(claims)),
+      admitAtOnce: (claims) => limiter.admitAtOnce(measure(claims)),
     }
     const transport = simulatedModel(its, dice, isCalm, bill)
     const wallClock = its.time.wallClock
