@@ -203,7 +203,7 @@ describe('64 streams over eight processes, with ten dollars and any tier, choice
     expect(billed).toBeLessThanOrEqual(BUDGET_NANO_USD)
     expect(one.largest()).toBeLessThanOrEqual(0.01 * BUDGET_NANO_USD)
     expect(billed).toBeGreaterThanOrEqual(0.95 * BUDGET_NANO_USD)
-    expect(one.failures).toEqual([])
+    expect(one.failures.slice(0, 3)).toEqual([])
     expect(model.calls(one.mark)).toBe(one.counts.answered)
   }, 180_000)
 
@@ -214,7 +214,7 @@ describe('64 streams over eight processes, with ten dollars and any tier, choice
     const billed = Number(model.billed(one.mark))
     expect(billed).toBeLessThanOrEqual(BUDGET_NANO_USD)
     expect(billed).toBeGreaterThanOrEqual(BUDGET_NANO_USD - 2 * one.largest())
-    expect(one.failures).toEqual([])
+    expect(one.failures.slice(0, 3)).toEqual([])
   }, 180_000)
 
   test('callers leave, the model fails and tells nothing, two processes are killed: no more than ten dollars', async () => {
