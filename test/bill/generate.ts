@@ -153,6 +153,7 @@ const EVERY_CHAT = [
   'openai/gpt-4o',
   'openai/gpt-4o-mini',
   'openai/o3',
+  'openai/o4-mini',
 ]
 const WRITES = ['openai/gpt-6.2-sol', 'openai/gpt-6-sol', 'openai/gpt-6.1-sol']
 const REASONS = ['openai/gpt-6.2-sol', 'openai/gpt-6-sol', 'openai/gpt-5', 'openai/gpt-5-mini', 'openai/o3']

@@ -29,11 +29,9 @@ export function policyPrice(sheet: ModelSheet): Price {
   if (tiers.length > 0) {
     price.tiers = Object.fromEntries(
       tiers.map(([tier, rates]) => {
-        const by = factor(short, rates.short, 'input')
-        for (const [from, to] of [[short, rates.short], ...(long && rates.long ? [[long, rates.long]] : [])] as const) {
-          for (const kind of KINDS) if (from[kind] !== undefined) expectFactor(from, to, kind, by)
-        }
-        return [tier, Number(by)]
+        const pairs: Pair[] = [{ from: short, to: rates.short }]
+        if (long !== undefined && rates.long !== undefined) pairs.push({ from: long, to: rates.long })
+        return [tier, commonFactor(pairs) ?? ownTable(rates)]
       }),
     )
   }
@@ -53,6 +51,28 @@ export function policyPrice(sheet: ModelSheet): Price {
     )
   }
   return price as unknown as Price
+}
+
+interface Pair {
+  readonly from: Rates
+  readonly to: Rates
+}
+
+/** What all rates are multiplied by, where that is one number with at most three decimals. */
+function commonFactor(pairs: readonly Pair[]): number | undefined {
+  const [first] = pairs
+  const text = first && decimalText(dividedBy(decimal(first.to.input), decimal(first.from.input)))
+  if (text === undefined || text.length > text.indexOf('.') + 4) return undefined
+  const isCommon = pairs.every(({ from, to }) =>
+    KINDS.every((kind) => isSame(times(decimal(from[kind] ?? '0'), decimal(text)), decimal(to[kind] ?? '0'))),
+  )
+  return isCommon ? Number(text) : undefined
+}
+
+/** A tier's rates as they are, where no factor says them. */
+function ownTable({ short, long }: ModelSheet['tiers'][string]): Readonly<Record<string, number>> {
+  if (long !== undefined) throw new RangeError('A tier with rates of its own and a long context is not written')
+  return Object.fromEntries(KINDS.flatMap((kind) => (short[kind] === undefined ? [] : [[kind, numberOf(short[kind])]])))
 }
 
 function factor(from: Rates, to: Rates, kind: 'input' | 'output'): string {
