@@ -84,6 +84,8 @@ export function modelDouble(dice: Random, body: Json, { target, isCalm }: Double
   const outcome = isCalm || dice.chance(0.8) ? 'told' : dice.pick(OUTCOMES)
   const n = typeof body.n === 'number' ? body.n : 1
   const prompt = promptTokens(dice, body)
+  const isSpilled = target.ptu === true && dice.chance(0.5)
+  const headers = isSpilled ? { ...JSON_TYPE, 'x-ms-spillover-from-deployment': 'double-ptu' } : JSON_TYPE
   if (outcome === 'overloaded') {
     const error = { error: { message: 'Overloaded', type: 'server_error', param: null, code: null } }
     return {
@@ -95,7 +97,7 @@ export function modelDouble(dice: Random, body: Json, { target, isCalm }: Double
   }
   if (outcome === 'filtered') {
     const error = { error: { message: 'Filtered', type: null, param: 'prompt', code: 'content_filter', status: 400 } }
-    const answer = { status: 400, headers: JSON_TYPE, body: error }
+    const answer = { status: 400, headers, body: error }
     const call = { target, api: 'chat', asked: body, reserved: { input: prompt, output: 0 }, answer } as const
     return { outcome, answer, nanoUsd: billOf(DOUBLE, call), tellsAll: false }
   }
@@ -115,7 +117,7 @@ export function modelDouble(dice: Random, body: Json, { target, isCalm }: Double
   const served = tierOf(dice, body.service_tier, isCalm)
   const answer = {
     status: 200,
-    headers: JSON_TYPE,
+    headers,
     body: {
       id: 'chatcmpl-double',
       object: 'chat.completion',

@@ -4,7 +4,6 @@ import type {
   Claim,
   Facts,
   Limiter,
-  OpenAISettings,
   Policy,
   Reply,
   SendOptions,
@@ -12,7 +11,7 @@ import type {
   Transport,
   TransportAnswer,
 } from '@tollgate/middleware'
-import type { Json } from '../bill/bill-case.ts'
+import type { BillCase, Json } from '../bill/bill-case.ts'
 import {
   anyRequest,
   CONTEXT_WINDOW,
@@ -60,6 +59,7 @@ export async function runBilled(seed: number, parts: CallParts): Promise<BilledO
   const plan = scenario(dice)
   const large = dice.chance(0.7)
   const isCalm = dice.chance(0.3)
+  const target = dice.pick(TARGETS)
   const start = Date.UTC(2026, 5, 10)
   const here = world(start)
   const violations: string[] = []
@@ -68,7 +68,7 @@ export async function runBilled(seed: number, parts: CallParts): Promise<BilledO
   }
   const faults = isCalm ? NO_FAULTS : plan.faults
   const store = sharedStore(here, dice, { onWrite: () => {} })
-  const policy = policyOf(parts)
+  const policy = policyOf(parts, target)
   const ended = new AbortController()
   const counts = { answered: 0, refused: 0, failed: 0 }
   /** What the model made of each call, by the request's id. */
@@ -107,7 +107,7 @@ export async function runBilled(seed: number, parts: CallParts): Promise<BilledO
       admit: (claims) => limiter.admit(measure(claims)),
       admitAtOnce: (claims) => limiter.admitAtOnce(measure(claims)),
     }
-    const transport = simulatedModel(its, dice, isCalm, bill)
+    const transport = simulatedModel(its, dice, { target, isCalm }, bill)
     const wallClock = its.time.wallClock
     const calls = parts
       .pipeline<Given, Call, Reply>()
@@ -290,24 +290,34 @@ const UNEXPECTED: ReadonlySet<string> = new Set([
   'not_configured',
 ])
 
-const policies = new WeakMap<CallParts, Policy>()
+/** A usual one, one whose zone costs more, and a provisioned one that spills over. */
+const TARGETS: readonly BillCase['target'][] = [
+  { kind: 'openai' },
+  { kind: 'openai', zone: 'eu' },
+  { kind: 'openai', ptu: true },
+]
+const policies = new WeakMap<CallParts, Map<BillCase['target'], Policy>>()
 
-function policyOf(parts: CallParts): Policy {
-  const known = policies.get(parts)
-  if (known !== undefined) return known
-  const defaultTarget: OpenAISettings = { kind: 'openai', baseUrl: 'http://127.0.0.1:1/v1', model: 'double', key: 'k' }
-  const policy = parts.resolvePolicy(
-    {
-      plans: { ten: { limits: [{ usd: BUDGET_NANO_USD / 1e9, per: 'month' }] } },
-      models: { default: { price: DOUBLE_PRICE, contextWindow: CONTEXT_WINDOW } },
-    },
-    {
-      source: 'the simulator',
-      bounds: { env: {}, hosts: [], readable: [] },
-      defaultTarget,
-    },
-  )
-  policies.set(parts, policy)
+function policyOf(parts: CallParts, target: BillCase['target']): Policy {
+  const known = policies.get(parts) ?? new Map<BillCase['target'], Policy>()
+  policies.set(parts, known)
+  let policy = known.get(target)
+  if (policy === undefined) {
+    const { kind: _kind, ...more } = target
+    const targets = [{ openai: { model: 'double', key: { env: 'KEY' } }, ...more }]
+    policy = parts.resolvePolicy(
+      {
+        plans: { ten: { limits: [{ usd: BUDGET_NANO_USD / 1e9, per: 'month' }] } },
+        models: { default: { targets, price: DOUBLE_PRICE, contextWindow: CONTEXT_WINDOW } },
+      },
+      {
+        source: 'the simulator',
+        bounds: { env: { KEY: 'k' }, hosts: [], readable: ['KEY'] },
+        defaultTarget: undefined,
+      },
+    )
+    known.set(target, policy)
+  }
   return policy
 }
 
@@ -315,7 +325,7 @@ function policyOf(parts: CallParts): Policy {
 function simulatedModel(
   its: Machine,
   dice: Random,
-  isCalm: boolean,
+  options: DoubleOptions,
   bill: (requestId: string, call: DoubleCall) => void,
 ): Transport {
   const wait = (ms: number) => new Promise<void>((resolve) => void its.time.after(ms, resolve))
@@ -330,7 +340,7 @@ function simulatedModel(
       await Promise.race([wait(dice.between(1, 30)), aborted(signal)])
       signal.throwIfAborted()
       progress.sent = true
-      const call = modelDouble(dice, body, { target: { kind: 'openai' }, isCalm })
+      const call = modelDouble(dice, body, options)
       bill(requestId, call)
       await Promise.race([wait(Math.min(90_000, dice.interval(dice.pick([50, 2_000, 20_000])))), aborted(signal)])
       signal.throwIfAborted()
