@@ -17,6 +17,7 @@ import {
   CONTEXT_WINDOW,
   DOUBLE_PRICE,
   type DoubleCall,
+  type DoubleOptions,
   eventsOf,
   modelDouble,
 } from '../bill/model-double.ts'
