@@ -44,6 +44,8 @@ interface ChatParts {
 }
 
 function chatBody(dice: Random, { model, usage, n = 1, tier, more = {} }: ChatParts): Json {
+  // A text has tokens, and what has none is empty.
+  const content = usage?.completion_tokens === 0 ? '' : 'Because.'
   return {
     id: `chatcmpl-${hex(dice, 24)}`,
     object: 'chat.completion',
@@ -51,7 +53,7 @@ function chatBody(dice: Random, { model, usage, n = 1, tier, more = {} }: ChatPa
     model,
     choices: Array.from({ length: n }, (_, index) => ({
       index,
-      message: { role: 'assistant', content: 'Because.', refusal: null, annotations: [] },
+      message: { role: 'assistant', content, refusal: null, annotations: [] },
       logprobs: null,
       finish_reason: 'stop',
     })),

@@ -1,1 +1,2 @@
+export { type AnsweredCall, costOfAnswer } from './cost-of-answer.ts'
 export { CHECK_MS, createGateway, type Gateway, type GatewayOptions } from './create-gateway.ts'

@@ -1,5 +1,5 @@
 import type { Refusal } from '../pipeline/index.ts'
-import type { Limit, Measure, Policy } from '../policy/index.ts'
+import type { Limit, Measure, Plan, Policy } from '../policy/index.ts'
 import type { Claim, Subject } from './leases/decision.ts'
 
 /** A limit, and whose it is. */
@@ -10,7 +10,9 @@ export interface Held {
 
 /** What the middleware before must have settled of a request whose limits are to hold. */
 export interface Limited {
-  readonly policy: Pick<Policy, 'plans' | 'global'>
+  readonly policy: Pick<Policy, 'global'> & {
+    readonly plans: ReadonlyMap<string, Pick<Plan, 'name' | 'limits' | 'shared'>>
+  }
   readonly consumer: { readonly id: string; readonly plan: string }
 }
 

@@ -20,9 +20,12 @@ export {
   type RateLimit,
 } from './limit.ts'
 export {
+  dearestPrice,
   identityOf,
   type KnownKinds,
   type Model,
+  pricesAt,
+  type Rights,
   rulesOf,
   type Target,
 } from './model.ts'
@@ -30,6 +33,8 @@ export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
 export { closestName, listText } from './names.ts'
 export { pinPolicy, type WithPolicy } from './pin-policy.ts'
 export { type Plan, type Policy, PolicyError } from './policy.ts'
+export { type PriceDocument, price as priceSchema, priceFaults, resolvePrice } from './price.ts'
+export { BOOK_DATE, BOOK_SOURCE } from './price-book.ts'
 export {
   type KnownRoutes,
   type OutlinedModel,

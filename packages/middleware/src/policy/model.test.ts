@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import type { OpenAISettings, TargetSettings } from '../targets/index.ts'
-import { resolvePolicy, routeOf, rulesOf } from './index.ts'
+import { type Rights, resolvePolicy, routeOf, rulesOf } from './index.ts'
 import { outline } from './resolve.ts'
 
 const SETTINGS: OpenAISettings = { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'k' }
@@ -11,6 +11,7 @@ const OPTIONS = {
 }
 const resolve = (document: unknown, defaultTarget: TargetSettings | undefined = SETTINGS) =>
   resolvePolicy(document, { ...OPTIONS, defaultTarget })
+const ALL_RIGHTS: Rights = { models: undefined, tiers: undefined, tools: undefined }
 const targets = [{ openai: { model: 'm' } }]
 const priced = (price: object) => ({ models: { small: { targets, price } } })
 
@@ -93,6 +94,8 @@ describe('the model called default', () => {
       ],
       fallback: undefined,
       contextWindow: 8_192,
+      outputField: 'max_tokens',
+      temperature: true,
     })
   })
 
@@ -122,14 +125,15 @@ describe('the model called default', () => {
 
 test('a model’s rules are its context window, and what every service of chat takes', () => {
   const small = resolve({ models: { small: { targets, contextWindow: 8_192 } } }).models.get('small')
-  expect(small && rulesOf(small)).toEqual({
+  expect(small && rulesOf(small, ALL_RIGHTS)).toEqual({
     contextWindow: 8_192,
     outputField: 'max_tokens',
     temperature: true,
     tools: [],
     tiers: [],
   })
-  expect(rulesOf({ contextWindow: undefined }).contextWindow).toBeUndefined()
+  const unbounded = resolve({ models: { small: { targets } } }).models.get('small')
+  expect(unbounded && rulesOf(unbounded, ALL_RIGHTS).contextWindow).toBeUndefined()
 })
 
 test.each([0, 1.5, 100_000_001])('a context window of %s tokens is refused', (contextWindow) => {

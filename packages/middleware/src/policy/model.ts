@@ -11,7 +11,9 @@ import {
 } from '../targets/index.ts'
 import { type EgressPolicy, targetContext } from './egress.ts'
 import { interned } from './interned.ts'
-import { listText } from './names.ts'
+import { listText, name as nameSchema } from './names.ts'
+import { highestPrice, price, priceFaults, resolvePrice } from './price.ts'
+import { bookOf, isReasoning } from './price-book.ts'
 import { DEFAULT_MODEL } from './route.ts'
 
 /* A model is a name, and the targets that serve it: interchangeable places, each with its price. */
@@ -27,8 +29,10 @@ export interface Target {
   readonly weight: number
   /** `undefined` where the policy names none. */
   readonly zone: string | undefined
-  /** `undefined` where a limit on money must refuse it. */
+  /** What is served here costs; `undefined` where a limit on money must refuse it. */
   readonly price: Price | undefined
+  /** What is served elsewhere in its place costs; `undefined` where that is the same. */
+  readonly spilloverPrice?: Price | undefined
   readonly settings: TargetSettings
 }
 
@@ -39,39 +43,62 @@ export interface Model {
   readonly fallback: string | undefined
   /** The most tokens of one request, prompt and answer together; `undefined` where nobody said. */
   readonly contextWindow: number | undefined
+  /** By which field an answer's length is bounded. */
+  readonly outputField: ModelRules['outputField']
+  /** Whether it takes a temperature. */
+  readonly temperature: boolean
 }
 
-/** The policy says nothing yet of fields, tools and tiers: these hold for every model. */
-export function rulesOf({ contextWindow }: Pick<Model, 'contextWindow'>): ModelRules {
-  return { contextWindow, outputField: 'max_tokens', temperature: true, tools: [], tiers: [] }
+/** What a plan lets its consumers use; each list `undefined` where that is all. */
+export interface Rights {
+  readonly models: readonly string[] | undefined
+  readonly tiers: readonly string[] | undefined
+  readonly tools: readonly string[] | undefined
 }
 
-/** Where a model is served: a map of one field, which names the kind. */
+/** What holds for a model's requests, of consumers who have these rights. */
+export function rulesOf(
+  model: Pick<Model, 'contextWindow' | 'outputField' | 'temperature' | 'targets'>,
+  rights: Rights,
+): ModelRules {
+  const { contextWindow, outputField, temperature, targets } = model
+  const { tiers = {}, tools = {} } = dearestPrice(targets[0]) ?? {}
+  const allowed = (list: readonly string[] | undefined) => (name: string) => list === undefined || list.includes(name)
+  return {
+    contextWindow,
+    outputField,
+    temperature,
+    tools: Object.keys(tools).filter(allowed(rights.tools)),
+    tiers: Object.keys(tiers).filter(allowed(rights.tiers)),
+  }
+}
+
+/** The dearest at which a target's requests may be served: what spills over costs more than what has room. */
+export function dearestPrice({ price, spilloverPrice }: Pick<Target, 'price' | 'spilloverPrice'>): Price | undefined {
+  return spilloverPrice ?? price
+}
+
+/** What a target of any kind may say. */
+const anyTarget = {
+  ptu: z
+    .boolean()
+    .optional()
+    .describe('Throughput is provisioned here: tokens cost nothing more. What spills over costs the model’s price.'),
+  zone: nameSchema
+    .optional()
+    .describe('Where it is, such as eu: tokens cost as many times as much as the price’s zone says.'),
+}
+
+/** Where a model is served: a map of the field that names the kind, and of what any target may say. */
 function targetSchema(kinds: readonly TargetKind[]) {
   const forms = kinds.map(({ name }) => `{${name}: …}`)
   return z.union(
-    kinds.map(({ name, document, description }) => z.strictObject({ [name]: document }).describe(description)),
+    kinds.map(({ name, document, description }) =>
+      z.strictObject({ [name]: document, ...anyTarget }).describe(description),
+    ),
     { error: `must be ${listText(forms, 'or')}` },
   )
 }
-
-/** USD per million tokens. No finer than six decimals, so that a token's price is a whole number of pico-dollars. */
-const dollars = z
-  .number()
-  .min(0)
-  .max(10_000)
-  .refine(
-    (usd) => Math.round(usd * 1e6) / 1e6 === usd,
-    'must have at most 6 decimals: it is dollars per million tokens',
-  )
-
-const price = z
-  .strictObject({
-    input: dollars.describe('What the model reads.'),
-    output: dollars.describe('What the model writes.'),
-    cachedInput: dollars.optional().describe("What the model reads from its provider's cache (as input)."),
-  })
-  .describe('USD per million tokens, with at most 6 decimals.')
 
 /** @param kinds that a target may be of */
 export function modelSchema(kinds: readonly TargetKind[]) {
@@ -88,13 +115,24 @@ export function modelSchema(kinds: readonly TargetKind[]) {
       .min(1)
       .max(100_000_000)
       .optional()
-      .describe('The most tokens of one request, prompt and answer together.'),
+      .describe(
+        'The most tokens of one request, prompt and answer together. Of a price that is like one in the book, its own.',
+      ),
+    output: z
+      .enum(['max_tokens', 'max_completion_tokens'])
+      .optional()
+      .describe(
+        'The field that bounds its answers (max_completion_tokens for reasoning models of OpenAI, by their name).',
+      ),
+    temperature: z
+      .boolean()
+      .optional()
+      .describe('Whether it takes a temperature (false for reasoning models of OpenAI, by their name).'),
   })
 }
 
 export type ModelDocuments = Readonly<Record<string, z.infer<ReturnType<typeof modelSchema>>>>
 type TargetDocument = z.infer<ReturnType<typeof targetSchema>>
-type PriceDocument = z.infer<typeof price>
 
 /** What is said of models, as the whole document has it. */
 interface ModelsDocument {
@@ -121,9 +159,13 @@ function faultsOf(name: string, { targets, price }: ModelDocuments[string]): str
   if (targets !== undefined && targets.length > 1) {
     faults.push(`models.${name}.targets: several targets are not used by this version yet. Keep one.`)
   }
-  // A request is charged `input` for all of its prompt before the provider says what was cached.
-  if (price?.cachedInput !== undefined && price.cachedInput > price.input) {
-    faults.push(`models.${name}.price.cachedInput: must not be above input. Raise input or lower cachedInput.`)
+  if (price !== undefined) faults.push(...priceFaults(price, `models.${name}.price`))
+  for (const [index, target] of (targets ?? []).entries()) {
+    const { ptu } = target as PlaceDocument
+    if (!ptu || price !== undefined) continue
+    faults.push(
+      `models.${name}.targets[${index}].ptu: needs models.${name}.price, which is what spills over from it costs. Write one.`,
+    )
   }
   return faults
 }
@@ -160,17 +202,21 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
   const models = new Map<string, Model>()
   const { targets, secrets } = resolveTargets(documents, options, faults)
   for (const [name, settings] of targets) {
+    const document = documents[name]
+    const { ptu, zone } = placeOf(document)
     const target = {
       id: idOf(settings, options.targetKinds),
       identity: identityOf(settings, options.targetKinds),
       priority: 1,
       weight: 1,
-      zone: undefined,
-      price: priceOf(name),
+      zone,
+      ...pricesAt(priceOf(name), { ptu, zone }),
       settings,
     }
-    const contextWindow = documents[name]?.contextWindow
-    models.set(name, interned({ name, targets: [target] as const, fallback: undefined, contextWindow }))
+    models.set(
+      name,
+      interned({ name, targets: [target] as const, fallback: undefined, ...traitsOf(document, settings.model) }),
+    )
   }
   return { models, secrets }
 }
@@ -202,23 +248,56 @@ export function resolvePrices({ models = {}, unpriced }: ModelsDocument): (name:
   const prices = new Map(
     Object.entries(models).flatMap(([name, { price }]) => (price ? [[name, resolvePrice(price)] as const] : [])),
   )
-  const otherwise = unpriced === 'worst' ? worstPrice([...prices.values()]) : undefined
+  const otherwise = unpriced === 'worst' ? highestPrice([...prices.values()]) : undefined
   return (name) => prices.get(name) ?? otherwise
 }
 
-/** One USD per million tokens is a millionth of a dollar a token, which is a million pico-dollars. */
-const PICO_DOLLARS = 1e6
+/** What a target may say, whatever its kind. */
+type PlaceDocument = { readonly ptu?: boolean | undefined; readonly zone?: string | undefined }
 
-function resolvePrice({ input, output, cachedInput = input }: PriceDocument): Price {
-  const a = (usd: number) => Math.round(usd * PICO_DOLLARS)
-  return { rates: { input: a(input), cachedInput: a(cachedInput), output: a(output) } }
+/** What a model's target says beside its place. */
+function placeOf(model: ModelDocuments[string] | undefined): {
+  readonly ptu: boolean
+  readonly zone: string | undefined
+} {
+  const { ptu = false, zone } = (model?.targets?.[0] ?? {}) as PlaceDocument
+  return { ptu, zone }
 }
 
-/** The highest of each part, with nothing cheaper for being cached; `undefined` where no model has a price. */
-function worstPrice(prices: readonly Price[]): Price | undefined {
-  if (prices.length === 0) return undefined
-  const input = Math.max(...prices.map(({ rates }) => rates.input ?? 0))
-  return { rates: { input, cachedInput: input, output: Math.max(...prices.map(({ rates }) => rates.output ?? 0)) } }
+/** What a target's tokens cost, by its model's price. */
+export function pricesAt(
+  price: Price | undefined,
+  { ptu, zone }: { readonly ptu: boolean; readonly zone: string | undefined },
+): Pick<Target, 'price' | 'spilloverPrice'> {
+  const listed = price && zone === undefined ? withoutZone(price) : price
+  if (!ptu || listed === undefined) return { price: listed, spilloverPrice: undefined }
+  return { price: provisioned(listed), spilloverPrice: listed }
+}
+
+function withoutZone({ zone: _, ...price }: Price): Price {
+  return price
+}
+
+/** Tokens of every kind and tier are paid for already; calls of hosted tools are not. */
+function provisioned({ tools, tiers }: Price): Price {
+  return {
+    rates: { input: 0, output: 0 },
+    ...(tiers === undefined ? {} : { tiers: Object.fromEntries(Object.keys(tiers).map((tier) => [tier, 0])) }),
+    ...(tools === undefined ? {} : { tools }),
+  }
+}
+
+/** What is known of a model: by the policy, the book, or the name that its service has for it. */
+function traitsOf(
+  { price, contextWindow, output, temperature }: ModelDocuments[string] = {},
+  servedAs: string,
+): Pick<Model, 'contextWindow' | 'outputField' | 'temperature'> {
+  const reasons = isReasoning(price?.like ?? servedAs)
+  return {
+    contextWindow: contextWindow ?? (price?.like === undefined ? undefined : bookOf(price.like)?.contextWindow),
+    outputField: output ?? (reasons ? 'max_completion_tokens' : 'max_tokens'),
+    temperature: temperature ?? !reasons,
+  }
 }
 
 function resolveTargets(
@@ -250,7 +329,7 @@ function resolveTargets(
 
 function kindAndDocument(target: TargetDocument, kinds: readonly TargetKind[]) {
   const name = Object.keys(target).find((field) => kinds.some((kind) => kind.name === field)) ?? ''
-  return { kind: kindOf(kinds, name), document: target[name] }
+  return { kind: kindOf(kinds, name), document: (target as Readonly<Record<string, unknown>>)[name] }
 }
 
 /** @throws what is no fault of the document */

@@ -83,6 +83,8 @@ describe('a policy', () => {
             ],
             fallback: undefined,
             contextWindow: undefined,
+            outputField: 'max_tokens',
+            temperature: true,
           },
         ],
       ]),
@@ -223,10 +225,8 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
     expect(message).not.toContain("no model 'small'")
   })
 
-  test('what later versions bring: a plan’s models, and a model that is a route', () => {
-    expect(faultOf({ plans: { free: { limits: [], models: ['small'] } } })).toContain(
-      'plans.free.models: unknown field.',
-    )
+  test('what later versions bring: a plan’s zones, and a model that is a route', () => {
+    expect(faultOf({ plans: { free: { limits: [], zones: ['eu'] } } })).toContain('plans.free.zones: unknown field.')
     expect(faultOf({ models: { auto: { route: { small: 'a', large: 'b' } } } })).toContain(
       'models.auto.route: unknown field.',
     )

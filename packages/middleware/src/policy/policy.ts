@@ -1,6 +1,6 @@
 import { OperatorError } from '../pipeline/index.ts'
 import type { Limit } from './limit.ts'
-import type { Model } from './model.ts'
+import type { Model, Rights } from './model.ts'
 import type { Routes } from './route.ts'
 
 export interface Plan {
@@ -9,6 +9,8 @@ export interface Plan {
   readonly limits: readonly Limit[]
   /** For all of its consumers together. */
   readonly shared: readonly Limit[]
+  /** What they may use; `undefined` where the plan lists nothing. */
+  readonly rights: Rights | undefined
 }
 
 /** A policy, checked and resolved. */

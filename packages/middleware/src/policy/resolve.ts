@@ -132,15 +132,25 @@ function resolvePlans(
   isModel: (name: string) => boolean,
   faults: string[],
 ): Pick<Policy, 'plans' | 'defaultPlan' | 'global'> {
-  const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(([name, { limits, shared }]) => {
-    const path = `plans.${name}`
-    const plan: Plan = {
-      name,
-      limits: resolveLimits(limits, { path: `${path}.limits`, prefix: '', isModel }, faults),
-      shared: resolveLimits(shared?.limits ?? [], { path: `${path}.shared.limits`, prefix: 'plan-', isModel }, faults),
-    }
-    return [name, interned(plan)] as const
-  })
+  const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(
+    ([name, { limits, shared, models, tiers, tools }]) => {
+      const path = `plans.${name}`
+      for (const [index, model] of (models ?? []).entries()) {
+        if (!isModel(model)) faults.push(`${path}.models[${index}]: there is no model '${model}' under models.`)
+      }
+      const plan: Plan = {
+        name,
+        limits: resolveLimits(limits, { path: `${path}.limits`, prefix: '', isModel }, faults),
+        shared: resolveLimits(
+          shared?.limits ?? [],
+          { path: `${path}.shared.limits`, prefix: 'plan-', isModel },
+          faults,
+        ),
+        rights: models || tiers || tools ? { models, tiers, tools } : undefined,
+      }
+      return [name, interned(plan)] as const
+    },
+  )
   const list = { path: 'global.limits', prefix: 'global-', isModel } as const
   return {
     plans: new Map(plans),

@@ -10,9 +10,16 @@ import { ROUTES, routesSchema } from './route.ts'
  * so that no limit is ever written down and not kept. Unknown fields are refused as typos.
  */
 
+const allowed = z.array(name).max(256).optional()
+
 const plan = z.strictObject({
   limits: limits.describe('Limits on each consumer of the plan alone.'),
   shared: z.strictObject({ limits }).optional().describe("Limits on all the plan's consumers together."),
+  models: allowed.describe('The models that its consumers may use. Absent: all.'),
+  tiers: allowed.describe(
+    'The service tiers that they may ask for; default is the usual one. Absent: all that have a price.',
+  ),
+  tools: allowed.describe('The hosted tools that they may use. Absent: all that have a price.'),
 })
 
 /**

@@ -6,6 +6,7 @@ import {
   isTimeout,
   type Log,
   NOTHING_SPENT,
+  PROMPT_SPENT,
   SPEND_UNKNOWN,
   type Spend,
   type UpstreamFailure,
@@ -34,8 +35,20 @@ export class NoAnswer extends Error {
 }
 
 /** What a failed call took, where nothing was told of it. */
-export function spendOfFailure({ unspent }: UpstreamFailure): Spend {
-  return unspent ? NOTHING_SPENT : SPEND_UNKNOWN
+export function spendOfFailure(failure: UpstreamFailure): Spend {
+  if (isFiltered(failure)) return PROMPT_SPENT
+  return failure.unspent ? NOTHING_SPENT : SPEND_UNKNOWN
+}
+
+const FILTERS: ReadonlySet<string> = new Set([
+  'content_filter',
+  'content_policy_violation',
+  'ResponsibleAIPolicyViolation',
+])
+
+/** Whether a filter of the provider's refused a prompt: it has read it, which is billed. */
+function isFiltered({ status, code }: UpstreamFailure): boolean {
+  return status === 400 && code !== undefined && FILTERS.has(code)
 }
 
 /** What may be told of what a transport, or a deadline of ours, threw. */
@@ -82,12 +95,12 @@ export async function failureOfAnswer({ status, headers, body }: TransportAnswer
   const told = errorCode(code ?? type)
   const requestId = headerOf(headers, 'x-request-id')
   const retryAfterMs = retryAfterOf(headers)
+  const answered = { status, ...(told === undefined ? {} : { code: told }) }
   return {
-    status,
-    ...(told === undefined ? {} : { code: told }),
+    ...answered,
     ...(requestId !== undefined && REQUEST_ID.test(requestId) ? { requestId } : {}),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    ...(isUnprocessed(status, retryAfterMs) ? { unspent: true } : {}),
+    ...(isUnprocessed(status, retryAfterMs) && !isFiltered(answered) ? { unspent: true } : {}),
   }
 }
 

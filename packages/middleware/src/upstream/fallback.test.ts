@@ -13,7 +13,14 @@ function routedTo(name: string, next?: Routed['routed']): Routed['routed'] {
   const target = targetAt({ kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: name, key: undefined })
   return {
     route: 'generate',
-    model: { name, targets: [target], fallback: next?.model.name, contextWindow: undefined },
+    model: {
+      name,
+      targets: [target],
+      fallback: next?.model.name,
+      contextWindow: undefined,
+      outputField: 'max_tokens',
+      temperature: true,
+    },
     body: modelCall().body,
     rules: { contextWindow: undefined, outputField: 'max_tokens', temperature: true, tools: [], tiers: [] },
     candidates: [{ target, tier: undefined }],

@@ -4,6 +4,7 @@ export { fallback } from './fallback.ts'
 export { type ProbeOptions, probe } from './probe.ts'
 export type { RetryPolicy } from './retry.ts'
 export { type Candidate, type Routed, type RouteOptions, route } from './route.ts'
+export { servedElsewhere } from './spillover.ts'
 export {
   type AnswerHeaders,
   type CallProgress,

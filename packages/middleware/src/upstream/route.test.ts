@@ -4,7 +4,7 @@ import { modelCall, statusOf, targetAt } from '../../../../test/support/model-ca
 import { answered, streamed } from '../../../../test/support/replies.ts'
 import { bodyOf, type Call, type Reply, refused } from '../operations/index.ts'
 import { type Price, pipeline } from '../pipeline/index.ts'
-import type { Model, Policy, TransformRule } from '../policy/index.ts'
+import type { Model, Rights, TransformRule } from '../policy/index.ts'
 import { type Routed, route } from './index.ts'
 
 interface Known {
@@ -23,8 +23,11 @@ const model = (name: string, { price, contextWindow, fallback }: Known = {}): Mo
   ],
   fallback,
   contextWindow,
+  outputField: 'max_tokens',
+  temperature: true,
 })
 const PRICE: Price = { rates: { input: 2, cachedInput: 1, output: 8 } }
+const ALL_RIGHTS: Rights = { models: undefined, tiers: undefined, tools: undefined }
 const NO_TRANSFORMS: TransformRule = { lineEndings: false, minifyJson: false, dropDuplicates: [] }
 const MODELS = new Map([
   ['small', model('small', { price: PRICE, contextWindow: 128_000 })],
@@ -36,24 +39,30 @@ interface Change {
   readonly transforms?: Partial<TransformRule>
   readonly reply?: () => Reply
   readonly on?: string
+  readonly rights?: Partial<Rights>
 }
 
 async function routed(
   body: object,
   name?: string,
-  { transforms, reply = () => answered(ANSWER), on = 'generate' }: Change = {},
+  { transforms, reply = () => answered(ANSWER), on = 'generate', rights }: Change = {},
 ) {
   const generate = { model: 'small', cache: undefined, transforms: { ...NO_TRANSFORMS, ...transforms } }
-  const policy: Pick<Policy, 'models' | 'routes'> = { models: MODELS, routes: new Map([['generate', generate]]) }
+  const plan = { name: 'free', limits: [], shared: [], rights: { ...ALL_RIGHTS, ...rights } }
+  const policy = { models: MODELS, routes: new Map([['generate', generate]]), plans: new Map([['free', plan]]) }
   let seen: Routed['routed'] | undefined
   const context = baseContext()
   const call = modelCall({ model: name, route: on, body: bodyOf({ messages: [], ...body }) })
-  const came = await pipeline<{ readonly policy: Pick<Policy, 'models' | 'routes'> }, Call, Reply>()
+  const came = await pipeline<
+    { readonly policy: typeof policy; readonly consumer: { readonly plan: string } },
+    Call,
+    Reply
+  >()
     .use(route({ maxOutputTokens: 700 }))
     .handle((_call, { routed }) => {
       seen = routed
       return reply()
-    })(call, { ...context, policy })
+    })(call, { ...context, policy, consumer: { plan: 'free' } })
   return { seen, told: context.told, status: statusOf(came), reply: came }
 }
 

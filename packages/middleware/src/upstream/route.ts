@@ -1,6 +1,24 @@
-import { type Body, type Call, type ChatMessage, type RefusedReply, type Reply, refused } from '../operations/index.ts'
-import type { BaseContext, Middleware, ModelRules, Price } from '../pipeline/index.ts'
-import { type CacheRule, type Model, type Policy, routeOf, rulesOf, type Target } from '../policy/index.ts'
+import {
+  type Body,
+  type Call,
+  type ChatMessage,
+  isUsualTier,
+  type RefusedReply,
+  type Reply,
+  refused,
+} from '../operations/index.ts'
+import type { BaseContext, Middleware, ModelRules, Price, Refusal, RefusalCode } from '../pipeline/index.ts'
+import {
+  type CacheRule,
+  dearestPrice,
+  listText,
+  type Model,
+  type Policy,
+  type Rights,
+  routeOf,
+  rulesOf,
+  type Target,
+} from '../policy/index.ts'
 import { type Removal, savedTokens, transform, transformLabel } from '../transform/index.ts'
 
 /** A target as it may be asked. A service tier will be tried like a target of its own. */
@@ -17,7 +35,7 @@ export interface Routed {
     /** Without `model`: each target's own name for it is put in when it is asked, so that targets share the cache. */
     readonly body: Body
     readonly rules: ModelRules
-    /** By which a call is reserved for; `undefined` where the model has none. */
+    /** The dearest at which it may be served, by which a call is reserved for; `undefined` where the model has none. */
     readonly price: Price | undefined
     /** Best first. What isn't here can't be asked. */
     readonly candidates: readonly [Candidate, ...Candidate[]]
@@ -37,13 +55,15 @@ export interface RouteOptions {
 
 /** What a request needs of the policy that it is pinned to. */
 interface Pinned {
-  readonly policy: Pick<Policy, 'models' | 'routes'>
+  readonly policy: Pick<Policy, 'models' | 'routes' | 'plans'>
+  readonly consumer: { readonly plan: string }
 }
 
 /**
  * Resolves the model that a request names, or its route's own, and the exact body for it: its prompt by the route's
  * transforms, with a bound on the answer, and, for a stream, with its usage asked for. Tells the tokens that the transforms
- * saved where the model was asked. Refuses with 400 (`invalid_request`) a name that the policy doesn't have, and with 500
+ * saved where the model was asked. Refuses with 400 (`invalid_request`) a name that the policy doesn't have, with 403
+ * (`model_not_allowed`, `tier_not_allowed`, `tool_not_allowed`) what the consumer's plan doesn't list, and with 500
  * (`not_configured`) when the route's own model has no target.
  */
 export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Routed, Call, Reply> {
@@ -54,16 +74,19 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const model = policy.models.get(name)
     if (model === undefined) return name === ownModel ? NOT_CONFIGURED : UNKNOWN_MODEL
     context.tell({ model: name })
+    const rights = policy.plans.get(context.consumer.plan)?.rights ?? ALL_RIGHTS
+    const forbidden = forbiddenIn(rights, name, call)
+    if (forbidden !== undefined) return refused(forbidden)
     const messages = call.body.json.messages as readonly ChatMessage[]
     const transformed = transform(messages, transforms)
     const { removed } = transformed
     const transformedBody =
       transformed.messages === messages ? call.body : call.body.with({ messages: transformed.messages })
-    const body = call.operation.bounded(transformedBody, maxOutputTokens, rulesOf(model))
+    const body = call.operation.bounded(transformedBody, maxOutputTokens, known(model, rights).rules)
     const label = transformLabel(transforms)
 
     const routedTo = (model: Model): Routed['routed'] => ({
-      ...known(model),
+      ...known(model, rights),
       route: call.route,
       model,
       body,
@@ -74,7 +97,7 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const fallbackOf = ({ fallback }: Model) => {
       if (fallback === undefined) return undefined
       return () => {
-        const model = policy.models.get(fallback)
+        const model = mayUse(rights, fallback) ? policy.models.get(fallback) : undefined
         return model && routedTo(model)
       }
     }
@@ -85,16 +108,25 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
 
 type OfModel = Pick<Routed['routed'], 'candidates' | 'price' | 'rules'>
 
-/** The same for every request of a model. */
-const ofModels = new WeakMap<Model, OfModel>()
+/** The same for every request of a model by consumers of equal rights. */
+const ofModels = new WeakMap<Model, WeakMap<Rights, OfModel>>()
 
-function known(model: Model): OfModel {
-  let found = ofModels.get(model)
+function known(model: Model, rights: Rights): OfModel {
+  let ofRights = ofModels.get(model)
+  if (ofRights === undefined) {
+    ofRights = new WeakMap()
+    ofModels.set(model, ofRights)
+  }
+  let found = ofRights.get(rights)
   if (found === undefined) {
     const [first, ...others] = model.targets
     const candidate = (target: Target): Candidate => ({ target, tier: undefined })
-    found = { candidates: [candidate(first), ...others.map(candidate)], price: first.price, rules: rulesOf(model) }
-    ofModels.set(model, found)
+    found = {
+      candidates: [candidate(first), ...others.map(candidate)],
+      price: dearestPrice(first),
+      rules: rulesOf(model, rights),
+    }
+    ofRights.set(rights, found)
   }
   return found
 }
@@ -121,6 +153,39 @@ async function telling(
   } finally {
     if (!isWanted) unwanted.abort()
   }
+}
+
+/** Of a consumer whose plan the policy doesn't have: limits refuse it, where there are any. */
+const ALL_RIGHTS: Rights = { models: undefined, tiers: undefined, tools: undefined }
+
+function mayUse({ models }: Rights, model: string): boolean {
+  return models === undefined || models.includes(model)
+}
+
+/** What a request asks for beyond its consumer's plan. */
+function forbiddenIn(rights: Rights, model: string, { operation, body }: Call): Refusal | undefined {
+  const { models, tiers, tools } = rights
+  if (!mayUse(rights, model)) return forbidden('model_not_allowed', 'model', `the model '${model}'`, models)
+  if (tiers === undefined && tools === undefined) return undefined
+  const { tier, toolCalls } = operation.surcharges(body)
+  const asked = tier === undefined || isUsualTier(tier) ? 'default' : tier
+  if (tiers !== undefined && !tiers.includes(asked)) {
+    return forbidden('tier_not_allowed', 'service_tier', `the service tier '${shown(asked)}'`, tiers)
+  }
+  const tool = tools && Object.keys(toolCalls).find((each) => !tools.includes(each))
+  if (tool === undefined) return undefined
+  return forbidden('tool_not_allowed', 'tools', `the hosted tool '${shown(tool)}'`, tools)
+}
+
+function shown(word: string): string {
+  return word.replace(/[^\x20-\x7e]/g, '?').slice(0, 64)
+}
+
+function forbidden(code: RefusalCode, param: string, what: string, allowed: readonly string[] = []): Refusal {
+  const message =
+    `Your plan does not allow ${what}. It allows: ${listText(allowed)}. ` +
+    'Use one of these, or ask the operator to add it to the plan in the policy.'
+  return { kind: 'refusal', code, status: 403, param, message }
 }
 
 const NOT_CONFIGURED: RefusedReply = refused({

@@ -45,6 +45,7 @@ import {
 import { type OpenEvents, openStream, replayed } from './open-stream.ts'
 import { neverRetry, type RetryPolicy } from './retry.ts'
 import type { Candidate, Routed } from './route.ts'
+import { servedElsewhere } from './spillover.ts'
 import type { CallProgress, Transport } from './transports/index.ts'
 
 export interface UpstreamOptions {
@@ -134,12 +135,15 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
   const progress: CallProgress = {}
   const bounds = callBounds(streamed ? options.streamTotalMs : options.totalMs, signal)
   let parser: StreamParser | undefined
+  /** Of the answer, where there is one. */
+  let spillover: string | undefined
 
   const attempts = (spend: Spend, failure?: UpstreamFailure): readonly Attempt[] => {
-    const { id, price } = target
+    const { id } = target
+    const price = spillover === undefined ? target.price : target.spilloverPrice
     const ms = performance.now() - startedAt
-    const failed = failure === undefined ? {} : { failure }
-    const attempt: Attempt = { model: routed.model.name, target: id, price, spend, ms, ...failed }
+    const more = { ...(failure && { failure }), ...(spillover !== undefined && { spillover }) }
+    const attempt: Attempt = { model: routed.model.name, target: id, price, spend, ms, ...more }
     try {
       options.balancer.report(options.candidate, attempt)
     } catch (fault) {
@@ -196,6 +200,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
       progress,
     })
     const { status, headers } = answer
+    if (target.spilloverPrice !== undefined) spillover = servedElsewhere(headers, target.settings.model)
     if (status < 200 || status > 299) {
       const failure = leftOr(await failureOfAnswer(answer), signal)
       bounds.done()
