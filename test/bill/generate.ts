@@ -94,7 +94,7 @@ function responseBody(dice: Random, { model, usage, tier, output = [], more = {}
     type: 'message',
     status: 'completed',
     role: 'assistant',
-    content: [{ type: 'output_text', text: 'Because.', annotations: [] }],
+    content: [{ type: 'output_text', text: usage?.output_tokens === 0 ? '' : 'Because.', annotations: [] }],
   }
   return {
     id: `resp_${hex(dice, 32)}`,
