@@ -550,8 +550,8 @@ const DEEPSEEKS: readonly Group[] = [
 
 const FILTERED = { hate: { filtered: false, severity: 'safe' }, violence: { filtered: false, severity: 'safe' } }
 const AZURE = ['azure/gpt-5', 'azure/gpt-5-mini', 'azure/gpt-4.1', 'azure/gpt-4o']
-/** Both spellings that its pages have. */
-const SPILLED = ['x-ms-spillover-from-deployment', 'x-ms-deployment-name']
+/** As it is sent, and as its page spells it. */
+const SPILLED = [{ 'x-ms-spillover-from-deployment': 'gpt-ptu' }, { 'x-ms-spillover-from-gpt-ptu': 'true' }]
 
 function azureChat(dice: Random, sheet: string, { asked = {}, tier }: { asked?: Json; tier?: string } = {}): Draft {
   const [prompt, output] = [tokens(dice, 1, 120_000), tokens(dice, 0, 16_000)]
@@ -601,7 +601,7 @@ const AZURES: readonly Group[] = [
     count: 20,
     draft: (dice, index) => ({
       ...azureChat(dice, AZURE[index % AZURE.length] ?? ''),
-      target: { kind: 'azure', ptu: true },
+      target: { kind: 'azure', ptu: true, ...(dice.chance(0.5) ? { zone: 'eu' } : {}) },
     }),
   },
   {
@@ -610,8 +610,7 @@ const AZURES: readonly Group[] = [
     count: 40,
     draft: (dice, index) => {
       const draft = azureChat(dice, AZURE[index % AZURE.length] ?? '')
-      const [from = '', served = ''] = SPILLED
-      const spilled = { [from]: 'gpt-ptu', [served]: 'gpt-standard' }
+      const spilled = { ...dice.pick(SPILLED), 'x-ms-deployment-name': 'gpt-standard' }
       const target = { kind: 'azure', ptu: true, ...(dice.chance(0.5) ? { zone: 'eu' } : {}) } as const
       return { ...draft, target, answer: { ...draft.answer, headers: { ...draft.answer.headers, ...spilled } } }
     },

@@ -44,7 +44,7 @@ function rates(read: number, written: number) {
   }
 }
 
-/** The most tokens of a prompt that searches, whatever its bytes. */
+/** The most tokens of a prompt, with what a search finds. */
 export const CONTEXT_WINDOW = 2_000
 
 /** What becomes of a call. */
@@ -83,7 +83,9 @@ const OUTCOMES: readonly Outcome[] = ['untold', 'failed', 'lost', 'filtered', 'o
 export function modelDouble(dice: Random, body: Json, { target, isCalm }: DoubleOptions): DoubleCall {
   const outcome = isCalm || dice.chance(0.8) ? 'told' : dice.pick(OUTCOMES)
   const n = typeof body.n === 'number' ? body.n : 1
-  const prompt = promptTokens(dice, body)
+  /** Takes the most of everything. */
+  const isWorst = dice.chance(0.3)
+  const prompt = promptTokens(dice, body, isWorst)
   const isSpilled = target.ptu === true && dice.chance(0.5)
   const headers = isSpilled ? { ...JSON_TYPE, 'x-ms-spillover-from-deployment': 'double-ptu' } : JSON_TYPE
   if (outcome === 'overloaded') {
@@ -103,10 +105,10 @@ export function modelDouble(dice: Random, body: Json, { target, isCalm }: Double
   }
 
   const each = Number(body.max_completion_tokens ?? body.max_tokens)
-  const outputs = Array.from({ length: n }, () => (dice.chance(0.5) ? each : dice.whole(1, each)))
+  const outputs = Array.from({ length: n }, () => (isWorst || dice.chance(0.5) ? each : dice.whole(1, each)))
   const output = outputs.reduce((sum, tokens) => sum + tokens, 0)
-  const cached = dice.chance(0.5) ? dice.whole(0, prompt) : 0
-  const written = dice.chance(0.6) ? prompt - cached : 0
+  const cached = !isWorst && dice.chance(0.5) ? dice.whole(0, prompt) : 0
+  const written = isWorst || dice.chance(0.6) ? prompt - cached : 0
   const usage = {
     prompt_tokens: prompt,
     completion_tokens: output,
@@ -114,7 +116,7 @@ export function modelDouble(dice: Random, body: Json, { target, isCalm }: Double
     prompt_tokens_details: { cached_tokens: cached, audio_tokens: 0, cache_write_tokens: written },
     completion_tokens_details: { reasoning_tokens: dice.whole(0, output) },
   }
-  const served = tierOf(dice, body.service_tier, isCalm)
+  const served = tierOf(dice, body.service_tier, { isCalm, isWorst })
   const answer = {
     status: 200,
     headers,
@@ -168,12 +170,12 @@ function searchesOf({ web_search: calls = 0 }: { readonly web_search?: number })
 }
 
 /** As many as a prompt's bytes may be, and what a template adds; or as many as fit, where what is searched is read too. */
-function promptTokens(dice: Random, body: Json): number {
-  if ('web_search_options' in body) return dice.whole(CONTEXT_WINDOW / 2, CONTEXT_WINDOW)
+function promptTokens(dice: Random, body: Json, isWorst: boolean): number {
+  if ('web_search_options' in body) return isWorst ? CONTEXT_WINDOW : dice.whole(CONTEXT_WINDOW / 2, CONTEXT_WINDOW)
   const messages = Array.isArray(body.messages) ? body.messages : []
   const bytes = messages.reduce((sum, { content }) => sum + Buffer.byteLength(textOf(content)), 0)
-  const most = bytes + 4 * messages.length + 3
-  return dice.chance(0.5) ? most : dice.whole(Math.ceil(most / 4), most)
+  const most = Math.min(CONTEXT_WINDOW, bytes + 4 * messages.length + 3)
+  return isWorst || dice.chance(0.5) ? most : dice.whole(Math.ceil(most / 4), most)
 }
 
 function textOf(content: unknown): string {
@@ -185,10 +187,11 @@ function textOf(content: unknown): string {
 function tierOf(
   dice: Random,
   asked: unknown,
-  isCalm: boolean,
+  { isCalm, isWorst }: { readonly isCalm: boolean; readonly isWorst: boolean },
 ): { readonly tier: string; readonly told: string | undefined } {
   const wanted = asked === 'fast' ? 'priority' : asked
-  const tier = typeof wanted === 'string' && wanted in DOUBLE.tiers && dice.chance(0.7) ? wanted : 'default'
+  const tier =
+    typeof wanted === 'string' && wanted in DOUBLE.tiers && (isWorst || dice.chance(0.7)) ? wanted : 'default'
   return { tier, told: isCalm || dice.chance(0.8) ? tier : undefined }
 }
 
@@ -214,7 +217,7 @@ export function eventsOf(answer: Json): string[] {
 
 /** A request of somebody who sets what moves the price as they like. */
 export function anyRequest(dice: Random, { large }: { readonly large: boolean }): Json {
-  const text = `${dice.next()} `.repeat(dice.whole(1, large ? 60 : 10))
+  const text = `${dice.next()} `.repeat(dice.whole(1, large ? 150 : 10))
   const ttl = dice.chance(0.2) ? '12h' : '30m'
   const part = { type: 'text', text, prompt_cache_breakpoint: { mode: 'explicit', ttl } }
   return {
@@ -222,6 +225,6 @@ export function anyRequest(dice: Random, { large }: { readonly large: boolean })
     max_completion_tokens: dice.whole(16, large ? 900 : 60),
     ...(dice.chance(0.4) ? { n: dice.whole(2, large ? 4 : 2) } : {}),
     ...(dice.chance(0.6) ? { service_tier: dice.pick(['flex', 'priority', 'default', 'auto']) } : {}),
-    ...(large && dice.chance(0.1) ? { web_search_options: {} } : {}),
+    ...(large && dice.chance(0.2) ? { web_search_options: {} } : {}),
   }
 }

@@ -186,7 +186,7 @@ function hostedTools(body: Json): Readonly<Record<string, number>> {
 }
 
 function wasSpilledOver(headers: Readonly<Record<string, string>>): boolean {
-  return headers['x-ms-spillover-from-deployment'] !== undefined
+  return Object.keys(headers).some((name) => name.startsWith('x-ms-spillover-from-'))
 }
 
 function isFiltered({ answer: { status, body } }: Call): boolean {

@@ -1,4 +1,117 @@
 import type { Mutant } from './mutants.ts'
 
-/** Defects by which money would escape: the model's own bill must show each. Files are named from `limits/`. */
-export const BILL_MUTANTS: readonly Mutant[] = []
+/** Defects by which money would escape, or be charged that nobody bills. Files are named from `limits/`. */
+export const BILL_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'reserves any tier at the usual price',
+    file: 'reservation.ts',
+    find: 'tiers: tier === undefined ? rules.tiers : [tier]',
+    replace: 'tiers: rules.tiers.slice(0, 0)',
+    seed: 1,
+  },
+  {
+    name: 'reserves one choice, however many are asked for',
+    file: 'reservation.ts',
+    find: 'output: output * choices }',
+    replace: 'output: output + 0 * choices }',
+    seed: 1,
+  },
+  {
+    name: 'settles by the tier that was asked for',
+    file: '../operations/billed.ts',
+    find: '[settled, { ...settled, tier }] : [settled]',
+    replace: '[settled, { ...settled, tier }] : [tier === undefined ? settled : { ...settled, tier }]',
+    seed: 1,
+  },
+  {
+    name: 'ignores the tier that served',
+    file: '../operations/cost.ts',
+    find: 'isNamed(price, tier) ? tier : undefined',
+    replace: 'isNamed(price, tier) ? undefined : undefined',
+    seed: 1,
+  },
+  {
+    name: 'believes in the usual tier where the answer tells none',
+    file: '../operations/billed.ts',
+    find: 'usage.tier === undefined && tier !== undefined',
+    replace: 'usage.tier === undefined && tier === ""',
+    seed: 1,
+  },
+  {
+    name: 'reserves what is read at the price of plain input, though it may be written to a cache',
+    file: '../operations/cost.ts',
+    find: "['input', 'cachedInput', 'cacheWrite', 'output']",
+    replace: "['input', 'cachedInput', 'output']",
+    seed: 1,
+  },
+  {
+    name: 'prices writes to a cache by their usual life',
+    file: '../operations/billed.ts',
+    find: "kinds.includes('cacheWriteLong')",
+    replace: "kinds.includes('')",
+    seed: 1,
+  },
+  {
+    name: 'reserves a long prompt at the price of a short one',
+    file: '../operations/cost.ts',
+    find: 'input > worst.longFrom ? worst.long : worst.short',
+    replace: 'input > worst.longFrom ? worst.short : worst.short',
+    seed: 1,
+  },
+  {
+    name: 'settles a long prompt at the price of a short one',
+    file: '../operations/cost.ts',
+    find: 'above !== undefined && read > above.tokens',
+    replace: 'above !== undefined && read < 0 * above.tokens',
+    seed: 1,
+  },
+  {
+    name: 'reserves nothing for hosted tools',
+    file: 'reservation.ts',
+    find: 'output: output * choices }, toolCalls }',
+    replace: 'output: output * choices } }',
+    seed: 31,
+  },
+  {
+    name: 'does not charge the calls of hosted tools that no answer counts',
+    file: '../operations/billed.ts',
+    find: 'usage.toolCalls ?? boundedCalls(toolCalls)',
+    replace: 'usage.toolCalls ?? boundedCalls(usage.toolCalls ?? {})',
+    seed: 1,
+  },
+  {
+    name: 'takes a prompt that a filter refused for free',
+    file: '../upstream/failure.ts',
+    find: 'if (isFiltered(failure)) return PROMPT_SPENT',
+    replace: 'if (isFiltered(failure)) return NOTHING_SPENT',
+    seed: 1,
+  },
+  {
+    name: 'takes what a provisioned deployment spilled over for paid',
+    file: '../upstream/upstream.ts',
+    find: 'spillover === undefined ? target.price : target.spilloverPrice',
+    replace: 'spillover === undefined ? target.price : target.price',
+    seed: 1,
+  },
+  {
+    name: 'forgets that a zone costs more',
+    file: '../policy/model.ts',
+    find: 'zone === undefined ? withoutZone(price) : price',
+    replace: 'zone !== undefined ? withoutZone(price) : price',
+    seed: 1,
+  },
+  {
+    name: 'takes an answer that tells nothing for free',
+    file: '../pipeline/usage.ts',
+    find: 'SPEND_UNKNOWN: Spend = { usage: undefined, isCertain: false }',
+    replace: 'SPEND_UNKNOWN: Spend = { usage: { tokens: { output: 0 } }, isCertain: true }',
+    seed: 1,
+  },
+  {
+    name: 'rounds down',
+    file: '../operations/cost.ts',
+    find: 'Math.floor((total + perNano - 1) / perNano)',
+    replace: 'Math.floor(total / perNano) - 1',
+    seed: 1,
+  },
+]
