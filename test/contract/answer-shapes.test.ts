@@ -90,6 +90,11 @@ interface Told {
   readonly data: Record<string, unknown> | undefined
 }
 
+/** A stream's events; its cost is a comment after them. */
+function withoutComments(text: string): string {
+  return text.replace(/^:.*\n/gm, '').trim()
+}
+
 /** A plain answer, or the last event of a streamed one. */
 async function told(prompt: string, key: string, stream = false): Promise<Told> {
   const response = await fetch(`${host.url}/api/generate`, {
@@ -98,7 +103,7 @@ async function told(prompt: string, key: string, stream = false): Promise<Told> 
     body: JSON.stringify({ prompt, stream }),
   })
   const text = await response.text()
-  const last = stream && response.status === 200 ? text.trim().split('\n\n').at(-1)?.slice('data: '.length) : text
+  const last = stream && response.status === 200 ? withoutComments(text).split('\n\n').at(-1)?.slice('data: '.length) : text
   return { status: response.status, data: JSON.parse(last ?? '').data }
 }
 
@@ -627,8 +632,7 @@ test('E7: a streamed refusal is told as one, piece by piece and at its end', asy
     headers: { 'x-api-key': sentinel },
     body: JSON.stringify({ prompt: newPrompt(), stream: true }),
   })
-  const events = (await response.text())
-    .trim()
+  const events = withoutComments(await response.text())
     .split('\n\n')
     .map((event) => JSON.parse(event.slice('data: '.length)))
   expect(events).toEqual([

@@ -220,7 +220,7 @@ describe('money', () => {
 describe('a call that failed', () => {
   test.each<[string, Upstream['reply'], boolean]>([
     ['429', failing(429), false],
-    ['400', failing(400, { code: 'content_filter' }), false],
+    ['400', failing(400, { code: 'invalid_prompt' }), false],
     ...[302, 401, 402, 403, 404, 405, 409, 410, 413, 415, 422, 424, 431, 451, 501, 505].map(
       (status): [string, Upstream['reply'], boolean] => [`F2: ${status}`, failing(status), false],
     ),
@@ -243,6 +243,18 @@ describe('a call that failed', () => {
     if (spent) expect(logged(answer)).toMatchObject({ uncertain: true, usage: { input: INPUT, output: 800 } })
     else expect(logged(answer)).not.toHaveProperty('uncertain')
   })
+
+  test.each(['content_filter', 'content_policy_violation', 'ResponsibleAIPolicyViolation'])(
+    'F3: by a filter that refused its prompt, by %s, costs its input',
+    async (code) => {
+      const key = await consumer('tokens')
+      upstream.reply = failing(400, { code })
+      const answer = await ask(key)
+      upstream.reply = answering()
+      expect(left(await ask(key), 'tokens')).toBe(5_000 - INPUT - RESERVED)
+      await expect.poll(() => logged(answer)).toMatchObject({ uncertain: true, usage: { input: INPUT, output: 0 } })
+    },
+  )
 
   test('H6: on a kept connection that was closed is made again, for nothing', async () => {
     const key = await consumer('tokens')

@@ -134,7 +134,7 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'a typo in a plan',
     'plans:\n  free:\n    limts: []\n',
-    "line 3, plans.free.limts: unknown field. Did you mean 'limits'? plans.free takes limits and shared.",
+    "line 3, plans.free.limts: unknown field. Did you mean 'limits'? plans.free takes limits, shared, models, tiers and tools.",
   ],
   [
     'a plan without limits',
@@ -144,7 +144,7 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'a plan that is empty',
     'plans:\n  free:\n',
-    'line 2, plans.free: must be a map with limits and shared, and it is empty. Give it a value, or remove it.',
+    'line 2, plans.free: must be a map with limits, shared, models, tiers and tools, and it is empty. Give it a value, or remove it.',
   ],
   [
     'no plans',
@@ -309,8 +309,8 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'a price of another name',
     'models:\n  default: {price: {prompt: 2, completion: 8}}\n',
-    "line 2, models.default.price.prompt: unknown field. Did you mean 'input'? models.default.price takes input, output and cachedInput.",
-    "line 2, models.default.price.completion: unknown field. Did you mean 'output'? models.default.price takes input, output and cachedInput.",
+    "line 2, models.default.price.prompt: unknown field. Did you mean 'input'? models.default.price takes input, output, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput, audioOutput, imageOutput, above, like and 3 more.",
+    "line 2, models.default.price.completion: unknown field. Did you mean 'output'? models.default.price takes input, output, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput, audioOutput, imageOutput, above, like and 3 more.",
   ],
   [
     'a price from the cache above the other',

@@ -47,7 +47,7 @@ function costAt({ tokens, toolCalls }: Usage, price: Price, tier: string | undef
   let exact = 0n
   const { rates, highest, tools } = line.exact()
   for (const kind in tokens) exact += BigInt(tokens[kind] ?? 0) * (rates[kind] ?? highest)
-  for (const tool in toolCalls) exact += countOf(toolCalls[tool]) * toolRate(tools, tool, 0n)
+  for (const tool in toolCalls) exact += countOf(toolCalls[tool]) * exactToolRate(tools, tool)
   return toSafe((exact + ZEPTO_IN_NANO - 1n) / ZEPTO_IN_NANO)
 }
 
@@ -57,16 +57,12 @@ function countOf(calls: number | undefined): bigint {
 }
 
 /** A tool that nobody priced costs as much as the dearest one; nothing where there is none. */
-function toolRate(tools: Readonly<Record<string, number>>, tool: string): number
-function toolRate(tools: Readonly<Record<string, bigint>>, tool: string, none: bigint): bigint
-function toolRate<Rate extends number | bigint>(
-  tools: Readonly<Record<string, Rate>>,
-  tool: string,
-  none?: bigint,
-): Rate {
-  const own = tools[tool]
-  if (own !== undefined) return own
-  return Object.values(tools).reduce((most, rate) => (rate > most ? rate : most), (none ?? 0) as Rate)
+function toolRate(tools: Line['tools'], tool: string): number {
+  return tools[tool] ?? Math.max(0, ...Object.values(tools))
+}
+
+function exactToolRate(tools: ExactLine['tools'], tool: string): bigint {
+  return tools[tool] ?? Object.values(tools).reduce((most, rate) => (rate > most ? rate : most), 0n)
 }
 
 /** What is asked for beside tokens of the usual kinds. */
@@ -108,7 +104,10 @@ interface Worst {
 const worstKnown = new WeakMap<Price, Map<string, Worst>>()
 
 function worstOf(price: Price, tiers: readonly string[], kinds: readonly TokenKind[]): Worst {
-  const served = [undefined, ...tiers.filter((tier) => isNamed(price, tier))]
+  // One that nobody priced may cost as much as any.
+  const isUnpriced = tiers.some((tier) => !isNamed(price, tier) && !isUsualTier(tier))
+  const named = isUnpriced ? Object.keys(price.tiers ?? {}) : tiers.filter((tier) => isNamed(price, tier))
+  const served = [undefined, ...named]
   const highest = (long: boolean): Price => {
     const rates = { input: 0n, output: 0n }
     const lines = served.flatMap((tier) =>
@@ -142,7 +141,10 @@ export function outputFor(nanoUsd: number, usage: Usage, price: Price): number {
   const rate = price.rates.output ?? 0
   if (rate === 0) return Number.POSITIVE_INFINITY
   // The cost of both together is rounded up once: a part of a nano-dollar may be left for output beside what was read.
-  let most = toSafe((BigInt(left + 1) * BigInt(PICO_IN_NANO)) / BigInt(rate))
+  const pico = (left + 1) * PICO_IN_NANO
+  let most = Number.isSafeInteger(pico)
+    ? Math.floor(pico / rate)
+    : toSafe((BigInt(left + 1) * BigInt(PICO_IN_NANO)) / BigInt(rate))
   const isPaid = (output: number) => costOf({ ...usage, tokens: { ...usage.tokens, output } }, price) <= nanoUsd
   while (most > 0 && !isPaid(most)) most -= 1
   return most

@@ -300,6 +300,16 @@ function traitsOf(
   }
 }
 
+/** By whose word a model's price is: the policy's own, that of a model of the book, or `unpriced: worst`. */
+export type PricedBy = { readonly by: 'policy' | 'worst' } | { readonly by: 'book'; readonly like: string }
+
+/** `undefined` where it has none. */
+export function pricedBy({ models = {}, unpriced }: ModelsDocument, name: string): PricedBy | undefined {
+  const price = models[name]?.price
+  if (price === undefined) return unpriced === 'worst' ? { by: 'worst' } : undefined
+  return price.like === undefined ? { by: 'policy' } : { by: 'book', like: price.like }
+}
+
 function resolveTargets(
   documents: ModelDocuments,
   { bounds, defaultTarget, targetKinds = TARGET_KINDS }: ModelOptions,

@@ -98,7 +98,7 @@ export function trace(options: TraceOptions): Entry {
         kind: 'response',
         status,
         headers: { ...headers, 'x-request-id': requestId },
-        body: traceStream(body, onEnd),
+        body: traceStream(body, onEnd, () => costComment(facts)),
       }
     }
     // A fault that was met on the way stays one, and a refusal that was decided before stays in the line.
@@ -108,12 +108,20 @@ export function trace(options: TraceOptions): Entry {
       return notAnswered(response, requestId)
     }
     finish({ status: response.status, ...(refusal === undefined ? {} : { refusal: refusal.code }) })
-    return { ...response, headers: { ...response.headers, 'x-request-id': requestId } }
+    return { ...response, headers: { ...response.headers, 'x-request-id': requestId, ...costHeader(facts) } }
   }
 }
 
-/** Passes a stream on and tells, once, how it ended, when all that it held is settled. */
-function traceStream(stream: ByteStream, onEnd: (how: StreamOutcome, hasBegun: boolean) => void): ByteStream {
+/**
+ * Passes a stream on and tells, once, how it ended, when all that it held is settled.
+ *
+ * @param last what is sent after a whole one, which is settled by then
+ */
+function traceStream(
+  stream: ByteStream,
+  onEnd: (how: StreamOutcome, hasBegun: boolean) => void,
+  last: () => Uint8Array | undefined,
+): ByteStream {
   const { promise: ended, resolve } = Promise.withResolvers<void>()
   let isOver = false
   let hasBegun = false
@@ -129,6 +137,7 @@ function traceStream(stream: ByteStream, onEnd: (how: StreamOutcome, hasBegun: b
   return {
     ended,
     async read() {
+      if (isOver) return undefined
       let piece: Uint8Array | undefined
       try {
         piece = await stream.read()
@@ -136,15 +145,43 @@ function traceStream(stream: ByteStream, onEnd: (how: StreamOutcome, hasBegun: b
         await end('broken')
         throw fault
       }
-      if (piece === undefined) await end('complete')
-      else hasBegun = true
-      return piece
+      if (piece !== undefined) {
+        hasBegun = true
+        return piece
+      }
+      const wasOver = isOver
+      await end('complete')
+      return wasOver ? undefined : last()
     },
     cancel(reason) {
       stream.cancel(reason)
       void end(reason instanceof RequestEnded ? 'broken' : 'client_left')
     },
   }
+}
+
+const COST = 'x-tollgate-cost'
+const NANO_DOLLARS = 1e9
+
+/** What a request cost, in US dollars, to the nano-dollar: the line's figure. `undefined` where nobody knows. */
+function costText({ costNanoUsd, cache }: Facts): string | undefined {
+  const nano = costNanoUsd ?? (cache === 'hit' || cache === 'collapsed' ? 0 : undefined)
+  if (nano === undefined) return undefined
+  const decimals = String(nano % NANO_DOLLARS)
+    .padStart(9, '0')
+    .replace(/0+$/, '')
+  return `${Math.floor(nano / NANO_DOLLARS)}${decimals === '' ? '' : `.${decimals}`}`
+}
+
+function costHeader(facts: Facts): Readonly<Record<string, string>> {
+  const cost = costText(facts)
+  return cost === undefined ? {} : { [COST]: cost }
+}
+
+/** With ONE line feed: some clients take a comment and a blank line for an empty event. */
+function costComment(facts: Facts): Uint8Array | undefined {
+  const cost = costText(facts)
+  return cost === undefined ? undefined : Buffer.from(`: ${COST}: ${cost}\n`)
 }
 
 /** Whether a fault is only how a wait ended that the request's signal has ended. */

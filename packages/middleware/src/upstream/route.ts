@@ -106,29 +106,29 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
   }
 }
 
-type OfModel = Pick<Routed['routed'], 'candidates' | 'price' | 'rules'>
+/** The same for every request of a model. */
+type OfModel = Pick<Routed['routed'], 'candidates' | 'price'> & { readonly rules: WeakMap<Rights, ModelRules> }
 
-/** The same for every request of a model by consumers of equal rights. */
-const ofModels = new WeakMap<Model, WeakMap<Rights, OfModel>>()
+const ofModels = new WeakMap<Model, OfModel>()
 
-function known(model: Model, rights: Rights): OfModel {
-  let ofRights = ofModels.get(model)
-  if (ofRights === undefined) {
-    ofRights = new WeakMap()
-    ofModels.set(model, ofRights)
-  }
-  let found = ofRights.get(rights)
+function known(model: Model, rights: Rights): Pick<Routed['routed'], 'candidates' | 'price' | 'rules'> {
+  let found = ofModels.get(model)
   if (found === undefined) {
     const [first, ...others] = model.targets
     const candidate = (target: Target): Candidate => ({ target, tier: undefined })
     found = {
       candidates: [candidate(first), ...others.map(candidate)],
       price: dearestPrice(first),
-      rules: rulesOf(model, rights),
+      rules: new WeakMap(),
     }
-    ofRights.set(rights, found)
+    ofModels.set(model, found)
   }
-  return found
+  let rules = found.rules.get(rights)
+  if (rules === undefined) {
+    rules = rulesOf(model, rights)
+    found.rules.set(rights, rules)
+  }
+  return { candidates: found.candidates, price: found.price, rules }
 }
 
 /**
