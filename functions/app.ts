@@ -13,8 +13,10 @@ import {
 } from '@tollgate/middleware'
 import { consoleLog } from './console-log.ts'
 import { tellPolicy } from './policy-in-force.ts'
+import { registerAzureOpenai } from './routes/azure-openai.ts'
 import { registerGenerate } from './routes/generate.ts'
 import { registerHealth } from './routes/health.ts'
+import { registerOpenai } from './routes/openai.ts'
 import { readSettings } from './settings.ts'
 import { registerSweep } from './timers/sweep.ts'
 
@@ -62,5 +64,7 @@ app.hook.appTerminate(async () => {
 })
 
 registerGenerate(gateway)
+registerOpenai(gateway)
+registerAzureOpenai(gateway)
 registerHealth(gateway)
 registerSweep(gateway)

@@ -2,8 +2,10 @@ import '../../functions/node-version.ts'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import {
+  azureDialect,
   createGateway,
   describeFault,
+  dialectEntry,
   type Entry,
   fixedPolicy,
   generate,
@@ -11,6 +13,7 @@ import {
   jsonResponse,
   type Log,
   type LogSink,
+  openaiDialect,
   requestsInFlight,
   trace,
 } from '@tollgate/middleware'
@@ -19,7 +22,8 @@ import { logLines } from './log-lines.ts'
 import { nodeHttp } from './node-http.ts'
 
 /*
- * The gateway in a plain server of Node's, without Azure Functions: POST /api/generate, GET /health. The settings are those
+ * The gateway in a plain server of Node's, without Azure Functions: POST /api/generate, what OpenAI's and Azure OpenAI's clients
+ * ask under /api/v1/ and /api/openai/, GET /health. The settings are those
  * of docs/settings.md; without a TOLLGATE_STORAGE all is kept in memory, and a key is made and printed.
  * PORT, HOST: where it listens (8080, 0.0.0.0). BEHIND_PROXY=1: a proxy of yours stands in front.
  */
@@ -29,6 +33,8 @@ const SWEEP_MS = 10 * 60_000
 const KEEP_ALIVE_MS = 75_000
 /** What is under way when the process is told to end may take so long, and then so long to be told so, in milliseconds. */
 const DRAIN = { waitMs: 25_000, endMs: 1_000 }
+
+const GENERATE = /^\/api\/(?:v1\/llm\/)?generate$/
 
 const write = logLines()
 const sink: LogSink = (level, line) => write(JSON.stringify({ time: new Date().toISOString(), level, ...line }))
@@ -42,10 +48,14 @@ async function main(): Promise<void> {
   )
   const gateway = createGateway({ ...settings, policy: fixedPolicy(settings.policy), log })
   const generateEntry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
+  const openaiEntry = dialectEntry(openaiDialect, () => gateway)
+  const azureEntry = dialectEntry(azureDialect, () => gateway)
 
   const entry: Entry = async (request, to) => {
     const { pathname } = request.url
-    if (request.method === 'POST' && pathname === '/api/generate') return generateEntry(request, to)
+    if (request.method === 'POST' && GENERATE.test(pathname)) return generateEntry(request, to)
+    if (/^\/api\/v1\//i.test(pathname)) return openaiEntry(request, to)
+    if (/^\/api\/openai\//i.test(pathname)) return azureEntry(request, to)
     if (request.method === 'GET' && pathname === '/health') return jsonResponse(200, { status: 'live' })
     return jsonResponse(404, { error: 'Not found' })
   }

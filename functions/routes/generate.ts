@@ -2,12 +2,12 @@ import { app } from '@azure/functions'
 import { httpHandler } from '@tollgate/azure-functions'
 import { type Gateway, generate, trace } from '@tollgate/middleware'
 
-/** `POST /api/generate`. Anonymous to the platform, because Tollgate is the auth. */
+/**
+ * `POST /api/generate`, and the same under its public path, which the host prefers to the clients' `v1/{*path}`. Anonymous to
+ * the platform, because Tollgate is the auth.
+ */
 export function registerGenerate(gateway: () => Gateway): void {
-  app.http('generate', {
-    methods: ['POST'],
-    authLevel: 'anonymous',
-    route: 'generate',
-    handler: httpHandler(trace({ refuse: generate.refuse, handler: () => gateway().handler(generate) })),
-  })
+  const handler = httpHandler(trace({ refuse: generate.refuse, handler: () => gateway().handler(generate) }))
+  app.http('generate', { methods: ['POST'], authLevel: 'anonymous', route: 'generate', handler })
+  app.http('generate-v1', { methods: ['POST'], authLevel: 'anonymous', route: 'v1/llm/generate', handler })
 }

@@ -24,6 +24,10 @@ test.skipIf(process.platform !== 'linux')(
       'miss, stored in tables': 'undici proxy',
       'stream, in one piece': 'undici proxy',
       'stream, events 5 ms apart': 'undici proxy',
+      'chat completion, hit': 'node:http',
+      'chat completion, cache off': 'undici proxy',
+      'chat stream, in one piece': 'undici proxy',
+      'chat stream, events 5 ms apart': 'undici proxy',
     }
     for (const [way, floor] of Object.entries(ways)) {
       expect(page).toMatch(new RegExp(`^\\| ${way} \\| 4 \\| ${floor}: [\\d.,]+ \\| [\\d.,]+ \\| [\\d.,]+ \\(`, 'm'))

@@ -21,6 +21,10 @@ export interface OperationSubject {
   readonly operation: Operation
   /** A request that says nothing of how long its answer may be. */
   readonly request: Json
+  /** `false` for an operation that generates nothing, so that no bound holds for its answers. */
+  readonly generates?: boolean
+  /** A field whose text is of no use to the model, and is counted all the same; `undefined` where there is none. */
+  readonly freeForm?: string | undefined
   /** Any answers that a service may give, in a form that its streams can say. */
   readonly answers: fc.Arbitrary<Json>
   /** Bodies of a 200 that are no answer. */
@@ -29,8 +33,10 @@ export interface OperationSubject {
   readonly streams?: {
     /** The data of the events in which a service may send an answer. */
     readonly sent: (answer: Json, random: Random) => Iterable<Json>
-    /** The data of the event by which it says that there is no more, if it has one. */
-    readonly end: string
+    /** The data of the event by which it says that there is no more; `undefined` where the last of the answer says so. */
+    readonly end: string | undefined
+    /** An event with this data; as `data: …` by default. */
+    readonly eventText?: (data: Json) => string
     /** Events that carry no answer, with their blank lines. */
     readonly noise: readonly string[]
     /** Events that break a stream, with their blank lines. */
@@ -47,7 +53,15 @@ const UNKNOWN: ModelRules = {
 }
 
 /** What every operation must keep to. */
-export function operationConforms({ operation, request, answers, noAnswers, streams }: OperationSubject): void {
+export function operationConforms({
+  operation,
+  request,
+  generates = true,
+  freeForm,
+  answers,
+  noAnswers,
+  streams,
+}: OperationSubject): void {
   afterEach(() => {
     vi.restoreAllMocks()
   })
@@ -62,25 +76,33 @@ export function operationConforms({ operation, request, answers, noAnswers, stre
     const body = bodyOf(request)
     const bounded = operation.bounded(body, 50, UNKNOWN)
 
-    test('is bounded where it says nothing, once, and as it says where it does', () => {
-      expect(operation.bounds(bounded, UNKNOWN)).toMatchObject({ output: 50 })
-      expect(operation.bounded(bounded, 60, UNKNOWN).json).toEqual(bounded.json)
-      for (const each of [1, 49, 1_000_000]) {
-        expect(operation.bounds(operation.withOutput(bounded, each), UNKNOWN)).toMatchObject({ output: each })
-        expect(
-          operation.bounds(operation.bounded(operation.withOutput(body, each), 50, UNKNOWN), UNKNOWN),
-        ).toMatchObject({
-          output: each,
-        })
-      }
-    })
+    if (generates) {
+      test('is bounded where it says nothing, once, and as it says where it does', () => {
+        expect(operation.bounds(bounded, UNKNOWN)).toMatchObject({ output: 50 })
+        expect(operation.bounded(bounded, 60, UNKNOWN).json).toEqual(bounded.json)
+        for (const each of [1, 49, 1_000_000]) {
+          expect(operation.bounds(operation.withOutput(bounded, each), UNKNOWN)).toMatchObject({ output: each })
+          expect(
+            operation.bounds(operation.bounded(operation.withOutput(body, each), 50, UNKNOWN), UNKNOWN),
+          ).toMatchObject({
+            output: each,
+          })
+        }
+      })
+    } else {
+      test('generates nothing, and goes on as it came', () => {
+        expect(operation.bounds(body, UNKNOWN)).toMatchObject({ output: 0, choices: 1 })
+        expect([bounded, operation.withOutput(body, 7)]).toEqual([body, body])
+      })
+    }
 
     test('takes no more input than its bytes and what a service adds, nor than the model’s context window', () => {
       const input = operation.bounds(bounded, UNKNOWN)?.input ?? 0
       expect(input).toBeGreaterThanOrEqual(bounded.bytes.length)
       expect(operation.bounds(bounded, { ...UNKNOWN, contextWindow: 10 })).toMatchObject({ input: 10 })
       expect(operation.bounds(bounded, { ...UNKNOWN, contextWindow: input + 1 })).toMatchObject({ input })
-      const longer = bounded.with({ metadata: { text: 'x'.repeat(500) } })
+      if (freeForm === undefined) return
+      const longer = bounded.with({ [freeForm]: { text: 'x'.repeat(500) } })
       expect(operation.bounds(longer, UNKNOWN)?.input).toBeGreaterThanOrEqual(input + 500)
     })
 
@@ -90,10 +112,10 @@ export function operationConforms({ operation, request, answers, noAnswers, stre
       expect(operation.bounds(odd, { ...UNKNOWN, contextWindow: 900 })).toMatchObject({ input: 900 })
     })
 
-    test('is told apart by each field that we have never heard of, and not by being streamed', () => {
+    test('is told apart by each field that we have never heard of, and not by being streamed, if it can be', () => {
       const fingerprint = (each: Body) => operation.fingerprinted(each)
       expect(fingerprint(bounded.with({ never_heard_of: 1 }))).not.toEqual(fingerprint(bounded))
-      expect(fingerprint(bounded.with({ stream: true }))).toEqual(fingerprint(bounded))
+      if (streams !== undefined) expect(fingerprint(bounded.with({ stream: true }))).toEqual(fingerprint(bounded))
       expect(operation.fingerprinted(bounded)).toEqual(fingerprint(bodyOf(JSON.parse(String(bounded.bytes)))))
     })
   })
@@ -137,10 +159,17 @@ export function operationConforms({ operation, request, answers, noAnswers, stre
     })
   })
 
-  if (streams === undefined) return
-  const { sent, end, noise, breaks } = streams
+  if (streams === undefined) {
+    test(`a stream of ${operation.name} is no answer`, () => {
+      const parser = operation.stream()
+      expect([...parser.feed(Buffer.from('data: {}\n\n')), ...parser.close()]).toEqual([])
+      expect(parser.ended).toBeInstanceOf(BrokenStream)
+    })
+    return
+  }
+  const { sent, end, noise, breaks, eventText = (data) => `data: ${JSON.stringify(data)}\n\n` } = streams
 
-  const eventText = (data: Json | string) => `data: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`
+  const endText = end === undefined ? '' : `data: ${end}\n\n`
   const randomOf = (numbers: Iterator<number>): Random => {
     return (below) => numbers.next().value % below
   }
@@ -184,7 +213,7 @@ export function operationConforms({ operation, request, answers, noAnswers, stre
       const events = [...sent(answer, random)].map(eventText)
       for (let more = random(4); more > 0; more -= 1)
         events.splice(random(events.length + 1), 0, noise[random(noise.length)] ?? '')
-      if (ends) events.push(eventText(end))
+      if (ends) events.push(endText)
       if (broken !== null) events.splice(broken % events.length, 1, breaks[random(breaks.length)] ?? '')
       return events.join('').replaceAll('\n', newline)
     })
@@ -244,8 +273,9 @@ export function operationConforms({ operation, request, answers, noAnswers, stre
         expect(jsonOf(parser.feed(Buffer.from(event)))).not.toContain(undefined)
         expect(parse).toHaveBeenCalledTimes(place + 1)
       }
-      const [last] = parser.feed(Buffer.from(eventText(end)))
-      expect([last?.json, String(last?.bytes), parser.ended]).toEqual([undefined, eventText(end), 'whole'])
+      const [last] = parser.feed(Buffer.from(endText))
+      if (end !== undefined) expect([last?.json, String(last?.bytes)]).toEqual([undefined, endText])
+      expect(parser.ended).toBe('whole')
       expect(parse).toHaveBeenCalledTimes(events.length)
     })
 
@@ -265,14 +295,14 @@ export function operationConforms({ operation, request, answers, noAnswers, stre
           // Read again, it is the same stream.
           if (whole.state.how === 'whole') expect(read([bytesOf(whole.events)]).state).toEqual(whole.state)
           for (const line of bytesOf(whole.events).toString().split('\n'))
-            expect(text).toContain(line.replace('data: ', ''))
+            expect(text).toContain(line.replace(/^(?:data|event): /, ''))
         }),
         { numRuns: 200 },
       )
     })
 
     test('is the same byte by byte', () => {
-      const bytes = Buffer.from(sample().join('') + eventText(end))
+      const bytes = Buffer.from(sample().join('') + endText)
       const [whole, parts] = [read([bytes]), read([...bytes].map((byte) => Uint8Array.of(byte)))]
       assert.deepStrictEqual([parts.state, jsonOf(parts.events)], [whole.state, jsonOf(whole.events)])
       expect(bytesOf(parts.events).equals(bytes)).toBe(true)

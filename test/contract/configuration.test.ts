@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { outlinePolicy } from '@tollgate/middleware'
+import { listText, outlinePolicy, ROUTES } from '@tollgate/middleware'
 import { describe, expect, test } from 'vitest'
 import { tellPolicy } from '../../functions/policy-in-force.ts'
 import { SETTING_NAMES } from '../../functions/setting-names.ts'
@@ -374,8 +374,8 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   ],
   [
     'a route that there is not',
-    'routes:\n  chat: {model: default}\n',
-    'line 2, routes.chat: unknown field. Remove it, or correct its name. routes takes generate.',
+    'routes:\n  summaries: {model: default}\n',
+    `line 2, routes.summaries: unknown field. Remove it, or correct its name. routes takes ${listText(ROUTES)}.`,
   ],
   [
     'a route to a missing model',

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
 import { BARE_HOST, generate, type RunningHost, startHost } from '../support/host.ts'
@@ -91,6 +94,24 @@ describe('GET /api/health', () => {
     const [, body] = await health('?ready')
     expect(body).toMatchObject({ checks: { ...ok, model } })
     expect(JSON.stringify(body) + host.output()).not.toMatch(/SECRET|sk-upstream/)
+  })
+
+  test('the own model of each route is asked, once', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tollgate-health-'))
+    const TOLLGATE_POLICY = join(folder, 'policy.yaml')
+    const key = '{ env: OPENAI_API_KEY }'
+    writeFileSync(
+      TOLLGATE_POLICY,
+      `models: { chats: { targets: [ { openai: { baseUrl: { env: OPENAI_BASE_URL }, model: chats-model, key: ${key} } } ] } }
+routes: { chat: { model: chats } }`,
+    )
+    upstream.calls.length = 0
+    upstream.reply = (call, response) =>
+      (call.body.model === 'chats-model' ? failing(404) : TURNED_AWAY)(call, response)
+    await start({ TOLLGATE_POLICY, OPENAI_MODEL_NAME: 'd' })
+    expect(await health('?ready')).toMatchObject([503, { checks: { ...ok, model: 'failed' } }])
+    expect(upstream.calls.map(({ body }) => body.model).toSorted()).toEqual(['chats-model', 'd'])
+    rmSync(folder, { recursive: true })
   })
 
   test('I2: asks what requests will ask, and nothing that a model would answer', async () => {

@@ -62,6 +62,26 @@ test('it stands alone: one file and a policy', () => {
   expect(readdirSync(folder).toSorted()).toEqual(['server.cjs', 'tollgate.policy.yaml'])
 })
 
+test('OpenAI’s and Azure OpenAI’s clients are answered too, each in its own words', async () => {
+  const [key, prompt] = [await newKey(open, unique('portable')), unique('why')]
+  const ask = (path: string, messages: unknown, apiKey = key) =>
+    fetch(`${server.url}/api${path}`, {
+      method: 'POST',
+      headers: { 'api-key': apiKey },
+      body: JSON.stringify({ model: 'default', messages }),
+    })
+  const messages = [{ role: 'user', content: prompt }]
+  const answer = await (await ask('/v1/chat/completions', messages)).json()
+  expect(answer).toMatchObject({ choices: [{ message: { content: model.given(prompt)[0] } }] })
+  const azure = await ask('/openai/deployments/default/chat/completions?api-version=2024-10-21', messages)
+  expect([azure.headers.get('cache-status'), await azure.json()]).toEqual([expect.stringContaining('; hit'), answer])
+  expect(await (await ask('/v1/chat/completions', messages, 'none')).json()).toMatchObject({
+    error: { code: 'invalid_api_key', param: null },
+  })
+  expect(await (await ask('/openai/v1/chat/completions', [])).json()).toMatchObject({ error: { param: 'messages' } })
+  expect(await (await ask('/v1/llm/generate', [])).json()).toMatchObject({ code: 'invalid_request' })
+})
+
 describe('on tables', () => {
   test('a miss asks the model, a hit does not, streamed or plain; and the tables are those of any Tollgate', async () => {
     const [key, prompt] = [await newKey(open, unique('portable')), unique('why')]

@@ -6,6 +6,8 @@ export interface ReceivedCall {
   readonly path: string
   readonly headers: IncomingHttpHeaders
   readonly body: Record<string, unknown>
+  /** The body as it came. */
+  readonly text: string
 }
 
 type Reply = (call: ReceivedCall, response: ServerResponse) => unknown
@@ -22,7 +24,8 @@ export interface Upstream {
 
 export async function startUpstream(): Promise<Upstream> {
   const server = createServer(async (request, response) => {
-    const call = { path: request.url ?? '', headers: request.headers, body: await json(request) }
+    const text = await textOf(request)
+    const call = { path: request.url ?? '', headers: request.headers, body: JSON.parse(text || '{}'), text }
     upstream.calls.push(call)
     upstream.reply(call, response)
   })
@@ -137,8 +140,8 @@ function sendJson(response: ServerResponse, status: number, body: unknown, heade
   response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body))
 }
 
-async function json(request: IncomingMessage): Promise<Record<string, unknown>> {
+async function textOf(request: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = []
   for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk)
-  return JSON.parse(Buffer.concat(chunks).toString() || '{}')
+  return Buffer.concat(chunks).toString()
 }

@@ -47,14 +47,20 @@ export function environment({ tables, redis, model, policy }: GatewaySettings): 
 
 export const PLAN = 'bench'
 
+export interface PolicyOptions {
+  readonly cache: boolean
+  /** The route that isn't cached, where none is to be: `generate` by default. */
+  readonly route?: string
+}
+
 /** Limits on requests, on the model's requests and on money, all counted and none ever reached. @returns the policy's path */
-export function writePolicy(folder: string, { cache }: { readonly cache: boolean }): string {
-  const file = join(folder, cache ? 'cached.json' : 'uncached.json')
+export function writePolicy(folder: string, { cache, route = 'generate' }: PolicyOptions): string {
+  const file = join(folder, cache ? 'cached.json' : `uncached-${route}.json`)
   const requests = { requests: 1_000_000, per: '1m' }
   const policy = {
     plans: { [PLAN]: { limits: [requests, { ...requests, model: 'default' }, { usd: 1_000_000, per: 'month' }] } },
     models: { default: { price: { input: 2.5, output: 10 } } },
-    ...(cache ? {} : { routes: { generate: { cache: false } } }),
+    ...(cache ? {} : { routes: { [route]: { cache: false } } }),
   }
   writeFileSync(file, JSON.stringify(policy))
   return file

@@ -23,9 +23,9 @@ export function generateBody(work: Work): string {
 }
 
 /** As a model's server takes it: what a proxy passes on. */
-export function chatBody(work: Work): string {
+export function chatBody(work: Work, model = 'gpt-4'): string {
   return JSON.stringify({
-    model: 'gpt-4',
+    model,
     messages: [
       { role: 'system', content: 'You are a helpful assistant.' },
       { role: 'user', content: promptOf(work) },

@@ -38,8 +38,9 @@ function door(log: Log = () => {}) {
   const handler = pipeline<{ policy: object }>()
     .use(authenticate({ store, guard, maxAgeMs: 30_000, deadlineMs: 200, now: () => time, wallClock: () => time }))
     .handle((_request, { consumer }) => textReply(consumer.id))
-  const knock = async (key: string, clientAddress = '203.0.113.1') => {
-    const reply = await handler({ ...request, headers: new Headers({ 'x-api-key': key }), clientAddress }, base)
+  const knock = async (key: string | Record<string, string>, clientAddress = '203.0.113.1') => {
+    const headers = new Headers(typeof key === 'string' ? { 'x-api-key': key } : key)
+    const reply = await handler({ ...request, headers, clientAddress }, base)
     if (reply.kind === 'refusal') refusals.push(reply)
     return reply
   }
@@ -87,6 +88,49 @@ describe('authentication', () => {
     const key = await newKey()
     await Promise.all(Array.from({ length: 20 }, () => knock(key)))
     expect(lookups).toBe(1)
+  })
+
+  test.each<[string, (key: string) => Record<string, string>]>([
+    ['X-API-KEY', (key) => ({ 'x-api-key': key })],
+    ['api-key', (key) => ({ 'api-key': key })],
+    ['Ocp-Apim-Subscription-Key', (key) => ({ 'Ocp-Apim-Subscription-Key': key })],
+    ['Authorization', (key) => ({ authorization: `Bearer ${key}` })],
+    ['Authorization, in any case', (key) => ({ authorization: `bearer  ${key}` })],
+    ['several headers', (key) => ({ authorization: `Bearer ${key}`, 'api-key': key, 'x-api-key': key })],
+    ['one header twice', (key) => ({ 'api-key': `${key}, ${key}` })],
+    ['a header beside a proxy’s own', (key) => ({ authorization: 'Bearer eyJ0.e30.x', 'api-key': key })],
+    ['a header beside another gateway’s own', (key) => ({ 'ocp-apim-subscription-key': '0af1', 'x-api-key': key })],
+  ])('takes a key from %s, for one lookup', async (_where, headers) => {
+    const { knock } = door()
+    expect(await replyText(await knock(headers(await newKey())))).toBe('alice')
+    expect(lookups).toBe(1)
+  })
+
+  test('takes two keys of one consumer, and refuses those of two, and a wrong one beside a right one', async () => {
+    const { knock, refusals } = door()
+    const [one, two, other] = [await newKey(), await newKey(), await newKey('bob')]
+    expect(await replyText(await knock({ 'api-key': one, authorization: `Bearer ${two}` }))).toBe('alice')
+    for (const [first, second] of [
+      [one, other],
+      [other, one],
+      [one, generateKey()],
+      [one, `${two.slice(0, -1)}!`],
+    ] as const) {
+      expect((await knock({ 'api-key': first, authorization: `Bearer ${second}` })).status).toBe(401)
+    }
+    expect(refusals.map(({ message }) => message)).toEqual([
+      'The request carries keys of different consumers. Send one.',
+      'The request carries keys of different consumers. Send one.',
+      'Invalid API key.',
+      'Invalid API key.',
+    ])
+  })
+
+  test('refuses more keys than there are headers, unread', async () => {
+    const { knock } = door()
+    const keys = Array.from({ length: 5 }, () => generateKey())
+    expect((await knock({ 'x-api-key': keys.join(',') })).status).toBe(401)
+    expect(lookups).toBe(0)
   })
 
   test('is not let in by another key of the same public id', async () => {

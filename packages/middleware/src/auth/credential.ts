@@ -1,10 +1,26 @@
 import type { RequestHeaders } from '../pipeline/index.ts'
 
+/** Headers whose value is a key: ours, Azure OpenAI's and API Management's. */
+const KEY_HEADERS = ['x-api-key', 'api-key', 'ocp-apim-subscription-key'] as const
+
 /**
- * The key that a request carries: `X-API-KEY`, `api-key` (Azure OpenAI's header) or `Authorization: Bearer`,
- * the first present in that order.
+ * The credentials that a request carries, each once: as `X-API-KEY`, `api-key`, `Ocp-Apim-Subscription-Key` or
+ * `Authorization: Bearer`. Of a header that came twice, both.
  */
-export function credentialFrom(headers: RequestHeaders): string | undefined {
-  const bearer = /^Bearer +(\S+) *$/i.exec(headers.get('authorization') ?? '')?.[1]
-  return headers.get('x-api-key')?.trim() || headers.get('api-key')?.trim() || bearer
+export function credentialsFrom(headers: RequestHeaders): readonly string[] {
+  const found: string[] = []
+  for (const name of KEY_HEADERS) addParts(found, headers.get(name), KEY)
+  addParts(found, headers.get('authorization'), BEARER)
+  return found
+}
+
+const KEY = /^\s*(\S+)\s*$/
+const BEARER = /^\s*Bearer +(\S+)\s*$/i
+
+function addParts(found: string[], value: string | null, form: RegExp): void {
+  if (value === null) return
+  for (const part of value.includes(',') ? value.split(',') : [value]) {
+    const credential = form.exec(part)?.[1]
+    if (credential !== undefined && !found.includes(credential)) found.push(credential)
+  }
 }

@@ -26,6 +26,11 @@ export function generateKey(): string {
   return body + checksum(body)
 }
 
+/** Whether a text is meant to be a key of ours, be it well formed or not. */
+export function looksLikeKey(text: string): boolean {
+  return text.startsWith('tg_')
+}
+
 /** The parts of a well-formed key; `undefined` for anything that can't be one. Costs no lookup. */
 export function parseKey(text: string): ParsedKey | undefined {
   const match = SHAPE.exec(text)

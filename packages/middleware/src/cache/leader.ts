@@ -78,10 +78,11 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
 
   function refused({ request }: Leader, reply: RefusedReply): Led {
     const { refusal, shared, fallible } = reply
-    if (request.keeps) refusals.note(request.ownKey, refusal)
+    const concernsOthers = shared && (!isOfRequest(refusal) || isAllFingerprinted(request.call))
+    if (request.keeps && concernsOthers) refusals.note(request.ownKey, refusal)
     return {
       own: own(reply, request),
-      others: shared ? { kind: 'refused', refusal: withoutRequestId(refusal), fallible } : undefined,
+      others: concernsOthers ? { kind: 'refused', refusal: withoutRequestId(refusal), fallible } : undefined,
     }
   }
 
@@ -147,6 +148,27 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
 function own(reply: Reply, { forwardedAs: fwd }: CacheRequest, stored = false): OwnOutcome {
   const headers = { ...reply.headers, 'cache-status': forwardedStatus({ fwd, stored }) }
   return { kind: 'own', reply: { ...reply, headers } }
+}
+
+/** Whether the service has found something wrong with what was asked. */
+function isOfRequest({ said, upstream }: Refusal): boolean {
+  return said !== undefined || upstream?.status === 400
+}
+
+/** As the gateway itself asks for a stream's usage. */
+const USAGE_ASKED = JSON.stringify({ include_usage: true })
+
+/**
+ * Whether all that a request says is part of its key, but for how it wants to be sent the answer. What the service finds wrong
+ * with any other field (`metadata`, `service_tier`) does not concern those who ask the same otherwise, and may repeat what
+ * stands in it.
+ */
+function isAllFingerprinted({ operation, body }: CacheRequest['call']): boolean {
+  const told = operation.fingerprinted(body)
+  return Object.entries(body.json).every(([field, value]) => {
+    if (field === 'stream_options') return JSON.stringify(value) === USAGE_ASKED
+    return field === 'stream' || Object.hasOwn(told, field)
+  })
 }
 
 /** It names the leader's own call. */

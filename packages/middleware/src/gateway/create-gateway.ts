@@ -5,7 +5,7 @@ import { budget, limiter, localLimiter, modelLimits, requestLimits } from '../li
 import type { Call, Reply } from '../operations/index.ts'
 import { digestWith, type Handler, type Log, pipeline } from '../pipeline/index.ts'
 import { type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
-import { completions, type Surface } from '../surfaces/index.ts'
+import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind } from '../targets/index.ts'
 import { azureToken, connect, fallback, probe, type Routed, route, upstream } from '../upstream/index.ts'
 import { limiterEvents } from './limiter-events.ts'
@@ -39,6 +39,8 @@ export interface GatewayOptions extends StoresOptions {
 export interface Gateway {
   /** The way of a surface's requests, to be put into a `trace`. */
   handler(surface: Surface): Handler
+  /** The way of those who ask which models they may use. */
+  readonly models: Handler
   readonly consumers: ConsumerStore
   /** What it can't work without. The cache is not among it: without one, every request is a miss. */
   readonly checks: Readonly<Record<'tables' | 'limits' | 'model', Check['run']>>
@@ -61,6 +63,9 @@ const UNKNOWN_KEYS = {
   each: { capacity: 60, refill: 1, periodMs: 1_000 },
   total: { capacity: 600, refill: 20, periodMs: 1_000 },
 }
+
+/** Routes whose own models are asked for chat completions. */
+const CHAT_ROUTES = ['generate', 'chat']
 
 const now = () => performance.now()
 const wallClock = () => Date.now()
@@ -141,6 +146,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const handlers = new Map<Surface, Handler>()
   return {
     consumers: stores.consumers,
+    models: admitted.handle(modelList),
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)
       handlers.set(surface, handler)
@@ -149,10 +155,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     checks: {
       tables: (signal) => stores.consumers.findConsumer('health', signal),
       limits: (signal) => reachCounters(stores.counters, limits, signal),
-      model(signal) {
+      async model(signal) {
         const current = policy.current()
-        const target = current.models.get(routeOf(current, 'generate').model)?.targets[0].settings
-        return probe(transport, target, { signal, timeoutMs: CHECK_MS })
+        const names = new Set(CHAT_ROUTES.map((route) => routeOf(current, route).model))
+        const targets = [...names].flatMap((name) => current.models.get(name)?.targets[0].settings ?? [])
+        // None at all is a fault of its own.
+        const probed = targets.length === 0 ? [undefined] : targets
+        await Promise.all(probed.map((target) => probe(transport, target, { signal, timeoutMs: CHECK_MS })))
       },
     },
     async sweep(signal) {

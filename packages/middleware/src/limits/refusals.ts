@@ -44,6 +44,7 @@ function exceeded({ limit, units }: Denial, seconds: number): Refusal {
     status: 429,
     message: `Too many requests: ${details}`,
     details,
+    counted: limit.measure === 'requests' || limit.measure === 'concurrency' ? 'requests' : 'tokens',
     headers: {
       'retry-after': String(seconds),
       ...(seconds > LONGEST_RETRY_S ? { 'x-should-retry': 'false' } : {}),

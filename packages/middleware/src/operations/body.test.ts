@@ -159,6 +159,110 @@ test('a field can not be hidden by an escape, whatever was read before', () => {
   }
 })
 
+test('nor further in', () => {
+  came(String.raw`{"messages":[{"\\":1,"role":"user"}]}`)
+  const body = came(String.raw`{"messages":[{"\u0063ontent":[{"t\u0079pe":"image_url"}]}]}`)
+  expect(body.json).toEqual({ messages: [{ content: [{ type: 'image_url' }] }] })
+})
+
+test('a field that is taken out and put in again keeps its place, and what was changed is told', () => {
+  const body = came('{"model": "a", "n": 1, "x": 1.0}').with({ model: undefined })
+  expect([text(body), body.changed]).toEqual(['{"n": 1, "x": 1.0}', ['model']])
+  const sent = body.with({ n: 2, model: 'b' })
+  expect([text(sent), sent.changed]).toEqual(['{"model": "b", "n": 2, "x": 1.0}', ['model', 'n']])
+  expect(bodyOf({ n: 1 }).with({ n: 2 }).changed).toEqual([])
+})
+
+/** A reader of one's own, which takes the first or the last of the members that have one name; of texts that are valid. */
+function readBy(text: string, which: 'first' | 'last'): unknown {
+  let at = 0
+  const space = () => {
+    while (/\s/.test(text.charAt(at))) at += 1
+  }
+  const string = () => {
+    const [quoted] = /^"(?:[^"\\]|\\.)*"/su.exec(text.slice(at)) ?? ['']
+    at += quoted.length
+    return JSON.parse(quoted) as string
+  }
+  const list = (close: string, element: () => void) => {
+    at += 1
+    for (space(); text.charAt(at) !== close; space()) {
+      element()
+      space()
+      if (text.charAt(at) === ',') at += 1
+    }
+    at += 1
+  }
+  function value(): unknown {
+    space()
+    if (text.charAt(at) === '"') return string()
+    if (text.charAt(at) === '[') {
+      const values: unknown[] = []
+      list(']', () => values.push(value()))
+      return values
+    }
+    if (text.charAt(at) === '{') {
+      const members = new Map<string, unknown>()
+      list('}', () => {
+        const name = string()
+        space()
+        at += 1
+        const told = value()
+        if (which === 'last' || !members.has(name)) members.set(name, told)
+      })
+      return Object.fromEntries(members)
+    }
+    const [scalar] = /^[^\s,\]}]+/.exec(text.slice(at)) ?? ['']
+    at += scalar.length
+    return JSON.parse(scalar)
+  }
+  return value()
+}
+
+describe('what another reader would find', () => {
+  test.each([
+    ['a name twice', '{"max_tokens":9,"max_tokens":1}', { kind: 'repeated', path: 'max_tokens' }],
+    ['one of them escaped', String.raw`{"n":9,"\u006e":1}`, { kind: 'repeated', path: 'n' }],
+    [
+      'a name twice further in',
+      '{"a":1,"messages":[0,{"content":[],"role":"user","content":""}]}',
+      { kind: 'repeated', path: 'messages[1].content' },
+    ],
+    ['the same name in two objects', '{"a":{"b":1},"b":[{"a":1},{"a":2}],"c":["a","a"]}', undefined],
+    ['texts that look like names', String.raw`{"a":"\"a\":1,\"a\":2","b":["a","b"]}`, undefined],
+    ['128 levels', `{"a":${'['.repeat(127)}${']'.repeat(127)}}`, undefined],
+    ['129 levels', `{"a":${'['.repeat(128)}${']'.repeat(128)}}`, { kind: 'deep', path: 'a[0]' }],
+    ['a million levels', `{"a":${'['.repeat(500_000)}${']'.repeat(500_000)}}`, { kind: 'deep', path: 'a[0]' }],
+  ])('in %s', (_what, text, flaw) => {
+    expect(came(text).flaw).toEqual(flaw)
+  })
+
+  test('is what stands in the body, unless that says that it has a flaw', () => {
+    let [whole, flawed] = [0, 0]
+    fc.assert(
+      fc.property(object, (object) => {
+        const written = textOf(object)
+        const body = came(written)
+        const [first, last] = [readBy(written, 'first'), readBy(written, 'last')]
+        // The one that the gateway reads is the last.
+        expect(body.json).toEqual(last)
+        if (body.flaw === undefined) expect(first).toEqual(last)
+        if (body.flaw === undefined) whole += 1
+        else flawed += 1
+      }),
+      { numRuns: 2_000 },
+    )
+    expect(Math.min(whole, flawed)).toBeGreaterThan(100)
+  })
+
+  test('a flaw is found in linear time', () => {
+    const names = Array.from({ length: 100_000 }, (_, i) => `"${i}":0`).join(',')
+    const since = process.cpuUsage()
+    expect(came(`{${names},"7":1}`).flaw).toEqual({ kind: 'repeated', path: '7' })
+    expect(process.cpuUsage(since).user).toBeLessThan(2_000_000)
+  })
+})
+
 describe('any body with any fields', () => {
   test('says what its values with these say, be it made of values or of bytes, in one step or two', () => {
     fc.assert(

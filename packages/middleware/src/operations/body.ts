@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { type JsonFlaw, jsonNames, withPlainNames } from './json-names.ts'
 
 /** A JSON object whose fields nobody has checked. */
 export type Json = Readonly<Record<string, unknown>>
@@ -14,6 +15,13 @@ export interface Body {
    * that stands twice at the top level is replaced once, and not left a second time for a service that reads that one.
    */
   with(fields: Json): Body
+  /** The top-level fields that are other than they came; none of a body that was made here. */
+  readonly changed: readonly string[]
+  /**
+   * Why another reader may find something else in it than stands in `json`; `undefined` where none can, and for what was made
+   * here. To be refused where the body goes on as it came.
+   */
+  readonly flaw: JsonFlaw | undefined
 }
 
 /** Why bytes are no body. */
@@ -26,7 +34,7 @@ export function isJson(value: unknown): value is Json {
 
 /** A body that is made here, of values. */
 export function bodyOf(json: Json): Body {
-  return new JsonBody(json)
+  return new JsonBody(json, { isMade: true })
 }
 
 /**
@@ -37,30 +45,23 @@ export function bodyOf(json: Json): Body {
 export function bodyFrom(bytes: Uint8Array): Body | NoBody {
   if (!isUtf8(bytes)) return 'no JSON'
   const came = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const text = came.subarray(came.indexOf(BOM) === 0 ? BOM.length : 0)
+  const utf8 = came.subarray(came.indexOf(BOM) === 0 ? BOM.length : 0)
+  const text = utf8.toString()
   let json: unknown
   try {
-    json = JSON.parse(text.toString())
+    json = JSON.parse(text)
   } catch {
     return 'no JSON'
   }
   if (!isJson(json)) return 'no object'
-  if (Object.keys(json).some((name) => name.includes('\\'))) json = exactly(text)
-  return new JsonBody(json as Json, { bytes: text, json: json as Json })
+  const { flaw, escaped } = jsonNames(text)
+  // V8 (of Node 20 to 24) can take an escaped name for one that it has read before: `"\u0061"` for `"\\"`, whose character
+  // its text begins with. A field must not be hidden that way from what checks it.
+  if (escaped.length > 0) json = JSON.parse(withPlainNames(text, escaped))
+  return new JsonBody(json as Json, { source: { bytes: utf8, json: json as Json }, isMade: false, flaw })
 }
 
 const BOM = Buffer.from('\ufeff')
-
-/**
- * V8 (of Node 20 to 24) can take an escaped name for one that it has read before: `"\u0061"` for `"\\"`, whose character
- * its text begins with. Such a name has a backslash. A field must not be hidden that way from what checks it.
- */
-function exactly(text: Buffer): Json {
-  const members = membersOf(text)
-  return Object.fromEntries(
-    members.map(({ name, value, end }) => [name, JSON.parse(text.toString('utf8', value, end))]),
-  )
-}
 
 /** A JSON object's text, and what it says. */
 interface Text {
@@ -68,30 +69,50 @@ interface Text {
   readonly json: Json
 }
 
+/** Where a body comes from. */
+interface Origin {
+  /** What it came as, or what was written of it before; `undefined` where there is no text of it yet. */
+  readonly source?: Text | undefined
+  /** Fields that are other than in the source. */
+  readonly changes?: Json
+  readonly isMade: boolean
+  readonly flaw?: JsonFlaw | undefined
+}
+
 class JsonBody implements Body {
   readonly json: Json
-  /** What it was made from; `undefined` where that was never written. */
-  #source: Text | undefined
-  /** Fields that are other than in the source. */
-  #changes: Json | undefined
-  constructor(json: Json, source?: Text, changes?: Json) {
+  readonly #origin: Origin
+  #bytes: Buffer | undefined
+  constructor(json: Json, origin: Origin) {
     this.json = json
-    this.#source = source
-    this.#changes = changes
+    this.#origin = origin
   }
 
   get bytes(): Buffer {
-    if (this.#source === undefined) this.#source = { bytes: Buffer.from(JSON.stringify(this.json)), json: this.json }
-    if (this.#changes !== undefined) this.#source = { bytes: spliced(this.#source, this.#changes), json: this.json }
-    this.#changes = undefined
-    return this.#source.bytes
+    this.#bytes ??= this.#written()
+    return this.#bytes
+  }
+  get changed(): readonly string[] {
+    const { changes, isMade } = this.#origin
+    return isMade || changes === undefined ? [] : Object.keys(changes)
+  }
+  get flaw(): JsonFlaw | undefined {
+    return this.#origin.flaw
   }
 
   with(fields: Json): Body {
     const json = merged(this.json, fields)
-    return this.#source === undefined
-      ? new JsonBody(json)
-      : new JsonBody(json, this.#source, { ...this.#changes, ...fields })
+    const { changes, ...origin } = this.#origin
+    // From what came, so that a field that is taken out and put in again keeps its place; else from what was written of it.
+    if (origin.source !== undefined) return new JsonBody(json, { ...origin, changes: { ...changes, ...fields } })
+    if (this.#bytes === undefined) return new JsonBody(json, origin)
+    return new JsonBody(json, { ...origin, source: { bytes: this.#bytes, json: this.json }, changes: fields })
+  }
+
+  #written(): Buffer {
+    const { source, changes } = this.#origin
+    if (source === undefined) return Buffer.from(JSON.stringify(this.json))
+    return changes === undefined ? source.bytes : spliced(source, changes)
   }
 }
 

@@ -3,6 +3,14 @@ import type { Body } from './body.ts'
 import type { Answer, Operation } from './operation.ts'
 import type { EventSource } from './stream-event.ts'
 
+/** The fields that a model takes. */
+export interface FieldRules {
+  /** By which the length of an answer is bounded. */
+  readonly outputField: string
+  /** Whether it takes a temperature. */
+  readonly temperature: boolean
+}
+
 /** What goes down the call onion: a request, read and decoded by its surface. */
 export interface Call extends Input {
   readonly operation: Operation
@@ -13,6 +21,11 @@ export interface Call extends Input {
   /** Without `model`: which one serves is decided further in. */
   readonly body: Body
   readonly streamed: boolean
+  /**
+   * Of a body that the surface has worded itself: the same in the words that the model takes. A caller's own body goes on as it
+   * came.
+   */
+  readonly fit?: (body: Body, rules: FieldRules) => Body
   /** The surface's name, and the SHA-256 of the body as it came. Without a secret in it, so that it must not leave the process. */
   readonly bodyDigest: string
 }

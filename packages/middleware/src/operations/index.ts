@@ -5,6 +5,7 @@ export {
   type AnswerReply,
   attemptsBefore,
   type Call,
+  type FieldRules,
   faultAfter,
   type RefusedReply,
   type Reply,
@@ -18,8 +19,9 @@ export { chat } from './chat/chat.ts'
 export { type AnswerText, answerText, type ChatDelta } from './chat/message.ts'
 export { type ChatBody, type ChatMessage, WITHOUT_EFFECT } from './chat/request.ts'
 export type { ChatChunk } from './chat/stream.ts'
-export { type ChatUsage, isCount } from './chat/usage.ts'
 export { costOf, isUsualTier, outputFor, type WorstCase, worstPrice } from './cost.ts'
+export { embeddings, inputsIn, MAX_INPUTS } from './embeddings.ts'
+export type { JsonFlaw } from './json-names.ts'
 export type {
   Answer,
   Assembler,
@@ -29,5 +31,8 @@ export type {
   StreamParser,
   Surcharges,
 } from './operation.ts'
+export { responses } from './responses/responses.ts'
+export { type StatefulField, statefulField } from './responses/stateless.ts'
 export { type EventSource, eventOf, eventsIn, type StreamEvent } from './stream-event.ts'
 export { atMost, highest } from './tokens.ts'
+export { type ChatUsage, isCount } from './usage.ts'

@@ -19,7 +19,7 @@ export interface Bounds {
   readonly input: number | undefined
   /** The field of the body by which it may be given input that its bytes don't bound; `undefined` where there is none. */
   readonly unboundedField: string | undefined
-  /** Of each choice. */
+  /** Of each choice; 0 where nothing is generated. */
   readonly output: number
   readonly choices: number
 }
@@ -72,15 +72,20 @@ export interface Operation {
   readonly name: 'chat' | 'embeddings' | 'responses' | 'messages'
   /** Under a target's base URL: `/chat/completions`. */
   readonly path: string
-  /** Of the caller's headers, those that go on. No other one ever does. */
+  /** Of the caller's headers, those that go on, in lower case: none that a target is asked by. No other one ever does. */
   readonly forwards: readonly string[]
-  /** The body as it may be sent: with a bound on its answer, this where it states none, and for a stream with its usage asked for. */
+  /** The longest plain answer, in bytes; 8 MiB where it is left out. */
+  readonly maxAnswerBytes?: number
+  /**
+   * The body as it may be sent: with a bound on its answer, this where it states none, and for a stream with its usage asked for. The
+   * same body where nothing is generated.
+   */
   bounded(body: Body, maxOutputTokens: number, rules: ModelRules): Body
   /** `undefined` where what bounds the answer is no whole number above 0. */
   bounds(body: Body, rules: Pick<ModelRules, 'contextWindow'>): Bounds | undefined
   /** What moves its price. What isn't told here is taken to be of the usual tier and kinds, and to call no hosted tool. */
   surcharges(body: Body): Surcharges
-  /** The body with another bound for each choice. */
+  /** The body with another bound for each choice; the same body where nothing is generated. */
   withOutput(body: Body, each: number): Body
   /** What the answer depends on: the body without the fields that don't change it. */
   fingerprinted(body: Body): Json

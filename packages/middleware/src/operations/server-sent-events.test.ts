@@ -5,12 +5,14 @@ import { type ServerSentEvent, serverSentEvents } from './server-sent-events.ts'
 
 const MAX = 100_000
 
-function readAll(pieces: readonly Uint8Array[], maxBytes = MAX) {
+function readAll(pieces: readonly Uint8Array[], maxBytes = MAX, keepsNames = false) {
   const events: Pick<ServerSentEvent, 'type' | 'data'>[] = []
   const reader = serverSentEvents({
     maxBytes,
+    keepsNames,
     onEvent({ type, data, bytes }) {
-      expect(bytes.toString()).toBe(`data: ${data.replaceAll('\n', '\ndata: ')}\n\n`)
+      const name = keepsNames && type !== '' ? `event: ${type}\n` : ''
+      expect(bytes.toString()).toBe(`${name}data: ${data.replaceAll('\n', '\ndata: ')}\n\n`)
       events.push({ type, data })
     },
   })
@@ -48,10 +50,10 @@ const text = fc
 describe('a stream of events', () => {
   test('is read as the standard says, however it is cut', () => {
     fc.assert(
-      fc.property(text, fc.array(fc.nat(), { maxLength: 12 }), (text, cuts) => {
+      fc.property(text, fc.array(fc.nat(), { maxLength: 12 }), fc.boolean(), (text, cuts, keepsNames) => {
         // A CR that stands before a line of its own is one line's end with a LF after it: the reference joins them.
         const plain = text.replaceAll('\r\n', '\n').replaceAll('\r', '\n')
-        expect(readAll(cut(Buffer.from(text), cuts)).events).toEqual(expected(plain))
+        expect(readAll(cut(Buffer.from(text), cuts), MAX, keepsNames).events).toEqual(expected(plain))
       }),
       { numRuns: 1_000 },
     )
@@ -64,6 +66,14 @@ describe('a stream of events', () => {
         expect(readAll([...bytes].map((byte) => Uint8Array.of(byte)))).toEqual(readAll([bytes]))
       }),
     )
+  })
+
+  test('is handed on as it came, with its name where that is wanted', () => {
+    const piece = new TextEncoder().encode('event: a\ndata: one\n\nevent:b\ndata: two\n\n')
+    const events: Buffer[] = []
+    serverSentEvents({ maxBytes: MAX, keepsNames: true, onEvent: ({ bytes }) => events.push(bytes) }).feed(piece)
+    expect(events.map(String)).toEqual(['event: a\ndata: one\n\n', 'event: b\ndata: two\n\n'])
+    expect(events.map(({ buffer }) => buffer === piece.buffer)).toEqual([true, false])
   })
 
   test('keeps nothing of the memory that it came in', () => {

@@ -24,6 +24,8 @@ export interface ServerSentEvents {
 export interface ServerSentEventsOptions {
   /** The longest event, in bytes of its data and of a line that has not ended; each data line counts 64 at the least. */
   readonly maxBytes: number
+  /** Whether an event's bytes have the line that names it, for clients that go by it. Not, by default. */
+  readonly keepsNames?: boolean
   readonly onEvent: (event: ServerSentEvent) => void
 }
 
@@ -42,7 +44,7 @@ const TELLING_BYTES = BOM.byteLength + EVENT.byteLength + 1
  * long they are, nor the memory in which an event came. So the bytes that are held are those that `maxBytes` bounds,
  * which a parser that works on strings can't promise: its slices and ropes keep many times what they count.
  */
-export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions): ServerSentEvents {
+export function serverSentEvents({ maxBytes, keepsNames = false, onEvent }: ServerSentEventsOptions): ServerSentEvents {
   /** Of a line that has not ended. */
   const line = growingBytes(maxBytes)
   /** Of the event's data lines, where they could not be read where they stood. */
@@ -52,6 +54,8 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
   /** Data lines so far. */
   let lines = 0
   let type = ''
+  /** Where the line stands that names the event, in the piece that is read. */
+  let naming: { readonly piece: Buffer; readonly from: number; readonly to: number } | undefined
   let isFirstLine = true
   /** Whether the rest of the line is of no use. */
   let skips = false
@@ -104,7 +108,9 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
     if (start === to) dispatch(start)
     else if (isField(DATA, piece, start, to)) addData(piece, start, to)
     else if (isField(EVENT, piece, start, to)) {
-      type = piece.toString('utf8', valueAt(piece, start + EVENT.length, to), to)
+      const value = valueAt(piece, start + EVENT.length, to)
+      type = piece.toString('utf8', value, to)
+      naming = value - start === EVENT.length + 2 ? { piece, from: start, to } : undefined
     }
   }
 
@@ -124,26 +130,38 @@ export function serverSentEvents({ maxBytes, onEvent }: ServerSentEventsOptions)
   function keepSingle(): void {
     if (single !== undefined && !data.append(single.piece.subarray(single.value, single.to))) overflow()
     single = undefined
+    naming = undefined
   }
 
   /** @param blank where the line stands that ends the event; -1 where it doesn't stand in the piece */
   function dispatch(blank: number): void {
-    if (single !== undefined && isInForm(single, blank)) {
-      const { piece, from, value, to } = single
+    const name = keepsNames && type !== '' ? type : undefined
+    const from = single && isInForm(single, blank) ? startOf(single, name !== undefined) : undefined
+    if (single !== undefined && from !== undefined) {
+      const { piece, value, to } = single
       onEvent({ type, data: piece.toString('utf8', value, to), bytes: piece.subarray(from, blank + 1) })
     } else if (lines > 0) {
       keepSingle()
-      if (!reader.isTooLong) onEvent({ type, data: data.view().toString(), bytes: eventBytes(data.view()) })
+      if (!reader.isTooLong) onEvent({ type, data: data.view().toString(), bytes: eventBytes(data.view(), name) })
     }
     single = undefined
+    naming = undefined
     lines = 0
     type = ''
     data.clear()
   }
 
+  /** From where an event stands in its piece as its bytes have it; `undefined` where its name stands elsewhere. */
+  function startOf(line: NonNullable<typeof single>, isNamed: boolean): number | undefined {
+    if (!isNamed) return line.from
+    const isBefore = naming?.piece === line.piece && naming.to + 1 === line.from && naming.piece[naming.to] === LF
+    return isBefore ? naming?.from : undefined
+  }
+
   function overflow(): void {
     reader.isTooLong = true
     single = undefined
+    naming = undefined
     line.clear()
     data.clear()
   }

@@ -26,28 +26,39 @@ const DATA = Buffer.from('data: ')
 /**
  * An event of an object that is known already.
  *
- * @param bytes as it came; without them it is written in one line of data
+ * @param bytes as it came; without them it is written in one line of data, after the one that names it
+ * @param name its `event` field, if it has one
  */
-export function eventOf(json: Json, bytes?: Uint8Array): StreamEvent {
-  return new KnownEvent(json, bytes)
+export function eventOf(json: Json, bytes?: Uint8Array, name?: string): StreamEvent {
+  return new KnownEvent(json, bytes, name)
 }
 
 class KnownEvent implements StreamEvent {
-  readonly name = undefined
+  readonly name: string | undefined
   readonly json: Json
   #bytes: Uint8Array | undefined
-  constructor(json: Json, bytes: Uint8Array | undefined) {
+  constructor(json: Json, bytes: Uint8Array | undefined, name: string | undefined) {
+    this.name = name
     this.json = json
     this.#bytes = bytes
   }
   get bytes(): Uint8Array {
-    this.#bytes ??= Buffer.from(`data: ${JSON.stringify(this.json)}\n\n`)
+    this.#bytes ??= Buffer.from(`${nameLine(this.name)}data: ${JSON.stringify(this.json)}\n\n`)
     return this.#bytes
   }
 }
 
-/** The bytes of an event with this data: `data: …`, a line feed after each line, and one more. A copy. */
-export function eventBytes(data: Uint8Array): Buffer {
+function nameLine(name: string | undefined): string {
+  return name === undefined ? '' : `event: ${name}\n`
+}
+
+/** The bytes of an event with this data: `data: …`, a line feed after each line, and one more; its name before it. A copy. */
+export function eventBytes(data: Uint8Array, name?: string): Buffer {
+  const unnamed = dataBytes(data)
+  return name === undefined ? unnamed : Buffer.concat([Buffer.from(nameLine(name)), unnamed])
+}
+
+function dataBytes(data: Uint8Array): Buffer {
   let lines = 1
   for (let at = data.indexOf(LF); at >= 0; at = data.indexOf(LF, at + 1)) lines += 1
   const bytes = Buffer.allocUnsafe(data.length + lines * DATA.length + 2)
@@ -67,8 +78,8 @@ export function eventBytes(data: Uint8Array): Buffer {
 }
 
 /**
- * The events in bytes that were put together of events' own, in the form `data: …`, a line feed after each line and one more
- * after each event: cut apart without a look into their data.
+ * The events in bytes that were put together of events' own, in the form `data: …` (`event: …` before it, where one has a name),
+ * a line feed after each line and one more after each event: cut apart without a look into their data.
  */
 export function* eventsIn(bytes: Uint8Array): Generator<StreamEvent, void> {
   const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

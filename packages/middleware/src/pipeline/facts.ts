@@ -61,6 +61,8 @@ export interface Facts {
   readonly uncertain?: true
   /** The answer was allowed fewer tokens than were asked for, since a budget has no more. */
   readonly clamped?: true
+  /** The top-level fields of the caller's body that the model was sent otherwise, but for `model`. */
+  readonly changed?: readonly string[]
   readonly upstream?: UpstreamFailure
 }
 

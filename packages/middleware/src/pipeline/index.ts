@@ -36,6 +36,7 @@ export {
   type Refusal,
   type RefusalCode,
   type UpstreamFailure,
+  unknownModel,
   upstreamFailed,
 } from './refusal.ts'
 export { type DrainOptions, type RequestsInFlight, requestsInFlight, SHUTTING_DOWN } from './requests-in-flight.ts'

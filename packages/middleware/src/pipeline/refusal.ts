@@ -26,6 +26,11 @@ export type RefusalCode =
   | 'request_too_large'
   | 'invalid_json'
   | 'invalid_request'
+  /** The policy has no such model for this caller. */
+  | 'model_not_found'
+  /** No such path, or one of a kind that can't be metered. */
+  | 'not_found'
+  | 'method_not_allowed'
   /** The caller wants what is cached or nothing, and it isn't. */
   | 'not_cached'
   | 'not_configured'
@@ -69,12 +74,34 @@ export interface Refusal {
   readonly details?: string
   /** The field at fault, if one is. */
   readonly param?: string
+  /** What the limit counts that refused it: money counts as tokens. */
+  readonly counted?: 'requests' | 'tokens'
   readonly headers?: Readonly<Record<string, string>>
   readonly upstream?: UpstreamFailure
+  /**
+   * The `error` of the model's service, whole, where it turned the request away for what it asks. For the caller alone, and
+   * never for a log: it may repeat the prompt.
+   */
+  readonly said?: Readonly<Record<string, unknown>>
 }
 
 export function isRefusal(value: object): value is Refusal {
   return (value as { readonly kind?: unknown }).kind === 'refusal'
+}
+
+/** The longest name that a refusal repeats: no policy has a longer one. */
+const LONGEST_NAME = 64
+
+/** The refusal of a model that the policy doesn't have. */
+export function unknownModel(name: string): Refusal {
+  const shown = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME)}…` : name
+  return {
+    kind: 'refusal',
+    code: 'model_not_found',
+    status: 404,
+    param: 'model',
+    message: `The model '${shown}' does not exist, or you may not use it.`,
+  }
 }
 
 /** The longest wait that is passed on to a caller, in milliseconds: what is told beyond it is no plan, but a mistake. */
@@ -82,8 +109,12 @@ const LONGEST_WAIT_MS = 60 * 60_000
 /** OpenAI's clients don't wait longer than this, in milliseconds, but try again at once, unless they are told not to. */
 const LONGEST_CLIENT_WAIT_MS = 60_000
 
-/** The refusal of a request whose call to the model came to nothing. It says to wait as long as the model's server says. */
-export function upstreamFailed(upstream: UpstreamFailure): Refusal {
+/**
+ * The refusal of a request whose call to the model came to nothing. It says to wait as long as the model's server says.
+ *
+ * @param said the service's own error, for the caller
+ */
+export function upstreamFailed(upstream: UpstreamFailure, said?: Refusal['said']): Refusal {
   const { retryAfterMs = 0 } = upstream
   const waitMs = Math.ceil(Math.min(retryAfterMs, LONGEST_WAIT_MS))
   return {
@@ -93,6 +124,7 @@ export function upstreamFailed(upstream: UpstreamFailure): Refusal {
     message: 'The LLM service failed to process the request.',
     ...(waitMs > 0 ? { headers: waiting(waitMs) } : {}),
     upstream,
+    ...(said === undefined ? {} : { said }),
   }
 }
 

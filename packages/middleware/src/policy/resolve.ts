@@ -16,7 +16,7 @@ import {
 import { unservedMoneyLimits } from './money.ts'
 import { closestName, listText } from './names.ts'
 import { type Plan, type Policy, PolicyError } from './policy.ts'
-import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeOf } from './route.ts'
+import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeFaults, routeOf } from './route.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
 import { schemaFaults } from './schema-faults.ts'
 import { revisionOf } from './source.ts'
@@ -110,7 +110,7 @@ export function outlineDocument(document: Document, options: KnownRoutes & Known
 /** What can be told of a document by itself. */
 function meaning(checked: PolicyDocument, { isFile }: Document) {
   const isModel = (name: string) => knowsModel(checked.models, name)
-  const faults = [...planFaults(checked), ...modelFaults(checked)]
+  const faults = [...planFaults(checked), ...modelFaults(checked), ...routeFaults(checked.routes)]
   const plans = resolvePlans(checked, isModel, faults)
   for (const [name, route] of Object.entries(checked.routes ?? {})) {
     if (route?.model === undefined || isModel(route.model)) continue

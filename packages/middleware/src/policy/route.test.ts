@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { policyJsonSchema, type ResolveOptions, ROUTES, resolvePolicy, routeOf } from './index.ts'
+import { listText, policyJsonSchema, type ResolveOptions, ROUTES, resolvePolicy, routeOf } from './index.ts'
 import { outlineDocument } from './resolve.ts'
 
 const OPTIONS: ResolveOptions = {
@@ -39,7 +39,7 @@ test.each<[string, object, readonly string[] | undefined, string]>([
     'a misspelt route',
     { genrate: {} },
     undefined,
-    "routes.genrate: unknown field. Did you mean 'generate'? routes takes generate.",
+    `routes.genrate: unknown field. Did you mean 'generate'? routes takes ${listText(ROUTES)}.`,
   ],
   [
     'a misspelt route of a composition’s own',
@@ -51,7 +51,7 @@ test.each<[string, object, readonly string[] | undefined, string]>([
     'the route of a surface that there is not',
     { summaries: {} },
     undefined,
-    'routes.summaries: unknown field. Remove it, or correct its name. routes takes generate.',
+    `routes.summaries: unknown field. Remove it, or correct its name. routes takes ${listText(ROUTES)}.`,
   ],
   [
     'a route to a model that there is not',
@@ -67,6 +67,13 @@ test.each<[string, object, readonly string[] | undefined, string]>([
   ],
 ])('%s is refused', (_what, routes, known, fault) => {
   expect(() => resolve({ routes }, known)).toThrow(`test.yaml was refused:\n  - ${fault}`)
+})
+
+test('what has no messages has no transforms', () => {
+  const routes = { embeddings: { transforms: { minifyJson: true } }, responses: { transforms: {} }, generate: {} }
+  expect(() => resolvePolicy({ routes }, OPTIONS)).toThrow(
+    'routes.embeddings.transforms: only messages of chats are transformed. Leave it out.',
+  )
 })
 
 test('routes that are no map are refused with a route that there is', () => {

@@ -9,7 +9,10 @@ import { name } from './names.ts'
  */
 
 /** The routes of the surfaces that ship with Tollgate. A composition that has others passes its own names to the resolver. */
-export const ROUTES: readonly string[] = ['generate']
+export const ROUTES: readonly string[] = ['generate', 'chat', 'embeddings', 'responses']
+
+/** Routes whose requests have no messages, which are all that transforms know. */
+const UNTRANSFORMED: ReadonlySet<string> = new Set(['embeddings', 'responses'])
 
 /** The model that the `OPENAI_*` settings serve unless the policy says where, and that a route has unless it names another. */
 export const DEFAULT_MODEL = 'default'
@@ -111,6 +114,12 @@ export function resolveRoutes(documents: RouteDocuments = {}): Routes {
       document ? [[name, interned(resolveRoute(document))] as const] : [],
     ),
   )
+}
+
+/** What a document says of routes that their requests can't be given. */
+export function routeFaults(documents: RouteDocuments = {}): string[] {
+  const names = Object.keys(documents).filter((name) => UNTRANSFORMED.has(name) && documents[name]?.transforms)
+  return names.map((name) => `routes.${name}.transforms: only messages of chats are transformed. Leave it out.`)
 }
 
 /** A policy's route; one that it doesn't name has the defaults. */

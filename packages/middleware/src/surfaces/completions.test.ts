@@ -117,8 +117,8 @@ const bodyOfText = (text: string) => inPieces(text, 100).body
 
 test('B1: a programming fault in writing a stream is logged as one, and not as a stream that broke', async () => {
   const logged: Parameters<Log>[] = []
-  const events: Surface['events'] = () => ({
-    ...surface.events(),
+  const events: Surface['events'] = (call) => ({
+    ...surface.events(call),
     write: () => (undefined as never as { x: never }).x,
   })
   const { send } = door({ change: { events }, log: (...line) => logged.push(line) })

@@ -73,7 +73,8 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
     const { name, operation, route } = surface
     // With the surface's name: another one may decode the same bytes to another call.
     const bodyDigest = `${name} ${hash('sha256', bytes, 'base64url')}`
-    const reply = await handler({ operation, route, signal, headers, bodyDigest, ...asked }, context)
+    const call: Call = { operation, route, signal, headers, bodyDigest, ...asked }
+    const reply = await handler(call, context)
     switch (reply.kind) {
       case 'refused':
         return withHeaders(reply.refusal, reply.headers)
@@ -85,11 +86,11 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
           body: encode(reply),
         }
       case 'stream':
-        return stream(reply, context)
+        return stream(reply, call, context)
     }
   }
 
-  function stream({ events, ended, headers }: StreamReply, { log, tell }: BaseContext): HttpResponse {
+  function stream({ events, ended, headers }: StreamReply, call: Call, { log, tell }: BaseContext): HttpResponse {
     const onBroken = ({ failure, cause }: BrokenStream) => {
       tell({ upstream: failure })
       // The request's own line says so.
@@ -98,13 +99,13 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
       if (cause === undefined || isOutage(cause)) log('warn', 'stream broken', told)
       else log('error', 'fault', told)
     }
-    const body = writtenStream(events, { writer: writerFor(events), heartbeatMs, ended, onBroken })
+    const body = writtenStream(events, { writer: writerFor(events, call), heartbeatMs, ended, onBroken })
     return { kind: 'response', status: 200, headers: { ...EVENT_STREAM_HEADERS, ...headers }, body }
   }
 
-  function writerFor(events: EventSource): EventWriter {
+  function writerFor(events: EventSource, call: Call): EventWriter {
     try {
-      return surface.events()
+      return surface.events(call)
     } catch (fault) {
       // Nobody will read what it can't write.
       events.cancel(fault)

@@ -7,10 +7,17 @@ import {
   type ChatChunk,
   type ChatUsage,
   chat,
+  type FieldRules,
   isCount,
   type Json,
 } from '../operations/index.ts'
-import { jsonResponse, type Refusal, type RefusalCode, type UpstreamFailure } from '../pipeline/index.ts'
+import {
+  type HttpResponse,
+  jsonResponse,
+  type Refusal,
+  type RefusalCode,
+  type UpstreamFailure,
+} from '../pipeline/index.ts'
 import type { Decoded, EventWriter, Surface } from './surface.ts'
 
 /*
@@ -29,7 +36,7 @@ export const generate: Surface = {
   decode: (body, _request, { maxOutputTokens }) => decode(body, maxOutputTokens),
   encode,
   events,
-  refuse: (refusal) => jsonResponse(refusal.status, errorBody(refusal), refusal.headers),
+  refuse,
 }
 
 /** Fields beside the prompt: each optional, and none of another type than this. */
@@ -60,6 +67,7 @@ function decode({ json: fields }: Body, maxOutputTokens: number): Decoded | Refu
     model,
     prompt,
     streamed: stream === true,
+    fit,
     body: bodyOf({
       messages: [
         { role: 'system', content: system ?? DEFAULT_SYSTEM },
@@ -70,6 +78,13 @@ function decode({ json: fields }: Body, maxOutputTokens: number): Decoded | Refu
       ...(stream ? { stream, stream_options: { include_usage: true } } : {}),
     }),
   }
+}
+
+/** Models that think refuse `max_tokens`, for what they call `max_completion_tokens`, and any temperature. */
+function fit(body: Body, { outputField, temperature }: FieldRules): Body {
+  if (outputField === 'max_tokens' && temperature) return body
+  const { max_tokens, temperature: asked, ...rest } = body.json
+  return bodyOf({ ...rest, ...(temperature ? { temperature: asked } : {}), [outputField]: max_tokens })
 }
 
 function invalid(field: string, what: string): Refusal {
@@ -157,6 +172,12 @@ const FIXED_MESSAGES: Partial<Record<RefusalCode, string>> = {
   not_configured: 'Internal Server Error: LLM service is not configured.',
   upstream_failed: 'The LLM service failed to process the request.',
   internal_error: 'An internal server error occurred.',
+}
+
+function refuse(refusal: Refusal): HttpResponse {
+  // Among this contract's fields: there is no path that names a model.
+  const told = refusal.code === 'model_not_found' ? invalid('model', 'the name of a configured model') : refusal
+  return jsonResponse(told.status, errorBody(told), told.headers)
 }
 
 function errorBody({ code, message, details, upstream }: Refusal): object {

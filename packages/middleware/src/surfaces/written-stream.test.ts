@@ -13,11 +13,16 @@ const writer: EventWriter = {
 const event = (content: string) => [...eventsIn(Buffer.from(`data: ${JSON.stringify({ content })}\n\n`))]
 
 /** A model's stream that the test plays, and what becomes of it on the other side. */
-function open() {
+function open(more: Partial<EventWriter> = {}) {
   const { source, ...write } = playedSource<readonly StreamEvent[]>()
   const [cancelled, onBroken] = [vi.fn(), vi.fn()]
   write.onCancel(cancelled)
-  const stream = writtenStream(source, { writer, heartbeatMs: HEARTBEAT_MS, ended: Promise.resolve(), onBroken })
+  const stream = writtenStream(source, {
+    writer: { ...writer, ...more },
+    heartbeatMs: HEARTBEAT_MS,
+    ended: Promise.resolve(),
+    onBroken,
+  })
   const read = async () => {
     const piece = await stream.read()
     return piece === undefined ? 'END' : Buffer.from(piece).toString()
@@ -61,6 +66,14 @@ describe('a streamed answer', () => {
     expect(await read()).toBe('data: b\n\n')
     write.end()
     await read()
+  })
+
+  test('sends a comment as its surface writes one', async () => {
+    const { read, stream } = open({ heartbeat: ': keep-alive\n' })
+    const reading = read()
+    await vi.advanceTimersByTimeAsync(HEARTBEAT_MS)
+    expect(await reading).toBe(': keep-alive\n')
+    stream.cancel()
   })
 
   test('keeps what came between a comment and the next read', async () => {

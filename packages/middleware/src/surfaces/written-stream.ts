@@ -18,7 +18,7 @@ export const EVENT_STREAM_HEADERS = {
   'x-accel-buffering': 'no',
 } as const
 
-const HEARTBEAT = Buffer.from(': keep-alive\n\n')
+const HEARTBEAT = ': keep-alive\n\n'
 
 /** What came of a read of the source. */
 type Came = { readonly events: readonly StreamEvent[] | undefined } | { readonly fault: unknown }
@@ -89,7 +89,7 @@ export function writtenStream(source: EventSource, options: WrittenStreamOptions
         came = undefined
         // It may have been cancelled meanwhile.
         if (state !== 'open') break
-        if (got === 'silence') return HEARTBEAT
+        if (got === 'silence') return Buffer.from(writer.heartbeat ?? HEARTBEAT)
         if ('fault' in got) {
           // Where it was one on the way that erred, what is within goes on.
           source.cancel(got.fault)
@@ -98,7 +98,8 @@ export function writtenStream(source: EventSource, options: WrittenStreamOptions
         try {
           if (got.events === undefined) {
             close('over')
-            return bytesOf(writer.end())
+            const last = bytesOf(writer.end())
+            return last.byteLength === 0 ? undefined : last
           }
           const written = write(got.events, writer)
           if (written !== undefined) return written

@@ -13,7 +13,7 @@ export interface AnswerBody {
 
 /**
  * Beyond any completion, and as much as the cache stores: what is longer comes from something that is no model, and would only
- * fill the memory. Eight such answers at once are 64 MiB.
+ * fill the memory. An operation whose answers may be longer says so. Eight such answers at once are 64 MiB.
  */
 export const MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
@@ -47,8 +47,12 @@ export async function answerBody({ status, headers, body: rest }: TransportAnswe
 }
 
 /** A body in one piece, in memory of its own. @throws NoAnswer where it is too long; what the connection throws */
-export async function wholeOf({ head, rest }: AnswerBody, status: number): Promise<Buffer> {
-  const bytes = growingBytes(MAX_ANSWER_BYTES)
+export async function wholeOf(
+  { head, rest }: AnswerBody,
+  status: number,
+  maxBytes = MAX_ANSWER_BYTES,
+): Promise<Buffer> {
+  const bytes = growingBytes(maxBytes)
   for (let piece: Uint8Array | undefined = head; piece !== undefined; piece = await rest.read()) {
     if (bytes.append(piece)) continue
     rest.cancel()

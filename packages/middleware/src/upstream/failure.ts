@@ -1,3 +1,4 @@
+import type { Json } from '../operations/index.ts'
 import {
   type ByteSource,
   describeFault,
@@ -86,12 +87,27 @@ export function isFallible({ status }: UpstreamFailure): boolean {
 
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/
 
-/**
- * What may be told of an answer that is no success. Its head counts, whatever becomes of its body. The body's text is not
- * told: it repeats what was sent.
- */
-export async function failureOfAnswer({ status, headers, body }: TransportAnswer): Promise<UpstreamFailure> {
-  const { code, type } = errorIn(await beginningOf(body))
+/** An answer that is no success. */
+export interface FailedAnswer {
+  /** What may be told of it. Its head counts, whatever becomes of its body. The body's text is not told: it repeats what was sent. */
+  readonly failure: UpstreamFailure
+  /** Its error, whole, where it is about the request: for the caller alone. */
+  readonly said: Json | undefined
+}
+
+/** Of a longer error the caller is told its code: a process remembers a thousand. */
+const LONGEST_SAID = 16 * 1024
+
+/** Reads an answer that is no success. */
+export async function failedAnswer({ status, headers, body }: TransportAnswer): Promise<FailedAnswer> {
+  const bytes = await beginningOf(body)
+  const error = errorIn(bytes)
+  const isSaid = CALLERS.has(status) && bytes.length <= LONGEST_SAID && typeof error.message === 'string'
+  const failure = failureIn({ status, headers }, error)
+  return { failure, said: isSaid ? (error as Json) : undefined }
+}
+
+function failureIn({ status, headers }: Omit<TransportAnswer, 'body'>, { code, type }: ToldError): UpstreamFailure {
   const told = errorCode(code ?? type)
   const requestId = headerOf(headers, 'x-request-id')
   const retryAfterMs = retryAfterOf(headers)
@@ -113,6 +129,7 @@ function isUnprocessed(status: number, retryAfterMs: number | undefined): boolea
 interface ToldError {
   readonly code?: unknown
   readonly type?: unknown
+  readonly message?: unknown
 }
 
 /** The `error` of a body in OpenAI's form; some servers have its fields at the top. */

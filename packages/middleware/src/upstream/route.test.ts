@@ -82,7 +82,7 @@ test('a request goes to the model that it names, or to the route’s own, with w
     rules: { contextWindow: undefined },
     candidates: [{ target: { price: undefined } }],
   })
-  expect((await routed({}, 'medium')).status).toBe(400)
+  expect((await routed({}, 'medium')).status).toBe(404)
 })
 
 test('a model’s candidates are the same objects for every request', async () => {

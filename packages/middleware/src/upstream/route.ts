@@ -7,7 +7,15 @@ import {
   type Reply,
   refused,
 } from '../operations/index.ts'
-import type { BaseContext, Middleware, ModelRules, Price, Refusal, RefusalCode } from '../pipeline/index.ts'
+import {
+  type BaseContext,
+  type Middleware,
+  type ModelRules,
+  type Price,
+  type Refusal,
+  type RefusalCode,
+  unknownModel,
+} from '../pipeline/index.ts'
 import {
   type CacheRule,
   dearestPrice,
@@ -62,7 +70,7 @@ interface Pinned {
 /**
  * Resolves the model that a request names, or its route's own, and the exact body for it: its prompt by the route's
  * transforms, with a bound on the answer, and, for a stream, with its usage asked for. Tells the tokens that the transforms
- * saved where the model was asked. Refuses with 400 (`invalid_request`) a name that the policy doesn't have, with 403
+ * saved where the model was asked. Refuses with 404 (`model_not_found`) a name that the policy doesn't have, with 403
  * (`model_not_allowed`, `tier_not_allowed`, `tool_not_allowed`) what the consumer's plan doesn't list, and with 500
  * (`not_configured`) when the route's own model has no target.
  */
@@ -72,17 +80,19 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const { model: ownModel, cache, transforms } = routeOf(policy, call.route)
     const name = call.model ?? ownModel
     const model = policy.models.get(name)
-    if (model === undefined) return name === ownModel ? NOT_CONFIGURED : UNKNOWN_MODEL
+    if (model === undefined) return name === ownModel ? NOT_CONFIGURED : refused(unknownModel(name))
     context.tell({ model: name })
     const rights = policy.plans.get(context.consumer.plan)?.rights ?? ALL_RIGHTS
     const forbidden = forbiddenIn(rights, name, call)
     if (forbidden !== undefined) return refused(forbidden)
-    const messages = call.body.json.messages as readonly ChatMessage[]
+    const messages = messagesOf(call)
     const transformed = transform(messages, transforms)
     const { removed } = transformed
     const transformedBody =
       transformed.messages === messages ? call.body : call.body.with({ messages: transformed.messages })
-    const body = call.operation.bounded(transformedBody, maxOutputTokens, known(model, rights).rules)
+    const { rules } = known(model, rights)
+    const fitted = call.fit === undefined ? transformedBody : call.fit(transformedBody, rules)
+    const body = call.operation.bounded(fitted, maxOutputTokens, rules)
     const label = transformLabel(transforms)
 
     const routedTo = (model: Model): Routed['routed'] => ({
@@ -104,6 +114,14 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const onward = () => next({ routed: routedTo(model) })
     return removed.length === 0 ? onward() : telling(removed, context, onward)
   }
+}
+
+const NO_MESSAGES: readonly ChatMessage[] = []
+
+/** What transforms know of a call's prompt: a policy has none for operations without messages. */
+function messagesOf({ body }: Call): readonly ChatMessage[] {
+  const { messages } = body.json
+  return Array.isArray(messages) ? messages : NO_MESSAGES
 }
 
 /** The same for every request of a model. */
@@ -193,12 +211,4 @@ const NOT_CONFIGURED: RefusedReply = refused({
   code: 'not_configured',
   status: 500,
   message: 'Internal Server Error: LLM service is not configured.',
-})
-
-const UNKNOWN_MODEL: RefusedReply = refused({
-  kind: 'refusal',
-  code: 'invalid_request',
-  status: 400,
-  param: 'model',
-  message: "'model' must be the name of a configured model",
 })

@@ -5,6 +5,7 @@ import {
   BrokenStream,
   type Call,
   faultAfter,
+  type Json,
   type RefusedReply,
   type Reply,
   refused,
@@ -35,8 +36,8 @@ import { type Balancer, first } from './balancers/index.ts'
 import { callBounds } from './call-bounds.ts'
 import {
   type FailedCall,
+  failedAnswer,
   failureOf,
-  failureOfAnswer,
   isFallible,
   logFailure,
   NoAnswer,
@@ -167,7 +168,11 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     return { ...MADE, kind: 'stream', ...openStream(events, { ...bound, bounds, left: signal, ending }) }
   }
 
-  const refusedBy = (failure: UpstreamFailure, spend: Spend, more: Omit<FailedCall, 'url'> = {}): RefusedReply => {
+  const refusedBy = (
+    failure: UpstreamFailure,
+    spend: Spend,
+    { said, ...more }: Omit<FailedCall, 'url'> & { readonly said?: Json | undefined } = {},
+  ): RefusedReply => {
     const ended = endedBy(signal)
     if (ended !== undefined) {
       const told = { ...(failure.unspent ? { unspent: true as const } : {}), code: ended.code }
@@ -178,7 +183,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     // A call that was broken off since its client has left is nothing that an operator could mend.
     if (!isClients) logFailure(log, failure, { url: progress.url, ...more })
     return {
-      ...refused(upstreamFailed(failure)),
+      ...refused(upstreamFailed(failure, said)),
       attempts: attempts(spend, failure),
       shared: !isClients,
       fallible: !isClients && isFallible(failure),
@@ -193,24 +198,28 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
         signal,
       )
     bounds.within(options.firstByteMs)
+    const changed = routed.body.changed.filter((field) => field !== 'model')
+    if (changed.length > 0) tell({ changed })
     const sent = routed.body.with({ model: target.settings.model }).bytes
     const answer = await options.transport.send(target.settings, operation, sent, {
       signal: bounds.signal,
       requestId,
+      forwarded: forwardedOf(call),
       progress,
     })
     const { status, headers } = answer
     if (target.spilloverPrice !== undefined) spillover = servedElsewhere(headers, target.settings.model)
     if (status < 200 || status > 299) {
-      const failure = leftOr(await failureOfAnswer(answer), signal)
+      const { failure: told, said } = await failedAnswer(answer)
+      const failure = leftOr(told, signal)
       bounds.done()
-      return refusedBy(failure, spendOfFailure(failure), { headers })
+      return refusedBy(failure, spendOfFailure(failure), { headers, said })
     }
     // The rest of a plain answer is bounded by the whole.
     if (!streamed) bounds.came()
     const body = await answerBody(answer)
     if (body.kind === 'json') {
-      const parsed = operation.parse(await wholeOf(body, status))
+      const parsed = operation.parse(await wholeOf(body, status, operation.maxAnswerBytes))
       if (parsed.kind === 'failure') throw new NoAnswer({ status, ...parsed.failure }, parsed.spend)
       if (!streamed) return answered(parsed.answer, parsed.spend)
       bounds.came()
@@ -232,6 +241,17 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     tell({ upstream: failure })
     throw faultAfter(error, attempts(spend, failure))
   }
+}
+
+const NONE_FORWARDED: readonly string[] = []
+
+/** Of the caller's headers, those that the operation sends on: names and values by turns. */
+function forwardedOf({ operation, headers }: Call): readonly string[] {
+  if (operation.forwards.length === 0) return NONE_FORWARDED
+  return operation.forwards.flatMap((name) => {
+    const value = headers.get(name)
+    return value === null ? [] : [name, value]
+  })
 }
 
 /** What is the same in whatever a call has made. */

@@ -6,7 +6,7 @@ import { running, type Workbench } from '../../workbench/workbench.ts'
 import { bundlePortable, type Checkout, type GatewaySettings, portable, writePolicy } from '../checkout.ts'
 import { type Entrant, tryOut } from '../entrant.ts'
 import { bareHttp, bareProxy } from '../floors.ts'
-import { type GatewayEntrant, gateway } from '../gateway.ts'
+import { type GatewayEntrant, gateway, type Surface } from '../gateway.ts'
 import { type Contest, measure } from '../measure.ts'
 import { installPortkey, PORTKEY, portkey } from '../portkey.ts'
 import { barsOf, type Judged, pathTable, roundsOf } from '../tables.ts'
@@ -18,6 +18,7 @@ const STREAMING = 64
 const QUICK = 4
 
 const STORED = 'fwd=miss; stored'
+const CHAT: Surface = 'chat completions'
 const IN_REDIS = 'miss, stored in Redis'
 
 interface Kind extends Judged, Omit<Contest, 'connections'> {
@@ -35,7 +36,11 @@ export async function paths(bench: Workbench, checkouts: readonly Checkout[]): P
   const bundles = await Promise.all(
     checkouts.map(async (checkout) => ({ checkout, bundle: await bundlePortable(checkout, folder) })),
   )
-  const [cached, uncached] = [writePolicy(folder, { cache: true }), writePolicy(folder, { cache: false })]
+  const cached = writePolicy(folder, { cache: true })
+  const uncached: Readonly<Record<Surface, string>> = {
+    generate: writePolicy(folder, { cache: false }),
+    'chat completions': writePolicy(folder, { cache: false, route: 'chat' }),
+  }
   const [plain, apart] = [`${model.url}/v1`, `${model.url}/apart/v1`]
   const noPortkey = quick ? 'left out of a quick run' : installPortkey()
   const notRun = [
@@ -43,10 +48,14 @@ export async function paths(bench: Workbench, checkouts: readonly Checkout[]): P
     ...(noRedis === undefined ? [] : [`${IN_REDIS}: ${noRedis}`]),
   ]
 
-  function gateways(work: Work, holds: GatewayEntrant['holds'], settings: Omit<GatewaySettings, 'tables'>): Entrant[] {
+  function gateways(
+    work: Work,
+    holds: GatewayEntrant['holds'],
+    { surface = 'generate', ...settings }: Omit<GatewaySettings, 'tables'> & { readonly surface?: Surface },
+  ): Entrant[] {
     return bundles.map(({ checkout: { name }, bundle }) => {
       const command = portable(bundle, { tables: tables.url, ...settings }, folder)
-      return gateway({ name, command, tables: tables.url, work, holds })
+      return gateway({ name, command, tables: tables.url, work, surface, holds })
     })
   }
 
@@ -65,16 +74,21 @@ export async function paths(bench: Workbench, checkouts: readonly Checkout[]): P
   }
 
   /** A request that goes to the model, and its answer back. */
-  const passing = async (what: string, most: number, work: Work, url: string) => ({
-    what,
-    most,
-    floor: bareProxy(work, url, folder),
-    others: [
-      ...(await able(what, noPortkey === undefined ? [portkey(work, url, folder)] : [])),
-      ...gateways(work, 'bypass', { policy: uncached, model: url }),
-    ],
-  })
+  const passing = async (what: string, most: number, work: Work, url: string, surface: Surface = 'generate') => {
+    const entrants = gateways(work, 'bypass', { policy: uncached[surface], model: url, surface })
+    return {
+      what,
+      most,
+      floor: bareProxy(work, url, folder),
+      others: [
+        ...(await able(what, noPortkey === undefined ? [portkey(work, url, folder)] : [])),
+        // A checkout that this one is compared to may have this surface not yet.
+        ...(surface === 'generate' ? entrants : await able(what, entrants)),
+      ],
+    }
+  }
   const answering = { policy: cached, model: plain }
+  const streamed = [quick ? QUICK : STREAMING]
   const kinds: readonly Kind[] = [
     { what: 'hit', most: 4, floor: bareHttp(folder), others: gateways(HIT, 'hit', answering) },
     await passing('call, cache off', 3.5, CALL, plain),
@@ -92,7 +106,16 @@ export async function paths(bench: Workbench, checkouts: readonly Checkout[]): P
         redis === undefined ? [] : await able(IN_REDIS, gateways(CALL, STORED, { ...answering, redis: redis.url })),
     },
     await passing('stream, in one piece', 3.4, STREAM, plain),
-    { ...(await passing('stream, events 5 ms apart', 1.7, STREAM, apart)), connections: [quick ? QUICK : STREAMING] },
+    { ...(await passing('stream, events 5 ms apart', 1.7, STREAM, apart)), connections: streamed },
+    {
+      what: 'chat completion, hit',
+      most: 4,
+      floor: bareHttp(folder),
+      others: await able('chat completion, hit', gateways(HIT, 'hit', { ...answering, surface: CHAT })),
+    },
+    await passing('chat completion, cache off', 3.5, CALL, plain, CHAT),
+    await passing('chat stream, in one piece', 3.4, STREAM, plain, CHAT),
+    { ...(await passing('chat stream, events 5 ms apart', 1.7, STREAM, apart, CHAT)), connections: streamed },
   ]
   const contests = kinds
     .filter(({ others }) => others.length > 0)
@@ -108,6 +131,7 @@ export async function paths(bench: Workbench, checkouts: readonly Checkout[]): P
 
 - **hit**: the answer from the process's memory, beside a server of Node's that reads the request and answers with a constant.
 - **call**, **stream**: without a cache, beside a proxy of as few lines as pass a request on by undici, and an answer or a stream back as it comes; and beside [Portkey's gateway](https://www.npmjs.com/package/@portkey-ai/gateway), which is asked for no more than to pass it on: it has no keys, limits, budgets or cache of its own in this form.
+- **chat completion**, **chat stream**: the same as OpenAI's clients ask it, by \`POST /v1/chat/completions\`; the others above are asked by \`/api/generate\`.
 - **miss**: what nobody asked before, looked up in the store, called for, and stored. Counters, keys and completions are on a stub of the table service, in memory, or counters and completions on Redis. Azurite would keep the load waiting, and a waiting process makes the same work dearer.
 
 What is measured has one processor to itself; load, model and stores share the others. Figures are processor time a request, user and system, as the operating system counts it for the process; a ratio is to the floor in the same round. The median of ${rounds.rounds} rounds, of ratios in parentheses the least and the most. In each round every process is a fresh one, warmed up for ${rounds.warmUpSeconds} s and then loaded ${rounds.turns} times for ${rounds.turnSeconds} s, in turn with those that it is compared to. Bars are for ${CONNECTIONS.at(-1)} connections, and ${STREAMING} where events come apart.`,

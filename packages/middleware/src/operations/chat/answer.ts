@@ -1,9 +1,10 @@
-import { errorCode, SPEND_UNKNOWN, type Spend, type Usage } from '../../pipeline/index.ts'
+import { SPEND_UNKNOWN, type Spend } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
-import { isWithinBounds } from '../json-bounds.ts'
+import { answerParsed, objectOf } from '../json-answer.ts'
 import type { Answer, ParsedAnswer } from '../operation.ts'
+import { codeOfError, isError } from '../told-error.ts'
+import { type ChatUsage, isOfOutput, servedBy, usageOf } from '../usage.ts'
 import { type ChatDelta, carriesOutput, isContent } from './message.ts'
-import { type ChatUsage, isOfOutput, servedBy, usageOf } from './usage.ts'
 
 /** As much of OpenAI's chat completion as the gateway itself reads. */
 export interface ChatAnswer {
@@ -22,47 +23,18 @@ export interface ChatChoice {
  * none, or parts). It is none if it is bad JSON, or has more levels or values than a completion has.
  */
 export function parseAnswer(bytes: Buffer): ParsedAnswer {
-  const json = parsed(bytes.toString())
+  const json = objectOf(bytes.toString())
   const error = errorIn(json)
   if (error === undefined && isAnswer(json)) {
     const spend = spendOf(
       json,
       (json as unknown as ChatAnswer).choices.some(({ message }) => carriesOutput(message)),
     )
-    return { kind: 'answer', answer: new ChatCompletion({ bytes, json }, spend.usage), spend }
+    return { kind: 'answer', answer: answerParsed(bytes, json, spend.usage), spend }
   }
   // Choices that can't be told may hold anything. They are billed nonetheless.
   const spend = spendOf(json, Array.isArray(json.choices) && json.choices.length > 0)
   return { kind: 'failure', failure: { code: codeOfError(error) ?? 'invalid_response' }, spend }
-}
-
-/** An answer that was parsed before, by its bytes: parsed again only when it is asked for. */
-export function answerOf(bytes: Buffer, usage: Usage | undefined): Answer {
-  return new ChatCompletion({ bytes }, usage)
-}
-
-/** An answer that was put together here: written only when its bytes are asked for. */
-export function answerMade(json: Json, usage: Usage | undefined): Answer {
-  return new ChatCompletion({ json }, usage)
-}
-
-class ChatCompletion implements Answer {
-  readonly usage: Usage | undefined
-  #bytes: Buffer | undefined
-  #json: Json | undefined
-  constructor({ bytes, json }: { readonly bytes?: Buffer; readonly json?: Json }, usage: Usage | undefined) {
-    this.usage = usage
-    this.#bytes = bytes
-    this.#json = json
-  }
-  get bytes(): Buffer {
-    this.#bytes ??= Buffer.from(JSON.stringify(this.#json))
-    return this.#bytes
-  }
-  json(): Json {
-    this.#json ??= JSON.parse(this.bytes.toString()) as Json
-    return this.#json
-  }
 }
 
 /** Ends that make an answer whole: by itself, or at its length. Anything else, a filter's cut among them, is no answer. */
@@ -83,18 +55,6 @@ export function isStorable(answer: Answer, { body, tools }: { readonly body: Bod
 /** Some services end a call of a tool with `stop`. */
 function callsTools({ message: { tool_calls, function_call } }: ChatChoice): boolean {
   return (Array.isArray(tool_calls) && tool_calls.length > 0) || Boolean(function_call)
-}
-
-const NO_OBJECT: Json = {}
-
-function parsed(text: string): Json {
-  if (!isWithinBounds(text)) return NO_OBJECT
-  try {
-    const value: unknown = JSON.parse(text)
-    return isJson(value) ? value : NO_OBJECT
-  } catch {
-    return NO_OBJECT
-  }
 }
 
 function isAnswer({ choices }: Json): boolean {
@@ -126,15 +86,4 @@ export function errorIn(value: Fallible): unknown {
     return undefined
   }
   return value.type === 'error' || value.object === 'error' ? value : undefined
-}
-
-/** The code by which an error may be known; `undefined` where it has none that may be told. */
-export function codeOfError(error: unknown): string | undefined {
-  const { code, type } = Object(error) as { readonly code?: unknown; readonly type?: unknown }
-  return errorCode(code) ?? errorCode(type)
-}
-
-/** Some servers fill the field into each answer. */
-function isError(error: unknown): boolean {
-  return error !== undefined && error !== null && error !== false && error !== ''
 }

@@ -1,11 +1,11 @@
 import type { Usage } from '../../pipeline/index.ts'
 import { isJson, type Json } from '../body.ts'
+import { answerMade } from '../json-answer.ts'
 import type { Answer, Assembler } from '../operation.ts'
 import type { StreamEvent } from '../stream-event.ts'
-import { answerMade } from './answer.ts'
+import { isCount } from '../usage.ts'
 import { isIdentifying } from './message.ts'
 import { choiceIndex } from './stream.ts'
-import { isCount } from './usage.ts'
 
 /**
  * Puts the events of a stream together, as they come, as the chat completion that the model would have sent whole. Takes

@@ -174,6 +174,7 @@ const error = (value: object) => `data: ${JSON.stringify(value)}\n\n`
 const subject: OperationSubject = {
   operation: chat,
   request: { messages: [user], temperature: 0 },
+  freeForm: 'metadata',
   answers: answer,
   noAnswers: [
     '',

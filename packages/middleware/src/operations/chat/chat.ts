@@ -1,5 +1,6 @@
+import { answerOf } from '../json-answer.ts'
 import type { Operation } from '../operation.ts'
-import { answerOf, isStorable, parseAnswer } from './answer.ts'
+import { isStorable, parseAnswer } from './answer.ts'
 import { chatAssembler } from './assemble.ts'
 import { replay } from './replay.ts'
 import { bounded, bounds, fingerprinted, isSampled, offersTools, surcharges, withOutput } from './request.ts'

@@ -1,18 +1,12 @@
 import { isJson, type Json } from '../body.ts'
 import type { Answer } from '../operation.ts'
 import { eventOf, type StreamEvent } from '../stream-event.ts'
+import { textPieces } from '../text-pieces.ts'
 import type { ChatAnswer, ChatChoice } from './answer.ts'
 import { isIdentifying } from './message.ts'
 
 /** What every chunk repeats. */
 const HEAD = new Set(['id', 'created', 'model', 'system_fingerprint', 'service_tier'])
-/** The most that one piece of text holds, in characters, before the rest of its last word. */
-const PIECE_LENGTH = 24
-/** The most that the rest of a word may add. */
-const WORD_LENGTH = 16
-/** A text that is longer than so many pieces gets longer ones. */
-const MAX_PIECES = 1_000
-
 const END: StreamEvent = { bytes: Buffer.from('data: [DONE]\n\n'), name: undefined, json: undefined }
 
 /**
@@ -99,7 +93,7 @@ function withoutTexts(fields: Json, nested = true): Json {
 /** The texts in a field, piece by piece, each as an object that has that field alone. */
 function* textsOf(name: string, value: unknown, nested = true): Generator<Json> {
   if (isText(name, value)) {
-    for (const piece of cut(value)) yield { [name]: piece }
+    for (const piece of textPieces(value)) yield { [name]: piece }
   } else if (nested && HOLDS_TEXT.has(name) && isJson(value)) {
     for (const [inner, text] of Object.entries(value)) {
       for (const piece of textsOf(inner, text, false)) yield { [name]: piece }
@@ -109,10 +103,4 @@ function* textsOf(name: string, value: unknown, nested = true): Generator<Json> 
 
 function isText(name: string, value: unknown): value is string {
   return typeof value === 'string' && !isIdentifying(name)
-}
-
-/** Pieces that end where a word does, if that is near, and never within a character beyond U+FFFF. */
-function* cut(text: string): Generator<string> {
-  const length = Math.max(PIECE_LENGTH, Math.ceil(text.length / MAX_PIECES))
-  for (const [piece] of text.matchAll(new RegExp(`.{1,${length}}\\S{0,${WORD_LENGTH}}`, 'gsu'))) yield piece
 }

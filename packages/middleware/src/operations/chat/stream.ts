@@ -1,14 +1,15 @@
-import { tokensWritten, type UpstreamFailure, type Usage } from '../../pipeline/index.ts'
+import type { Usage } from '../../pipeline/index.ts'
 import { isJson, type Json } from '../body.ts'
 import { BrokenStream } from '../broken-stream.ts'
 import { isWithinBounds } from '../json-bounds.ts'
 import type { StreamParser } from '../operation.ts'
 import { type ServerSentEvent, serverSentEvents } from '../server-sent-events.ts'
 import { eventOf, type StreamEvent } from '../stream-event.ts'
-import { highest } from '../tokens.ts'
-import { codeOfError, errorIn } from './answer.ts'
+import { failureIn, failureInText } from '../told-error.ts'
+import { type ChatUsage, usageOf } from '../usage.ts'
+import { UsageTally } from '../usage-tally.ts'
+import { errorIn } from './answer.ts'
 import { type ChatDelta, carriesOutput, isContent } from './message.ts'
-import { type ChatUsage, isOfOutput, servedBy, usageOf } from './usage.ts'
 
 /** As much of a `chat.completion.chunk` as the gateway itself reads. */
 export interface ChatChunk {
@@ -118,7 +119,7 @@ class ChatStream implements StreamParser {
   #take(chunk: ChatChunk, bytes?: Uint8Array): void {
     const pieces = this.#choices.add(chunk)
     if (this.#choices.count > MAX_CHOICES) this.ended ??= new BrokenStream({ code: 'invalid_response' })
-    this.#tally.add(chunk, pieces)
+    this.#tally.add(usageOf(chunk.usage), pieces, chunk as unknown as Json)
     if (!this.#choices.haveEnded) this.#toldOutput = this.#tally.toldOutput
     this.#completed.push(eventOf(chunk as unknown as Json, bytes))
   }
@@ -259,51 +260,6 @@ function finishOf(reason: unknown): Finish {
   return NOT_YET.has(word) ? undefined : 'unknown'
 }
 
-/**
- * What a streamed answer takes, as its chunks tell it and as far as it can be counted. A usage never falls: below what this
- * stream told before, or below what was counted.
- */
-class UsageTally {
-  /** Output tokens, at the least: each piece counts as one. */
-  counted = 0
-  #told: Usage | undefined
-  #served: Pick<Usage, 'tier' | 'model'> = {}
-  #covers = false
-
-  /** @param tokens those that the chunk brings, at the least */
-  add(chunk: ChatChunk, tokens: number): void {
-    this.counted += tokens
-    if (tokens > 0) this.#covers = false
-    // Each chunk of a stream repeats it.
-    const { service_tier: tier } = chunk
-    if (typeof tier === 'string' && tier !== this.#served.tier) this.#served = servedBy(chunk as unknown as Json)
-    const usage = usageOf(chunk.usage)
-    if (usage === undefined) return
-    this.#told = highest(this.#told, { ...usage, ...servedBy(chunk as unknown as Json) })
-    if (this.counted === 0 || isOfOutput(usage)) this.#covers = true
-  }
-
-  /** Output tokens that were told. */
-  get toldOutput(): number {
-    return this.#told === undefined ? 0 : tokensWritten(this.#told.tokens)
-  }
-  /** The most that was told, and no less than was counted; `undefined` where nothing was told. */
-  get told(): Usage | undefined {
-    if (this.#told === undefined) return undefined
-    const { tokens } = this.#told
-    const uncounted = this.counted - tokensWritten(tokens)
-    const all = uncounted > 0 ? { ...tokens, output: (tokens.output ?? 0) + uncounted } : tokens
-    return { ...this.#served, ...this.#told, tokens: all }
-  }
-  /**
-   * What is told of all that has come; `undefined` where nobody knows: nothing was told since the last piece, or no
-   * tokens beside text.
-   */
-  get usage(): Usage | undefined {
-    return this.#covers ? this.told : undefined
-  }
-}
-
 function isUnreadable(ended: StreamParser['ended']): boolean {
   return ended instanceof BrokenStream && ended.cause === UNREADABLE
 }
@@ -371,17 +327,4 @@ function isChoice(choice: unknown): boolean {
 
 function unreadable(): BrokenStream {
   return new BrokenStream({ code: 'invalid_response' }, { cause: UNREADABLE })
-}
-
-function failureInText(text: string): UpstreamFailure {
-  try {
-    const value: unknown = JSON.parse(text)
-    return failureIn(isJson(value) ? (value.error ?? value) : value)
-  } catch {
-    return failureIn(undefined)
-  }
-}
-
-function failureIn(error: unknown): UpstreamFailure {
-  return { code: codeOfError(error) ?? 'error_event' }
 }

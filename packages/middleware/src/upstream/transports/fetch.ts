@@ -16,11 +16,11 @@ export function fetchTransport({ fetch, ...options }: FetchTransportOptions): Tr
   const requests = requestBuilder(options)
   return {
     prepare: (target, { path }) => requests.prepare(target, path),
-    async send(target, { path }, body, { signal, requestId, progress }) {
+    async send(target, { path }, body, { signal, requestId, forwarded = [], progress }) {
       const { template, shown, method, added } = await requests.build(target, path, body, signal)
       const { url, redirect = 'error' } = template
       const pairs = requestId === undefined ? template.headers : [...template.headers, 'x-request-id', requestId]
-      const headers = headersOf([...pairs, ...added])
+      const headers = headersOf([...pairs, ...forwarded, ...added])
       progress.url = shown
       progress.sent = true
       const sending = fetch(url.href, { method, headers, body: body as Uint8Array<ArrayBuffer>, redirect, signal })

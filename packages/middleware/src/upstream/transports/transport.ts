@@ -14,6 +14,8 @@ export interface SendOptions {
   readonly signal: AbortSignal
   /** Visible ASCII. Sent as `x-request-id`; `undefined` for none. */
   readonly requestId?: string
+  /** Of the caller's own headers, those that go on: names in lower case and values, by turns. */
+  readonly forwarded?: readonly string[]
   readonly progress: CallProgress
 }
 

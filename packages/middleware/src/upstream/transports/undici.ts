@@ -55,13 +55,13 @@ export function undiciTransport({ env = () => process.env, ...options }: UndiciT
       if (ways !== undefined) return preparing
       return Promise.all([preparing, loadUndici()])
     },
-    async send(target, { path }, body, { signal, requestId, progress }) {
+    async send(target, { path }, body, { signal, requestId, forwarded, progress }) {
       const building = requests.build(target, path, body, signal)
       const built = 'then' in building ? await building : building
       const { url } = built.template
       progress.url = built.shown
       const { kept, anew } = ways ?? (await waysOut(url.host))
-      const outgoing = outgoingOf(built, requestId, body)
+      const outgoing = outgoingOf(built, { requestId, forwarded }, body)
       const first = await attempt(kept.dispatcherFor(url), outgoing, progress, signal)
       if ('status' in first) return unpacked(first)
       if (!first.wasStale) throw faultOf(first)
@@ -81,12 +81,13 @@ export function undiciTransport({ env = () => process.env, ...options }: UndiciT
 
 function outgoingOf(
   { template, method, added }: BuiltRequest,
-  requestId: SendOptions['requestId'],
+  { requestId, forwarded }: { readonly [name in 'requestId' | 'forwarded']: SendOptions[name] | undefined },
   body: Uint8Array | undefined,
 ): Dispatcher.DispatchOptions {
   const { url } = template
   const headers = [...template.headers, 'accept-encoding', ACCEPTED_ENCODINGS]
   if (requestId !== undefined) headers.push('x-request-id', requestId)
+  if (forwarded !== undefined) headers.push(...forwarded)
   if (added.length > 0) headers.push(...added)
   return { origin: url.origin, path: url.pathname + url.search, method, headers, body: body ?? null }
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { toldUsage } from '../../pipeline/index.ts'
+import { toldUsage } from '../pipeline/index.ts'
 import { type ChatUsage, usageOf } from './usage.ts'
 
 test.each<[string, object | null | undefined, object | undefined]>([

@@ -1,6 +1,6 @@
-import { type Tokens, tokensRead, tokensWritten, type Usage } from '../../pipeline/index.ts'
-import { isJson, type Json } from '../body.ts'
-import { tokensOf } from '../tokens.ts'
+import { type Tokens, tokensRead, tokensWritten, type Usage } from '../pipeline/index.ts'
+import { isJson, type Json } from './body.ts'
+import { tokensOf } from './tokens.ts'
 
 /** As a model tells it: nothing in it is checked. */
 export interface ChatUsage {
