@@ -63,6 +63,19 @@ describe('many requests for the same answer', () => {
     expect(asked()).toBe(2)
   })
 
+  test('share what the model finds wrong with them only where that can’t be in a field that is no part of their key', async () => {
+    const refusing = () => room(() => refusedByModel({ status: 400, code: 'invalid_type' }))
+    const same = refusing()
+    await Promise.all([1, 2, 3].map(() => same.ask({ body: { temperature: 0 } })))
+    expect(same.asked()).toBe(1)
+    const others = refusing()
+    await Promise.all([1, 2, 3].map((id) => others.ask({ body: { metadata: { id } } })))
+    expect(others.asked()).toBe(3)
+    // Nor is it remembered.
+    await others.ask({ body: { metadata: {} } })
+    expect(others.asked()).toBe(4)
+  })
+
   test('share its failure, each by its own refusal', async () => {
     const upstream = { status: 500, code: 'server_error' } as const
     const { ask, asked } = room(() => refusedByModel(upstream))
