@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { chat, costOfAnswer } from '@tollgate/middleware'
+import { chat, costOfAnswer, embeddings, responses } from '@tollgate/middleware'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { BillCase } from './bill-case.ts'
@@ -64,7 +64,7 @@ describe('the second reckoning', () => {
   })
 })
 
-const readable = (file: string) => casesIn(file).filter(({ api }) => api === 'chat')
+const OPERATIONS = { chat, embeddings, responses }
 const isTold = ({ answer }: BillCase) =>
   answer.status === 200 && typeof answer.body.usage === 'object' && answer.body.usage !== null
 
@@ -82,13 +82,15 @@ async function differences(
 }
 
 describe('the gateway differs by 0 nano-dollars', () => {
-  test.each(FILES.filter((file) => readable(file).some(isTold)))('in what an answer costs: %s.json', async (file) => {
-    const cost = ({ price, target, asked, answer: { body, headers } }: BillCase) =>
-      costOfAnswer({ operation: chat, price, target, request: { messages: [], ...asked }, answer: body, headers })
-    expect(await differences(readable(file).filter(isTold), cost)).toEqual([])
+  test.each(FILES.filter((file) => casesIn(file).some(isTold)))('in what an answer costs: %s.json', async (file) => {
+    const cost = ({ api, price, target, asked, answer: { body, headers } }: BillCase) =>
+      costOfAnswer({ operation: OPERATIONS[api], price, target, request: asked, answer: body, headers })
+    expect(await differences(casesIn(file).filter(isTold), cost)).toEqual([])
   })
 
-  test.each(FILES.filter((file) => readable(file).length > 0))('in what a limit is charged: %s.json', async (file) => {
-    expect(await differences(readable(file), async (each) => (await settlementOf(each)).charged)).toEqual([])
+  test.each(FILES)('in what a limit is charged: %s.json', async (file) => {
+    expect(
+      await differences(casesIn(file), async (each) => (await settlementOf(each, OPERATIONS[each.api])).charged),
+    ).toEqual([])
   })
 })

@@ -94,7 +94,7 @@ function responseBody(dice: Random, { model, usage, tier, output = [], more = {}
     type: 'message',
     status: 'completed',
     role: 'assistant',
-    content: [{ type: 'output_text', text: usage?.output_tokens === 0 ? '' : 'Because.', annotations: [] }],
+    content: [{ type: 'output_text', text: 'Because.', annotations: [] }],
   }
   return {
     id: `resp_${hex(dice, 32)}`,
@@ -406,7 +406,7 @@ const RESPONSES: readonly Group[] = [
     about: 'input, cached input, reasoning and output',
     count: 50,
     draft: (dice, index) => {
-      const [input, output] = [tokens(dice), tokens(dice, 0)]
+      const [input, output] = [tokens(dice), tokens(dice)]
       const usage = responseUsage(input, output, { cached: part(dice, input), reasoning: part(dice, output) })
       return response(dice, EVERY_RESPONSE[index % EVERY_RESPONSE.length] ?? '', usage)
     },
@@ -420,7 +420,7 @@ const RESPONSES: readonly Group[] = [
       const { cached, written } = cachedParts(dice, input)
       const sheet = index % 3 === 0 ? 'openai/gpt-6-sol' : 'openai/gpt-6.2-sol'
       const long = index % 3 === 0 ? 0 : part(dice, written)
-      const usage = responseUsage(input, tokens(dice, 0), { cached, short: written - long, long })
+      const usage = responseUsage(input, tokens(dice), { cached, short: written - long, long })
       return response(dice, sheet, usage, { prompt_cache_options: { ttl: long > 0 ? '12h' : '30m' } })
     },
   },
@@ -432,7 +432,7 @@ const RESPONSES: readonly Group[] = [
       const sheets = EVERY_RESPONSE.filter((name) => Object.keys(sheetOf(name).tiers).length > 1)
       const sheet = sheets[index % sheets.length] ?? ''
       const [asked, told] = tierOf(dice, sheet)
-      const [input, output] = [tokens(dice), tokens(dice, 0)]
+      const [input, output] = [tokens(dice), tokens(dice)]
       const usage = responseUsage(input, output, { cached: part(dice, input), reasoning: part(dice, output) })
       return response(dice, sheet, usage, tierAsked(asked), { tier: told ?? undefined })
     },

@@ -1,4 +1,5 @@
 import {
+  bodyOf,
   type Call,
   type Claim,
   chat,
@@ -45,8 +46,8 @@ export async function settlementOf(each: BillCase, operation: Operation = chat):
       choices,
     }),
   }
-  const body = operation.name === 'chat' ? { messages: [{ role: 'user', content: 'Why?' }], ...each.asked } : each.asked
-  const call = modelCall({ operation: bounded, body: modelCall().body.with({ messages: undefined, ...body }) })
+  const prompt = each.api === 'chat' ? { messages: [{ role: 'user', content: 'Why?' }] } : { input: 'Why?' }
+  const call = modelCall({ operation: bounded, body: bodyOf({ ...prompt, ...each.asked }) })
   const context = baseContext()
   const given = { ...context, policy: policyOf(each), consumer: { id: 'a', plan: 'all' }, asked: true as const }
   const handler = pipeline<typeof given, Call, Reply>()

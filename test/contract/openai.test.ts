@@ -395,8 +395,11 @@ describe('on the wire', () => {
     )
     const body = { stream: true, messages: [{ role: 'user', content: unique('e') }] }
     const key = { authorization: `Bearer ${await keyOn('ample')}` }
-    const text = async (more: object) =>
-      (await ask('/v1/chat/completions', JSON.stringify({ ...body, ...more }), key)).text()
+    const text = async (more: object) => {
+      const response = await ask('/v1/chat/completions', JSON.stringify({ ...body, ...more }), key)
+      // After the end stands what it has cost, in a comment.
+      return (await response.text()).replace(/(?<=\[DONE\]\n\n): .*\n$/, '')
+    }
     const stripped = `${first}${said('be')}${said('\\"obfuscation\\":')}${stop()}${filters}data: [DONE]\n\n`
     // The first asks the model; the second is a hit.
     for (const _ of [1, 2]) expect(await text({})).toBe(stripped)
