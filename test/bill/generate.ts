@@ -474,7 +474,8 @@ const RESPONSES: readonly Group[] = [
       const output = Array.from({ length: dice.whole(1, 5) }, () =>
         dice.chance(0.7) ? search(dice, 'search') : fileSearch(dice),
       )
-      const asked = { tools: [{ type: 'web_search' }, { type: 'file_search', vector_store_ids: ['vs_1'] }] }
+      const tools = [{ type: 'web_search' }, { type: 'file_search', vector_store_ids: ['vs_1'] }]
+      const asked = { tools, max_tool_calls: 8 }
       return response(dice, sheet, responseUsage(tokens(dice, 1_000), tokens(dice)), asked, { output })
     },
   },
