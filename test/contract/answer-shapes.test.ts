@@ -103,7 +103,8 @@ async function told(prompt: string, key: string, stream = false): Promise<Told> 
     body: JSON.stringify({ prompt, stream }),
   })
   const text = await response.text()
-  const last = stream && response.status === 200 ? withoutComments(text).split('\n\n').at(-1)?.slice('data: '.length) : text
+  const last =
+    stream && response.status === 200 ? withoutComments(text).split('\n\n').at(-1)?.slice('data: '.length) : text
   return { status: response.status, data: JSON.parse(last ?? '').data }
 }
 
