@@ -275,7 +275,9 @@ describe('what a call tells belongs to the call', () => {
     gate.resolve()
     await second
     expect(record).toEqual({ cache: 'miss', upstream: { code: 'client_left' } })
-    expect(lines).toEqual([['info', LATE, { usage: undefined, toolCalls: undefined, costNanoUsd: 5, uncertain: true, upstream: undefined }]])
+    expect(lines).toEqual([
+      ['info', LATE, { usage: undefined, toolCalls: undefined, costNanoUsd: 5, uncertain: true, upstream: undefined }],
+    ])
   })
 })
 

@@ -89,6 +89,7 @@ export function trace(options: TraceOptions): Entry {
       const { status, headers } = response
       /** What is sent after a whole stream, which is settled by then. */
       let last: Uint8Array | undefined
+      let isOver = false
       const ended = body.ended.then((end) => {
         const { how: stream, hasBegun } = end
         if (stream !== 'client_left' || hasBegun) finish({ status, stream })
@@ -98,6 +99,7 @@ export function trace(options: TraceOptions): Entry {
       })
       const orLast = (piece: Uint8Array | undefined) => {
         if (piece !== undefined) return piece
+        isOver = true
         const comment = last
         last = undefined
         return comment
@@ -106,7 +108,7 @@ export function trace(options: TraceOptions): Entry {
         kind: 'response',
         status,
         headers: { ...headers, 'x-request-id': requestId },
-        body: { read: () => body.read().then(orLast), cancel: (reason) => body.cancel(reason), ended },
+        body: { read: () => (isOver ? END : body.read().then(orLast)), cancel: (reason) => body.cancel(reason), ended },
       }
     }
     // A fault that was met on the way stays one, and a refusal that was decided before stays in the line.
@@ -119,6 +121,8 @@ export function trace(options: TraceOptions): Entry {
     return { ...response, headers: { ...response.headers, 'x-request-id': requestId, ...costHeader(facts) } }
   }
 }
+
+const END = Promise.resolve(undefined)
 
 const COST = 'x-tollgate-cost'
 const NANO_DOLLARS = 1e9
