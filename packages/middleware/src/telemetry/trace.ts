@@ -87,28 +87,27 @@ export function trace(options: TraceOptions): Entry {
 
     if (isStream(body)) {
       const { status, headers } = response
-      /** What is sent after a whole stream, which is settled by then. */
+      /** What follows a whole stream: it is settled before its end is read. */
       let last: Uint8Array | undefined
       let isOver = false
-      const ended = body.ended.then((end) => {
-        const { how: stream, hasBegun } = end
-        if (stream !== 'client_left' || hasBegun) finish({ status, stream })
-        else finish({ status: CLIENT_LEFT.status, refusal: CLIENT_LEFT.code, stream })
-        if (stream === 'complete') last = costComment(facts)
-        return end
-      })
       const orLast = (piece: Uint8Array | undefined) => {
         if (piece !== undefined) return piece
         isOver = true
-        const comment = last
-        last = undefined
-        return comment
+        return last
       }
+      const read = () => (isOver ? Promise.resolve(undefined) : body.read().then(orLast))
+      const ended = body.ended.then((end) => {
+        const { how: stream, hasBegun } = end
+        if (stream === 'complete') last = costComment(facts)
+        if (stream !== 'client_left' || hasBegun) finish({ status, stream })
+        else finish({ status: CLIENT_LEFT.status, refusal: CLIENT_LEFT.code, stream })
+        return end
+      })
       return {
         kind: 'response',
         status,
         headers: { ...headers, 'x-request-id': requestId },
-        body: { read: () => (isOver ? END : body.read().then(orLast)), cancel: (reason) => body.cancel(reason), ended },
+        body: { read, cancel: (reason) => body.cancel(reason), ended },
       }
     }
     // A fault that was met on the way stays one, and a refusal that was decided before stays in the line.
@@ -121,8 +120,6 @@ export function trace(options: TraceOptions): Entry {
     return { ...response, headers: { ...response.headers, 'x-request-id': requestId, ...costHeader(facts) } }
   }
 }
-
-const END = Promise.resolve(undefined)
 
 const COST = 'x-tollgate-cost'
 const NANO_DOLLARS = 1e9
