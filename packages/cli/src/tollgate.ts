@@ -7,6 +7,7 @@ import { purgeCache } from './cache.ts'
 import { listConsumers, setConsumer, showConsumer } from './consumers.ts'
 import { createKey, expireKey, listKeys, revokeKey, setKeyDisabled } from './keys.ts'
 import { resetLimitsOf } from './limits.ts'
+import { showPrices } from './prices.ts'
 import { printable } from './printable.ts'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..')
@@ -92,6 +93,12 @@ cache
   .option('--route <route>', "of this route, such as generate, whoever's they are")
   .option('--all', 'everything')
   .action((options) => print(purgeCache(options, place)))
+
+program
+  .command('prices')
+  .description("What the policy's models cost, by whose word, and how old that is.")
+  .option(...JSON_OPTION)
+  .action((options) => print(showPrices(options, place)))
 
 const limits = program.command('limits').description('What is counted against the limits of the policy')
 limits

@@ -6,6 +6,8 @@ import {
   knowsModel,
   type ModelOptions,
   modelFaults,
+  type PricedBy,
+  pricedBy,
   resolveModels,
   resolvePrices,
   servedAs,
@@ -72,6 +74,8 @@ export interface OutlinedModel {
   /** The name by which it is asked for at its server; `undefined` for the model of the `OPENAI_*` settings. */
   readonly servedAs: string | undefined
   readonly targets: readonly [Pick<Target, 'price'>]
+  /** By whose word its price is; `undefined` where it has none. */
+  readonly priced: PricedBy | undefined
 }
 
 /** @throws PolicyError */
@@ -92,7 +96,12 @@ export function outlineDocument(document: Document, options: KnownRoutes & Known
     models: new Map(
       [...Object.keys(models), ...asked].map((name) => [
         name,
-        { name, servedAs: servedAs(models[name], options.targetKinds), targets: [{ price: price(name) }] },
+        {
+          name,
+          servedAs: servedAs(models[name], options.targetKinds),
+          targets: [{ price: price(name) }],
+          priced: pricedBy(checked, name),
+        },
       ]),
     ),
   }

@@ -159,7 +159,8 @@ describe('a streamed answer', () => {
     expect(lines).toEqual([])
     tell()
     settled.resolve()
-    expect(await reading).toBeUndefined()
+    expect(String(await reading)).toBe(': x-tollgate-cost: 0.000000007\n')
+    expect(await streamOf(response).read()).toBeUndefined()
     expect(lines).toEqual([expect.objectContaining({ costNanoUsd: 7, stream: 'complete' })])
   })
 
@@ -201,5 +202,80 @@ describe('H2: a request that the gateway has ended', () => {
     streamOf(response).cancel(ended)
     await turn()
     expect(lines).toEqual([expect.objectContaining({ status: 200, stream: 'broken' })])
+  })
+})
+
+describe('what calls took', () => {
+  const usage = (input: number, output: number) => ({ input, cachedInput: 0, output })
+
+  test('adds up, whoever tells it, and all else is replaced', async () => {
+    const { lines } = await run(async (_request, { tell }) => {
+      tell({ model: 'large', usage: usage(10, 3), costNanoUsd: 7, toolCalls: { web_search: 1 }, tier: 'flex' })
+      tell({ model: 'small', usage: { ...usage(20, 4), cacheWrite: 5 }, costNanoUsd: 2, toolCalls: { web_search: 2 } })
+      tell({ cache: 'miss' })
+      return jsonResponse(200, {})
+    })
+    expect(lines).toMatchObject([
+      {
+        model: 'small',
+        tier: 'flex',
+        usage: { input: 30, cachedInput: 0, output: 7, cacheWrite: 5 },
+        costNanoUsd: 9,
+        toolCalls: { web_search: 3 },
+        cache: 'miss',
+      },
+    ])
+  })
+
+  test.each<[string, Parameters<Parameters<Handler>[1]['tell']>[0], string | undefined]>([
+    ['in dollars', { costNanoUsd: 1_234_500_000 }, '1.2345'],
+    ['of whole dollars', { costNanoUsd: 12_000_000_000 }, '12'],
+    ['to the nano-dollar', { costNanoUsd: 1 }, '0.000000001'],
+    ['of nothing', { costNanoUsd: 0 }, '0'],
+    ['of a hit', { cache: 'hit' }, '0'],
+    ['of another’s call', { cache: 'collapsed' }, '0'],
+    ['that nobody knows', { cache: 'miss', usage: usage(1, 1) }, undefined],
+  ])('stands in the answer’s header, and after a stream: a cost %s', async (_what, facts, expected) => {
+    const plain = await run(async (_request, { tell }) => {
+      tell(facts)
+      return jsonResponse(200, {})
+    })
+    expect(plain.response.headers['x-tollgate-cost']).toBe(expected)
+    const { response, give, end } = played()
+    const { response: streamed } = await run(async (_request, { tell }) => {
+      tell(facts)
+      return response
+    })
+    give(Buffer.from('data: [DONE]\n\n'))
+    end()
+    const text = await replyText(streamed)
+    expect(text).toBe(`data: [DONE]\n\n${expected === undefined ? '' : `: x-tollgate-cost: ${expected}\n`}`)
+  })
+
+  test('of a stream is told when it is settled, and not after one that broke', async () => {
+    const { response, give, end } = played()
+    let tellLate: () => void = () => {}
+    const { response: streamed, lines } = await run(async (_request, { tell }) => {
+      tellLate = () => tell({ costNanoUsd: 5_000 })
+      return response
+    })
+    give(Buffer.from('a'))
+    tellLate()
+    end()
+    expect(await replyText(streamed)).toBe('a: x-tollgate-cost: 0.000005\n')
+    expect(lines).toMatchObject([{ costNanoUsd: 5_000, stream: 'complete' }])
+
+    const broken = played()
+    const { response: cut } = await run(async (_request, { tell }) => {
+      tell({ costNanoUsd: 5_000 })
+      return broken.response
+    })
+    broken.give(Buffer.from('a'))
+    broken.fail(new Error('cut'))
+    const { body } = cut
+    const read = () => (body as ByteStream).read()
+    expect(String(await read())).toBe('a')
+    await expect(read()).rejects.toThrow('cut')
+    expect(await read()).toBeUndefined()
   })
 })

@@ -162,3 +162,42 @@ test('a stream has the figure by the time that it begins', async () => {
   const { told } = await routed(TWICE, undefined, { transforms: TRANSFORMS, reply: () => streamed('') })
   expect(told.savedTokens).toBeGreaterThan(200)
 })
+
+test.each<[string, Partial<Rights>, object, string | undefined, object]>([
+  [
+    'a model',
+    { models: ['large'] },
+    {},
+    'small',
+    { code: 'model_not_allowed', param: 'model', message: expect.stringContaining('It allows: large.') },
+  ],
+  ['its route’s own model', { models: ['large'] }, {}, undefined, { code: 'model_not_allowed' }],
+  [
+    'a tier',
+    { tiers: ['default'] },
+    { service_tier: 'priority' },
+    'small',
+    { code: 'tier_not_allowed', param: 'service_tier' },
+  ],
+  [
+    'the usual tier',
+    { tiers: ['flex'] },
+    {},
+    'small',
+    { code: 'tier_not_allowed', message: expect.stringContaining("'default'") },
+  ],
+  ['a hosted tool', { tools: [] }, { web_search_options: {} }, 'small', { code: 'tool_not_allowed', param: 'tools' }],
+])('what a plan doesn’t list is refused by name: %s', async (_what, rights, body, name, refusal) => {
+  const { reply, seen } = await routed({ max_tokens: 1, ...body }, name, { rights })
+  expect(reply).toMatchObject({ kind: 'refused', refusal: { status: 403, ...refusal } })
+  expect(seen).toBeUndefined()
+})
+
+test('what a plan lists passes, and what it doesn’t is no fallback either', async () => {
+  const rights = { models: ['large'], tiers: ['default', 'flex'], tools: ['web_search'] }
+  const asked = { max_tokens: 1, service_tier: 'flex', web_search_options: {}, tools: [{ type: 'function' }] }
+  const { seen, status } = await routed(asked, 'large', { rights })
+  expect(status).toBe(200)
+  expect(seen?.fallback?.()).toBeUndefined()
+  expect((await routed({ max_tokens: 1 }, 'large')).seen?.fallback?.()?.model.name).toBe('small')
+})

@@ -4,7 +4,8 @@ import { calledAt, failureTold, modelCall, statusOf, targetAt } from '../../../.
 import { textOf } from '../../../../test/support/replies.ts'
 import { answering, failing, startUpstream, streaming, type Upstream } from '../../../../test/support/upstream.ts'
 import { attemptsBefore, bodyOf } from '../operations/index.ts'
-import { NOTHING_SPENT, RequestEnded } from '../pipeline/index.ts'
+import { NOTHING_SPENT, PROMPT_SPENT, type Price, RequestEnded } from '../pipeline/index.ts'
+import type { Target } from '../policy/index.ts'
 import type { AzureSettings } from '../targets/index.ts'
 import { type Balancer, connect, type RetryPolicy, type Transport, type UpstreamOptions, upstream } from './index.ts'
 
@@ -68,14 +69,64 @@ describe('a call that was made', () => {
     totalMs: 300,
     ...STREAM_BOUNDS,
   })
-  async function call({ baseUrl = model.baseUrl, signal = request.signal, stream = false } = {}) {
-    const target = targetAt({ kind: 'openai', baseUrl, model: 'd', key: 'sk' })
+  async function call({
+    baseUrl = model.baseUrl,
+    signal = request.signal,
+    stream = false,
+    at = {} as Partial<Target>,
+  } = {}) {
+    const target = targetAt({ kind: 'openai', baseUrl, model: 'd', key: 'sk' }, at)
     const context = baseContext()
     const body = bodyOf({ messages: [{ role: 'user', content: 'Why?' }], stream })
     const call = modelCall({ signal, body, streamed: stream })
     const reply = await handler(call, { ...context, ...calledAt(call, target) })
     return { reply, status: statusOf(reply), failure: failureTold(reply, context), told: context.told }
   }
+
+  const FREE: Price = { rates: { input: 0, output: 0 } }
+  const DEAR: Price = { rates: { input: 1, output: 8 } }
+  test.each<[string, Record<string, string>, string | undefined]>([
+    ['as Azure says it', { 'x-ms-spillover-from-deployment': 'ptu', 'x-ms-deployment-name': 'standard' }, 'standard'],
+    ['as its page spells it', { 'x-ms-spillover-from-ptu': 'true' }, 'unknown'],
+    ['by another deployment’s name', { 'x-ms-deployment-name': 'standard' }, 'standard'],
+    ['by its own name, which is none', { 'x-ms-deployment-name': 'D' }, undefined],
+    ['by an error of it, which is none', { 'x-ms-spillover-error': 'busy', 'x-ms-region': 'x' }, undefined],
+    ['not', {}, undefined],
+  ])(
+    'from a provisioned target costs the model’s price where it spilled over: %s',
+    async (_what, headers, spillover) => {
+      const at = { price: FREE, spilloverPrice: DEAR }
+      model.reply = (called, response) => {
+        for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+        return answering()(called, response)
+      }
+      const { reply } = await call({ at })
+      const price = spillover === undefined ? FREE : DEAR
+      expect(reply).toMatchObject({ attempts: [{ price, ...(spillover === undefined ? {} : { spillover }) }] })
+      model.reply = (called, response) => {
+        for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
+        return streaming(['a'])(called, response)
+      }
+      const streamed = await call({ at, stream: true })
+      await textOf(streamed.reply)
+      if (streamed.reply.kind !== 'stream') throw new Error('It is no stream')
+      expect(await streamed.reply.ended).toMatchObject({ attempts: [{ price }] })
+      // One that is not provisioned has one price, whatever is told.
+      expect((await call({ at: { price: DEAR } })).reply).toMatchObject({ attempts: [{ price: DEAR }] })
+    },
+  )
+
+  test('F3: is billed for its prompt where a filter refused that', async () => {
+    model.reply = failing(400, { code: 'content_filter' })
+    const { reply, failure } = await call()
+    expect(reply).toMatchObject({ attempts: [{ spend: PROMPT_SPENT }] })
+    expect(failure).toEqual({ status: 400, code: 'content_filter' })
+  })
+
+  test('tells the tier that served, and which model', async () => {
+    model.reply = answering((answer) => ({ ...answer, service_tier: 'flex' }))
+    expect((await call()).reply).toMatchObject({ attempts: [{ spend: { usage: { tier: 'flex' } } }] })
+  })
 
   test('notes what it took', async () => {
     model.reply = answering((answer) => ({
