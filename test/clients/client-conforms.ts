@@ -2,62 +2,64 @@ import { describe, expect, type TestContext, test } from 'vitest'
 import { unique } from '../support/consumers.ts'
 import { type Asking, type Client, failureOf, type Session, type Tool } from './client.ts'
 import type { Gateway, Plan } from './gateway.ts'
-import type { Model } from './model.ts'
 import { type Column, show } from './results.ts'
 import { type Arrival, openTap, type Tap } from './tap.ts'
 
-/** Waits that a client may misjudge its timer by. */
+/** By as much a timer may end too early, in milliseconds. */
 const TIMER_MS = 5
 const PATIENCE = { timeout: 10_000 }
 
-/** Requests for one refusal that are waited for; a client that sends more is stopped. */
+/** Requests for one refusal that are counted; a client that sends more is stopped. */
 const MOST_COUNTED = 3
 const UNKNOWN = 'tg_unknown'
 
 interface RefusalCase {
   readonly column: Column
   readonly status: number
-  readonly code?: (client: Client) => { readonly code: string }
-  readonly plan?: Plan
+  /** Whether the model refuses with that status. Else the gateway does. */
+  readonly byModel?: boolean
+  readonly key?: string
   readonly model?: string
-  /** How long the prompt is, in characters. */
-  readonly prompt?: number
-  /** The status by which the model refuses; or what comes before the request that is refused. */
-  readonly before?: number | ((model: Model, ask: (prompt: string) => Promise<unknown>) => Promise<unknown>)
+  /** Of the prompt, in characters. */
+  readonly length?: number
+  /** The plan whose limit one request spends: the second is refused. */
+  readonly plan?: Plan
 }
 
-/** By the gateway, and by the model where it finds something wrong with the request. */
 const REFUSALS: readonly RefusalCase[] = [
-  { column: '400', status: 400, before: 400 },
-  { column: '401', status: 401 },
+  { column: '400', status: 400, byModel: true },
+  { column: '401', status: 401, key: UNKNOWN },
   { column: '403', status: 403, model: 'unpriced' },
   { column: '404', status: 404, model: 'unknown' },
-  { column: '413', status: 413, prompt: 1_100_000 },
-  { column: '415', status: 415, before: 415 },
-  { column: '422', status: 422, before: 422 },
-  { column: '451', status: 451, before: 451 },
-  {
-    column: '429, wait over 60 s',
-    status: 429,
-    code: ({ limitCode }) => ({ code: limitCode }),
-    plan: 'long',
-    before: (_model, ask) => ask(unique('First')),
-  },
-  {
-    column: 'spent budget',
-    status: 429,
-    code: () => ({ code: 'insufficient_quota' }),
-    plan: 'spent',
-    before(model, ask) {
-      const prompt = unique('Much')
-      model.next(prompt, { kind: 'costly', output: 1_300 })
-      return ask(prompt)
-    },
-  },
+  { column: '413', status: 413, length: 1_100_000 },
+  { column: '415', status: 415, byModel: true },
+  { column: '422', status: 422, byModel: true },
+  { column: '451', status: 451, byModel: true },
+  { column: '429, wait over 60 s', status: 429, plan: 'long' },
+  { column: 'spent budget', status: 429, plan: 'spent' },
 ]
 
 /** What holds between a client and the gateway. @param gateway is there when the first test runs */
 export function clientConforms(client: Client, gateway: () => Gateway): void {
+  const cell = { client: client.name, packages: client.packages }
+  const model = () => gateway().model
+  const calls = (prompt: string) => model().asked(prompt).length
+  const ask = (session: Session, prompt: string, options: Partial<Asking> = {}) =>
+    session.ask(prompt, { model: client.model, ...options })
+  const stream = (session: Session, prompt: string, options: Partial<Asking> = {}) =>
+    session.stream(prompt, { model: client.model, ...options })
+  const seen = (context: TestContext, column: Column) => show(context, { ...cell, column, value: 'yes' })
+
+  async function opened(
+    { onTestFinished }: TestContext,
+    plan: Plan = 'ample',
+    key?: string,
+  ): Promise<{ readonly session: Session; readonly tap: Tap }> {
+    const tap = await openTap(gateway().origin)
+    onTestFinished(tap.close)
+    return { tap, session: client.open(tap.origin, key ?? (await gateway().newKey(plan))) }
+  }
+
   describe.concurrent(client.name, () => {
     test('an answer', async (context) => {
       const { session, tap } = await opened(context)
@@ -127,32 +129,40 @@ export function clientConforms(client: Client, gateway: () => Gateway): void {
       seen(context, 'embeddings')
     })
 
-    test.for(REFUSALS)('a refusal: $column', async ({ column, status, code, plan, model, prompt, before }, context) => {
-      const { session, tap } = await opened(context, plan)
-      const asked = unique('What is a tollgate?').padEnd(prompt ?? 0, '?')
-      if (typeof before === 'number') gateway().model.next(asked, { kind: 'refusal', status: before })
-      else await before?.(gateway().model, (first) => ask(session, first))
+    test.for(REFUSALS)('a refusal: $column', async (refusal, context) => {
+      const { column, status, byModel, key, length = 0, plan } = refusal
+      const { session, tap } = await opened(context, plan, key)
+      const prompt = unique('What is a tollgate?').padEnd(length, '?')
+      if (byModel) model().next(prompt, { kind: 'refusal', status })
+      if (plan !== undefined) {
+        const first = unique('What is a budget?')
+        model().next(first, { kind: 'costly', output: 1_300 })
+        await ask(session, first)
+      }
       const from = tap.arrivals.length
       const enough = new AbortController()
       tap.onArrival = () => {
         if (tap.arrivals.length - from > MOST_COUNTED) enough.abort()
       }
-      const failed = await failure(
-        ask(column === '401' ? client.open(tap.origin, UNKNOWN) : session, asked, {
-          signal: enough.signal,
-          ...(model ? { model } : {}),
-        }),
-      )
+      const options = { signal: enough.signal, ...(refusal.model ? { model: refusal.model } : {}) }
+      const failed = await failure(ask(session, prompt, options))
+      const stopped = enough.signal.aborted
       const refused = tap.arrivals.slice(from)
-      for (const { answer } of refused.filter(({ answer }) => answer !== undefined || !enough.signal.aborted)) {
+      for (const { answer } of stopped ? refused.slice(0, MOST_COUNTED) : refused) {
         expect([answer?.status, answer?.headers.get('x-should-retry')]).toEqual([status, 'false'])
         if (plan === 'long') expect(Number(answer?.headers.get('retry-after'))).toBeGreaterThan(60)
       }
-      if (!enough.signal.aborted) expect(failed).toMatchObject({ status, ...code?.(client) })
+      if (!stopped) expect(failed.status).toBe(status)
+      if (plan !== undefined) expect(failed.code).toBe(plan === 'spent' ? 'insufficient_quota' : client.limitCode)
       if (client.obeys) expect(refused).toHaveLength(1)
-      else expect(refused.length).toBeGreaterThan(0)
-      const value = enough.signal.aborted ? `over ${MOST_COUNTED}` : String(refused.length)
-      show(context, { ...cell, column, value })
+      show(context, { ...cell, column, value: stopped ? `over ${MOST_COUNTED}` : String(refused.length) })
+    })
+
+    test('a stream that is refused raises as a plain request does', async (context) => {
+      const { session, tap } = await opened(context)
+      const pieces = Array.fromAsync(stream(session, unique('Whom?'), { model: 'unknown' }))
+      expect((await failure(pieces)).status).toBe(404)
+      expect(statuses(tap.arrivals)).toEqual([404])
     })
 
     test('a 429 with a short wait is answered after it', async (context) => {
@@ -172,20 +182,17 @@ export function clientConforms(client: Client, gateway: () => Gateway): void {
         const { session } = await opened(context)
         const prompt = unique('What is a tollgate?')
         model().next(prompt, { kind })
-        const pieces: string[] = []
-        await expect(
-          (async () => {
-            for await (const piece of stream(session, prompt)) pieces.push(piece)
-          })(),
-        ).rejects.toThrow()
-        const text = pieces.join('')
+        let text = ''
+        const reading = (async () => {
+          for await (const piece of stream(session, prompt)) text += piece
+        })()
+        await expect(reading).rejects.toThrow()
         const whole = `answer 1 to ${prompt}`
         expect(text.length).toBeGreaterThan(0)
         expect(text.length).toBeLessThan(whole.length)
         expect(whole.startsWith(text)).toBe(true)
         // And it is not kept.
-        expect(await ask(session, prompt)).toBe(`answer ${calls(prompt)} to ${prompt}`)
-        expect(calls(prompt)).toBeGreaterThan(1)
+        expect(await ask(session, prompt)).toBe(`answer 2 to ${prompt}`)
         seen(context, 'broken stream raises')
       },
     )
@@ -227,26 +234,6 @@ export function clientConforms(client: Client, gateway: () => Gateway): void {
       seen(context, 'abort reaches the model')
     })
   })
-
-  interface Refusing {
-    readonly session: Session
-    readonly tap: Tap
-  }
-
-  const cell = { client: client.name, packages: client.packages }
-  const model = () => gateway().model
-  const calls = (prompt: string) => model().asked(prompt).length
-  const ask = (session: Session, prompt: string, options: Partial<Asking> = {}) =>
-    session.ask(prompt, { model: client.model, ...options })
-  const stream = (session: Session, prompt: string, options: Partial<Asking> = {}) =>
-    session.stream(prompt, { model: client.model, ...options })
-  const seen = (context: TestContext, column: Column) => show(context, { ...cell, column, value: 'yes' })
-
-  async function opened({ onTestFinished }: TestContext, plan: Plan = 'ample'): Promise<Refusing> {
-    const tap = await openTap(gateway().origin)
-    onTestFinished(tap.close)
-    return { tap, session: client.open(tap.origin, await gateway().newKey(plan)) }
-  }
 }
 
 const statuses = (arrivals: readonly Arrival[]) => arrivals.map(({ answer }) => answer?.status)

@@ -168,6 +168,16 @@ describe.concurrent('what else OpenAI’s clients ask', () => {
     expect(told.at(-1)).toMatchObject({ choices: [], usage: { prompt_tokens: 11, completion_tokens: 7 } })
   })
 
+  test.for(CLIENTS)('%s: a loop that is left ends the call to the model', async ([, make], context) => {
+    const { client } = await opened(context, make)
+    const prompt = unique('What is a tollgate?')
+    gateway.model.next(prompt, { kind: 'silent' })
+    const messages = [{ role: 'user' as const, content: prompt }]
+    const chunks = await client.chat.completions.create({ model: 'chat', messages, stream: true })
+    for await (const { choices } of chunks) if (choices[0]?.delta.content) break
+    await context.expect.poll(() => gateway.model.abandoned(prompt), { timeout: 10_000 }).toBe(1)
+  })
+
   test('a deployment decides, whatever model the body names', async (context) => {
     const { client } = await opened(
       context,
