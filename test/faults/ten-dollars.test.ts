@@ -140,7 +140,7 @@ async function caller(): Promise<Caller> {
         method: 'POST',
         headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
         body: JSON.stringify({ model: 'default', user: consumer, ...body }),
-        ...(leaveMs === undefined ? {} : { signal: AbortSignal.timeout(leaveMs) }),
+        signal: AbortSignal.timeout(leaveMs ?? 60_000),
       })
       const text = await response.text()
       if (response.status === 200) return 'answered'
