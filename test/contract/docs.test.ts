@@ -9,7 +9,7 @@ const read = (file: string) => readFileSync(join(ROOT, file), 'utf8')
 const yamlIn = (file: string) =>
   [...read(file).matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text]) => parse(text ?? ''))
 
-test.each(['README.md', 'docs/policy.md'])('the policies in %s are policies', (file) => {
+test.each(['README.md', 'docs/policy.md', 'docs/prices.md'])('the policies in %s are policies', (file) => {
   const documents = yamlIn(file)
   expect(documents.length).toBeGreaterThan(0)
   for (const document of documents) {

@@ -103,14 +103,19 @@ describe('GET /api/health', () => {
     writeFileSync(
       TOLLGATE_POLICY,
       `models: { chats: { targets: [ { openai: { baseUrl: { env: OPENAI_BASE_URL }, model: chats-model, key: ${key} } } ] } }
-routes: { chat: { model: chats } }`,
+routes: { chat: { model: chats }, embeddings: { model: chats }, responses: { model: chats } }`,
     )
     upstream.calls.length = 0
     upstream.reply = (call, response) =>
       (call.body.model === 'chats-model' ? failing(404) : TURNED_AWAY)(call, response)
     await start({ TOLLGATE_POLICY, OPENAI_MODEL_NAME: 'd' })
     expect(await health('?ready')).toMatchObject([503, { checks: { ...ok, model: 'failed' } }])
-    expect(upstream.calls.map(({ body }) => body.model).toSorted()).toEqual(['chats-model', 'd'])
+    expect(upstream.calls.map(({ path, body }) => [path, body.model]).toSorted()).toEqual([
+      ['/v1/chat/completions', 'chats-model'],
+      ['/v1/chat/completions', 'd'],
+      ['/v1/embeddings', 'chats-model'],
+      ['/v1/responses', 'chats-model'],
+    ])
     rmSync(folder, { recursive: true })
   })
 
@@ -166,7 +171,8 @@ routes: { chat: { model: chats } }`,
       503,
       { status: 'not ready', checks: { ...ok, tables: 'failed', limits: 'failed' } },
     ])
-    expect(host.output()).toContain('"event":"not ready","check":"tables"')
+    // The line comes by another way than the answer.
+    await expect.poll(() => host.output()).toContain('"event":"not ready","check":"tables"')
     expect(await health()).toEqual([200, { status: 'live' }])
   })
 

@@ -374,6 +374,29 @@ describe('a budget', () => {
     expect(await lineOf(headers.get('x-request-id'))).toMatchObject({ uncertain: true, usage: { output: 500 } })
   })
 
+  test('pays for each call of a hosted tool that is priced, allowed and bounded', async () => {
+    const search = { id: 'ws_1', type: 'web_search_call', status: 'completed', action: { type: 'search', query: 'x' } }
+    upstream.reply = responding([search, { ...search, id: 'ws_2' }, messageItem('Found')])
+    const searching = (more: object = {}) =>
+      asked({ model: 'searcher', tools: [{ type: 'web_search' }], max_tool_calls: 2, ...more })
+    const { status, headers } = await post(await keyFor('searching'), searching())
+    expect(status).toBe(200)
+    expect(await lineOf(headers.get('x-request-id'))).toMatchObject({
+      toolCalls: { web_search: 2 },
+      // 30 at $2 and 12 at $8 a million, and 2 at $0.01.
+      costNanoUsd: 60_000 + 96_000 + 20_000_000,
+    })
+    for (const [plan, more] of [
+      ['searching', { max_tool_calls: undefined }],
+      ['searching', { tools: [{ type: 'file_search' }] }],
+      ['quiet', {}],
+    ] as const) {
+      const refused = await post(await keyFor(plan), searching(more))
+      expect([refused.status, JSON.parse(refused.text).error.code]).toEqual([403, 'tool_not_allowed'])
+    }
+    expect(upstream.calls).toHaveLength(1)
+  })
+
   test('can’t be passed by a hosted tool, an image, or a field that we have never heard of', async () => {
     const key = await keyFor('money')
     const image = [{ role: 'user', content: [{ type: 'input_image', image_url: 'https://host/a.png' }] }]

@@ -31,6 +31,41 @@ async function streamed(words: string): Promise<{ readonly text: string; readonl
 }
 const pieces = (text: string) => [...text.matchAll(/"content":"([^"]+)"/g)].map(([, piece]) => piece)
 
+describe('responses', () => {
+  const asked = { model: 'm', input: 'Why?', store: false, metadata: { a: 'b' } }
+
+  test('are answered whole and as a stream, alike', async () => {
+    const whole = await client.responses.create(asked)
+    expect(whole).toMatchObject({
+      output_text: 'This is a simulated answer to: Why?',
+      status: 'completed',
+      store: false,
+      metadata: { a: 'b' },
+    })
+    const streamed = await client.responses.stream(asked).finalResponse()
+    expect(streamed).toMatchObject({ id: whole.id, output: whole.output, usage: whole.usage })
+    const messages = [{ role: 'user' as const, content: 'Why?' }]
+    expect((await client.responses.create({ ...asked, input: messages })).output_text).toBe(whole.output_text)
+    const azure = new AzureOpenAI({ endpoint: model.azureEndpoint, apiKey: 'any', apiVersion: '2025-04-01-preview' })
+    expect((await azure.responses.create(asked)).output_text).toBe(whole.output_text)
+  })
+
+  test('end at their length, and fail as they are told to', async () => {
+    const short = await client.responses.create({ ...asked, max_output_tokens: 3 })
+    expect([short.status, short.incomplete_details]).toEqual(['incomplete', { reason: 'max_output_tokens' }])
+    const read = async (words: string) => {
+      const types: string[] = []
+      const stream = await client.responses.create({ ...asked, stream: true }, simulate(words))
+      for await (const { type } of stream) types.push(type)
+      return types
+    }
+    await expect(read('error-event=2')).rejects.toMatchObject({ code: 'server_error' })
+    await expect(read('cut')).rejects.toThrow()
+    expect((await read('no-done')).at(-1)).toBe('response.output_item.done')
+    await expect(client.responses.create(asked, simulate('status=429'))).rejects.toMatchObject({ status: 429 })
+  })
+})
+
 describe('the simulated model', () => {
   test('answers the SDK, the same for the same prompt, and says what it is', async () => {
     const [one, again, other] = [

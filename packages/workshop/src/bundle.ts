@@ -18,7 +18,7 @@ const LATER: Readonly<Record<string, string>> = {
   '@redis/client': 'redis',
   'packages/middleware/src/pipeline/undici.ts': 'undici',
   'packages/middleware/src/storage/sdk.ts': 'tables',
-  'packages/middleware/src/transform/tokens.ts': 'tokens',
+  'packages/middleware/src/operations/o200k-base.ts': 'tokens',
   'packages/middleware/src/targets/sdk.ts': 'openai',
   'packages/middleware/src/upstream/azure-pipeline.ts': 'azure-pipeline',
 }

@@ -132,10 +132,13 @@ for (const [providerId, name] of Object.entries(PROVIDERS)) {
     if (entry !== undefined) models[`${name}/${model.id}`] = entry
   }
 }
+/** What was taken from a package keeps its notice. */
+const license = readFileSync(join(ROOT, 'node_modules/@pydantic/genai-prices/LICENSE'), 'utf8')
 const lines = Object.entries(models).map(([name, entry]) => `    ${JSON.stringify(name)}: ${JSON.stringify(entry)}`)
 const text = `{
   "date": "${DATE}",
   "source": "@pydantic/genai-prices ${version} (MIT)",
+  "license": ${JSON.stringify(license)},
   "models": {
 ${lines.join(',\n')}
   }

@@ -101,7 +101,7 @@ function upTo(pieces: readonly string[], mostTokens: number): string[] {
 }
 
 /** A message's text, which may come in parts beside images. */
-function textOf(content: unknown): string {
+export function textOf(content: unknown): string {
   if (!Array.isArray(content)) return String(content ?? '')
   return content.map((part: { readonly text?: unknown }) => (typeof part?.text === 'string' ? part.text : '')).join('')
 }

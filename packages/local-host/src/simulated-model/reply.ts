@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { type ChatRequest, type Completion, chunks, wholeAnswer } from './chat.ts'
 import { type Faults, retryHeaders } from './faults.ts'
+import { eventsOf, type ResponsesRequest, wholeResponse } from './responses.ts'
 
 /** Codes that OpenAI gives with these statuses. */
 const CODES: Readonly<Record<number, string>> = {
@@ -60,26 +61,83 @@ export async function replyChat(
   left: AbortSignal,
 ): Promise<void> {
   if (!body.stream) return replyWhole(response, wholeAnswer(completion), faults, left)
+  await replyStream(response, chatEvents(completion, body), faults, left)
+}
+
+export async function replyResponse(
+  response: ServerResponse,
+  completion: Completion,
+  body: ResponsesRequest & { readonly stream?: boolean },
+  faults: Faults,
+  left: AbortSignal,
+): Promise<void> {
+  if (!body.stream) return replyWhole(response, wholeResponse(completion, body), faults, left)
+  await replyStream(response, responseEvents(completion, body), faults, left)
+}
+
+interface Sent {
+  /** An event, with its blank line. */
+  readonly text: string
+  /** Whether it brings a piece of the text. */
+  readonly isPiece?: boolean
+  /** Whether it says that there is no more. */
+  readonly isEnd?: boolean
+  /** What would tell of an error in its place. */
+  readonly error: string
+}
+
+const ERROR = { message: 'A simulated error event.', param: null, code: 'server_error' }
+
+function* chatEvents(completion: Completion, body: ChatRequest): Generator<Sent> {
+  const error = `data: ${JSON.stringify({ error: { ...ERROR, type: 'server_error' } })}\n\n`
+  for (const { chunk, isPiece } of chunks(completion, body)) {
+    yield { text: `data: ${JSON.stringify(chunk)}\n\n`, isPiece, error }
+  }
+  yield { text: 'data: [DONE]\n\n', isEnd: true, error }
+}
+
+function* responseEvents(completion: Completion, body: ResponsesRequest): Generator<Sent> {
+  let sequence_number = 0
+  const named = ({ type, ...fields }: { readonly type: string }) =>
+    `event: ${type}\ndata: ${JSON.stringify({ type, sequence_number, ...fields })}\n\n`
+  for (const event of eventsOf(completion, body)) {
+    const { type } = event
+    const isEnd = type === 'response.completed' || type === 'response.incomplete'
+    const error = named({ type: 'error', ...ERROR })
+    yield { text: named(event), isPiece: type === 'response.output_text.delta', isEnd, error }
+    sequence_number += 1
+  }
+}
+
+async function replyStream(
+  response: ServerResponse,
+  events: Iterable<Sent>,
+  faults: Faults,
+  left: AbortSignal,
+): Promise<void> {
   response.writeHead(200, { 'content-type': 'text/event-stream' })
   response.flushHeaders()
   let sent = 0
-  for (const { chunk, isPiece } of chunks(completion, body)) {
-    if (isPiece && (await stopsAt(response, sent, faults, left))) return
+  for (const { text, isPiece = false, isEnd = false, error } of events) {
+    if ((isPiece || isEnd) && (await stopsAt(response, { sent, error }, faults, left))) return
     if (isPiece && faults.pace !== undefined) await pause(faults.pace, left)
     if (left.aborted) return
-    await write(response, `data: ${JSON.stringify(chunk)}\n\n`, left)
+    if (isEnd) return void response.end(faults.noDone ? '' : text)
+    await write(response, text, left)
     if (isPiece) sent += 1
   }
-  if (await stopsAt(response, sent, faults, left)) return
-  response.end(faults.noDone ? '' : 'data: [DONE]\n\n')
 }
 
 /** Whether the stream stops after so many pieces, and how. A fault past the last piece comes after it. */
-async function stopsAt(response: ServerResponse, sent: number, faults: Faults, left: AbortSignal): Promise<boolean> {
+async function stopsAt(
+  response: ServerResponse,
+  { sent, error }: { readonly sent: number; readonly error: string },
+  faults: Faults,
+  left: AbortSignal,
+): Promise<boolean> {
   const { hang, cut, errorEvent } = faults
   if (errorEvent === sent) {
-    const error = { message: 'A simulated error event.', type: 'server_error', param: null, code: 'server_error' }
-    response.end(`data: ${JSON.stringify({ error })}\n\n`)
+    response.end(error)
     return true
   }
   if (cut === sent) {

@@ -3,7 +3,8 @@ import type { AddressInfo } from 'node:net'
 import { type ChatRequest, complete } from './chat.ts'
 import { type EmbeddingsRequest, embed } from './embeddings.ts'
 import { FaultSyntaxError, type Faults, parseFaults } from './faults.ts'
-import { replyBadly, replyChat, replyWhole, sendError, sendJson } from './reply.ts'
+import { replyBadly, replyChat, replyResponse, replyWhole, sendError, sendJson } from './reply.ts'
+import { messagesIn, type ResponsesRequest } from './responses.ts'
 import { type Counted, countRequests } from './stats.ts'
 
 /** The name under which the simulated model answers where none is set. */
@@ -11,9 +12,9 @@ export const SIMULATED_MODEL = 'simulated'
 
 /** Says what answers here; cached answers of a simulated model are told from a real one's by it. */
 const BASE = '/simulated'
-/** OpenAI's paths, and Azure OpenAI's, where the deployment names the model. */
+/** OpenAI's paths, and Azure OpenAI's, where the deployment names the model, or nothing does. */
 const ROUTE =
-  /^\/simulated\/(?:v1|openai\/v1|openai\/deployments\/([^/]+))\/(chat\/completions|embeddings|models)(?:\/([^/]+))?$/
+  /^\/simulated\/(?:v1|openai(?:\/v1)?|openai\/deployments\/([^/]+))\/(chat\/completions|embeddings|responses|models)(?:\/([^/]+))?$/
 const STATS = `${BASE}/stats`
 const MODELS = [SIMULATED_MODEL, 'simulated-embedding']
 
@@ -100,8 +101,13 @@ async function respond(
     if (answer === undefined) return sendError(response, 400, 'invalid_request_error', "'input' must not be empty.")
     return replyWhole(response, answer, faults, left.signal)
   }
-  const completion = complete(body, model, faults)
+  const isResponse = route === 'responses'
+  const asked = isResponse
+    ? { messages: messagesIn(body), max_tokens: body.max_output_tokens ?? Number.POSITIVE_INFINITY }
+    : body
+  const completion = complete(asked, model, faults)
   response.setHeader('x-request-id', String(request.headers['x-request-id'] ?? completion.id))
+  if (isResponse) return replyResponse(response, completion, body, faults, left.signal)
   await replyChat(response, completion, body, faults, left.signal)
 }
 
@@ -130,7 +136,7 @@ function decodeName(deployment: string): string {
   }
 }
 
-type Body = ChatRequest & EmbeddingsRequest & { readonly model?: string }
+type Body = ChatRequest & EmbeddingsRequest & ResponsesRequest & { readonly model?: string }
 
 function parseBody(text: string): Body {
   let body: unknown

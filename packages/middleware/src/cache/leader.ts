@@ -203,16 +203,15 @@ export function callFacts({ tell, log }: Pick<BaseContext, 'tell' | 'log'>): Cal
   let told: Facts = {}
   const end = (failure?: UpstreamFailure) => {
     hasEnded = true
-    const { usage, costNanoUsd, uncertain, upstream = failure } = told
-    if (hasLeft) log('info', 'call of a request that had left', { usage, costNanoUsd, uncertain, upstream })
+    const { upstream = failure } = told
+    if (hasLeft) log('info', 'call of a request that had left', { ...parted(told).taken, upstream })
     else tell(told)
   }
   return {
     tell(facts) {
       told = addFacts(told, facts)
       // What the call took is told at its end, once it is known whose line tells it.
-      const { usage: _usage, costNanoUsd: _cost, uncertain: _uncertain, upstream: _upstream, ...others } = facts
-      if (!hasLeft) tell(hasEnded ? facts : others)
+      if (!hasLeft) tell(hasEnded ? facts : parted(facts).others)
     },
     leaderLeft() {
       hasLeft = true
@@ -223,4 +222,10 @@ export function callFacts({ tell, log }: Pick<BaseContext, 'tell' | 'log'>): Cal
       end()
     },
   }
+}
+
+/** What a call took, and what else was told. */
+function parted(facts: Facts): { readonly taken: object; readonly others: Facts } {
+  const { usage, costNanoUsd, toolCalls, tier, spillover, uncertain, upstream, ...others } = facts
+  return { taken: { usage, costNanoUsd, toolCalls, tier, spillover, uncertain, upstream }, others }
 }

@@ -2,11 +2,11 @@ import { authenticate, type Consumer, type ConsumerStore } from '../auth/index.t
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
 import { budget, limiter, localLimiter, modelLimits, requestLimits } from '../limits/index.ts'
-import type { Call, Reply } from '../operations/index.ts'
+import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
 import { digestWith, type Handler, type Log, pipeline } from '../pipeline/index.ts'
-import { type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
+import { type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
-import type { TargetKind } from '../targets/index.ts'
+import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import { azureToken, connect, fallback, probe, type Routed, route, upstream } from '../upstream/index.ts'
 import { limiterEvents } from './limiter-events.ts'
 import { reachCounters } from './reach-counters.ts'
@@ -64,8 +64,26 @@ const UNKNOWN_KEYS = {
   total: { capacity: 600, refill: 20, periodMs: 1_000 },
 }
 
-/** Routes whose own models are asked for chat completions. */
-const CHAT_ROUTES = ['generate', 'chat']
+/** What the own model of each route is asked for, to see that it is there. */
+const PROBED: readonly (readonly [route: string, operation: Operation])[] = [
+  ['generate', chat],
+  ['chat', chat],
+  ['embeddings', embeddings],
+  ['responses', responses],
+]
+
+/** The targets that requests go to which name no model, each with what they ask there. */
+function probedTargets(policy: Policy): readonly { readonly target: TargetSettings; readonly path: string }[] {
+  const asked = new Map<string, { readonly target: TargetSettings; readonly path: string }>()
+  for (const [route, { path }] of PROBED) {
+    // The model that all routes have by default answers chat; whether it does more, only a policy can say.
+    if (path !== chat.path && !policy.routes.has(route)) continue
+    const { model } = routeOf(policy, route)
+    const target = policy.models.get(model)?.targets[0].settings
+    if (target !== undefined) asked.set(`${model} ${path}`, { target, path })
+  }
+  return [...asked.values()]
+}
 
 const now = () => performance.now()
 const wallClock = () => Date.now()
@@ -156,12 +174,12 @@ export function createGateway(options: GatewayOptions): Gateway {
       tables: (signal) => stores.consumers.findConsumer('health', signal),
       limits: (signal) => reachCounters(stores.counters, limits, signal),
       async model(signal) {
-        const current = policy.current()
-        const names = new Set(CHAT_ROUTES.map((route) => routeOf(current, route).model))
-        const targets = [...names].flatMap((name) => current.models.get(name)?.targets[0].settings ?? [])
+        const targets = probedTargets(policy.current())
+        const asking = (target: TargetSettings | undefined, path: string) =>
+          probe(transport, target, { path, signal, timeoutMs: CHECK_MS })
         // None at all is a fault of its own.
-        const probed = targets.length === 0 ? [undefined] : targets
-        await Promise.all(probed.map((target) => probe(transport, target, { signal, timeoutMs: CHECK_MS })))
+        if (targets.length === 0) await asking(undefined, chat.path)
+        await Promise.all(targets.map(({ target, path }) => asking(target, path)))
       },
     },
     async sweep(signal) {

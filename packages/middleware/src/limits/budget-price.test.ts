@@ -286,3 +286,35 @@ describe('where money is limited, is refused by name', () => {
     expect((await room(price)(change, certain({ tokens: { input: 1, output: 1 } }))).refusal).toBeUndefined()
   })
 })
+
+describe('F7: a large prompt', () => {
+  const prose =
+    'The gateway reserves the most that a completion could cost, and gives back what it did not take. '.repeat(400)
+  const change = { messages: [{ role: 'user', content: prose }] }
+  const price: Price = { rates: RATES }
+  const byBytes = () => room(price, DOLLAR, { contextWindow: undefined })(change)
+
+  test('is reserved by its tokens where the model’s vocabulary is known, and never below them', async () => {
+    const { cost: most = 0 } = await byBytes()
+    const { cost = 0, told } = await room(price, DOLLAR, { contextWindow: undefined, tokenizer: 'o200k_base' })(change)
+    expect(most / cost).toBeGreaterThan(4)
+    expect(told.usage?.input).toBeGreaterThan(400 * 19)
+    expect(cost).toBe((told.usage?.input ?? 0) * 1_000 + 100 * 10_000)
+  })
+
+  test('stays reserved by its bytes where that is no large part of any limit', async () => {
+    const rules = { contextWindow: undefined, tokenizer: 'o200k_base' } as const
+    expect((await room(price, 10 * DOLLAR, rules)(change)).cost).toBe((await byBytes()).cost)
+  })
+
+  test('fits into a budget that its bytes would pass', async () => {
+    const quota = 12_000 * 1_000 + 100 * 10_000
+    expect((await room(price, quota, { contextWindow: undefined })(change)).refusal).toMatchObject({
+      code: 'request_too_expensive',
+    })
+    const rules = { contextWindow: undefined, tokenizer: 'o200k_base' } as const
+    expect(
+      (await room(price, quota, rules)(change, certain({ tokens: { input: 8_000, output: 1 } }))).refusal,
+    ).toBeUndefined()
+  })
+})

@@ -1,10 +1,26 @@
 import { attemptsBefore, type Call, type Reply, refused } from '../operations/index.ts'
-import { type BaseContext, isRefusal, type Middleware, type Refusal, SPEND_UNKNOWN } from '../pipeline/index.ts'
+import {
+  type BaseContext,
+  isRefusal,
+  type Middleware,
+  type Refusal,
+  refusalOfEnded,
+  SPEND_UNKNOWN,
+  unlessEnded,
+} from '../pipeline/index.ts'
 import { largestClaim } from '../policy/index.ts'
 import type { Decision, Denial } from './leases/decision.ts'
 import { addRateLimits } from './rate-limit-headers.ts'
 import { decide, type LimitOptions, turnAway } from './request-limits.ts'
-import { claimsOf, fitted, type Metered, type Remaining, type Reservation, reservationFor } from './reservation.ts'
+import {
+  claimsOf,
+  fitted,
+  type Metered,
+  type Remaining,
+  type Reservation,
+  reservationFor,
+  tightened,
+} from './reservation.ts'
 import { chargeOf, factsOf, type Spent, uncountedCharge, unitsCharged } from './settlement.ts'
 import { type Held, type Limited, subjectsOf, usageLimits } from './subjects.ts'
 
@@ -48,8 +64,11 @@ export function budget({
     const limits = usageLimits(subjects, routed.model.name)
     if (limits.length === 0) return uncounted(await next({ reserved: UNLIMITED, routed }), call, context)
 
-    const asked = reservationFor(limits, call, routed)
-    if (isRefusal(asked)) return refused(asked)
+    const byBytes = reservationFor(limits, call, routed)
+    if (isRefusal(byBytes)) return refused(byBytes)
+    const tighter = tightened(byBytes, limits, call, routed)
+    const asked = tighter instanceof Promise ? await unlessEnded(tighter, call.signal) : tighter
+    if (asked === 'ended') return refused(refusalOfEnded(call.signal))
     const { decision, reserved } = await reserve(limits, asked, call, tell)
     if (isRefusal(decision)) return refused(decision)
     if (!decision.admitted) {

@@ -66,16 +66,48 @@ export function reservationFor(
   const { input, unboundedField = 'the input', output, choices } = bounds
   const isInputCounted = counts('input') || counts('tokens') || isMoneyCounted
   if (input === undefined && isInputCounted) return inputUnbounded(unboundedField, model.name)
-  const { tier, toolCalls, kinds } = surcharges
+  const { toolCalls } = surcharges
   // Where nobody could bound the input, no limit counts it.
   const read = input ?? 0
   return {
-    price: price && worstPrice(price, { tiers: tier === undefined ? rules.tiers : [tier], kinds, input: read }),
+    price: price && worstFor(price, surcharges, rules, read),
     output: { each: output, choices },
     usage: { tokens: { input: read, output: output * choices }, toolCalls },
     listed: price,
     surcharges,
   }
+}
+
+/** A reservation that takes more of a limit than this share of it keeps others out: its tokens are worth to be counted. */
+const LARGE_SHARE = 1 / 100
+
+/**
+ * The same by a tighter bound of the input, where it is a large one, and the operation has such a bound: its bytes can be
+ * several times its tokens. A promise only where there is something to count.
+ *
+ * @throws AbortError when the call's signal aborts
+ */
+export function tightened(
+  reservation: Reservation,
+  limits: readonly Held[],
+  { operation, signal }: Pick<Call, 'operation' | 'signal'>,
+  { price, rules, body }: Metered['routed'],
+): Reservation | Promise<Reservation> {
+  const { usage, surcharges } = reservation
+  const isLarge = limits.some(({ limit }) => unitsOf(limit, usage, reservation.price) > limit.quota * LARGE_SHARE)
+  if (!isLarge || rules.tokenizer === undefined || operation.countInput === undefined) return reservation
+  return operation.countInput(body, rules, signal).then((counted) => {
+    if (counted === undefined || counted >= tokensRead(usage.tokens)) return reservation
+    return {
+      ...reservation,
+      usage: { ...usage, tokens: { ...usage.tokens, input: counted } },
+      price: price && worstFor(price, surcharges, rules, counted),
+    }
+  })
+}
+
+function worstFor(price: Price, { tier, kinds }: Surcharges, rules: ModelRules, input: number): Price {
+  return worstPrice(price, { tiers: tier === undefined ? rules.tiers : [tier], kinds, input })
 }
 
 /** The same with a smaller answer. */

@@ -22,6 +22,10 @@ export type { ChatChunk } from './chat/stream.ts'
 export { costOf, isUsualTier, outputFor, type WorstCase, worstPrice } from './cost.ts'
 export { embeddings, inputsIn, MAX_INPUTS } from './embeddings.ts'
 export type { JsonFlaw } from './json-names.ts'
+
+/** Megabytes of vocabulary; loaded when there is something to count. */
+export const loadTokenizer = () => import('./o200k-base.ts')
+
 export type {
   Answer,
   Assembler,

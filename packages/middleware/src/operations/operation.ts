@@ -83,6 +83,17 @@ export interface Operation {
   bounded(body: Body, maxOutputTokens: number, rules: ModelRules): Body
   /** `undefined` where what bounds the answer is no whole number above 0. */
   bounds(body: Body, rules: Pick<ModelRules, 'contextWindow'>): Bounds | undefined
+  /**
+   * A tighter bound of the input than its bytes, by the model's own vocabulary: takes a second of work for a million
+   * characters. `undefined` where there is none; left out by an operation that never has one.
+   *
+   * @throws AbortError when the signal aborts
+   */
+  countInput?(
+    body: Body,
+    rules: Pick<ModelRules, 'contextWindow' | 'tokenizer'>,
+    signal: AbortSignal,
+  ): Promise<number | undefined>
   /** What moves its price. What isn't told here is taken to be of the usual tier and kinds, and to call no hosted tool. */
   surcharges(body: Body): Surcharges
   /** The body with another bound for each choice; the same body where nothing is generated. */

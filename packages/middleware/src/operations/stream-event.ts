@@ -12,6 +12,8 @@ export interface StreamEvent {
   readonly name: string | undefined
   /** Its data; `undefined` where that is no JSON object, as that of `[DONE]`. Parsed once. Not to be changed. */
   readonly json: Json | undefined
+  /** Whether `json` is parsed only when it is first asked for: who passes the bytes on had better not ask. */
+  readonly isUnread?: true
 }
 
 /**
@@ -92,6 +94,7 @@ export function* eventsIn(bytes: Uint8Array): Generator<StreamEvent, void> {
 }
 
 class StoredEvent implements StreamEvent {
+  readonly isUnread = true
   readonly bytes: Buffer
   #parsed: { readonly json: Json | undefined } | undefined
   constructor(bytes: Buffer) {

@@ -4,6 +4,8 @@ export interface ModelRules {
   readonly contextWindow: number | undefined
   /** The field by which the length of an answer is bounded where a request has none. */
   readonly outputField: 'max_tokens' | 'max_completion_tokens' | 'max_output_tokens'
+  /** The vocabulary by which it counts, where that is known, and one that we have. */
+  readonly tokenizer?: 'o200k_base' | undefined
   /** Whether it takes a temperature. */
   readonly temperature: boolean
   /** The hosted tools that have a price, and that the plan allows. */

@@ -13,7 +13,7 @@ import { type EgressPolicy, targetContext } from './egress.ts'
 import { interned } from './interned.ts'
 import { listText, name as nameSchema } from './names.ts'
 import { highestPrice, price, priceFaults, resolvePrice } from './price.ts'
-import { bookOf, isReasoning } from './price-book.ts'
+import { bookOf, isReasoning, tokenizerOf } from './price-book.ts'
 import { DEFAULT_MODEL } from './route.ts'
 
 /* A model is a name, and the targets that serve it: interchangeable places, each with its price. */
@@ -47,6 +47,8 @@ export interface Model {
   readonly outputField: ModelRules['outputField']
   /** Whether it takes a temperature. */
   readonly temperature: boolean
+  /** The vocabulary by which it counts; `undefined` where nobody said. */
+  readonly tokenizer?: ModelRules['tokenizer']
 }
 
 /** What a plan lets its consumers use; each list `undefined` where that is all. */
@@ -58,16 +60,17 @@ export interface Rights {
 
 /** What holds for a model's requests, of consumers who have these rights. */
 export function rulesOf(
-  model: Pick<Model, 'contextWindow' | 'outputField' | 'temperature' | 'targets'>,
+  model: Pick<Model, 'contextWindow' | 'outputField' | 'temperature' | 'tokenizer' | 'targets'>,
   rights: Rights,
 ): ModelRules {
-  const { contextWindow, outputField, temperature, targets } = model
+  const { contextWindow, outputField, temperature, tokenizer, targets } = model
   const { tiers = {}, tools = {} } = dearestPrice(targets[0]) ?? {}
   const allowed = (list: readonly string[] | undefined) => (name: string) => list === undefined || list.includes(name)
   return {
     contextWindow,
     outputField,
     temperature,
+    tokenizer,
     tools: Object.keys(tools).filter(allowed(rights.tools)),
     tiers: Object.keys(tiers).filter(allowed(rights.tiers)),
   }
@@ -128,6 +131,12 @@ export function modelSchema(kinds: readonly TargetKind[]) {
       .boolean()
       .optional()
       .describe('Whether it takes a temperature (false for reasoning models of OpenAI, by their name).'),
+    tokenizer: z
+      .enum(['o200k_base'])
+      .optional()
+      .describe(
+        'The vocabulary by which it counts tokens, so that large prompts are reserved by their tokens, not bytes.',
+      ),
   })
 }
 
@@ -289,14 +298,15 @@ function provisioned({ tools, tiers }: Price): Price {
 
 /** What is known of a model: by the policy, the book, or the name that its service has for it. */
 function traitsOf(
-  { price, contextWindow, output, temperature }: ModelDocuments[string] = {},
+  { price, contextWindow, output, temperature, tokenizer }: ModelDocuments[string] = {},
   servedAs: string,
-): Pick<Model, 'contextWindow' | 'outputField' | 'temperature'> {
+): Pick<Model, 'contextWindow' | 'outputField' | 'temperature' | 'tokenizer'> {
   const reasons = isReasoning(price?.like ?? servedAs)
   return {
     contextWindow: contextWindow ?? (price?.like === undefined ? undefined : bookOf(price.like)?.contextWindow),
     outputField: output ?? (reasons ? 'max_completion_tokens' : 'max_tokens'),
     temperature: temperature ?? !reasons,
+    tokenizer: tokenizer ?? (price?.like === undefined ? undefined : tokenizerOf(price.like)),
   }
 }
 

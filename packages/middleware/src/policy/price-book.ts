@@ -36,3 +36,11 @@ const REASONING = /^(?:o[1-9]\d*|gpt-(?:[5-9]|\d\d)(?:\.\d+)?)(?!.*chat)(?:-|$)/
 export function isReasoning(model: string): boolean {
   return REASONING.test(model.replace(/^.*\//, ''))
 }
+
+/** Families of OpenAI's that are known to count by it. */
+const BY_O200K = /^(?:openai|azure)\/(?:gpt-4o|gpt-4\.1|gpt-4\.5|gpt-5|o1|o3|o4)(?:-|$)/
+
+/** The vocabulary of a model of the book; `undefined` where nobody said. */
+export function tokenizerOf(like: string): 'o200k_base' | undefined {
+  return BY_O200K.test(like) ? 'o200k_base' : undefined
+}

@@ -53,15 +53,16 @@ test.each([
   for (const event of both(data)) expect(written(event)).toBe(`data: ${data}\n\n`)
 })
 
-test.each(['{"choices":[],"usage":{"total_tokens":1}}', '{"usage" : {"total_tokens":1} , "choices" : [ ]}'])(
-  'the usage goes to who asks for it: %s',
-  (data) => {
-    for (const event of both(data)) {
-      expect(written(event)).toBeUndefined()
-      expect(written(event, { include_usage: true })).toBe(`data: ${data}\n\n`)
-    }
-  },
-)
+test.each([
+  '{"choices":[],"usage":{"total_tokens":1}}',
+  '{"usage" : {"total_tokens":1} , "choices" : [ ]}',
+  '{"x":{"usage":null},"choices":[],"usage":{"total_tokens":1}}',
+])('the usage goes to who asks for it: %s', (data) => {
+  for (const event of both(data)) {
+    expect(written(event)).toBeUndefined()
+    expect(written(event, { include_usage: true })).toBe(`data: ${data}\n\n`)
+  }
+})
 
 test.each([
   ['{"choices":[1],"obfuscation":"aB3"}', '{"choices":[1]}'],

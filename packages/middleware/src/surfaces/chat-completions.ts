@@ -1,4 +1,4 @@
-import { type Body, type Call, chat, isJson, type StreamEvent } from '../operations/index.ts'
+import { type Body, type Call, chat, isJson, type Json } from '../operations/index.ts'
 import type { Refusal } from '../pipeline/index.ts'
 import { azureRefusal, openaiFailure, openaiRefusal } from './openai-error.ts'
 import { deploymentIn, flawed, invalidField } from './openai-request.ts'
@@ -87,16 +87,21 @@ function events({ body }: Pick<Call, 'body'>): EventWriter {
     // One line feed: older clients (openai-go before 3.43) take a blank line after a comment for an event.
     heartbeat: ': keep-alive\n',
     write(event) {
-      const { bytes } = event
-      // What carries no chunk: `[DONE]`.
-      if (bytes[DATA_AT] !== BRACE && event.json === undefined) return undefined
-      const came = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-      if (!wantsUsage && tellsUsage(came, event)) return undefined
-      return wantsPadding ? bytes : withoutPadding(event)
+      if (event.isUnread && saysNothingElse(event.bytes)) return event.bytes
+      const { json } = event
+      // `[DONE]`
+      if (json === undefined) return undefined
+      if (!wantsUsage && tellsUsage(json)) return undefined
+      return wantsPadding || json.obfuscation === undefined ? event.bytes : withoutPadding(event)
     },
     end: () => END,
     failed: (failure) => `data: ${JSON.stringify(openaiFailure(failure))}\n\n`,
   }
+}
+
+/** Whether it is the chunk that `include_usage` asks for. */
+function tellsUsage({ choices, usage }: Json): boolean {
+  return isJson(usage) && Array.isArray(choices) && choices.length === 0
 }
 
 /** Where an event's data begins, after `data: `. */
@@ -104,12 +109,17 @@ const DATA_AT = 6
 const BRACE = 123
 const USAGE = Buffer.from('"usage"')
 const NULL = Buffer.from(':null')
+const PADDING = Buffer.from('"obfuscation"')
 
-/** Whether it is the chunk that `include_usage` asks for. Parsed only where its bytes may say so: most are passed on as bytes. */
-function tellsUsage(bytes: Buffer, event: StreamEvent): boolean {
-  const at = bytes.indexOf(USAGE)
-  if (at < 0 || bytes.compare(NULL, 0, NULL.length, at + USAGE.length, at + USAGE.length + NULL.length) === 0)
-    return false
-  const { choices, usage } = event.json ?? {}
-  return isJson(usage) && Array.isArray(choices) && choices.length === 0
+/** Whether an event's bytes alone say that it is a chunk without usage and padding: most of what the cache has is not parsed. */
+function saysNothingElse(bytes: Uint8Array): boolean {
+  if (bytes[DATA_AT] !== BRACE) return false
+  const came = viewOf(bytes)
+  const at = came.indexOf(USAGE) + USAGE.length
+  const isNull = at < USAGE.length || came.compare(NULL, 0, NULL.length, at, at + NULL.length) === 0
+  return isNull && came.indexOf(USAGE, at) < 0 && !came.includes(PADDING)
+}
+
+function viewOf(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import type { ChatMessage } from '../operations/index.ts'
+import { countTokens } from '../operations/o200k-base.ts'
 import { savedTokens, transform } from './index.ts'
-import { countTokens } from './tokens.ts'
 
 /* docs/transforms.md shows what the transforms do, and what they save of this conversation. */
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
+import { countTokens } from '../operations/o200k-base.ts'
 import { savedTokens, transform } from './index.ts'
-import { countTokens } from './tokens.ts'
 
 const RULE = { lineEndings: true, minifyJson: true, dropDuplicates: ['chunk'] }
 const saved = (content: string) => {

@@ -1,4 +1,5 @@
 import { setImmediate as othersTurn } from 'node:timers/promises'
+import { loadTokenizer } from '../operations/index.ts'
 import { type Removal, SHRINK } from './removal.ts'
 
 /** Characters that are counted of what each transform changed; the rest is taken to be alike. */
@@ -12,7 +13,7 @@ const PIECE = 1024
  * @throws AbortError when the signal aborts
  */
 export async function savedTokens(removed: readonly Removal[], signal: AbortSignal): Promise<number> {
-  const { countTokens } = await import('./tokens.ts')
+  const { countTokens } = await loadTokenizer()
   let saved = 0
   for (const kind of Object.keys(SHRINK) as Removal['kind'][]) {
     const texts = removed.filter((removal) => removal.kind === kind).map(({ before }) => before)

@@ -5,6 +5,8 @@ import type { CallProgress, Transport } from './transports/index.ts'
 
 /** How long a target is given to answer. */
 export interface ProbeOptions {
+  /** The path that requests ask: an operation's. */
+  readonly path: string
   readonly signal: AbortSignal
   readonly timeoutMs: number
 }
@@ -12,9 +14,16 @@ export interface ProbeOptions {
 /** By these a server that is there turns away what is no question; 429 says that it is busy. */
 const THERE: ReadonlySet<number> = new Set([400, 409, 413, 422, 429])
 
+/** Of each path, fields that no server takes, so that nothing is generated. */
+const UNANSWERABLE: Readonly<Record<string, object>> = {
+  '/chat/completions': { messages: {}, max_tokens: 1 },
+  '/embeddings': { input: {} },
+  '/responses': { input: {}, max_output_tokens: 16, store: false },
+}
+
 /**
- * Asks a target what requests will ask: the same URL, the same model, the same key, with messages that no server takes, so
- * that nothing is generated. Resolves if that is turned away for its messages alone.
+ * Asks a target what requests will ask: the same URL, the same model, the same key, with messages or an input that no server
+ * takes. Resolves if that is turned away for what it is alone.
  *
  * @param target `undefined` where none is configured
  * @throws OperatorError for that, and for a target at which requests would fail, saying where and how it answered; what the
@@ -27,9 +36,9 @@ export async function probe(
 ): Promise<void> {
   if (target === undefined) throw new OperatorError('No model is configured for this route.')
   const progress: CallProgress = {}
-  const body = Buffer.from(JSON.stringify({ model: target.model, messages: {}, max_tokens: 1 }))
+  const body = Buffer.from(JSON.stringify({ model: target.model, ...UNANSWERABLE[options.path] }))
   const ask = (path: string, sent?: Uint8Array) => statusOf(transport, target, path, sent, { ...options, progress })
-  const status = await ask('/chat/completions', body)
+  const status = await ask(options.path, body)
   if (isSuccess(status) || THERE.has(status)) return
   const { url } = progress
   // Some servers fail on such messages, and are well.

@@ -2,6 +2,7 @@ import { answerOf } from '../json-answer.ts'
 import type { Operation } from '../operation.ts'
 import { isStorable, parseAnswer } from './answer.ts'
 import { responseAssembler } from './assemble.ts'
+import { countInput } from './count-input.ts'
 import { replay } from './replay.ts'
 import { bounded, bounds, fingerprinted, isSampled, offersTools, surcharges, withOutput } from './request.ts'
 import { responseStream } from './stream.ts'
@@ -13,6 +14,7 @@ export const responses: Operation = {
   forwards: [],
   bounded,
   bounds,
+  countInput,
   surcharges,
   withOutput,
   fingerprinted,
