@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from 'vitest'
 import type { Json } from '../bill/bill-case.ts'
 import { anyRequest, CONTEXT_WINDOW, DOUBLE_PRICE, eventsOf, modelDouble, mostFor } from '../bill/model-double.ts'
-import { random } from '../simulator/random.ts'
+import { type Random, random } from '../simulator/random.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { BARE_HOST, type RunningHost, startHost } from '../support/host.ts'
 import { openAccount } from '../support/tables.ts'
@@ -140,7 +140,7 @@ async function caller(): Promise<Caller> {
         method: 'POST',
         headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
         body: JSON.stringify({ model: 'default', user: consumer, ...body }),
-        ...(leaveMs === undefined ? {} : { signal: AbortSignal.timeout(leaveMs) }),
+        signal: AbortSignal.timeout(leaveMs ?? 60_000),
       })
       const text = await response.text()
       if (response.status === 200) return 'answered'
@@ -164,18 +164,22 @@ async function caller(): Promise<Caller> {
   }
 }
 
-/** 64 streams at a time until the budget is spent. @param leaves whether callers leave before their answer's end */
-async function spend(
-  { ask }: Caller,
-  { large, leaves = false, seed }: { large: boolean; leaves?: boolean; seed: number },
-) {
+interface Spending {
+  readonly seed: number
+  /** The next request. */
+  readonly next: (dice: Random) => Json
+  /** Whether callers leave before their answer's end. */
+  readonly leaves?: boolean
+}
+
+/** 64 streams at a time until the budget is spent. */
+async function spend({ ask }: Caller, { seed, next, leaves = false }: Spending): Promise<void> {
   const streams = Array.from({ length: STREAMS }, async (_, index) => {
     const dice = random(seed * 1_000 + index)
     for (let isSpent = false; !isSpent; ) {
       const host = dice.pick(hosts.filter(({ process }) => process.exitCode === null && process.signalCode === null))
-      const body = { ...anyRequest(dice, { large }), stream: true }
       const leaveMs = leaves && dice.chance(0.15) ? dice.whole(1, 60) : undefined
-      const answered = await ask(body, host, leaveMs)
+      const answered = await ask({ ...next(dice), stream: true }, host, leaveMs)
       isSpent = answered === 'spent'
       if (answered === 'failed') await new Promise((resolve) => setTimeout(resolve, 20))
     }
@@ -183,12 +187,17 @@ async function spend(
   await Promise.all(streams)
 }
 
+const small = (dice: Random) => anyRequest(dice, { large: false })
+const large = (dice: Random) => anyRequest(dice, { large: true })
+/** Asks for the cheap tier, which is often not the one that serves, and for as many choices as fit into the same bound. */
+const sly = (dice: Random) => ({ ...small(dice), service_tier: 'flex', n: 4, max_completion_tokens: 60 })
+
 /** Asks for little until nothing has been left for long. */
-async function drain({ ask }: Caller, { large }: { large: boolean }): Promise<void> {
+async function drain({ ask }: Caller, tokens: number): Promise<void> {
   const dice = random(7)
   let since = performance.now()
   while (performance.now() - since < QUIET_MS) {
-    const little = { ...anyRequest(dice, { large: false }), max_completion_tokens: large ? 200 : 20, stream: true }
+    const little = { ...small(dice), max_completion_tokens: tokens, stream: true }
     if ((await ask(little, dice.pick(hosts))) === 'answered') since = performance.now()
     else await new Promise((resolve) => setTimeout(resolve, 200))
   }
@@ -197,8 +206,8 @@ async function drain({ ask }: Caller, { large }: { large: boolean }): Promise<vo
 describe('64 streams over eight processes, with ten dollars and any tier, choices, cache lives and searches', () => {
   test('small ones: 95 % can be used, and the model bills no more than ten dollars', async () => {
     const one = await caller()
-    await spend(one, { large: false, seed: 1 })
-    await drain(one, { large: false })
+    await spend(one, { seed: 1, next: small })
+    await drain(one, 20)
     const billed = Number(model.billed(one.mark))
     expect(billed).toBeLessThanOrEqual(BUDGET_NANO_USD)
     expect(one.largest()).toBeLessThanOrEqual(0.01 * BUDGET_NANO_USD)
@@ -209,18 +218,26 @@ describe('64 streams over eight processes, with ten dollars and any tier, choice
 
   test('large ones: all but two reservations can be used, and no more than ten dollars', async () => {
     const one = await caller()
-    await spend(one, { large: true, seed: 2 })
-    await drain(one, { large: true })
+    await spend(one, { seed: 2, next: large })
+    await drain(one, 200)
     const billed = Number(model.billed(one.mark))
     expect(billed).toBeLessThanOrEqual(BUDGET_NANO_USD)
     expect(billed).toBeGreaterThanOrEqual(BUDGET_NANO_USD - 2 * one.largest())
     expect(one.failures.slice(0, 3)).toEqual([])
   }, 180_000)
 
+  test('sly ones: a cheap tier that does not serve, and four choices, buy no more than ten dollars either', async () => {
+    const one = await caller()
+    await spend(one, { seed: 4, next: sly })
+    const billed = Number(model.billed(one.mark))
+    expect(billed).toBeLessThanOrEqual(BUDGET_NANO_USD)
+    expect(billed).toBeGreaterThan(0.8 * BUDGET_NANO_USD)
+  }, 180_000)
+
   test('callers leave, the model fails and tells nothing, two processes are killed: no more than ten dollars', async () => {
     model.isCalm = false
     const one = await caller()
-    const spending = spend(one, { large: false, leaves: true, seed: 3 })
+    const spending = spend(one, { seed: 3, next: small, leaves: true })
     await expect.poll(() => model.calls(one.mark), { timeout: 60_000 }).toBeGreaterThan(200)
     await Promise.all(hosts.splice(0, 2).map((host) => host.stop('SIGKILL')))
     await spending

@@ -178,7 +178,6 @@ const BOUNDED: ReadonlySet<string> = new Set([
   'prompt_cache_key',
   'prompt_cache_options',
   'prompt_cache_retention',
-  'prompt_cache_options',
   'safety_identifier',
 ])
 
