@@ -60,7 +60,7 @@ function room(price: Price, quota?: number, rules: Partial<ModelRules> = {}) {
       route: 'chat',
       model: undefined,
       streamed: false,
-      bodyDigest: '',
+      bodyDigest: () => '',
     }
     let sent: Json | undefined
     const reply: Reply = await pipeline<Limited & Metered & { readonly asked: true }, Call, Reply>()
@@ -129,8 +129,8 @@ describe('reserved is the worst that the request and the plan allow:', () => {
       'a long life of what is cached',
       { rates: { ...RATES, cacheWriteLong: 2_000_000 } },
       { prompt_cache_options: { ttl: '12h' } },
-      { contextWindow: 500 },
-      () => 500 * 2_000 + 100 * 10_000,
+      {},
+      (more) => (INPUT + more) * 2_000 + 100 * 10_000,
     ],
     [
       'a length from which all of it is dearer',
