@@ -138,6 +138,7 @@ const BOUNDED: ReadonlySet<string> = new Set([
   'metadata',
   'service_tier',
   'prompt_cache_key',
+  'prompt_cache_options',
   'prompt_cache_retention',
   'safety_identifier',
 ])

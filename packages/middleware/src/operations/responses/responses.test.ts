@@ -342,6 +342,7 @@ describe('input that the bytes don’t bound', () => {
       },
       undefined,
     ],
+    ['a prompt cache’s options', { input: 'Hello', prompt_cache_options: { ttl: '12h' } }, undefined],
     ['no input', {}, 'input'],
     ['an image', { input: [user([{ type: 'input_image', image_url: 'https://host/a.png' }])] }, 'input[0].content[0]'],
     [
