@@ -99,7 +99,8 @@ export function writtenStream(
       }
       const written = write(events, writer)
       if (written === undefined) readSource()
-      else give(written)
+      // A surface whose last event says that it was whole adds none.
+      else give(written.byteLength === 0 ? atEnd() : written)
     } catch (fault) {
       breakOff(fault)
     }
