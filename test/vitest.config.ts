@@ -15,6 +15,8 @@ if (Number.parseInt(process.versions.node, 10) < NEEDED) {
 const LONG = [
   'test/simulator/simulator.test.ts',
   'test/versions/',
+  'test/faults/ten-dollars',
+  'test/simulator/billed-calls',
   'test/e2e/start.test.ts',
   'test/bench/',
   'test/e2e/tollgate.test.ts',

@@ -50,10 +50,12 @@ test('page and picture show the middleware of a request in the order in which it
   const gateway = read('packages/middleware/src/gateway/create-gateway.ts')
   const onion = (from: string, names: readonly string[]) => {
     const text = gateway.slice(gateway.indexOf(from))
-    return names.map((name) => [name, text.search(new RegExp(`\\b${name}\\(`))] as const)
+    return names.map(
+      (name) => [name, text.search(name === 'completionCache' ? /use\(cache\)/ : new RegExp(`\\b${name}\\(`))] as const,
+    )
   }
   for (const [from, names] of [
-    ['const admitted =', ['pinPolicy', 'authenticate', 'requestLimits', 'completions']],
+    ['const known =', ['pinPolicy', 'authenticate', 'requestLimits', 'completions']],
     ['const asked =', ['modelLimits', 'completionCache', 'budget', 'upstream']],
     ['const calls =', ['route', 'fallback']],
   ] as const) {

@@ -1,28 +1,18 @@
-import { spawn } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
 import { describe, expect, test } from 'vitest'
 import { MUTANTS, plant } from './mutants.ts'
+import { simulate } from './simulate.ts'
 
 /** Each batch runs in a process of its own; the seeds are pinned, so that a failure can be run again. */
 const BATCHES = [1, 501, 1_001, 1_501]
 const A_BATCH = 250
 
-async function simulate(...args: string[]): Promise<{ readonly code: number | null; readonly output: string }> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'run.ts'), ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve))
-  const [out, err, code] = await Promise.all([text(child.stdout), text(child.stderr), ended])
-  return { code, output: out + err }
-}
-
 describe('under any schedule of instances, faults and time, the limiter keeps what it promises', () => {
   test.each(BATCHES)(
     'in 250 of them, from seed %i',
     async (seed) => {
-      const { code, output } = await simulate('--schedules', String(A_BATCH), '--seed', String(seed))
+      const { code, output } = await simulate('run.ts', '--schedules', String(A_BATCH), '--seed', String(seed))
       expect(output).toContain(`${A_BATCH} schedules from seed ${seed}: 0 with violations`)
       expect(code).toBe(0)
       // It would hold for a limiter that admits nobody, or one that never refuses.
@@ -42,6 +32,7 @@ describe('the simulator notices a limiter that', () => {
       try {
         const root = join(folder, 'src')
         const { code, output } = await simulate(
+          'run.ts',
           '--root',
           root,
           '--first',
@@ -60,7 +51,7 @@ describe('the simulator notices a limiter that', () => {
   )
 
   test('writes though the row has changed, in a store that lets it', async () => {
-    const { code } = await simulate('--unconditional', '--first', '--schedules', '20', '--seed', '1')
+    const { code } = await simulate('run.ts', '--unconditional', '--first', '--schedules', '20', '--seed', '1')
     expect(code).toBe(1)
   })
 })

@@ -235,11 +235,12 @@ describe('a streamed reply has ended', () => {
 })
 
 describe('what a call tells belongs to the call', () => {
-  test('and goes to its leader’s line while the leader is there, as it is told', async () => {
+  test('and goes to its leader’s line while the leader is there, once', async () => {
     const gate = Promise.withResolvers<void>()
     const { ask } = cacheRoom({
       model: async ({ tell }) => {
         tell({ savedTokens: 3 })
+        tell({ toolCalls: { web_search: 2 }, costNanoUsd: 5 })
         tell({ uncertain: true, upstream: { code: 'timeout' } })
         await gate.promise
         return refusedByModel({ code: 'timeout' })
@@ -247,7 +248,13 @@ describe('what a call tells belongs to the call', () => {
     })
     const asking = ask()
     gate.resolve()
-    expect((await asking).record).toMatchObject({ savedTokens: 3, uncertain: true, upstream: { code: 'timeout' } })
+    expect((await asking).record).toMatchObject({
+      savedTokens: 3,
+      toolCalls: { web_search: 2 },
+      costNanoUsd: 5,
+      uncertain: true,
+      upstream: { code: 'timeout' },
+    })
   })
 
   test('and not to the line of a leader that has left, however early it was told', async () => {
@@ -268,7 +275,9 @@ describe('what a call tells belongs to the call', () => {
     gate.resolve()
     await second
     expect(record).toEqual({ cache: 'miss', upstream: { code: 'client_left' } })
-    expect(lines).toEqual([['info', LATE, { usage: undefined, costNanoUsd: 5, uncertain: true, upstream: undefined }]])
+    expect(lines).toEqual([
+      ['info', LATE, { usage: undefined, toolCalls: undefined, costNanoUsd: 5, uncertain: true, upstream: undefined }],
+    ])
   })
 })
 
@@ -292,7 +301,7 @@ describe('before the cache', () => {
     model: undefined,
     body: bodyOf({ messages: [] }),
     streamed: false,
-    bodyDigest: 'd',
+    bodyDigest: () => 'd',
     headers: new Headers(),
     signal: new AbortController().signal,
   }

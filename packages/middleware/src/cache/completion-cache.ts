@@ -33,6 +33,11 @@ export interface CompletionCacheOptions {
   readonly random?: () => number
 }
 
+export type CompletionCache = Middleware<Cacheable, Asked, Call, Reply> & {
+  /** What the cache would do for a request now: looks, claims nothing and starts nothing. */
+  look(call: Call, context: Readonly<Cacheable>): Promise<'hit' | 'miss' | 'bypass'>
+}
+
 interface Keyed {
   readonly rule: CacheRule
   readonly scope: string
@@ -52,7 +57,7 @@ const UNKNOWN = '?'
  * Plain and streamed requests answer each other. A request's `Cache-Control` may say `no-cache`, `no-store`, `max-age` and
  * `only-if-cached`; the last is refused with 504 (`not_cached`) where there is nothing.
  */
-export function completionCache(options: CompletionCacheOptions): Middleware<Cacheable, Asked, Call, Reply> {
+export function completionCache(options: CompletionCacheOptions): CompletionCache {
   const { local, shared, purgeVersions, digest, deadlineMs, log, time = systemTime, random = Math.random } = options
   const keyOf = fingerprintMemo(digest)
   const refusals = refusedBefore(random)
@@ -62,7 +67,13 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
   const lead = leading({ write, refusals, time, random })
   const calls = singleFlight({ local, tier, time })
 
-  return function completionCache(call, context, next) {
+  return Object.assign(completionCache, { look })
+
+  function completionCache(
+    call: Call,
+    context: CacheRequest['context'],
+    next: CacheRequest['next'],
+  ): Reply | Promise<Reply> {
     const keyed = keyedOf(call, context)
     if ('bypass' in keyed) {
       context.tell({ cache: 'bypass' })
@@ -70,11 +81,26 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
       return onlyIfCached ? notCached() : next({ asked: true }).then(withStatus(bypassStatus(keyed.bypass)))
     }
     const { rule, scope, keyUnder } = keyed
-    const tag = purgeVersions.tag(['all', `route:${context.routed.route}`, scope])
+    const tag = tagOf(context, scope)
     // Without a promise while it is known: every hit waits for it.
     return typeof tag === 'object'
       ? tag.then((told) => answer(call, context, next, { rule, keyUnder, tag: told }))
       : answer(call, context, next, { rule, keyUnder, tag })
+  }
+
+  async function look(call: Call, context: Readonly<Cacheable>): Promise<'hit' | 'miss' | 'bypass'> {
+    const keyed = keyedOf(call, context)
+    if ('bypass' in keyed) return 'bypass'
+    const { noCache, maxAgeMs } = requestDirectives(call.headers)
+    const tag = await tagOf(context, keyed.scope)
+    if (noCache || tag === undefined) return 'miss'
+    const key = keyed.keyUnder(tag)
+    const entry = local.get(key) ?? (await tier.look(key, call))?.entry
+    return entry !== undefined && serves(entry, { rule: keyed.rule, maxAgeMs, now: time.wallClock() }) ? 'hit' : 'miss'
+  }
+
+  function tagOf({ routed }: Pick<Cacheable, 'routed'>, scope: string): ReturnType<PurgeVersions['tag']> {
+    return purgeVersions.tag(['all', `route:${routed.route}`, scope])
   }
 
   /** Under which key, by which rule and for whom; or why the cache is passed by. */
@@ -99,8 +125,7 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
   ): Reply | Promise<Reply> {
     const { noCache, noStore, onlyIfCached, maxAgeMs } = requestDirectives(call.headers)
     const key = keyUnder(tag ?? UNKNOWN)
-    const isWanted = (entry: CacheEntry, now: number) =>
-      now < freshUntil(entry, rule) && (maxAgeMs === undefined || now - entry.storedAt <= maxAgeMs)
+    const isWanted = (entry: CacheEntry, now: number) => serves(entry, { rule, maxAgeMs, now })
 
     const known = noCache ? undefined : local.get(key)
     if (known !== undefined) {
@@ -168,6 +193,14 @@ export function completionCache(options: CompletionCacheOptions): Middleware<Cac
     context.tell({ cache: 'miss' })
     return withStatus(forwardedStatus({ fwd }))(await next({ asked: true }))
   }
+}
+
+/** Whether an entry is fresh, and as young as the request wants it. */
+function serves(
+  entry: CacheEntry,
+  { rule, maxAgeMs, now }: { readonly rule: CacheRule; readonly maxAgeMs: number | undefined; readonly now: number },
+): boolean {
+  return now < freshUntil(entry, rule) && (maxAgeMs === undefined || now - entry.storedAt <= maxAgeMs)
 }
 
 /** For who wants no cache: gives what is within leave to ask the model. */

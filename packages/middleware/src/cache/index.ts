@@ -1,6 +1,6 @@
 export { cacheKey, type Fingerprinted, fingerprint, type KeyParts } from './cache-key.ts'
 export type { Asked, Cacheable } from './cache-request.ts'
-export { type CompletionCacheOptions, completionCache, noCache } from './completion-cache.ts'
+export { type CompletionCache, type CompletionCacheOptions, completionCache, noCache } from './completion-cache.ts'
 export type { CacheEntry } from './entry.ts'
 export { GENERATION_LIFE_MS, type GenerationStore, type PurgeSubject } from './generation-store.ts'
 export { type LocalTier, type LocalTierOptions, localTier } from './local-tier.ts'

@@ -13,6 +13,7 @@ import {
   type Facts,
   type Refusal,
   type Time,
+  type ToldFacts,
   type UpstreamFailure,
   type Usage,
 } from '../pipeline/index.ts'
@@ -200,7 +201,7 @@ export function callFacts({ tell, log }: Pick<BaseContext, 'tell' | 'log'>): Cal
   let hasLeft = false
   let hasEnded = false
   /** All that was told until the call's end. */
-  let told: Facts = {}
+  const told: ToldFacts = {}
   const end = (failure?: UpstreamFailure) => {
     hasEnded = true
     const { upstream = failure } = told
@@ -209,7 +210,7 @@ export function callFacts({ tell, log }: Pick<BaseContext, 'tell' | 'log'>): Cal
   }
   return {
     tell(facts) {
-      told = addFacts(told, facts)
+      addFacts(told, facts)
       // What the call took is told at its end, once it is known whose line tells it.
       if (!hasLeft) tell(hasEnded ? facts : parted(facts).others)
     },

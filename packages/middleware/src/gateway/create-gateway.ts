@@ -8,6 +8,7 @@ import { type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } f
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import { azureToken, connect, fallback, probe, type Routed, route, upstream } from '../upstream/index.ts'
+import { dryRun, isDryRun } from './dry-run.ts'
 import { limiterEvents } from './limiter-events.ts'
 import { reachCounters } from './reach-counters.ts'
 import { openStores, type StoresOptions } from './stores.ts'
@@ -112,7 +113,16 @@ export function createGateway(options: GatewayOptions): Gateway {
   const purges = purgeVersions({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
   const transport = connect({ token: azureToken(options.clientId), targetKinds: options.targetKinds })
 
-  const admitted = pipeline()
+  const cache = completionCache({
+    local: localTier(LOCAL_TIER),
+    shared: stores.completions,
+    purgeVersions: purges,
+    digest,
+    deadlineMs: cacheDeadlineMs,
+    log,
+  })
+
+  const known = pipeline()
     .use(pinPolicy(policy))
     .use(
       authenticate({
@@ -124,20 +134,11 @@ export function createGateway(options: GatewayOptions): Gateway {
         wallClock,
       }),
     )
-    .use(requestLimits({ limiter: limits, wallClock }))
+  const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
   const asked = pipeline<Admitted & Routed, Call, Reply>()
     .use(modelLimits({ limiter: limits, wallClock }))
-    .use(
-      completionCache({
-        local: localTier(LOCAL_TIER),
-        shared: stores.completions,
-        purgeVersions: purges,
-        digest,
-        deadlineMs: cacheDeadlineMs,
-        log,
-      }),
-    )
+    .use(cache)
     .use(budget({ limiter: limits, wallClock }))
     .handle(
       upstream({
@@ -151,13 +152,13 @@ export function createGateway(options: GatewayOptions): Gateway {
   const calls = pipeline<Admitted, Call, Reply>().use(route({ maxOutputTokens })).handle(fallback(asked))
 
   function through(surface: Surface): Handler {
-    const handler = admitted.handle(
-      completions({ surface, maxBodyBytes, maxOutputTokens, digest, heartbeatMs: HEARTBEAT_MS, handler: calls }),
-    )
+    const decoding = { surface, maxBodyBytes, maxOutputTokens, digest, heartbeatMs: HEARTBEAT_MS }
+    const handler = admitted.handle(completions({ ...decoding, handler: calls }))
+    const dry = known.handle(dryRun({ limiter: limits, cache, wallClock, decoding }))
     return (request, context) => {
       // Beside the look at the key, so that the cache doesn't have to wait for it.
       purges.warm()
-      return handler(request, context)
+      return isDryRun(request) ? dry(request, context) : handler(request, context)
     }
   }
 

@@ -62,23 +62,27 @@ const PLAIN: ReadonlySet<string> = new Set([
 ])
 
 function readParts(told: ChatUsage): Tokens {
-  const parts: Record<string, number> = partsIn(
-    detailsIn(told.prompt_tokens_details ?? told.input_tokens_details),
-    'Input',
-    READ_PARTS,
-  )
+  const details = detailsIn(told.prompt_tokens_details ?? told.input_tokens_details)
+  const parts: Record<string, number> = partsIn(details, 'Input', READ_PARTS)
   // As services name them beside the prompt's: DeepSeek, Moonshot, Anthropic.
   for (const field of ['prompt_cache_hit_tokens', 'cached_tokens', 'cache_read_input_tokens']) {
     raise(parts, 'cachedInput', told[field])
   }
   raise(parts, 'cacheWrite', told.cache_creation_input_tokens)
-  const { ephemeral_1h_input_tokens: long } = detailsIn(told.cache_creation)
+  const long = longWrites(details) ?? detailsIn(told.cache_creation).ephemeral_1h_input_tokens
   if (isCount(long)) {
-    // Anthropic tells all writes, and how many of them are for an hour.
+    // All writes are told, and how many of them are kept for longer than usual.
     parts.cacheWriteLong = long
     parts.cacheWrite = Math.max(0, (parts.cacheWrite ?? 0) - long)
   }
   return parts
+}
+
+/** Of what was written to OpenAI's prompt cache, what is kept for longer than its usual 30 minutes, where that is told. */
+function longWrites({ cache_write_tokens_details: lives }: Json): number | undefined {
+  if (!isJson(lives)) return undefined
+  const counts = Object.entries(lives).filter(([field]) => field !== 'ttl_30m_tokens' && field.startsWith('ttl_'))
+  return counts.reduce((sum, [, count]) => sum + (isCount(count) ? count : 0), 0)
 }
 
 function raise(parts: Record<string, number>, kind: string, count: unknown): void {

@@ -36,6 +36,8 @@ export interface Facts {
   readonly promptHash?: string
   /** The policy's name of the model. */
   readonly model?: string
+  /** It asked what would become of it, and no more. */
+  readonly dryRun?: true
   readonly cache?: CacheOutcome
   /** The name of the limit that refused it. */
   readonly limit?: string
@@ -66,20 +68,20 @@ export interface Facts {
   readonly upstream?: UpstreamFailure
 }
 
+/** Facts that are being told. */
+export type ToldFacts = { -readonly [Fact in keyof Facts]: Facts[Fact] }
+
 /**
- * What was told before and what is told now, together. What calls took and cost adds up, since a request may make several of
- * them, whoever made them; all else replaces.
+ * Adds what is told now to what was told before. What calls took and cost adds up, since a request may make several of them,
+ * whoever made them; all else replaces.
  */
-export function addFacts(before: Facts, now: Facts): Facts {
-  const { usage, costNanoUsd, toolCalls } = now
-  return {
-    ...before,
-    ...now,
-    ...(usage && before.usage && { usage: sumOf(before.usage, usage) }),
-    ...(toolCalls && before.toolCalls && { toolCalls: sumOf(before.toolCalls, toolCalls) }),
-    ...(costNanoUsd === undefined || before.costNanoUsd === undefined
-      ? {}
-      : { costNanoUsd: Math.min(Number.MAX_SAFE_INTEGER, before.costNanoUsd + costNanoUsd) }),
+export function addFacts(before: ToldFacts, now: Facts): void {
+  const { usage, toolCalls, costNanoUsd } = before
+  Object.assign(before, now)
+  if (usage && now.usage) before.usage = sumOf(usage, now.usage)
+  if (toolCalls && now.toolCalls) before.toolCalls = sumOf(toolCalls, now.toolCalls)
+  if (costNanoUsd !== undefined && now.costNanoUsd !== undefined) {
+    before.costNanoUsd = Math.min(Number.MAX_SAFE_INTEGER, costNanoUsd + now.costNanoUsd)
   }
 }
 

@@ -9,6 +9,7 @@ export {
   type CacheOutcome,
   type Facts,
   type StreamOutcome,
+  type ToldFacts,
 } from './facts.ts'
 export { describeFault, OperatorError } from './fault.ts'
 export { type GrowingBytes, growingBytes } from './growing-bytes.ts'
@@ -40,7 +41,15 @@ export {
   upstreamFailed,
 } from './refusal.ts'
 export { type DrainOptions, type RequestsInFlight, requestsInFlight, SHUTTING_DOWN } from './requests-in-flight.ts'
-export { type ByteSource, type ByteStream, fromIterable, fromWebStream, type Source, toWebStream } from './source.ts'
+export {
+  type ByteSource,
+  type ByteStream,
+  type ByteStreamEnd,
+  fromIterable,
+  fromWebStream,
+  type Source,
+  toWebStream,
+} from './source.ts'
 export { pause, systemTime, type Time } from './time.ts'
 export { untilAborted } from './until-aborted.ts'
 export {

@@ -33,6 +33,8 @@ export type RefusalCode =
   | 'method_not_allowed'
   /** The caller wants what is cached or nothing, and it isn't. */
   | 'not_cached'
+  /** A dry run that came as far as the model: not asked. */
+  | 'dry_run'
   | 'not_configured'
   | 'upstream_failed'
   /** The client closed the connection, or broke off its upload, before it was answered. */

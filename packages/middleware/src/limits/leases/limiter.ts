@@ -33,6 +33,13 @@ export interface Limiter {
    * as it is.
    */
   admit(claims: readonly Claim[]): Promise<Decision>
+  /**
+   * The decision that a request would get now, without taking anything: an admission holds nothing, and settles nothing. Reads a
+   * row that was not seen lately.
+   *
+   * @throws LimiterUnavailable as `admit`
+   */
+  look(claims: readonly Claim[]): Promise<Decision>
   /** For how long the store has been failing, in milliseconds; `undefined` while it works. */
   failingFor(): number | undefined
   /** Leases of a subject, for tests and tools. */
@@ -116,6 +123,7 @@ export function limiter(options: LimiterOptions): Limiter {
     // A wait must leave time to ask afterwards.
     const lastWait = since + (3 / 4) * deadlineMs
     let looks = 0
+    let hasSeenAll = false
     for (let tries = 0; tries < MAX_TRIES && !gone.aborted; tries += 1) {
       const interval = clock.interval()
       if (interval === undefined) {
@@ -126,12 +134,15 @@ export function limiter(options: LimiterOptions): Limiter {
       if (admitted !== undefined) return admitted
 
       const asking: SubjectClaims[] = []
+      const unknown: SubjectClaims[] = []
       let last: { readonly group: SubjectClaims; readonly estimate: Known } | undefined
       for (const group of groups) {
         if (!isShort(group, interval)) continue
         const estimate = group.manager.counter.estimate(group.claims, interval, since, looks)
-        if (estimate.kind === 'ask') asking.push(group)
-        else if (last === undefined || estimate.at > last.estimate.at) last = { group, estimate }
+        if (estimate.kind === 'ask') {
+          asking.push(group)
+          if (!estimate.hasRoom) unknown.push(group)
+        } else if (last === undefined || estimate.at > last.estimate.at) last = { group, estimate }
       }
       if (last === undefined) {
         await askAll(asking)
@@ -150,6 +161,12 @@ export function limiter(options: LimiterOptions): Limiter {
       const tooLong = time.now() + waitMs > lastWait
       if (tooLong && kind === 'wait' && claim.limit.kind === 'budget') break
       if (kind === 'wait') calibration.start()
+      if ((tooLong || kind !== 'wait') && unknown.length > 0 && !hasSeenAll) {
+        // Another subject may have room later still: the told wait must be true for all.
+        hasSeenAll = true
+        await Promise.all(unknown.map(look))
+        continue
+      }
       if (tooLong || kind !== 'wait') return denial(groups, claim, waitMs - NEAR_MS, interval)
       // It may have room already, and will have for certain once the store's clock is surely past that moment.
       const { manager, claims: waiting } = last.group
@@ -188,6 +205,24 @@ export function limiter(options: LimiterOptions): Limiter {
   async function ask({ manager, claims }: SubjectClaims): Promise<() => void> {
     if (!breaker.allows()) throw new LimiterUnavailable('store_failed')
     return manager.ask(claims)
+  }
+
+  /** Has a subject's row read again, where the store can be asked. */
+  async function look({ manager }: SubjectClaims): Promise<void> {
+    if (breaker.allows()) await manager.look()
+  }
+
+  /** What `admit` would decide by what is known of all rows; `undefined` where one was never seen. */
+  function foresee(groups: readonly SubjectClaims[], interval: StoreInterval): Decision | undefined {
+    let last: { readonly at: number; readonly claim: Claim } | undefined
+    for (const { manager, claims } of groups) {
+      const room = manager.counter.room(claims, interval)
+      if (room === undefined) return undefined
+      if (last === undefined || room.at > last.at) last = room
+    }
+    if (last === undefined || last.at <= interval.latest + NEAR_MS)
+      return freeAdmission(true, statusesOf(groups, interval))
+    return denial(groups, last.claim, last.at - interval.earliest - NEAR_MS, interval)
   }
 
   function denial(
@@ -232,6 +267,19 @@ export function limiter(options: LimiterOptions): Limiter {
         if (reason.code === 'store_failed' && open) return freeAdmission(false, statusesOf(groups, clock.interval()))
         throw reason
       }
+    },
+
+    async look(claims) {
+      const groups = bySubject(claims, managerOf)
+      const never = claims.find(({ limit, units }) => units > largestClaim(limit))
+      if (never !== undefined) return denial(groups, never, Number.POSITIVE_INFINITY, clock.interval())
+      await withDeadline(deadlineMs, () => Promise.all(groups.map(look)), time).catch((error) => {
+        throw unavailable(error)
+      })
+      const interval = clock.interval()
+      const decision = claims.length === 0 ? freeAdmission(true) : interval && foresee(groups, interval)
+      if (decision === undefined) throw new LimiterUnavailable('store_failed')
+      return decision
     },
 
     failingFor: () => breaker.failingFor(),

@@ -20,12 +20,18 @@ import { holdsBackRefill, type Situation } from './sizing.ts'
 
 /** What the shared counter, as it was last seen, says of claims that the leases can't cover. */
 export type Estimate =
-  /** Not known, or perhaps out of date: the store must be asked. */
-  | { readonly kind: 'ask' }
+  /** It has enough (`hasRoom`), or that is not known, or perhaps out of date: the store must be asked. */
+  | { readonly kind: 'ask'; readonly hasRoom: boolean }
   /** It has perhaps enough (`wait`), or not enough (`refuse`); for certain from `at` on: store time, milliseconds. */
   | { readonly kind: 'wait' | 'refuse'; readonly at: number; readonly claim: Claim }
   /** It has not enough, but for what others hold and may be about to return: the store is to be asked again after `ms`. */
   | { readonly kind: 'look again'; readonly ms: number; readonly at: number; readonly claim: Claim }
+
+/** From when on there is room: store time, milliseconds; 0 where there always was. */
+export interface Room {
+  readonly at: number
+  readonly claim: Claim
+}
 
 /** What an instance knows of a subject's shared counter: the row in the store, as it was last seen. */
 export interface SharedCounter {
@@ -35,6 +41,8 @@ export interface SharedCounter {
   rowAt(time: StoreInterval): Row | undefined
   /** A lease beside its account in the row; `undefined` where that was never seen. */
   situationOf(lease: Lease, time: StoreInterval): Situation | undefined
+  /** When there is room for all claims, and the claim that waits longest; `undefined` where the row was never seen. */
+  room(claims: readonly Claim[], time: StoreInterval): Room | undefined
   /**
    * @param since when the request came, by our monotonic clock: what was seen after that holds for it
    * @param looks how often the request has looked again for what others hold
@@ -123,6 +131,15 @@ export function sharedCounter(
     return hasUnits(counter, limit, missing, interval) + refillMs(limit, ahead)
   }
 
+  function lastRoom(claims: readonly Claim[], row: Row, interval: StoreInterval): Room | undefined {
+    let last: Room | undefined
+    for (const claim of claims) {
+      const at = roomAt(claim, row, interval)
+      if (last === undefined || at > last.at) last = { at, claim }
+    }
+    return last
+  }
+
   /**
    * How long to wait before the store is asked again, in milliseconds; `undefined` where that could not help. It can while
    * others hold what is missing: what had come back elsewhere when the request came may not be returned yet.
@@ -167,20 +184,21 @@ export function sharedCounter(
       return { lease, account, instances: seen.instances, time: interval, now: time.now() }
     },
 
+    room(claims, interval) {
+      const row = rowAt(interval)
+      return row && lastRoom(claims, row, interval)
+    },
+
     estimate(claims, interval, since, looks) {
       const { earliest, latest } = interval
       const row = rowAt(interval)
       const isFresh = seen !== undefined && (seen.at >= since || time.now() - seen.at < seen.certainMs)
-      if (row === undefined || !isFresh || !isSet(interval)) return { kind: 'ask' }
-      let last: { readonly at: number; readonly claim: Claim } | undefined
-      for (const claim of claims) {
-        const at = roomAt(claim, row, interval)
-        if (last === undefined || at > last.at) last = { at, claim }
-      }
-      if (last === undefined || last.at <= earliest) return { kind: 'ask' }
+      if (row === undefined || !isFresh || !isSet(interval)) return { kind: 'ask', hasRoom: false }
+      const last = lastRoom(claims, row, interval)
+      if (last === undefined || last.at <= earliest) return { kind: 'ask', hasRoom: true }
       if (last.at <= latest + NEAR_MS) return { kind: 'wait', ...last }
       const { claim } = last
-      if (isStale(claim, since)) return { kind: 'ask' }
+      if (isStale(claim, since)) return { kind: 'ask', hasRoom: false }
       const ms = lookAgainMs(claim, last.at, row, interval, looks)
       if (ms !== undefined) return { kind: 'look again', ms, ...last }
       if (!wasRefused(claim)) refused.set(claim.limit.key, { at: time.now(), units: claim.units })

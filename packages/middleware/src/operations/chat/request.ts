@@ -1,6 +1,7 @@
 import type { ModelRules, TokenKind } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
 import type { Bounds, Surcharges } from '../operation.ts'
+import { asksLongLife, tierAsked } from '../surcharges.ts'
 
 /** A chat completion's request in OpenAI's shape, without its `model`. Fields that we don't know are kept. */
 export interface ChatBody {
@@ -75,7 +76,7 @@ export function surcharges({ json }: Body): Surcharges {
     }
   }
   return {
-    tier: typeof tier === 'string' && tier !== 'auto' && tier !== '' ? tier : undefined,
+    tier: tierAsked(tier),
     toolCalls,
     kinds: kindsIn(json),
   }
@@ -96,10 +97,11 @@ const PART_KINDS: Readonly<Record<string, TokenKind | undefined>> = {
   image: 'imageInput',
 }
 
-function kindsIn({ messages, modalities, prompt_cache_options }: Json): readonly TokenKind[] {
+function kindsIn(json: Json): readonly TokenKind[] {
+  const { messages, modalities } = json
   const kinds = new Set<TokenKind>()
   if (Array.isArray(modalities)) for (const each of modalities) if (each !== 'text') kinds.add(`${each}Output`)
-  if (isStated(Object(prompt_cache_options ?? {}).ttl)) kinds.add('cacheWriteLong')
+  if (asksLongLife(json)) kinds.add('cacheWriteLong')
   if (!Array.isArray(messages)) return [...kinds]
   for (const message of messages) {
     const content = message?.content
@@ -107,7 +109,7 @@ function kindsIn({ messages, modalities, prompt_cache_options }: Json): readonly
     for (const part of content) {
       const kind = PART_KINDS[part?.type]
       if (kind !== undefined) kinds.add(kind)
-      if (part?.cache_control?.ttl !== undefined) kinds.add('cacheWriteLong')
+      if (asksLongLife(part)) kinds.add('cacheWriteLong')
     }
   }
   return [...kinds]

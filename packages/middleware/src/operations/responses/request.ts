@@ -1,6 +1,7 @@
 import type { ModelRules, TokenKind } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
 import type { Bounds, Surcharges } from '../operation.ts'
+import { asksLongLife, tierAsked } from '../surcharges.ts'
 
 /**
  * Fields that don't change the answer. A response repeats most fields of its request (`metadata`, `user`, `service_tier`, …), so
@@ -64,7 +65,7 @@ function toolCallsBound({ max_tool_calls }: Json): number {
 export function surcharges({ json }: Body): Surcharges {
   const { service_tier: tier } = json
   return {
-    tier: typeof tier === 'string' && tier !== 'auto' && tier !== '' ? tier : undefined,
+    tier: tierAsked(tier),
     toolCalls: Object.fromEntries(hostedTools(json).map((name) => [name, toolCallsBound(json)])),
     kinds: kindsIn(json),
   }
@@ -77,14 +78,16 @@ const PART_KINDS: Readonly<Record<string, TokenKind | undefined>> = {
   input_audio: 'audioInput',
 }
 
-function kindsIn({ input, prompt_cache_options }: Json): readonly TokenKind[] {
+function kindsIn(json: Json): readonly TokenKind[] {
+  const { input } = json
   const kinds = new Set<TokenKind>()
-  if (!isNone(Object(prompt_cache_options ?? {}).ttl)) kinds.add('cacheWriteLong')
+  if (asksLongLife(json)) kinds.add('cacheWriteLong')
   for (const item of Array.isArray(input) ? input : []) {
     for (const parts of [item?.content, item?.output]) {
       for (const part of Array.isArray(parts) ? parts : [parts]) {
         const kind = PART_KINDS[part?.type]
         if (kind !== undefined) kinds.add(kind)
+        if (asksLongLife(part)) kinds.add('cacheWriteLong')
       }
     }
   }

@@ -1,0 +1,146 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { replyText, request } from '../../../../test/support/base-context.ts'
+import { unique } from '../../../../test/support/consumers.ts'
+import { issueKey } from '../auth/index.ts'
+import { fromIterable } from '../pipeline/index.ts'
+import { fixedPolicy, resolvePolicy } from '../policy/index.ts'
+import { generate } from '../surfaces/index.ts'
+import type { OpenAISettings } from '../targets/index.ts'
+import { trace } from '../telemetry/index.ts'
+import { createGateway, type Gateway } from './index.ts'
+
+const ANSWER = JSON.stringify({
+  choices: [{ index: 0, message: { role: 'assistant', content: 'x' }, finish_reason: 'stop' }],
+  usage: { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 },
+})
+let asked = 0
+const model = createServer((incoming, response) => {
+  asked += 1
+  incoming.resume().on('end', () => response.writeHead(200, { 'content-type': 'application/json' }).end(ANSWER))
+})
+let gateway: Gateway
+
+const keyOf = async (plan: string) =>
+  (
+    await issueKey(gateway.consumers, {
+      consumer: unique('c'),
+      plan,
+      defaultPlan: plan,
+      plans: [plan],
+      now: Date.now(),
+    })
+  ).key
+
+beforeAll(async () => {
+  model.listen(0, '127.0.0.1')
+  await once(model, 'listening')
+  const baseUrl = `http://127.0.0.1:${(model.address() as AddressInfo).port}/v1`
+  const defaultTarget: OpenAISettings = { kind: 'openai', baseUrl, model: 'm', key: 'k' }
+  const policy = resolvePolicy(
+    {
+      plans: {
+        two: { limits: [{ requests: 2, per: '1h' }] },
+        poor: { limits: [{ usd: 0.000_5, per: 'day' }] },
+        broke: { limits: [{ usd: 0.000_001, per: 'day' }] },
+      },
+      models: { default: { price: { input: 1, output: 2 } } },
+    },
+    { source: 'a test', bounds: { env: {}, hosts: [], readable: [] }, defaultTarget },
+  )
+  gateway = createGateway({
+    policy: fixedPolicy(policy),
+    storage: { kind: 'memory' },
+    redis: undefined,
+    cacheSecret: undefined,
+    maxBodyBytes: 10_000,
+    maxOutputTokens: 100,
+    storeDeadlineMs: 2_000,
+    cacheDeadlineMs: 2_000,
+    firstByteMs: 5_000,
+    totalMs: 5_000,
+    idleMs: 5_000,
+    streamTotalMs: 5_000,
+    clientId: undefined,
+    log: () => {},
+  })
+})
+afterAll(async () => {
+  await gateway.close()
+  model.closeAllConnections()
+  model.close()
+})
+
+async function ask(key: string, body: object, { dry = false } = {}) {
+  const entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
+  const headers = new Headers({ 'x-api-key': key, ...(dry ? { 'x-tollgate-dry-run': 'true' } : {}) })
+  const lines: object[] = []
+  const source = fromIterable([Buffer.from(JSON.stringify(body))])
+  const response = await entry({ ...request, headers, body: source }, (_level, line) => lines.push(line))
+  return { status: response.status, headers: response.headers, json: JSON.parse(await replyText(response)), lines }
+}
+const dry = (key: string, body: object) => ask(key, body, { dry: true })
+
+test('tells what would become of a request, takes nothing of a limit and asks no model', async () => {
+  const key = await keyOf('two')
+  const body = { prompt: unique('p'), max_tokens: 50 }
+  const before = asked
+  for (let turn = 0; turn < 5; turn += 1) {
+    const { status, json, headers, lines } = await dry(key, body)
+    expect(status).toBe(200)
+    expect(json).toMatchObject({
+      dry_run: true,
+      verdict: 'model_asked',
+      refusal: null,
+      route: 'generate',
+      model: 'default',
+      cache: 'miss',
+      worst: { output_tokens: 50 },
+      limits: [{ limit: 'requests', counts: 'requests', of: 2, left: 2, more_in_seconds: 0 }],
+    })
+    // What is read at 1 USD per million tokens, and what is written at 2.
+    expect(json.worst.nano_usd).toBe(json.worst.input_tokens * 1_000 + 50 * 2_000)
+    expect(headers.ratelimit).toContain('r=2')
+    expect(lines).toEqual([expect.objectContaining({ event: 'request', status: 200, dryRun: true })])
+  }
+  expect(asked).toBe(before)
+  expect((await ask(key, body)).status).toBe(200)
+  expect((await dry(key, body)).json).toMatchObject({ verdict: 'answered_from_cache', worst: { nano_usd: 0 } })
+  expect((await dry(key, { ...body, prompt: unique('q') })).json.limits).toMatchObject([{ left: 1 }])
+  expect((await ask(key, body)).status).toBe(200)
+  expect((await dry(key, body)).json).toMatchObject({
+    verdict: 'refused',
+    refusal: { status: 429, code: 'rate_limit_exceeded' },
+  })
+  expect((await ask(key, body)).status).toBe(429)
+  expect(asked).toBe(before + 1)
+})
+
+test('tells a budget that has less left by the bound that an answer would get', async () => {
+  const key = await keyOf('poor')
+  const { json } = await dry(key, { prompt: 'x', max_tokens: 100_000 })
+  expect(json).toMatchObject({ verdict: 'model_asked', limits: [{ limit: 'usd', counts: 'nano_usd', left: 500_000 }] })
+  expect(json.worst.nano_usd).toBeLessThanOrEqual(500_000)
+  expect((await ask(key, { prompt: 'x' })).status).toBe(200)
+})
+
+test('tells why a request would be refused', async () => {
+  const broke = await keyOf('broke')
+  expect((await dry(broke, { prompt: 'x' })).json).toMatchObject({
+    verdict: 'refused',
+    refusal: { status: 400, code: 'request_too_expensive' },
+    cache: 'miss',
+  })
+  expect((await dry(broke, { prompt: 7 })).json).toMatchObject({
+    verdict: 'refused',
+    refusal: { status: 400, code: 'invalid_request', param: 'prompt' },
+    model: null,
+  })
+  expect((await dry(broke, { prompt: 'x', model: 'none' })).json.refusal).toMatchObject({ code: 'model_not_found' })
+})
+
+test('needs a key', async () => {
+  expect(await dry('tg_wrong', { prompt: 'x' })).toMatchObject({ status: 401, json: { code: 'invalid_api_key' } })
+})

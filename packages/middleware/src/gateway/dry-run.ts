@@ -1,0 +1,163 @@
+import type { CompletionCache } from '../cache/index.ts'
+import {
+  type Admits,
+  budget,
+  type Limited,
+  type Limiter,
+  type LimitOptions,
+  type LimitStatus,
+  modelLimits,
+  requestLimits,
+  reservationFor,
+} from '../limits/index.ts'
+import { type Call, costOf, type Reply, refused } from '../operations/index.ts'
+import {
+  type GatewayRequest,
+  type Handler,
+  isRefusal,
+  jsonResponse,
+  pipeline,
+  type Refusal,
+  tokensRead,
+  tokensWritten,
+  type Usage,
+} from '../pipeline/index.ts'
+import type { WithPolicy } from '../policy/index.ts'
+import { type CompletionsOptions, completions } from '../surfaces/index.ts'
+import { type Routed, route } from '../upstream/index.ts'
+
+export interface DryRunOptions extends Pick<LimitOptions, 'wallClock'> {
+  readonly limiter: Pick<Limiter, 'look'>
+  readonly cache: Pick<CompletionCache, 'look'>
+  readonly decoding: Omit<CompletionsOptions<object>, 'handler'>
+}
+
+/** Of a caller whose key is known. */
+type Known = WithPolicy & Limited & { readonly consumer: { readonly id: string; readonly plan: string } }
+
+const HEADER = 'x-tollgate-dry-run'
+
+export function isDryRun({ headers }: GatewayRequest): boolean {
+  return headers.get(HEADER)?.trim().toLowerCase() === 'true'
+}
+
+/** What is found out on a request's way. */
+interface Findings {
+  route?: string
+  model?: string
+  cache?: 'hit' | 'miss' | 'bypass'
+  /** The most that it may take; nothing of a hit. */
+  worst?: Worst | undefined
+  readonly limits: LimitStatus[]
+}
+
+interface Worst {
+  readonly usage: Usage
+  /** `undefined` for a model without a price. */
+  readonly nanoUsd: number | undefined
+}
+
+/**
+ * Says what would become of a request (`x-tollgate-dry-run: true`), by the same middleware that it would go through: which model,
+ * what the cache has, the most that it may cost, and what is left of each limit. Takes nothing from any limit, asks no model,
+ * stores nothing, and answers 200: what would be refused is told as a verdict.
+ */
+export function dryRun({ limiter, cache, wallClock, decoding }: DryRunOptions): Handler<Known> {
+  return async function dryRun(request, context) {
+    const { tell } = context
+    tell({ dryRun: true })
+    const found: Findings = { limits: [] }
+    const looking: LimitOptions = { limiter: lookingAt(limiter, found.limits), wallClock }
+
+    const end: Handler<Known & Routed, Call, Reply> = async (call, { routed }) => {
+      found.worst = worstOf(call, routed)
+      return refused(ENDS_HERE)
+    }
+    const calls = pipeline<Known & { readonly admitted: true }, Call, Reply>()
+      .use(route({ maxOutputTokens: decoding.maxOutputTokens }))
+      .use(async function noted({ route: name }, { routed }, next) {
+        found.route = name
+        found.model = routed.model.name
+        return next()
+      })
+      .use(modelLimits(looking))
+      .use<{ readonly asked: true }>(async function lookedUp(call, inner, next) {
+        found.cache = await cache.look(call, inner)
+        return found.cache === 'hit' ? refused(ENDS_HERE) : next({ asked: true })
+      })
+      .use(budget(looking))
+      .handle(end)
+    const handler = pipeline<Known>()
+      .use(requestLimits(looking))
+      .handle(completions({ ...decoding, handler: calls }))
+
+    const reply = await handler(request, context)
+    const refusal = isRefusal(reply) && reply.code !== ENDS_HERE.code ? reply : undefined
+    const { 'retry-after': _wait, 'x-should-retry': _again, ...headers } = reply.headers ?? {}
+    return jsonResponse(200, report(found, refusal), headers)
+  }
+}
+
+/** Where the model would be asked, or the cache would answer. */
+const ENDS_HERE: Refusal = { kind: 'refusal', code: 'dry_run', status: 200, message: 'A dry run asks no model.' }
+
+/** A limiter that decides as the real one would, and takes nothing. @param seen told where each limit stands */
+function lookingAt(limiter: Pick<Limiter, 'look'>, seen: LimitStatus[]): Admits {
+  return {
+    admitAtOnce: () => undefined,
+    async admit(claims) {
+      const decision = await limiter.look(claims)
+      for (const status of decision.standings) {
+        // A budget that has less left than was asked for is looked at twice.
+        if (!seen.some(({ limit }) => limit === status.limit)) seen.push(status)
+      }
+      return decision
+    },
+  }
+}
+
+/** The most that the call may take; `undefined` where nobody can tell. */
+function worstOf(call: Call, routed: Routed['routed']): Worst | undefined {
+  if (call.operation.bounds(routed.body, routed.rules)?.input === undefined) return undefined
+  const reservation = reservationFor([], call, routed)
+  if (isRefusal(reservation)) return undefined
+  const { usage, price } = reservation
+  return { usage, nanoUsd: price && costOf(usage, price) }
+}
+
+function report({ route, model, cache, worst, limits }: Findings, refusal: Refusal | undefined): object {
+  return {
+    dry_run: true,
+    verdict: refusal !== undefined ? 'refused' : cache === 'hit' ? 'answered_from_cache' : 'model_asked',
+    refusal: refusal === undefined ? null : toldOf(refusal),
+    route: route ?? null,
+    model: model ?? null,
+    cache: cache ?? null,
+    worst: worstText(worst, cache),
+    limits: limits.map(({ limit, remaining, nextMs }) => ({
+      limit: limit.name,
+      counts: limit.measure === 'money' ? 'nano_usd' : limit.measure,
+      of: limit.quota,
+      left: remaining,
+      more_in_seconds: Math.ceil(nextMs / 1_000),
+    })),
+  }
+}
+
+function toldOf({ status, code, message, param, headers }: Refusal): object {
+  const retryAfter = headers?.['retry-after']
+  return {
+    status,
+    code,
+    message,
+    param: param ?? null,
+    retry_after_seconds: retryAfter === undefined ? null : Number(retryAfter),
+  }
+}
+
+function worstText(worst: Worst | undefined, cache: Findings['cache']): object | null {
+  if (cache === 'hit') return { input_tokens: 0, output_tokens: 0, nano_usd: 0 }
+  if (worst === undefined) return null
+  const { tokens } = worst.usage
+  return { input_tokens: tokensRead(tokens), output_tokens: tokensWritten(tokens), nano_usd: worst.nanoUsd ?? null }
+}

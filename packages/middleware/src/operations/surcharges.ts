@@ -1,0 +1,29 @@
+import { isJson } from './body.ts'
+
+/* What of a request moves its price, as OpenAI's APIs and those like it name it. */
+
+/** OpenAI serves `fast` as `priority`, and says so in its answer. */
+const SAME_TIER: Readonly<Record<string, string | undefined>> = { fast: 'priority' }
+
+/** The service tier that a request asks for by name; `undefined` where it leaves that to the service. */
+export function tierAsked(tier: unknown): string | undefined {
+  if (typeof tier !== 'string' || tier === '' || tier === 'auto') return undefined
+  return SAME_TIER[tier] ?? tier
+}
+
+/** The usual lives of what is written to a prompt cache: OpenAI's, and Anthropic's. */
+const USUAL_LIVES: ReadonlySet<unknown> = new Set(['30m', '5m'])
+
+/** Fields of a request, and of its parts, that say how long what is written to a prompt cache is kept. */
+const LIFE_FIELDS = ['prompt_cache_options', 'prompt_cache_breakpoint', 'cache_control'] as const
+
+/** Whether a request, or a part of it, asks for another life of what it writes to a prompt cache than the usual. */
+export function asksLongLife(part: unknown): boolean {
+  if (!isJson(part)) return false
+  return LIFE_FIELDS.some((field) => {
+    const asked = part[field]
+    if (!isJson(asked)) return false
+    const { ttl } = asked
+    return ttl !== undefined && ttl !== null && !USUAL_LIVES.has(ttl)
+  })
+}

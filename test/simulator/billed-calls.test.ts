@@ -1,0 +1,44 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { BILL_MUTANTS } from './bill-mutants.ts'
+import { plant } from './mutants.ts'
+import { simulate } from './simulate.ts'
+
+const SCHEDULES = 60
+
+describe('whatever callers set, in any schedule of crashes, stalls and a failing store', () => {
+  test.each([1, 1_001])(
+    'no model bills more than the ten dollars of its consumer, from seed %i',
+    async (seed) => {
+      const { code, output } = await simulate('run-billed.ts', '--schedules', `${SCHEDULES}`, '--seed', `${seed}`)
+      expect(output).toContain(`${SCHEDULES} schedules from seed ${seed}: 0 with violations`)
+      expect(code).toBe(0)
+      // It would hold for a gateway that admits nobody, and for callers who never reach their budget.
+      const [, answered, refused, billed] =
+        /(\d+) calls answered, (\d+) refused, .* ([\d.]+) dollars billed/.exec(output) ?? []
+      expect(Number(answered)).toBeGreaterThan(2_000)
+      expect(Number(refused)).toBeGreaterThan(500)
+      expect(Number(billed)).toBeGreaterThan(SCHEDULES * 3)
+    },
+    140_000,
+  )
+})
+
+describe('the model’s own bill shows a gateway that', () => {
+  test.each(BILL_MUTANTS)(
+    '$name',
+    async (mutant) => {
+      const folder = plant(mutant)
+      try {
+        const options = ['--first', '--schedules', '40', '--seed', String(mutant.seed)]
+        const { code, output } = await simulate('run-billed.ts', '--root', join(folder, 'src'), ...options)
+        expect(output).toMatch(/^seed \d+: \d+ ms: /)
+        expect(code).toBe(1)
+      } finally {
+        rmSync(folder, { recursive: true })
+      }
+    },
+    60_000,
+  )
+})

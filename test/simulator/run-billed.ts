@@ -1,0 +1,40 @@
+/*
+ * `npm run simulate:bill -- --schedules 10000 --seed 1`: runs so many schedules of callers with ten dollars who set what moves a
+ * price as they like, and fails if a model bills more than that in one. `--root` names another copy of the middleware's sources.
+ */
+import { commandOptions, wholeOption } from '../../packages/workshop/src/command-options.ts'
+import { runBilled } from './billed-calls.ts'
+import { loadCallParts } from './gateway-under-test.ts'
+
+const values = commandOptions('npm run simulate:bill', {
+  schedules: { type: 'string', default: '200' },
+  seed: { type: 'string', default: '1' },
+  root: { type: 'string' },
+  /** Ends with the first schedule that breaks something. */
+  first: { type: 'boolean', default: false },
+})
+const schedules = wholeOption('schedules', values.schedules)
+const seed = wholeOption('seed', values.seed)
+const parts = await loadCallParts(values.root)
+const totals = { answered: 0, refused: 0, failed: 0, billed: 0 }
+let [broken, drained, dearest] = [0, 0, 0]
+const started = performance.now()
+
+for (let index = 0; index < schedules && !(values.first && broken > 0); index += 1) {
+  const outcome = await runBilled(seed + index, parts)
+  for (const total of Object.keys(totals) as (keyof typeof totals)[]) totals[total] += outcome[total]
+  dearest = Math.max(dearest, outcome.billed)
+  if (outcome.wasDrained) drained += 1
+  if (outcome.violations.length === 0) continue
+  broken += 1
+  console.log(`seed ${outcome.seed}: ${outcome.violations.slice(0, 3).join('\n  ')}`)
+}
+const { answered, refused, failed, billed } = totals
+console.log(
+  `${schedules} schedules from seed ${seed}: ${broken} with violations; ${answered} calls answered, ${refused} refused, ` +
+    `${failed} failed; ${billed.toFixed(2)} dollars billed, ${dearest.toFixed(9)} at the most in one, ${drained} drained; ` +
+    `${((performance.now() - started) / 1000).toFixed(1)} s`,
+)
+process.exitCode = broken > 0 ? 1 : 0
+// What a crashed machine has begun never ends.
+process.exit()
