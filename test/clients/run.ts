@@ -1,15 +1,15 @@
 /*
  * `npm run test:clients`: real clients, as they come, over the zip of `npm run package`, unpacked where no node_modules are.
  * It ends with 1, too, where the tables of docs/clients.md show something else than this run has seen; --table writes them
- * instead. With names of test files (`npm run test:clients -- openai`) it runs these alone, and looks at no table.
+ * instead. --only <file>: the test files with this in their name alone, and no table.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { startVitest } from 'vitest/node'
+import { commandOptions } from '../../packages/workshop/src/command-options.ts'
 import { ROOT } from '../support/host.ts'
 import { unpack } from '../support/packaged-app.ts'
 import { type Cell, pageWith } from './results.ts'
@@ -17,9 +17,9 @@ import { type Cell, pageWith } from './results.ts'
 const CLIENTS = join(ROOT, 'test/clients')
 const PAGE = join(ROOT, 'docs/clients.md')
 
-const { values, positionals: files } = parseArgs({
-  options: { table: { type: 'boolean', default: false } },
-  allowPositionals: true,
+const { table, only } = commandOptions('npm run test:clients', {
+  table: { type: 'boolean' },
+  only: { type: 'string' },
 })
 
 install()
@@ -32,7 +32,7 @@ try {
   unpack(readFileSync(join(ROOT, '.package/tollgate.zip')), app)
   process.env.TOLLGATE_TEST_APP = app
   const cells = await test()
-  if (files.length === 0 && !process.exitCode) compare(cells)
+  if (only === undefined && !process.exitCode) compare(cells)
   const [status] = await typesEnd
   if (status !== 0) process.exitCode = 1
 } finally {
@@ -56,7 +56,12 @@ function install(): void {
 
 async function test(): Promise<readonly Cell[]> {
   const config = join(CLIENTS, 'vitest.config.ts')
-  const vitest = await startVitest('test', files, { config, run: true, watch: false, reporters: ['dot'] })
+  const vitest = await startVitest('test', only === undefined ? [] : [only], {
+    config,
+    run: true,
+    watch: false,
+    reporters: ['dot'],
+  })
   const cells = vitest.state
     .getTestModules()
     .flatMap(({ children }) => [...children.allTests()].flatMap((test) => test.meta().cells ?? []))
@@ -68,13 +73,15 @@ function compare(cells: readonly Cell[]): void {
   const page = readFileSync(PAGE, 'utf8')
   const seen = pageWith(page, cells)
   if (seen === page) return
-  if (values.table) {
+  if (table) {
     writeFileSync(PAGE, seen)
     console.log('docs/clients.md has new tables')
     return
   }
+  const said = new Set(page.split('\n'))
+  for (const line of seen.split('\n')) if (!said.has(line)) console.error(`+ ${line}`)
   console.error(
-    'The clients did something else than docs/clients.md says. Look at: npm run test:clients -- --table; git diff',
+    'The clients did something else than docs/clients.md says. To write that: npm run test:clients -- --table',
   )
   process.exitCode = 1
 }
