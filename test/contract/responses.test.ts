@@ -228,6 +228,7 @@ describe('the cache', () => {
     expect(told(again)).toContain('hit')
     const events = ({ text }: { readonly text: string }) => text.replace(/^: x-tollgate-cost: .*\n/m, '')
     expect(events(again)).toBe(events(first))
+    expect(events(first)).toMatch(/\nevent: response\.completed\ndata: .*\n\n$/)
     const { data, response } = await clientOf(key).responses.create(request).withResponse()
     expect([data.output_text, told(response)]).toEqual(['Hello', expect.stringContaining('hit')])
     expect(upstream.calls).toHaveLength(1)

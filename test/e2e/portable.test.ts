@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { type Entry, requestsInFlight } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { nodeHttp } from '../../examples/portable/node-http.ts'
+import { streamBody } from '../support/base-context.ts'
 import { complete } from '../support/completions.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { type CountedModel, startCountedModel, whole } from '../support/counted-model.ts'
@@ -230,7 +231,7 @@ describe('on tables', () => {
 
 test('a stream whose head can’t be written is given up, and its client answered', async () => {
   const cancelled = Promise.withResolvers<unknown>()
-  const body = { read: () => new Promise<undefined>(() => {}), cancel: cancelled.resolve, ended: Promise.resolve() }
+  const body = streamBody({ read: () => new Promise<undefined>(() => {}), cancel: cancelled.resolve })
   const entry: Entry = async () => ({ kind: 'response', status: 200, headers: { 'x-lines': 'a\nb' }, body })
   const bare = createServer(nodeHttp(entry, { behindProxy: false, log: () => {}, inFlight: requestsInFlight() }))
   await new Promise<void>((resolve) => bare.listen(0, '127.0.0.1', resolve))

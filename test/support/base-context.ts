@@ -1,12 +1,17 @@
 import {
   addFacts,
   type BaseContext,
+  type ByteSource,
+  type ByteStream,
+  type ByteStreamEnd,
   type Facts,
   type GatewayRequest,
   type HttpReply,
   type HttpResponse,
   isStream,
+  RequestEnded,
   type Source,
+  type StreamOutcome,
 } from '@tollgate/middleware'
 
 /** A request with nothing in it, for a middleware that is tested alone. */
@@ -107,5 +112,35 @@ export function playedSource<T>(): PlayedSource<T> {
       told = listener
     },
     reads: () => reads,
+  }
+}
+
+/** A source as the body of a streamed response. @param settled resolves when what it holds is settled */
+export function streamBody(source: ByteSource, settled: Promise<unknown> = Promise.resolve()): ByteStream {
+  const { promise: ended, resolve } = Promise.withResolvers<ByteStreamEnd>()
+  let hasBegun = false
+  const end = async (how: StreamOutcome) => {
+    await settled
+    resolve({ how, hasBegun })
+    await ended
+  }
+  return {
+    ended,
+    async read() {
+      let piece: Uint8Array | undefined
+      try {
+        piece = await source.read()
+      } catch (fault) {
+        await end('broken')
+        throw fault
+      }
+      if (piece === undefined) await end('complete')
+      else hasBegun = true
+      return piece
+    },
+    cancel(reason) {
+      source.cancel(reason)
+      void end(reason instanceof RequestEnded ? 'broken' : 'client_left')
+    },
   }
 }

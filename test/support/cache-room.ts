@@ -340,7 +340,7 @@ export function cacheRoom(options: CacheRoomOptions = {}): CacheRoom {
         model: undefined,
         body,
         streamed: more.stream ?? false,
-        bodyDigest: JSON.stringify(body.json),
+        bodyDigest: () => JSON.stringify(body.json),
         headers: new Headers(headers),
         signal: more.signal ?? new AbortController().signal,
       }

@@ -15,7 +15,7 @@ import { request, type ToldContext } from './base-context.ts'
 export function modelCall(change: Partial<Call> = {}): Call {
   const { headers, signal } = request
   const body = bodyOf({ messages: [{ role: 'user', content: 'Why?' }] })
-  const defaults = { operation: chat, route: 'generate', model: undefined, streamed: false, bodyDigest: 'd' }
+  const defaults = { operation: chat, route: 'generate', model: undefined, streamed: false, bodyDigest: () => 'd' }
   return { ...defaults, headers, signal, body, ...change }
 }
 

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import type { Entry, GatewayRequest } from '@tollgate/middleware'
 import { describe, expect, test } from 'vitest'
+import { streamBody } from '../../../test/support/base-context.ts'
 import { httpHandler } from './http-adapter.ts'
 
 // The library's classes can't be imported by name as an ES module.
@@ -30,7 +31,7 @@ describe('the HTTP adapter', () => {
     [
       'answers with a body that breaks',
       async () => {
-        const body = { read: () => Promise.reject(new Error('SECRET')), cancel: () => {}, ended: Promise.resolve() }
+        const body = streamBody({ read: () => Promise.reject(new Error('SECRET')), cancel: () => {} })
         return { kind: 'response', status: 200, headers: {}, body }
       },
     ],

@@ -13,7 +13,7 @@ export function page(sections: readonly Section[], others: number | undefined): 
   return [
     '# What a request costs, beside the least that it could',
     '',
-    '`npm run bench:gateway` measures and writes this page (about ten minutes); `-- --against <folder>` measures another',
+    '`npm run bench:gateway` measures and writes this page (about half an hour); `-- --against <folder>` measures another',
     'checkout in the same run. Machines differ, and are noisy: compare ratios, and rows of one run. A machine that has other',
     'work to do makes the cheap rows dearer than the others.',
     '',

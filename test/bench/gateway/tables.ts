@@ -10,11 +10,14 @@ export interface Judged {
 
 export type Measured<C extends Contest = Contest> = ReadonlyMap<C, Outcome>
 
-/** So few and short in a quick run that the figures mean nothing. */
+/**
+ * So few and short in a quick run that the figures mean nothing. The warm-up is as long as V8 takes to compile what a process
+ * runs often: after 2 s a request still costs a half more than after 10.
+ */
 export function roundsOf(quick: boolean): Rounds {
   return quick
     ? { rounds: 1, warmUpSeconds: 0, turns: 1, turnSeconds: 0.1 }
-    : { rounds: 3, warmUpSeconds: 2, turns: 3, turnSeconds: 1 }
+    : { rounds: 3, warmUpSeconds: 8, turns: 3, turnSeconds: 1 }
 }
 
 /** A row a contest: its floor, the peer where there is one, and each checkout. */

@@ -143,7 +143,7 @@ function memoName(
   let targets = ''
   for (const { target } of candidates) targets += `\n${target.identity}`
   const headers = operation.forwards.length === 0 ? '' : JSON.stringify(forwardedHeaders(call))
-  return `${bodyDigest}\n${scope}\n${operation.name}\n${route}\n${model.name}\n${transforms}\n${headers}${targets}`
+  return `${bodyDigest()}\n${scope}\n${operation.name}\n${route}\n${model.name}\n${transforms}\n${headers}${targets}`
 }
 
 /** The key of the last purge version is remembered: it changes with a purge only. */

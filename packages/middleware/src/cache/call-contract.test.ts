@@ -292,7 +292,7 @@ describe('before the cache', () => {
     model: undefined,
     body: bodyOf({ messages: [] }),
     streamed: false,
-    bodyDigest: 'd',
+    bodyDigest: () => 'd',
     headers: new Headers(),
     signal: new AbortController().signal,
   }

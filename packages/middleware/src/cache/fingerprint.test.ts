@@ -228,7 +228,7 @@ describe('the headers that go on', () => {
 
 describe('what is remembered of a body’s bytes', () => {
   const digest = digestWith(undefined)
-  const call = { ...NO_HEADERS, bodyDigest: 'bytes' }
+  const call = { ...NO_HEADERS, bodyDigest: () => 'bytes' }
   const keyOf = (question: Question, scope: string, purgeVersion = '') =>
     cacheKey({ scope, purgeVersion, fingerprint: digestOf(question) ?? '' }, digest)
 
@@ -265,7 +265,7 @@ describe('what is remembered of a body’s bytes', () => {
     const forwarding: Operation = { ...chat, forwards: ['x-version'] }
     const keys = ['1', '2', '1'].map((version) =>
       memo(
-        { operation: forwarding, headers: new Headers({ 'x-version': version }), bodyDigest: 'b' },
+        { operation: forwarding, headers: new Headers({ 'x-version': version }), bodyDigest: () => 'b' },
         routedOf(asked),
         'a',
       )?.(''),

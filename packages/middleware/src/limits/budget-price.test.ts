@@ -60,7 +60,7 @@ function room(price: Price, quota?: number, rules: Partial<ModelRules> = {}) {
       route: 'chat',
       model: undefined,
       streamed: false,
-      bodyDigest: '',
+      bodyDigest: () => '',
     }
     let sent: Json | undefined
     const reply: Reply = await pipeline<Limited & Metered & { readonly asked: true }, Call, Reply>()

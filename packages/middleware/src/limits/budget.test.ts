@@ -162,7 +162,7 @@ function asking(
       model: undefined,
       body: asked,
       streamed: false,
-      bodyDigest: '',
+      bodyDigest: () => '',
     }
     let forwarded: Json | undefined
     let reserved: Reserved | undefined

@@ -4,6 +4,7 @@ import { answered, playedStream } from '../../../../test/support/replies.ts'
 import { bodyOf, type Call, chat, type Reply } from '../operations/index.ts'
 import {
   type ByteStream,
+  type ByteStreamEnd,
   type HttpReply,
   isRefusal,
   isStream,
@@ -119,7 +120,7 @@ const newCall = (signal = request.signal): Call => ({
   model: undefined,
   body: bodyOf({}),
   streamed: false,
-  bodyDigest: '',
+  bodyDigest: () => '',
 })
 
 interface Calling {
@@ -272,7 +273,7 @@ describe('what passes', () => {
 describe('a slot', () => {
   /** A response's body that comes when the test says so. */
   function playedBody() {
-    const { promise: ended, resolve } = Promise.withResolvers<void>()
+    const { promise: ended, resolve } = Promise.withResolvers<ByteStreamEnd>()
     const waiting = Promise.withResolvers<Uint8Array | undefined>()
     // What a test doesn't read breaks unheard.
     waiting.promise.catch(() => {})
@@ -280,7 +281,7 @@ describe('a slot', () => {
       read: () => waiting.promise,
       cancel() {
         waiting.resolve(undefined)
-        resolve()
+        resolve({ how: 'client_left', hasBegun: false })
       },
       ended,
     }
@@ -288,11 +289,11 @@ describe('a slot', () => {
       body,
       end() {
         waiting.resolve(undefined)
-        resolve()
+        resolve({ how: 'complete', hasBegun: false })
       },
       break() {
         waiting.reject(new Error('broken'))
-        resolve()
+        resolve({ how: 'broken', hasBegun: false })
       },
     }
   }

@@ -26,8 +26,8 @@ export interface Call extends Input {
    * came.
    */
   readonly fit?: (body: Body, rules: FieldRules) => Body
-  /** The surface's name, and the SHA-256 of the body as it came. Without a secret in it, so that it must not leave the process. */
-  readonly bodyDigest: string
+  /** The surface's name, and the SHA-256 of the body as it came: for who asks. Without a secret in it, so that it must not leave the process. */
+  bodyDigest(): string
 }
 
 /**

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { type ByteStream, fromIterable, type HttpResponse, toWebResponse } from './index.ts'
+import { streamBody } from '../../../../test/support/base-context.ts'
+import { fromIterable, type HttpResponse, toWebResponse } from './index.ts'
 
 const answer = (body: HttpResponse['body']): HttpResponse => ({
   kind: 'response',
@@ -7,10 +8,7 @@ const answer = (body: HttpResponse['body']): HttpResponse => ({
   headers: { a: 'b' },
   body,
 })
-const streamed = (): ByteStream => ({
-  ...fromIterable([Buffer.from('one'), Buffer.from(' two')]),
-  ended: Promise.resolve(),
-})
+const streamed = () => streamBody(fromIterable([Buffer.from('one'), Buffer.from(' two')]))
 
 test.each<[string, HttpResponse['body'], string]>([
   ['bytes', Buffer.from('whole'), 'whole'],

@@ -40,7 +40,15 @@ export {
   upstreamFailed,
 } from './refusal.ts'
 export { type DrainOptions, type RequestsInFlight, requestsInFlight, SHUTTING_DOWN } from './requests-in-flight.ts'
-export { type ByteSource, type ByteStream, fromIterable, fromWebStream, type Source, toWebStream } from './source.ts'
+export {
+  type ByteSource,
+  type ByteStream,
+  type ByteStreamEnd,
+  fromIterable,
+  fromWebStream,
+  type Source,
+  toWebStream,
+} from './source.ts'
 export { pause, systemTime, type Time } from './time.ts'
 export { untilAborted } from './until-aborted.ts'
 export {

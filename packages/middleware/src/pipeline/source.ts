@@ -1,3 +1,5 @@
+import type { StreamOutcome } from './facts.ts'
+
 /**
  * What comes piece by piece inside the gateway, in place of a web stream: it has no queue and reads nothing ahead, so that
  * the slowest part sets the pace, and a cancel takes effect at once.
@@ -22,8 +24,17 @@ export type ByteSource = Source<Uint8Array>
 
 /** The body of a streamed response. */
 export interface ByteStream extends ByteSource {
-  /** Resolves, and never rejects, when the stream has ended or was cancelled and all that it held is settled and told. */
-  readonly ended: Promise<unknown>
+  /**
+   * Resolves, and never rejects, when the stream has ended or was cancelled and all that it held is settled and told: before
+   * the read that gives its end does.
+   */
+  readonly ended: Promise<ByteStreamEnd>
+}
+
+export interface ByteStreamEnd {
+  readonly how: StreamOutcome
+  /** Whether any of it was read. */
+  readonly hasBegun: boolean
 }
 
 /** A web stream as a source. */

@@ -72,7 +72,7 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
     const { signal, headers } = request
     const { name, operation, route } = surface
     // With the surface's name: another one may decode the same bytes to another call.
-    const bodyDigest = `${name} ${hash('sha256', bytes, 'base64url')}`
+    const bodyDigest = () => `${name} ${hash('sha256', bytes, 'base64url')}`
     const call: Call = { operation, route, signal, headers, bodyDigest, ...asked }
     const reply = await handler(call, context)
     switch (reply.kind) {

@@ -1,5 +1,5 @@
 import { BrokenStream, type EventSource, type StreamEvent } from '../operations/index.ts'
-import type { ByteStream } from '../pipeline/index.ts'
+import { type ByteStream, type ByteStreamEnd, RequestEnded, type StreamOutcome } from '../pipeline/index.ts'
 import type { EventWriter } from './surface.ts'
 
 export interface WrittenStreamOptions {
@@ -20,103 +20,123 @@ export const EVENT_STREAM_HEADERS = {
 
 const HEARTBEAT = ': keep-alive\n\n'
 
-/** What came of a read of the source. */
+/** What a read of the source came to. */
 type Came = { readonly events: readonly StreamEvent[] | undefined } | { readonly fault: unknown }
 
 /**
  * A streamed answer in a surface's words. The model is read only as fast as this is; who cancels it cancels the model's
  * stream at once. A stream that breaks off ends with an event that says so, and then with an error, so that whoever serves it
  * breaks its own connection: a cut answer must never look like a whole one.
+ *
+ * What is done for each event is done by functions that are made once, with one promise for the reader and one for the source:
+ * a stream has hundreds of events, and an async function costs several times as much as most of them.
  */
-export function writtenStream(source: EventSource, options: WrittenStreamOptions): ByteStream {
-  const { writer, heartbeatMs, onBroken } = options
+export function writtenStream(
+  source: EventSource,
+  { writer, heartbeatMs, ended, onBroken }: WrittenStreamOptions,
+): ByteStream {
+  const end = Promise.withResolvers<ByteStreamEnd>()
   let state: 'open' | 'over' | BrokenStream = 'open'
+  let hasBegun = false
+  let hasEnded = false
   /** The read of the source that is under way: one that a heartbeat didn't wait for goes on. */
   let isReading = false
   /** What it came to while nobody waited. */
   let came: Came | undefined
-  let waiting: ((came: Came | 'silence') => void) | undefined
+  /** Ends the read that waits. */
+  let waiting: ((piece: Uint8Array | Promise<undefined> | undefined) => void) | undefined
   /** One timer for all waits: to make one for each costs more than the event. */
-  const silence = setTimeout(wake, heartbeatMs, 'silence').unref()
+  const silence = setTimeout(() => {
+    if (waiting !== undefined) give(Buffer.from(writer.heartbeat ?? HEARTBEAT))
+  }, heartbeatMs).unref()
 
-  function wake(by: Came | 'silence'): void {
-    const wakes = waiting
+  function give(piece: Uint8Array | Promise<undefined> | undefined): void {
+    const resolve = waiting
     waiting = undefined
-    if (wakes !== undefined) wakes(by)
-    else if (by !== 'silence') came = by
+    if (piece instanceof Uint8Array) hasBegun = true
+    resolve?.(piece)
   }
-
-  function readSource(): void {
-    isReading = true
-    source.read().then(
-      (events) => {
-        isReading = false
-        wake({ events })
-      },
-      (fault) => {
-        isReading = false
-        wake({ fault })
-      },
-    )
-  }
-
-  function next(): Promise<Came | 'silence'> {
-    return new Promise((resolve) => {
-      waiting = resolve
-      if (!isReading) readSource()
-    })
-  }
-
   function close(to: 'over' | BrokenStream): void {
     state = to
     clearTimeout(silence)
   }
+  function finish(how: StreamOutcome): void {
+    if (hasEnded) return
+    hasEnded = true
+    void ended.then(() => end.resolve({ how, hasBegun }))
+  }
+  /** Not together with the last event: who serves it must have sent that. */
+  async function atEnd(): Promise<undefined> {
+    finish(state instanceof BrokenStream ? 'broken' : 'complete')
+    await end.promise
+    if (state instanceof BrokenStream) throw state
+    return undefined
+  }
 
-  function breakOff(fault: unknown): Uint8Array {
+  function readSource(): void {
+    isReading = true
+    source.read().then(onEvents, onFault)
+  }
+  function onEvents(events: readonly StreamEvent[] | undefined): void {
+    isReading = false
+    if (state !== 'open') return
+    if (waiting === undefined) came = { events }
+    else pass(events)
+  }
+  function onFault(fault: unknown): void {
+    isReading = false
+    if (state !== 'open') return
+    if (waiting === undefined) came = { fault }
+    else breakOff(fault)
+  }
+  function pass(events: readonly StreamEvent[] | undefined): void {
+    try {
+      const written = events === undefined ? bytesOf(writer.end()) : write(events, writer)
+      if (events === undefined) close('over')
+      if (written === undefined) readSource()
+      // A surface whose last event says that it was whole adds none.
+      else give(written.byteLength === 0 ? atEnd() : written)
+    } catch (fault) {
+      breakOff(fault)
+    }
+  }
+  function breakOff(fault: unknown): void {
     const broken =
       fault instanceof BrokenStream ? fault : new BrokenStream({ code: 'request_failed' }, { cause: fault })
     close(broken)
-    onBroken(broken)
-    return bytesOf(writer.failed(broken.failure))
+    // Where it was one on the way that erred, what is within goes on.
+    source.cancel(fault)
+    try {
+      onBroken(broken)
+      give(bytesOf(writer.failed(broken.failure)))
+    } catch {
+      // What can't be said is shown by the break.
+      give(atEnd())
+    }
   }
 
   return {
-    ended: options.ended,
-    async read() {
-      if (state === 'open') silence.refresh()
-      while (state === 'open') {
-        const got = came ?? (await next())
+    ended: end.promise,
+    read() {
+      if (state !== 'open') return atEnd()
+      silence.refresh()
+      return new Promise((resolve) => {
+        waiting = resolve
+        const before = came
         came = undefined
-        // It may have been cancelled meanwhile.
-        if (state !== 'open') break
-        if (got === 'silence') return Buffer.from(writer.heartbeat ?? HEARTBEAT)
-        if ('fault' in got) {
-          // Where it was one on the way that erred, what is within goes on.
-          source.cancel(got.fault)
-          return breakOff(got.fault)
-        }
-        try {
-          if (got.events === undefined) {
-            close('over')
-            const last = bytesOf(writer.end())
-            return last.byteLength === 0 ? undefined : last
-          }
-          const written = write(got.events, writer)
-          if (written !== undefined) return written
-        } catch (fault) {
-          source.cancel(fault)
-          return breakOff(fault)
-        }
-      }
-      // Not together with its event: who serves it must have sent that.
-      if (state instanceof BrokenStream) throw state
-      return undefined
+        if (before === undefined) {
+          if (!isReading) readSource()
+        } else if ('fault' in before) breakOff(before.fault)
+        else pass(before.events)
+      })
     },
     cancel(reason) {
-      if (state !== 'open') return
-      close('over')
-      source.cancel(reason)
-      wake('silence')
+      if (state === 'open') {
+        close('over')
+        source.cancel(reason)
+        give(undefined)
+      }
+      finish(reason instanceof RequestEnded ? 'broken' : 'client_left')
     },
   }
 }

@@ -1,6 +1,5 @@
 import {
   addFacts,
-  type ByteStream,
   CLIENT_LEFT,
   clientHasLeft,
   describeFault,
@@ -17,7 +16,6 @@ import {
   type LogLevel,
   type Refusal,
   type RefusalCode,
-  RequestEnded,
   refusalOfEnded,
   type StreamOutcome,
 } from '../pipeline/index.ts'
@@ -90,15 +88,27 @@ export function trace(options: TraceOptions): Entry {
 
     if (isStream(body)) {
       const { status, headers } = response
-      const onEnd = (stream: StreamOutcome, hasBegun: boolean) => {
+      /** What follows a whole stream: it is settled before its end is read. */
+      let last: Uint8Array | undefined
+      let isOver = false
+      const orLast = (piece: Uint8Array | undefined) => {
+        if (piece !== undefined) return piece
+        isOver = true
+        return last
+      }
+      const read = () => (isOver ? Promise.resolve(undefined) : body.read().then(orLast))
+      const ended = body.ended.then((end) => {
+        const { how: stream, hasBegun } = end
+        if (stream === 'complete') last = costComment(facts)
         if (stream !== 'client_left' || hasBegun) finish({ status, stream })
         else finish({ status: CLIENT_LEFT.status, refusal: CLIENT_LEFT.code, stream })
-      }
+        return end
+      })
       return {
         kind: 'response',
         status,
         headers: { ...headers, 'x-request-id': requestId },
-        body: traceStream(body, onEnd, () => costComment(facts)),
+        body: { read, cancel: (reason) => body.cancel(reason), ended },
       }
     }
     // A fault that was met on the way stays one, and a refusal that was decided before stays in the line.
@@ -109,54 +119,6 @@ export function trace(options: TraceOptions): Entry {
     }
     finish({ status: response.status, ...(refusal === undefined ? {} : { refusal: refusal.code }) })
     return { ...response, headers: { ...response.headers, 'x-request-id': requestId, ...costHeader(facts) } }
-  }
-}
-
-/**
- * Passes a stream on and tells, once, how it ended, when all that it held is settled.
- *
- * @param last what is sent after a whole one, which is settled by then
- */
-function traceStream(
-  stream: ByteStream,
-  onEnd: (how: StreamOutcome, hasBegun: boolean) => void,
-  last: () => Uint8Array | undefined,
-): ByteStream {
-  const { promise: ended, resolve } = Promise.withResolvers<void>()
-  let isOver = false
-  let hasBegun = false
-
-  async function end(how: StreamOutcome): Promise<void> {
-    if (isOver) return
-    isOver = true
-    await stream.ended
-    onEnd(how, hasBegun)
-    resolve()
-  }
-
-  return {
-    ended,
-    async read() {
-      if (isOver) return undefined
-      let piece: Uint8Array | undefined
-      try {
-        piece = await stream.read()
-      } catch (fault) {
-        await end('broken')
-        throw fault
-      }
-      if (piece !== undefined) {
-        hasBegun = true
-        return piece
-      }
-      const wasOver = isOver
-      await end('complete')
-      return wasOver ? undefined : last()
-    },
-    cancel(reason) {
-      stream.cancel(reason)
-      void end(reason instanceof RequestEnded ? 'broken' : 'client_left')
-    },
   }
 }
 

@@ -30,6 +30,8 @@ export interface LeaseManager {
    * @throws LimiterUnavailable; a programming fault, as it is
    */
   ask(claims: readonly Claim[]): Promise<() => void>
+  /** Has the row read again, for no units. Where that fails, what was seen already stands. */
+  look(): Promise<void>
   /** To be called when units were taken or have come back: looks ahead. */
   touched(time?: StoreInterval): void
   /** To be called now and then: renews what is in flight, returns what lies idle, ends what can't be kept. */
@@ -200,6 +202,8 @@ export function leaseManager(subject: Subject, runtime: Runtime): LeaseManager {
       if (running === undefined) void start()
       return promise
     },
+
+    look: () => start(),
 
     touched(interval = clock.interval()) {
       if (interval === undefined) return

@@ -191,6 +191,28 @@ describe('a limiter', () => {
     }
   })
 
+  test('tells it the longest wait of all subjects, though it knew nothing of one of them, for one look', async () => {
+    const store = sharedStore()
+    await ask(instance(store), 3, 'alice', [THREE_AN_HOUR])
+    const gate = instance(store)
+    await ask(gate, 15, 'global')
+    await settled()
+    const before = store.calls
+    const both = [...claim('alice', [THREE_AN_HOUR]), ...claim('global', [TEN_A_MINUTE])]
+    for (let count = 0; count < 20; count += 1) {
+      const decision = await gate.admit(both)
+      expect(decision).toMatchObject({ admitted: false, limit: THREE_AN_HOUR, subject: { id: 'alice' } })
+    }
+    expect(store.calls - before).toBe(1)
+    // Of one that is known to have room nothing is asked, and nothing taken.
+    await ask(gate, 1, 'bob', [THREE_AN_HOUR])
+    await settled()
+    const other = [...claim('bob', [THREE_AN_HOUR]), ...claim('global', [TEN_A_MINUTE])]
+    const told = store.calls
+    expect(denials([await gate.admit(other)])[0]).toMatchObject({ limit: TEN_A_MINUTE })
+    expect(store.calls).toBe(told)
+  })
+
   test('takes from all limits or from none', async () => {
     const decisions = await ask(instance(sharedStore()), 10, 'alice', [TEN_A_MINUTE, THREE_AN_HOUR])
     expect(admitted(decisions)).toBe(3)

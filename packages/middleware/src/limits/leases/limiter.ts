@@ -116,6 +116,7 @@ export function limiter(options: LimiterOptions): Limiter {
     // A wait must leave time to ask afterwards.
     const lastWait = since + (3 / 4) * deadlineMs
     let looks = 0
+    let hasSeenAll = false
     for (let tries = 0; tries < MAX_TRIES && !gone.aborted; tries += 1) {
       const interval = clock.interval()
       if (interval === undefined) {
@@ -126,12 +127,15 @@ export function limiter(options: LimiterOptions): Limiter {
       if (admitted !== undefined) return admitted
 
       const asking: SubjectClaims[] = []
+      const unknown: SubjectClaims[] = []
       let last: { readonly group: SubjectClaims; readonly estimate: Known } | undefined
       for (const group of groups) {
         if (!isShort(group, interval)) continue
         const estimate = group.manager.counter.estimate(group.claims, interval, since, looks)
-        if (estimate.kind === 'ask') asking.push(group)
-        else if (last === undefined || estimate.at > last.estimate.at) last = { group, estimate }
+        if (estimate.kind === 'ask') {
+          asking.push(group)
+          if (!estimate.hasRoom) unknown.push(group)
+        } else if (last === undefined || estimate.at > last.estimate.at) last = { group, estimate }
       }
       if (last === undefined) {
         await askAll(asking)
@@ -150,6 +154,12 @@ export function limiter(options: LimiterOptions): Limiter {
       const tooLong = time.now() + waitMs > lastWait
       if (tooLong && kind === 'wait' && claim.limit.kind === 'budget') break
       if (kind === 'wait') calibration.start()
+      if ((tooLong || kind !== 'wait') && unknown.length > 0 && !hasSeenAll) {
+        // Another subject may have room later still: the told wait must be true for all.
+        hasSeenAll = true
+        await Promise.all(unknown.map(look))
+        continue
+      }
       if (tooLong || kind !== 'wait') return denial(groups, claim, waitMs - NEAR_MS, interval)
       // It may have room already, and will have for certain once the store's clock is surely past that moment.
       const { manager, claims: waiting } = last.group
@@ -188,6 +198,11 @@ export function limiter(options: LimiterOptions): Limiter {
   async function ask({ manager, claims }: SubjectClaims): Promise<() => void> {
     if (!breaker.allows()) throw new LimiterUnavailable('store_failed')
     return manager.ask(claims)
+  }
+
+  /** Has a subject's row read again, where the store can be asked. */
+  async function look({ manager }: SubjectClaims): Promise<void> {
+    if (breaker.allows()) await manager.look()
   }
 
   function denial(

@@ -20,8 +20,8 @@ import { holdsBackRefill, type Situation } from './sizing.ts'
 
 /** What the shared counter, as it was last seen, says of claims that the leases can't cover. */
 export type Estimate =
-  /** Not known, or perhaps out of date: the store must be asked. */
-  | { readonly kind: 'ask' }
+  /** It has enough (`hasRoom`), or that is not known, or perhaps out of date: the store must be asked. */
+  | { readonly kind: 'ask'; readonly hasRoom: boolean }
   /** It has perhaps enough (`wait`), or not enough (`refuse`); for certain from `at` on: store time, milliseconds. */
   | { readonly kind: 'wait' | 'refuse'; readonly at: number; readonly claim: Claim }
   /** It has not enough, but for what others hold and may be about to return: the store is to be asked again after `ms`. */
@@ -171,16 +171,16 @@ export function sharedCounter(
       const { earliest, latest } = interval
       const row = rowAt(interval)
       const isFresh = seen !== undefined && (seen.at >= since || time.now() - seen.at < seen.certainMs)
-      if (row === undefined || !isFresh || !isSet(interval)) return { kind: 'ask' }
+      if (row === undefined || !isFresh || !isSet(interval)) return { kind: 'ask', hasRoom: false }
       let last: { readonly at: number; readonly claim: Claim } | undefined
       for (const claim of claims) {
         const at = roomAt(claim, row, interval)
         if (last === undefined || at > last.at) last = { at, claim }
       }
-      if (last === undefined || last.at <= earliest) return { kind: 'ask' }
+      if (last === undefined || last.at <= earliest) return { kind: 'ask', hasRoom: true }
       if (last.at <= latest + NEAR_MS) return { kind: 'wait', ...last }
       const { claim } = last
-      if (isStale(claim, since)) return { kind: 'ask' }
+      if (isStale(claim, since)) return { kind: 'ask', hasRoom: false }
       const ms = lookAgainMs(claim, last.at, row, interval, looks)
       if (ms !== undefined) return { kind: 'look again', ms, ...last }
       if (!wasRefused(claim)) refused.set(claim.limit.key, { at: time.now(), units: claim.units })

@@ -209,13 +209,13 @@ function incoming(connection: Dispatcher.DispatchController, signal: AbortSignal
   }
 
   return {
-    async read() {
-      if (waiting.length === 0 && state === 'open') {
-        await new Promise<void>((resolve) => {
-          wake = resolve
-        })
-      }
-      return take()
+    read() {
+      const hasCome = new Promise<void>((resolve) => {
+        wake = resolve
+      })
+      if (waiting.length > 0 || state !== 'open') awake()
+      // Taken when this turn has brought all that it brings.
+      return hasCome.then(take)
     },
     cancel() {
       const wasOpen = state === 'open'
