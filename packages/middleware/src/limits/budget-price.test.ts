@@ -133,6 +133,13 @@ describe('reserved is the worst that the request and the plan allow:', () => {
       (more) => (INPUT + more) * 2_000 + 100 * 10_000,
     ],
     [
+      'a prediction, which may be rejected and billed as output, for each choice',
+      { rates: RATES },
+      { prediction: { content: 'as it is' }, n: 2 },
+      { contextWindow: 500 },
+      () => 500 * 1_000 + (200 + 2 * Buffer.byteLength('{"content":"as it is"}')) * 10_000,
+    ],
+    [
       'a length from which all of it is dearer',
       { rates: RATES, above: { tokens: 100, rates: { input: 2_000_000_000, output: 15_000_000_000 }, perPico: 1_000 } },
       {},

@@ -6,6 +6,7 @@ import {
   type Refusal,
   refusalOfEnded,
   SPEND_UNKNOWN,
+  tokensWritten,
   unlessEnded,
 } from '../pipeline/index.ts'
 import { largestClaim } from '../policy/index.ts'
@@ -86,7 +87,7 @@ export function budget({
     let reply: Reply
     try {
       reply = await next({
-        reserved: { attempts: 1, output: reserved.output.each * reserved.output.choices },
+        reserved: { attempts: 1, output: tokensWritten(reserved.usage.tokens) },
         routed: { ...routed, body },
       })
     } catch (fault) {

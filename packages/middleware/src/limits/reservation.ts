@@ -32,6 +32,8 @@ export interface Reservation {
     /** Tokens of each choice. */
     readonly each: number
     readonly choices: number
+    /** Of all choices together, beyond that. */
+    readonly more: number
   }
   /** The most that its tokens can cost. */
   readonly price: Price | undefined
@@ -63,7 +65,7 @@ export function reservationFor(
   if (unpriced !== undefined) return unpriced
   const bounds = operation.bounds(body, rules)
   if (bounds === undefined) return NO_OUTPUT_BOUND
-  const { input, unboundedField = 'the input', output, choices } = bounds
+  const { input, unboundedField = 'the input', output, choices, moreOutput = 0 } = bounds
   const isInputCounted = counts('input') || counts('tokens') || isMoneyCounted
   if (input === undefined && isInputCounted) return inputUnbounded(unboundedField, model.name)
   const { toolCalls } = surcharges
@@ -71,8 +73,8 @@ export function reservationFor(
   const read = input ?? 0
   return {
     price: price && worstFor(price, surcharges, rules, read),
-    output: { each: output, choices },
-    usage: { tokens: { input: read, output: output * choices }, toolCalls },
+    output: { each: output, choices, more: moreOutput },
+    usage: { tokens: { input: read, output: output * choices + moreOutput }, toolCalls },
     listed: price,
     surcharges,
   }
@@ -116,7 +118,7 @@ function withOutput(reservation: Reservation, each: number): Reservation {
   return {
     ...reservation,
     output: { ...output, each },
-    usage: { ...usage, tokens: { ...usage.tokens, output: each * output.choices } },
+    usage: { ...usage, tokens: { ...usage.tokens, output: each * output.choices + output.more } },
   }
 }
 
@@ -154,7 +156,7 @@ export function fitted(reservation: Reservation, remaining: readonly Remaining[]
   const { output, usage } = reservation
   const most = Math.min(...remaining.map((each) => outputWithin(each, reservation)))
   if (most >= tokensWritten(usage.tokens)) return reservation
-  const each = Math.floor(most / output.choices)
+  const each = Math.floor((most - output.more) / output.choices)
   return each >= LEAST_OUTPUT ? withOutput(reservation, each) : undefined
 }
 

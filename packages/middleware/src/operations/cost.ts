@@ -21,31 +21,37 @@ export function isUsualTier(tier: string | undefined): boolean {
 
 /** Whole nano-dollars, rounded up; what would be too many to count exactly is as many as can be. */
 export function costOf(usage: Usage, price: Price): number {
-  const read = tokensRead(usage.tokens)
   const { tier } = usage
-  if (isNamed(price, tier) || isUsualTier(tier))
-    return costAt(usage, price, isNamed(price, tier) ? tier : undefined, read)
+  if (tier === undefined) return costAt(usage, price, undefined)
+  if (isNamed(price, tier)) return costAt(usage, price, tier)
+  if (isUsualTier(tier)) return costAt(usage, price, undefined)
   // A tier that nobody priced costs the most that any does.
-  const costs = [undefined, ...Object.keys(price.tiers ?? {})].map((each) => costAt(usage, price, each, read))
+  const costs = [undefined, ...Object.keys(price.tiers ?? {})].map((each) => costAt(usage, price, each))
   return Math.max(...costs)
 }
 
-function isNamed({ tiers }: Price, tier: string | undefined): boolean {
-  return tier !== undefined && tiers !== undefined && Object.hasOwn(tiers, tier)
+function isNamed({ tiers }: Price, tier: string): boolean {
+  return tiers !== undefined && Object.hasOwn(tiers, tier)
 }
 
-function costAt({ tokens, toolCalls }: Usage, price: Price, tier: string | undefined, read: number): number {
-  const line = lineOf(price, tier, isLong(tableOf(price, tier), read))
+function costAt({ tokens, toolCalls }: Usage, price: Price, tier: string | undefined): number {
+  const { above } = tableOf(price, tier)
+  const line = lineOf(price, tier, above !== undefined && tokensRead(tokens) > above.tokens)
   // No part is below 0: a product that is rounded is above the bound, and the sum with it. One that is no number fails the test.
   let total = 0
-  for (const kind in tokens) total += (tokens[kind] ?? 0) * (line.rates[kind] ?? line.highest)
-  for (const tool in toolCalls) total += (toolCalls[tool] ?? 0) * toolRate(line.tools, tool)
+  for (const kind in tokens) {
+    const count = tokens[kind]
+    if (count) total += count * (line.rates[kind] ?? line.highest)
+  }
+  if (toolCalls !== undefined) {
+    for (const tool in toolCalls) total += (toolCalls[tool] ?? 0) * toolRate(line.tools, tool)
+  }
   const { perNano } = line
   // Up to there a sum of whole numbers is exact as a number, with what rounding up adds, and so is the floor of its quotient.
   if (total <= Number.MAX_SAFE_INTEGER - perNano) return Math.floor((total + perNano - 1) / perNano)
 
   let exact = 0n
-  const { rates, highest, tools } = line.exact()
+  const { rates, highest, tools } = line.exact
   for (const kind in tokens) exact += BigInt(tokens[kind] ?? 0) * (rates[kind] ?? highest)
   for (const tool in toolCalls) exact += countOf(toolCalls[tool]) * exactToolRate(tools, tool)
   return toSafe((exact + ZEPTO_IN_NANO - 1n) / ZEPTO_IN_NANO)
@@ -156,10 +162,6 @@ function tableOf(price: Price, tier: string | undefined): TokenRates {
   return typeof own === 'object' ? own : price
 }
 
-function isLong({ above }: TokenRates, read: number): boolean {
-  return above !== undefined && read > above.tokens
-}
-
 interface ExactLine {
   /** Whole zepto-dollars a token. */
   readonly rates: Readonly<Record<string, bigint>>
@@ -193,23 +195,35 @@ interface Line {
   readonly rates: Readonly<Record<string, number>>
   readonly highest: number
   readonly tools: Readonly<Record<string, number>>
-  exact(): ExactLine
+  readonly exact: ExactLine
 }
 
-const linesKnown = new WeakMap<Price, Map<string, Line>>()
+/** The lines of a price that were asked for: of the usual tier, and of others by their name. */
+interface Lines {
+  short: Line | undefined
+  long: Line | undefined
+  readonly tiers: Map<string, { short: Line | undefined; long: Line | undefined }>
+}
+
+const linesKnown = new WeakMap<Price, Lines>()
 
 /** @param tier one that the price names */
 function lineOf(price: Price, tier: string | undefined, long: boolean): Line {
-  let known = linesKnown.get(price)
-  if (known === undefined) {
-    known = new Map()
-    linesKnown.set(price, known)
+  let lines = linesKnown.get(price)
+  if (lines === undefined) {
+    lines = { short: undefined, long: undefined, tiers: new Map() }
+    linesKnown.set(price, lines)
   }
-  const key = `${long ? 'long' : ''} ${tier ?? ''}`
-  let line = known.get(key)
+  let own: Pick<Lines, 'short' | 'long'> = lines
+  if (tier !== undefined) {
+    own = lines.tiers.get(tier) ?? { short: undefined, long: undefined }
+    lines.tiers.set(tier, own)
+  }
+  const length = long ? 'long' : 'short'
+  let line = own[length]
   if (line === undefined) {
     line = reduced(exactLine(price, tier, long))
-    known.set(key, line)
+    own[length] = line
   }
   return line
 }
@@ -229,7 +243,7 @@ function reduced(exact: ExactLine): Line {
     rates: inUnits(exact.rates),
     highest: whole(exact.highest),
     tools: inUnits(exact.tools),
-    exact: () => exact,
+    exact,
   }
 }
 

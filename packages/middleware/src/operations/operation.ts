@@ -22,6 +22,8 @@ export interface Bounds {
   /** Of each choice; 0 where nothing is generated. */
   readonly output: number
   readonly choices: number
+  /** Of all choices together, beyond that: what is billed as output and is none, as a prediction that the model rejects. */
+  readonly moreOutput?: number
 }
 
 /** A whole answer. */

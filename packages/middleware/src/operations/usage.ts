@@ -97,7 +97,8 @@ function partsIn(
   const parts: Record<string, number> = {}
   for (const field in details) {
     const count = details[field]
-    if (!isCount(count) || count === 0 || !field.endsWith('_tokens') || PLAIN.has(field)) continue
+    // Most are none.
+    if (count === 0 || !isCount(count) || PLAIN.has(field) || !field.endsWith('_tokens')) continue
     const kind = names[field] ?? `${camelCase(field.slice(0, -'_tokens'.length))}${side}`
     parts[kind] = Math.max(parts[kind] ?? 0, count)
   }

@@ -61,7 +61,15 @@ export function bounds(body: Body, { contextWindow }: Pick<ModelRules, 'contextW
   const field = unboundedField(body.json)
   const most = field === undefined ? inputBound(body) : contextWindow
   const input = most === undefined ? undefined : Math.min(most, contextWindow ?? most)
-  return { input, unboundedField: field, output: output.each, choices: output.choices }
+  const predicted = isStated(body.json.prediction) ? Buffer.byteLength(JSON.stringify(body.json.prediction)) : 0
+  return {
+    input,
+    unboundedField: field,
+    output: output.each,
+    choices: output.choices,
+    // Rejected tokens of it are billed as output, in each choice; never more than it has bytes.
+    ...(predicted === 0 ? {} : { moreOutput: predicted * output.choices }),
+  }
 }
 
 /** What moves a request's price: its tier, hosted tools, and what its parts are. */
