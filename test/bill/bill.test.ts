@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { chat, costOfAnswer, embeddings, responses } from '@tollgate/middleware'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { BillCase } from './bill-case.ts'
+import type { BillCase, Json } from './bill-case.ts'
 import { ceiling, decimal, decimalText, isSame, plus, times, whole } from './fraction.ts'
 import { FILES, generated, pathOf, textOf } from './generate.ts'
 import { policyPrice } from './policy-price.ts'
@@ -81,16 +81,69 @@ async function differences(
   return differing.slice(0, 20)
 }
 
+/** The cost of a case by its answer. */
+function costByAnswer({ api, price, target, asked, answer: { body, headers } }: BillCase): number | undefined {
+  return costOfAnswer({ operation: OPERATIONS[api], price, target, request: asked, answer: body, headers })
+}
+
+const withBody = (each: BillCase, change: Json): BillCase => ({
+  ...each,
+  answer: { ...each.answer, body: { ...each.answer.body, ...change } },
+})
+const withUsage = (each: BillCase, change: Json) =>
+  withBody(each, { usage: { ...Object(each.answer.body.usage), ...change } })
+const withPrice = (each: BillCase, change: Json): BillCase => ({ ...each, price: { ...each.price, ...change } })
+
 describe('the gateway differs by 0 nano-dollars', () => {
   test.each(FILES.filter((file) => casesIn(file).some(isTold)))('in what an answer costs: %s.json', async (file) => {
-    const cost = ({ api, price, target, asked, answer: { body, headers } }: BillCase) =>
-      costOfAnswer({ operation: OPERATIONS[api], price, target, request: asked, answer: body, headers })
-    expect(await differences(casesIn(file).filter(isTold), cost)).toEqual([])
+    expect(await differences(casesIn(file).filter(isTold), costByAnswer)).toEqual([])
   })
 
   test.each(FILES)('in what a limit is charged: %s.json', async (file) => {
     expect(
       await differences(casesIn(file), async (each) => (await settlementOf(each, OPERATIONS[each.api])).charged),
     ).toEqual([])
+  })
+})
+
+describe('the fixtures notice a reckoning that', () => {
+  test.each<[string, (each: BillCase) => BillCase]>([
+    [
+      'ignores the tier',
+      (each) => withBody({ ...each, asked: { ...each.asked, service_tier: undefined } }, { service_tier: undefined }),
+    ],
+    ['goes by the tier that was asked for', (each) => withBody(each, { service_tier: each.asked.service_tier })],
+    [
+      'takes cached, written and heard tokens for plain ones',
+      (each) =>
+        withUsage(each, {
+          prompt_tokens_details: undefined,
+          input_tokens_details: undefined,
+          prompt_cache_hit_tokens: undefined,
+        }),
+    ],
+    ['takes spoken tokens for plain ones', (each) => withUsage(each, { completion_tokens_details: undefined })],
+    [
+      'takes long writes for short ones',
+      (each) => ({
+        ...each,
+        price: {
+          ...each.price,
+          ...(each.price.cacheWriteLong === undefined ? {} : { cacheWriteLong: Number(each.price.cacheWrite) }),
+        },
+      }),
+    ],
+    ['ignores what only the total counts', (each) => withUsage(each, { total_tokens: undefined })],
+    ['knows no threshold', (each) => withPrice(each, { above: undefined })],
+    ['knows no zone', (each) => ({ ...each, target: { ...each.target, zone: undefined } }) as unknown as BillCase],
+    ['forgets hosted tools', (each) => withBody(each, { tool_usage: undefined, output: undefined })],
+    [
+      'bills what is provisioned',
+      (each) => ({ ...each, target: { ...each.target, ptu: undefined } }) as unknown as BillCase,
+    ],
+    ['does not see a spill-over', (each) => ({ ...each, answer: { ...each.answer, headers: {} } })],
+  ])('%s', (_what, change) => {
+    const noticed = all.filter(isTold).filter((each) => costByAnswer(change(each)) !== each.nanoUsd)
+    expect(noticed.length).toBeGreaterThanOrEqual(5)
   })
 })

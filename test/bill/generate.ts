@@ -472,7 +472,7 @@ const RESPONSES: readonly Group[] = [
     draft: (dice, index) => {
       const sheet = SEARCHES[index % SEARCHES.length] ?? ''
       const output = Array.from({ length: dice.whole(1, 5) }, () =>
-        dice.chance(0.7) ? search(dice, 'search') : fileSearch(dice),
+        dice.chance(0.7) ? search(dice, dice.chance(0.7) ? 'search' : 'open_page') : fileSearch(dice),
       )
       const tools = [{ type: 'web_search' }, { type: 'file_search', vector_store_ids: ['vs_1'] }]
       const asked = { tools, max_tool_calls: 8 }

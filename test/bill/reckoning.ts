@@ -175,7 +175,7 @@ function ofResponses(usage: object): Taken['tokens'] {
 /** Searches that are billed, where the answer tells them; else each call that is among its items. */
 function hostedTools(body: Json): Readonly<Record<string, number>> {
   const items = Array.isArray(body.output) ? body.output : []
-  const calls = (type: string) => items.filter((item) => field(item, 'type') === type).length
+  const calls = (type: string) => items.filter((item) => field(item, 'type') === type && !isLook(item)).length
   const billed = field(field(body.tool_usage, 'web_search'), 'num_requests')
   return Object.fromEntries(
     Object.entries({
@@ -183,6 +183,12 @@ function hostedTools(body: Json): Readonly<Record<string, number>> {
       file_search: calls('file_search_call'),
     }).filter(([, calls]) => calls > 0),
   )
+}
+
+/** Opening a page that was found, and looking for something in it, are no searches. */
+function isLook(item: unknown): boolean {
+  const action = field(field(item, 'action'), 'type')
+  return action === 'open_page' || action === 'find_in_page'
 }
 
 function wasSpilledOver(headers: Readonly<Record<string, string>>): boolean {

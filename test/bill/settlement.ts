@@ -1,5 +1,6 @@
 import {
   bodyOf,
+  budget,
   type Call,
   type Claim,
   chat,
@@ -12,10 +13,10 @@ import {
   pipeline,
   type Reply,
   resolvePolicy,
+  route,
   type Transport,
+  upstream,
 } from '@tollgate/middleware'
-import { budget } from '../../packages/middleware/src/limits/index.ts'
-import { route, upstream } from '../../packages/middleware/src/upstream/index.ts'
 import { baseContext } from '../support/base-context.ts'
 import { modelCall } from '../support/model-call.ts'
 import type { BillCase } from './bill-case.ts'

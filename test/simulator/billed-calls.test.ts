@@ -5,7 +5,7 @@ import { BILL_MUTANTS } from './bill-mutants.ts'
 import { plant } from './mutants.ts'
 import { simulate } from './simulate.ts'
 
-const SCHEDULES = 60
+const SCHEDULES = 40
 
 describe('whatever callers set, in any schedule of crashes, stalls and a failing store', () => {
   test.each([1, 1_001])(
@@ -17,8 +17,8 @@ describe('whatever callers set, in any schedule of crashes, stalls and a failing
       // It would hold for a gateway that admits nobody, and for callers who never reach their budget.
       const [, answered, refused, billed] =
         /(\d+) calls answered, (\d+) refused, .* ([\d.]+) dollars billed/.exec(output) ?? []
-      expect(Number(answered)).toBeGreaterThan(2_000)
-      expect(Number(refused)).toBeGreaterThan(500)
+      expect(Number(answered)).toBeGreaterThan(1_500)
+      expect(Number(refused)).toBeGreaterThan(300)
       expect(Number(billed)).toBeGreaterThan(SCHEDULES * 3)
     },
     140_000,
