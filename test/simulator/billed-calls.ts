@@ -149,7 +149,7 @@ export async function runBilled(seed: number, parts: CallParts): Promise<BilledO
       route: 'generate',
       model: undefined,
       streamed,
-      bodyDigest: 'd',
+      bodyDigest: () => 'd',
       headers: new Headers(),
       signal,
       body: parts.bodyOf(body),
