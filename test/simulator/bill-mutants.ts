@@ -12,8 +12,8 @@ export const BILL_MUTANTS: readonly Mutant[] = [
   {
     name: 'reserves one choice, however many are asked for',
     file: 'reservation.ts',
-    find: 'output: output * choices }',
-    replace: 'output: output + 0 * choices }',
+    find: 'output: output * choices + moreOutput }',
+    replace: 'output: output + 0 * choices + moreOutput }',
     seed: 1,
   },
   {
@@ -26,8 +26,8 @@ export const BILL_MUTANTS: readonly Mutant[] = [
   {
     name: 'ignores the tier that served',
     file: '../operations/cost.ts',
-    find: 'isNamed(price, tier) ? tier : undefined',
-    replace: 'isNamed(price, tier) ? undefined : undefined',
+    find: 'if (isNamed(price, tier)) return costAt(usage, price, tier)',
+    replace: 'if (isNamed(price, tier)) return costAt(usage, price, undefined)',
     seed: 1,
   },
   {
@@ -61,15 +61,15 @@ export const BILL_MUTANTS: readonly Mutant[] = [
   {
     name: 'settles a long prompt at the price of a short one',
     file: '../operations/cost.ts',
-    find: 'above !== undefined && read > above.tokens',
-    replace: 'above !== undefined && read < 0 * above.tokens',
+    find: 'tokensRead(tokens) > above.tokens',
+    replace: 'tokensRead(tokens) < 0 * above.tokens',
     seed: 1,
   },
   {
     name: 'reserves nothing for hosted tools',
     file: 'reservation.ts',
-    find: 'output: output * choices }, toolCalls }',
-    replace: 'output: output * choices } }',
+    find: 'output * choices + moreOutput }, toolCalls }',
+    replace: 'output * choices + moreOutput } }',
     seed: 31,
   },
   {
