@@ -89,12 +89,18 @@ const ALWAYS: readonly TokenKind[] = ['input', 'cachedInput', 'cacheWrite', 'out
  * all kinds that it may bring, and of a long prompt where it may be one. Rounded up to whole pico-dollars a token.
  */
 export function worstPrice(price: Price, { tiers, kinds, input }: WorstCase): Price {
-  const key = [...tiers, '', ...kinds].join(' ')
-  const known = worstKnown.get(price) ?? new Map<string, Worst>()
-  worstKnown.set(price, known)
+  let known = worstKnown.get(price)
+  if (known === undefined) {
+    known = new Map()
+    worstKnown.set(price, known)
+  }
+  // By the price's own names alone, in one order: requests can name anything.
+  const served = servedBy(price, tiers)
+  const brought = broughtBy(price, kinds)
+  const key = `${served.join(' ')}|${brought.join(' ')}`
   let worst = known.get(key)
   if (worst === undefined) {
-    worst = worstOf(price, tiers, kinds)
+    worst = worstOf(price, served, brought)
     known.set(key, worst)
   }
   return input > worst.longFrom ? worst.long : worst.short
@@ -109,11 +115,24 @@ interface Worst {
 
 const worstKnown = new WeakMap<Price, Map<string, Worst>>()
 
+/** The price's tiers that may serve, beside the usual one: all of them for one that nobody priced, which may cost as much. */
+function servedBy(price: Price, tiers: readonly string[]): readonly string[] {
+  if (tiers.some((tier) => !isNamed(price, tier) && !isUsualTier(tier))) return Object.keys(price.tiers ?? {})
+  return tiers.filter((tier) => isNamed(price, tier))
+}
+
+/** Kinds that nobody priced are as one, on each side. */
+function broughtBy({ rates }: Price, kinds: readonly TokenKind[]): readonly TokenKind[] {
+  if (kinds.length === 0) return kinds
+  const known = kinds.map((kind) => {
+    if (Object.hasOwn(rates, kind)) return kind
+    return isWritten(kind) ? 'unpricedOutput' : 'unpricedInput'
+  })
+  return [...new Set(known)].sort()
+}
+
 function worstOf(price: Price, tiers: readonly string[], kinds: readonly TokenKind[]): Worst {
-  // One that nobody priced may cost as much as any.
-  const isUnpriced = tiers.some((tier) => !isNamed(price, tier) && !isUsualTier(tier))
-  const named = isUnpriced ? Object.keys(price.tiers ?? {}) : tiers.filter((tier) => isNamed(price, tier))
-  const served = [undefined, ...named]
+  const served = [undefined, ...tiers]
   const highest = (long: boolean): Price => {
     const rates = { input: 0n, output: 0n }
     const lines = served.flatMap((tier) =>
@@ -180,11 +199,9 @@ function exactLine(price: Price, tier: string | undefined, long: boolean): Exact
     ([kind, rate = 0]) => [kind, (BigInt(rate) * BigInt(THOUSAND) * times) / BigInt(perPico)] as const,
   )
   return {
-    rates: Object.fromEntries(exact),
+    rates: byName(exact),
     highest: exact.reduce((most, [, rate]) => (rate > most ? rate : most), 0n),
-    tools: Object.fromEntries(
-      Object.entries(price.tools ?? {}).map(([tool, pico]) => [tool, BigInt(pico) * ZEPTO_IN_PICO]),
-    ),
+    tools: byName(Object.entries(price.tools ?? {}).map(([tool, pico]) => [tool, BigInt(pico) * ZEPTO_IN_PICO])),
   }
 }
 
@@ -237,7 +254,7 @@ function reduced(exact: ExactLine): Line {
     return Number.isSafeInteger(units) ? units : Number.NaN
   }
   const inUnits = (rates: Readonly<Record<string, bigint>>) =>
-    Object.fromEntries(Object.entries(rates).map(([name, rate]) => [name, whole(rate)]))
+    byName(Object.entries(rates).map(([name, rate]) => [name, whole(rate)]))
   return {
     perNano: Number(ZEPTO_IN_NANO / unit),
     rates: inUnits(exact.rates),
@@ -245,6 +262,11 @@ function reduced(exact: ExactLine): Line {
     tools: inUnits(exact.tools),
     exact,
   }
+}
+
+/** Without a prototype: an answer may name a kind or a tool as it likes. */
+function byName<Value>(entries: readonly (readonly [string, Value])[]): Readonly<Record<string, Value>> {
+  return Object.assign(Object.create(null), Object.fromEntries(entries))
 }
 
 function toSafe(value: bigint): number {

@@ -195,6 +195,25 @@ describe('the worst that a call can cost', () => {
     })
   })
 
+  test('is kept in mind by the price’s own names alone, whatever requests name', () => {
+    const price: Price = { rates: { input: 1_000, output: 8_000 }, tiers: { flex: 500 } }
+    const asked = (name: string) =>
+      worstPrice(price, { tiers: [name], kinds: [`${name}Output`, `${name}Input`], input: 1 })
+    expect(asked('one')).toBe(asked('other'))
+    const order = (kinds: readonly string[]) => worstPrice(price, { tiers: [], kinds, input: 1 })
+    expect(order(['audioInput', 'audioOutput'])).toBe(order(['audioOutput', 'imageInput']))
+  })
+
+  test('counts what is named like a part of every object', () => {
+    const price: Price = { rates: { input: 1_000, output: 8_000 }, tools: { mcp: 5_000_000 } }
+    const usage: Usage = {
+      tokens: { input: 1, constructor: 1 },
+      toolCalls: { constructor: 1, toString: 1 },
+      tier: 'valueOf',
+    }
+    expect(costOf(usage, price)).toBe(1 + 8 + 10_000)
+  })
+
   test('leaves so much output as is paid for, beside calls of tools', () => {
     fc.assert(
       fc.property(prices, fc.nat(5_000_000), fc.nat(1_000), fc.nat(3), (price, nano, input, calls) => {

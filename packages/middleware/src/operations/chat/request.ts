@@ -75,17 +75,17 @@ export function bounds(body: Body, { contextWindow }: Pick<ModelRules, 'contextW
 /** What moves a request's price: its tier, hosted tools, and what its parts are. */
 export function surcharges({ json }: Body): Surcharges {
   const { service_tier: tier, tools, web_search_options, n } = json
-  const toolCalls: Record<string, number> = {}
+  const calls: [string, number][] = []
   // One search for each answer, whose number no answer tells.
-  if (isStated(web_search_options)) toolCalls.web_search = isPositive(n) ? Number(n) : 1
+  if (isStated(web_search_options)) calls.push(['web_search', isPositive(n) ? Number(n) : 1])
   if (Array.isArray(tools)) {
     for (const { type } of tools.map(Object)) {
-      if (!OWN_TOOLS.has(type)) toolCalls[toolName(type)] = Number.POSITIVE_INFINITY
+      if (!OWN_TOOLS.has(type)) calls.push([toolName(type), Number.POSITIVE_INFINITY])
     }
   }
   return {
     tier: tierAsked(tier),
-    toolCalls,
+    toolCalls: Object.fromEntries(calls),
     kinds: kindsIn(json),
   }
 }
