@@ -1,7 +1,7 @@
 import { authenticate, type Consumer, type ConsumerStore } from '../auth/index.ts'
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
-import { budget, limiter, localLimiter, modelLimits, requestLimits } from '../limits/index.ts'
+import { budget, countsMoney, limiter, localLimiter, modelLimits, requestLimits } from '../limits/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
 import { digestWith, type Handler, type Log, pipeline } from '../pipeline/index.ts'
 import { type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
@@ -89,6 +89,10 @@ function probedTargets(policy: Policy): readonly { readonly target: TargetSettin
 const now = () => performance.now()
 const wallClock = () => Date.now()
 
+function isUnpriced(model: string, { policy, consumer }: Admitted): boolean {
+  return policy.models.get(model)?.targets[0].price === undefined && countsMoney(policy, consumer, model)
+}
+
 /** What the call onion is given by the HTTP onion. */
 type Admitted = WithPolicy & { readonly consumer: Consumer; readonly admitted: true }
 
@@ -165,7 +169,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const handlers = new Map<Surface, Handler>()
   return {
     consumers: stores.consumers,
-    models: admitted.handle(modelList),
+    models: admitted.handle(modelList({ isRefused: isUnpriced })),
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)
       handlers.set(surface, handler)

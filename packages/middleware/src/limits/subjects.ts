@@ -1,4 +1,4 @@
-import type { Refusal } from '../pipeline/index.ts'
+import { isRefusal, type Refusal } from '../pipeline/index.ts'
 import type { Limit, Measure, Plan, Policy } from '../policy/index.ts'
 import type { Claim, Subject } from './leases/decision.ts'
 
@@ -72,6 +72,12 @@ export function usageLimits(subjects: readonly Subject[], model: string): Held[]
     subjects,
     (limit) => !OF_REQUESTS.has(limit.measure) && (limit.model === undefined || limit.model === model),
   )
+}
+
+/** Whether a limit on money holds for a consumer's requests to this model: one without a price is refused then. */
+export function countsMoney(policy: Limited['policy'], consumer: Limited['consumer'], model: string): boolean {
+  const subjects = subjectsOf(policy, consumer)
+  return !isRefusal(subjects) && usageLimits(subjects, model).some(({ limit }) => limit.measure === 'money')
 }
 
 function select(subjects: readonly Subject[], holds: (limit: Limit) => boolean): Held[] {

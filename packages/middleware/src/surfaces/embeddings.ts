@@ -6,7 +6,7 @@ import type { Decoded, EventWriter, Surface } from './surface.ts'
 
 /*
  * POST /embeddings, as the clients of OpenAI and of Azure OpenAI speak it: the body goes on as it came, and the answer comes back as
- * it came. docs/operations.md is the contract.
+ * it came. docs/embeddings.md is the contract.
  */
 
 /** OpenAI's: the body's `model` is a name of the policy. */

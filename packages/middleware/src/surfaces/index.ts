@@ -2,7 +2,7 @@ export { azureChatCompletions, azureV1ChatCompletions, chatCompletions } from '.
 export { type CompletionsOptions, completions } from './completions.ts'
 export { azureEmbeddings, azureV1Embeddings, openaiEmbeddings } from './embeddings.ts'
 export { generate } from './generate.ts'
-export { type ListedModels, modelList } from './model-list.ts'
+export { type ListedModels, type ModelListOptions, modelList } from './model-list.ts'
 export { azureRefusal, notServed, type OpenaiError, openaiFailure, openaiRefusal } from './openai-error.ts'
 export { deploymentIn, flawed, invalidField } from './openai-request.ts'
 export { azureResponses, openaiResponses } from './responses.ts'

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { baseContext, replyText, request } from '../../../../test/support/base-context.ts'
 import { modelList } from './index.ts'
 
-async function asked(path: string, models?: readonly string[]) {
+async function asked(path: string, models?: readonly string[], refused?: string) {
   const policy = {
     models: new Map([
       ['small', {}],
@@ -11,7 +11,8 @@ async function asked(path: string, models?: readonly string[]) {
     plans: new Map([['team', { name: 'team', rights: models && { models } }]]),
   }
   const context = { ...baseContext(), policy, consumer: { plan: 'team' } }
-  const reply = await modelList({ ...request, method: 'GET', url: new URL(`http://x${path}`) }, context)
+  const list = modelList({ isRefused: (model) => model === refused })
+  const reply = await list({ ...request, method: 'GET', url: new URL(`http://x${path}`) }, context)
   return reply.kind === 'refusal' ? [reply.status, reply.code] : [reply.status, JSON.parse(await replyText(reply))]
 }
 
@@ -21,6 +22,11 @@ test('a caller sees the models of its plan, and all where that lists none', asyn
   expect(await asked('/api/v1/models')).toEqual([200, { object: 'list', data: ['small', 'large'].map(listed) }])
   expect(await asked('/api/openai/models/', ['small'])).toEqual([200, { object: 'list', data: [listed('small')] }])
   expect(await asked('/api/v1/models', [])).toEqual([200, { object: 'list', data: [] }])
+})
+
+test('one that its limits refuse each time is not among them', async () => {
+  expect(await asked('/api/v1/models', undefined, 'large')).toEqual([200, { object: 'list', data: [listed('small')] }])
+  expect(await asked('/api/v1/models/large', undefined, 'large')).toEqual([404, 'model_not_found'])
 })
 
 test('one that it may not ask is none', async () => {

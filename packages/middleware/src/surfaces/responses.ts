@@ -15,7 +15,7 @@ import type { Decoded, EventWriter, Surface } from './surface.ts'
 
 /*
  * POST /responses without state, as the clients of OpenAI and of Azure OpenAI speak it: the body goes on as it came, and the answer
- * comes back as it came. docs/operations.md is the contract.
+ * comes back as it came. docs/responses.md is the contract.
  */
 
 export const openaiResponses: Surface = {
