@@ -183,15 +183,22 @@ function textOf(content: unknown): string {
   return Array.isArray(content) ? content.map(({ text }) => String(text ?? '')).join('') : ''
 }
 
-/** What serves, and whether that is told: what was asked for, or the usual, which is cheaper than some and dearer than others. */
+/**
+ * What serves, and whether that is told: what was asked for, or the usual, which is cheaper than some and dearer than others; for
+ * `auto` any of them, which is always told.
+ */
 function tierOf(
   dice: Random,
   asked: unknown,
   { isCalm, isWorst }: { readonly isCalm: boolean; readonly isWorst: boolean },
 ): { readonly tier: string; readonly told: string | undefined } {
+  if (asked === 'auto') {
+    const tier = isWorst ? 'priority' : dice.pick(Object.keys(DOUBLE.tiers))
+    return { tier, told: tier }
+  }
   const wanted = asked === 'fast' ? 'priority' : asked
-  const tier =
-    typeof wanted === 'string' && wanted in DOUBLE.tiers && (isWorst || dice.chance(0.7)) ? wanted : 'default'
+  const isNamed = typeof wanted === 'string' && wanted in DOUBLE.tiers
+  const tier = isNamed && (isWorst || dice.chance(0.7)) ? wanted : 'default'
   return { tier, told: isCalm || dice.chance(0.8) ? tier : undefined }
 }
 
@@ -224,7 +231,7 @@ export function anyRequest(dice: Random, { large }: { readonly large: boolean })
     messages: [{ role: 'user', content: dice.chance(0.3) ? [part] : text }],
     max_completion_tokens: dice.whole(16, large ? 900 : 60),
     ...(dice.chance(0.4) ? { n: dice.whole(2, large ? 4 : 2) } : {}),
-    ...(dice.chance(0.6) ? { service_tier: dice.pick(['flex', 'priority', 'default', 'auto']) } : {}),
+    ...(dice.chance(0.6) ? { service_tier: dice.pick(['flex', 'priority', 'fast', 'default', 'auto']) } : {}),
     ...(large && dice.chance(0.2) ? { web_search_options: {} } : {}),
   }
 }
