@@ -62,6 +62,13 @@ describe('a packed entry', () => {
     }
   })
 
+  test('has its usage as the version before wrote and reads it: cached input is a part of the input', async () => {
+    const tokens = { input: 9, cachedInput: 3, cacheWrite: 5, output: 400, audioOutput: 56 }
+    const bytes = Buffer.from(await packed(entry({ usage: { tokens } })))
+    expect([19, 27, 35].map((at) => bytes.readDoubleBE(at))).toEqual([17, 3, 456])
+    expect((await unpack(bytes))?.usage).toEqual({ tokens: { input: 14, cachedInput: 3, output: 456 } })
+  })
+
   test('is nothing when any byte of it was changed', async () => {
     const whole = await packed(entry({ usage: { tokens: { input: 1, cachedInput: 0, output: 1 } } }))
     for (let index = 0; index < whole.byteLength; index += 1) {
