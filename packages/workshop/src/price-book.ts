@@ -1,5 +1,5 @@
 /*
- * `npm run prices` writes the price book (packages/middleware/src/policy/price-book.json) from the installed
+ * `npm run prices` writes the price book (packages/middleware/src/policy/listed-prices.json) from the installed
  * @pydantic/genai-prices (MIT). With --check it only compares. To renew it, raise that package's version, and DATE with it.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { ROOT } from './bundle.ts'
 /** The day on which that version was released: its prices are as old. */
 const DATE = '2026-09-23'
 
-const FILE = join(ROOT, 'packages/middleware/src/policy/price-book.json')
+const FILE = join(ROOT, 'packages/middleware/src/policy/listed-prices.json')
 const { devDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
   devDependencies: Readonly<Record<string, string>>
 }
@@ -147,6 +147,6 @@ ${lines.join(',\n')}
 
 if (!process.argv.includes('--check')) writeFileSync(FILE, text)
 else if (readFileSync(FILE, 'utf8') !== text) {
-  console.error('price-book.json is not what the installed prices say. Run: npm run prices')
+  console.error('listed-prices.json is not what the installed prices say. Run: npm run prices')
   process.exitCode = 1
 }
