@@ -56,6 +56,7 @@ export async function unbundledApp(folder: string): Promise<string> {
       outbase: ROOT,
       outdir: app,
       bundle: true,
+      loader: { '.json': 'copy' },
       format,
       plugins: [apart(app)],
     })

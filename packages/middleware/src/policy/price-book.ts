@@ -1,5 +1,5 @@
-import type { BookPrice } from './price.ts'
 import book from './listed-prices.json' with { type: 'json' }
+import type { BookPrice } from './price.ts'
 
 /** What the book says of a model. */
 export interface BookEntry {
