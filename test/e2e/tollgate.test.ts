@@ -243,7 +243,7 @@ describe('tollgate cache', () => {
     [['--consumer', 'a/b'], '--consumer: 1 to 128 letters'],
     [['--consumer', ''], '--consumer: 1 to 128 letters'],
     [['--plan', 'gold'], "--plan: the policy has no plan 'gold'. It has: free, pro."],
-    [['--route', 'chat'], "--route: there is no route 'chat'. There are: generate."],
+    [['--route', 'chats'], "--route: there is no route 'chats'. There are: generate, chat, embeddings, responses."],
     [['--route', 'toString'], "--route: there is no route 'toString'."],
   ])('purge %j is refused with what to correct', async (args, message) => {
     const { code, err, out } = await tollgate('cache', 'purge', ...args)
