@@ -6,19 +6,19 @@ import { simulate } from './simulate.ts'
 
 /** Each batch runs in a process of its own; the seeds are pinned, so that a failure can be run again. */
 const BATCHES = [1, 501, 1_001, 1_501]
-const A_BATCH = 250
+const A_BATCH = 125
 
 describe('under any schedule of instances, faults and time, the limiter keeps what it promises', () => {
   test.each(BATCHES)(
-    'in 250 of them, from seed %i',
+    'in 125 of them, from seed %i',
     async (seed) => {
       const { code, output } = await simulate('run.ts', '--schedules', String(A_BATCH), '--seed', String(seed))
       expect(output).toContain(`${A_BATCH} schedules from seed ${seed}: 0 with violations`)
       expect(code).toBe(0)
       // It would hold for a limiter that admits nobody, or one that never refuses.
       const [, admitted, refused] = /(\d+) requests admitted, (\d+) refused/.exec(output) ?? []
-      expect(Number(admitted)).toBeGreaterThan(25_000)
-      expect(Number(refused)).toBeGreaterThan(25_000)
+      expect(Number(admitted)).toBeGreaterThan(10_000)
+      expect(Number(refused)).toBeGreaterThan(10_000)
     },
     140_000,
   )
