@@ -255,6 +255,17 @@ describe.each(CLIENTS)('%s', (name, client) => {
   )
 
   test.each([
+    ['repeats the operator’s key', { message: 'Incorrect API key provided: Bearer sk-operator-SECRET', code: 'bad' }],
+    ['is about it', { message: 'SECRET', code: 'invalid_api_key' }],
+  ])('hears nothing of what %s', async (_what, said) => {
+    const { openai } = client(await keyOn('ample'))
+    upstream.reply = failing(400, said)
+    const error = await refusalOf(openai.chat.completions.create(asking()))
+    expect(error.status).toBe(400)
+    expect(JSON.stringify(error.error)).not.toContain('SECRET')
+  })
+
+  test.each([
     ['a wrong key of the operator’s', failing(401), 502, 1],
     ['an empty account of the operator’s', failing(429, { code: 'insufficient_quota' }), 502, 1],
     ['a wait of an hour', failing(503, {}, { 'retry-after': '3600' }), 502, 1],
@@ -356,6 +367,29 @@ describe('on the wire', () => {
     expect((await ask('/v1/chat/completions', body)).status).toBe(200)
     expect(upstream.calls[0]?.text).toBe(body.replace('"default"', '"test-model"').replace('1e4', '500'))
     await expect.poll(() => host.output()).toContain('"changed":["max_tokens"]')
+  })
+
+  test('a deployment is named by any number of slashes, and never the default instead', async () => {
+    const body = JSON.stringify({ messages: [{ role: 'user', content: unique('d') }], max_tokens: 5 })
+    const refused = await ask(AZURE.replace('/second', '//nosuch'), body)
+    expect([refused.status, upstream.calls.length]).toEqual([404, 0])
+  })
+
+  test.each([
+    ['a kind of answer', { modalities: [{ toString: 1, valueOf: 1 }] }],
+    ['a tool', { tools: [{ type: { toString: 1, valueOf: 1 } }] }],
+    ['a part of a message', { messages: [{ role: 'user', content: [{ type: 'constructor', text: 'a' }] }] }],
+    ['a service tier', { service_tier: '__proto__' }],
+  ])('%s of no known name ends no process, plain or streamed', async (_what, fields) => {
+    for (const stream of [false, true]) {
+      const asked = { messages: [{ role: 'user', content: unique('n') }], max_tokens: 5, stream, ...fields }
+      const response = await ask('/v1/chat/completions', JSON.stringify(asked))
+      await response.text()
+      expect([200, 400, 403]).toContain(response.status)
+    }
+    const body = JSON.stringify({ messages: [{ role: 'user', content: unique('n') }], max_tokens: 5 })
+    expect((await ask('/v1/chat/completions', body)).status).toBe(200)
+    expect(host.output()).not.toContain('"event":"fault"')
   })
 
   test('the deployment decides, and the body’s model means nothing', async () => {

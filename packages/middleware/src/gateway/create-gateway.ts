@@ -1,7 +1,7 @@
 import { authenticate, type Consumer, type ConsumerStore } from '../auth/index.ts'
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
-import { budget, countsMoney, limiter, localLimiter, modelLimits, requestLimits } from '../limits/index.ts'
+import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
 import { digestWith, type Handler, type Log, pipeline } from '../pipeline/index.ts'
 import { type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
@@ -86,6 +86,12 @@ function probedTargets(policy: Policy): readonly { readonly target: TargetSettin
   return [...asked.values()]
 }
 
+/** Dry runs of each consumer, and of all, in each process. */
+const DRY_RUNS = {
+  each: { capacity: 60, refill: 1, periodMs: 1_000 },
+  total: { capacity: 600, refill: 60, periodMs: 1_000 },
+}
+
 const now = () => performance.now()
 const wallClock = () => Date.now()
 
@@ -155,10 +161,12 @@ export function createGateway(options: GatewayOptions): Gateway {
     )
   const calls = pipeline<Admitted, Call, Reply>().use(route({ maxOutputTokens })).handle(fallback(asked))
 
+  const dryRuns = localLimiter({ ...DRY_RUNS, now })
+
   function through(surface: Surface): Handler {
     const decoding = { surface, maxBodyBytes, maxOutputTokens, digest, heartbeatMs: HEARTBEAT_MS }
     const handler = admitted.handle(completions({ ...decoding, handler: calls }))
-    const dry = known.handle(dryRun({ limiter: limits, cache, wallClock, decoding }))
+    const dry = known.handle(dryRun({ limiter: limits, cache, guard: dryRuns, wallClock, decoding }))
     return (request, context) => {
       // Beside the look at the key, so that the cache doesn't have to wait for it.
       purges.warm()
@@ -166,10 +174,14 @@ export function createGateway(options: GatewayOptions): Gateway {
     }
   }
 
+  const listed = modelList({ isRefused: isUnpriced })
+  const models = admitted.handle(listed)
+  const dryModels = known.use(noLimits()).handle(listed)
+
   const handlers = new Map<Surface, Handler>()
   return {
     consumers: stores.consumers,
-    models: admitted.handle(modelList({ isRefused: isUnpriced })),
+    models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)
       handlers.set(surface, handler)

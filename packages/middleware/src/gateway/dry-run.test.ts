@@ -73,15 +73,15 @@ afterAll(async () => {
   model.close()
 })
 
-async function ask(key: string, body: object, { dry = false } = {}) {
+async function ask(key: string, body: object, { dry = 'false' } = {}) {
   const entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
-  const headers = new Headers({ 'x-api-key': key, ...(dry ? { 'x-tollgate-dry-run': 'true' } : {}) })
+  const headers = new Headers({ 'x-api-key': key, 'x-tollgate-dry-run': dry })
   const lines: object[] = []
   const source = fromIterable([Buffer.from(JSON.stringify(body))])
   const response = await entry({ ...request, headers, body: source }, (_level, line) => lines.push(line))
   return { status: response.status, headers: response.headers, json: JSON.parse(await replyText(response)), lines }
 }
-const dry = (key: string, body: object) => ask(key, body, { dry: true })
+const dry = (key: string, body: object) => ask(key, body, { dry: 'true' })
 
 test('tells what would become of a request, takes nothing of a limit and asks no model', async () => {
   const key = await keyOf('two')
@@ -139,6 +139,18 @@ test('tells why a request would be refused', async () => {
     model: null,
   })
   expect((await dry(broke, { prompt: 'x', model: 'none' })).json.refusal).toMatchObject({ code: 'model_not_found' })
+})
+
+test('is asked for by any value but false, and not without end', async () => {
+  const key = await keyOf('two')
+  const before = asked
+  const sent = (value: string) => ask(key, { prompt: unique('p') }, { dry: value })
+  for (const value of ['1', 'yes', 'TRUE']) expect((await sent(value)).json.verdict).toBe('model_asked')
+  expect(asked).toBe(before)
+  expect((await sent('false')).json.status).toBe('success')
+  const statuses = new Set<number>()
+  for (let turn = 0; turn < 70; turn += 1) statuses.add((await sent('true')).status)
+  expect([...statuses]).toEqual([200, 429])
 })
 
 test('needs a key', async () => {

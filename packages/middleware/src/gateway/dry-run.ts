@@ -6,6 +6,7 @@ import {
   type Limiter,
   type LimitOptions,
   type LimitStatus,
+  type LocalLimiter,
   modelLimits,
   requestLimits,
   reservationFor,
@@ -29,6 +30,8 @@ import { type Routed, route } from '../upstream/index.ts'
 export interface DryRunOptions extends Pick<LimitOptions, 'wallClock'> {
   readonly limiter: Pick<Limiter, 'look'>
   readonly cache: Pick<CompletionCache, 'look'>
+  /** How often each consumer may ask in this process: a dry run is free, and not for nothing. */
+  readonly guard: LocalLimiter
   readonly decoding: Omit<CompletionsOptions<object>, 'handler'>
 }
 
@@ -37,8 +40,10 @@ type Known = WithPolicy & Limited & { readonly consumer: { readonly id: string; 
 
 const HEADER = 'x-tollgate-dry-run'
 
+/** Whatever the header says but `false`: who has misspelt it must not be charged. */
 export function isDryRun({ headers }: GatewayRequest): boolean {
-  return headers.get(HEADER)?.trim().toLowerCase() === 'true'
+  const value = headers.get(HEADER)
+  return value !== null && value.trim().toLowerCase() !== 'false'
 }
 
 /** What is found out on a request's way. */
@@ -62,10 +67,13 @@ interface Worst {
  * what the cache has, the most that it may cost, and what is left of each limit. Takes nothing from any limit, asks no model,
  * stores nothing, and answers 200: what would be refused is told as a verdict.
  */
-export function dryRun({ limiter, cache, wallClock, decoding }: DryRunOptions): Handler<Known> {
+export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOptions): Handler<Known> {
   return async function dryRun(request, context) {
     const { tell } = context
     tell({ dryRun: true })
+    const room = guard.reserve(context.consumer.id)
+    if ('retryAfterMs' in room) return tooMany(room.retryAfterMs)
+    room.charge()
     const found: Findings = { limits: [] }
     const looking: LimitOptions = { limiter: lookingAt(limiter, found.limits), wallClock }
 
@@ -95,6 +103,18 @@ export function dryRun({ limiter, cache, wallClock, decoding }: DryRunOptions): 
     const refusal = isRefusal(reply) && reply.code !== ENDS_HERE.code ? reply : undefined
     const { 'retry-after': _wait, 'x-should-retry': _again, ...headers } = reply.headers ?? {}
     return jsonResponse(200, report(found, refusal), headers)
+  }
+}
+
+function tooMany(retryAfterMs: number): Refusal {
+  const seconds = Math.max(1, Math.ceil(retryAfterMs / 1_000))
+  return {
+    kind: 'refusal',
+    code: 'rate_limit_exceeded',
+    status: 429,
+    message: `Too many dry runs. Come back in ${seconds} s.`,
+    details: `dry runs: 60 at once, and one a second; come back in ${seconds} s`,
+    headers: { 'retry-after': String(seconds) },
   }
 }
 

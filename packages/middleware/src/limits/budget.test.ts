@@ -249,22 +249,28 @@ describe('a completion', () => {
     expect((await ask()).left('output')).toBe(500)
   })
 
-  test('that tells of more than sixteen times what was reserved is believed that much, and the log says so', async () => {
-    const ask = room([perDay('output', 10_000), perDay('input', 1_000_000)])
+  test('that tells of more than any answer has is believed that much, and the log says so', async () => {
+    const ask = room([perDay('output', 1_000_000), perDay('input', 1_000_000)])
     const lines: unknown[] = []
     const context = baseContext({ log: (level, event, fields) => void lines.push([level, event, fields]) })
-    const broken = { input: 1_000_000, cachedInput: 900_000, output: 1_601 }
+    const broken = { input: 1_000_000, cachedInput: 900_000, output: 2_000_000 }
     const { told } = await ask(telling({ ...broken, input: 100_000 }), {}, request.signal, context)
-    const capped = { input: 16 * INPUT, cachedInput: 16 * INPUT, output: 1_600 }
+    const capped = { input: 131_072, cachedInput: 131_072, output: 131_072 }
     expect(told.usage).toEqual(capped)
     const reserved = { input: INPUT, cachedInput: 0, output: 100 }
     expect(lines).toEqual([['warn', 'usage capped', { told: broken, capped, reserved }]])
     const next = await ask(telling({ input: INPUT, cachedInput: 0, output: 1_600 }))
     expect([next.told.usage?.output, next.left('output'), next.left('input')]).toEqual([
       1_600,
-      10_000 - 1_600 - 100,
-      1_000_000 - 17 * INPUT,
+      1_000_000 - 131_072 - 100,
+      1_000_000 - 131_072 - INPUT,
     ])
+  })
+
+  test('is charged whole, however short an answer its caller asks for', async () => {
+    const ask = room([perDay('output', 100_000)])
+    await ask(telling({ input: 1, cachedInput: 0, output: 8_000 }), { body: body({ max_tokens: 1 }) })
+    expect((await ask()).left('output')).toBe(100_000 - 8_000 - 100)
   })
 
   test('holds for the limits of its own model, its plan and all together', async () => {

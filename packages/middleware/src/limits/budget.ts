@@ -1,6 +1,7 @@
 import { attemptsBefore, type Call, type Reply, refused } from '../operations/index.ts'
 import {
   type BaseContext,
+  describeFault,
   isRefusal,
   type Middleware,
   type Refusal,
@@ -21,6 +22,7 @@ import {
   type Reservation,
   reservationFor,
   tightened,
+  unitsOf,
 } from './reservation.ts'
 import { chargeOf, factsOf, type Spent, uncountedCharge, unitsCharged } from './settlement.ts'
 import { type Held, type Limited, subjectsOf, usageLimits } from './subjects.ts'
@@ -77,9 +79,17 @@ export function budget({
     }
 
     const settle = (attempts: readonly Spent[]) => {
-      const charges = attempts.map((attempt) => chargeOf(attempt, reserved, log))
-      decision.settle((limit) => unitsCharged(limit, charges))
-      tell(factsOf(charges))
+      try {
+        const charges = attempts.map((attempt) => chargeOf(attempt, reserved, log))
+        const units = new Map(limits.map(({ limit }) => [limit, unitsCharged(limit, charges)]))
+        decision.settle((limit) => units.get(limit) ?? 0)
+        tell(factsOf(charges))
+      } catch (fault) {
+        // What can't be reckoned has taken all that was reserved; the answer is there all the same.
+        log('error', 'fault', describeFault(fault))
+        decision.settle((limit) => unitsOf(limit, reserved.usage, reserved.price))
+        tell({ uncertain: true })
+      }
     }
     const isClamped = reserved.output.each < asked.output.each
     if (isClamped) tell({ clamped: true })
@@ -130,7 +140,7 @@ const NOBODY_KNOWS: Spent = { price: undefined, spend: SPEND_UNKNOWN }
  * Where no limit counts what a call takes, the log line tells it all the same: of one that ended before the model had told,
  * the most that it can have taken, as `uncertain`.
  */
-function uncounted(reply: Reply, call: Call, { routed, tell }: BaseContext & Metered): Reply {
+function uncounted(reply: Reply, call: Call, { routed, tell, log }: BaseContext & Metered): Reply {
   const most = () => {
     const reservation = reservationFor([], call, routed)
     return isRefusal(reservation) ? undefined : reservation
@@ -138,7 +148,12 @@ function uncounted(reply: Reply, call: Call, { routed, tell }: BaseContext & Met
   const surcharges = () => call.operation.surcharges(routed.body)
   return whenTaken(reply, (attempts, isWhole) => {
     const context = { listed: routed.price, most, surcharges, isWhole }
-    tell(factsOf(attempts.map((attempt) => uncountedCharge(attempt, context))))
+    try {
+      tell(factsOf(attempts.map((attempt) => uncountedCharge(attempt, context))))
+    } catch (fault) {
+      log('error', 'fault', describeFault(fault))
+      tell({ uncertain: true })
+    }
   })
 }
 

@@ -117,9 +117,11 @@ const CALLS: Onion<Reply> = {
 }
 
 async function afterwards<End>(ended: Promise<End>, end: () => void): Promise<End> {
-  const how = await ended
-  end()
-  return how
+  try {
+    return await ended
+  } finally {
+    end()
+  }
 }
 
 /** Answers a request within its limits: takes what it claims, and gives back what it holds when its answer ends. */

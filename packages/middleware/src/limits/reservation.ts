@@ -216,7 +216,7 @@ function toolNotPriced(tool: string, model: string): Refusal {
 function toolUnbounded(tool: string): Refusal {
   const message =
     `A limit on money holds for you, and nothing bounds how often the hosted tool '${tool.slice(0, 64)}' may be called. ` +
-    `Leave it out, or use an API that takes 'max_tool_calls'.`
+    `Send 'max_tool_calls' where the API takes it, or leave the tool out.`
   return { kind: 'refusal', code: 'tool_not_allowed', status: 403, param: 'tools', message }
 }
 

@@ -39,6 +39,11 @@ export interface Charge {
  * and one such answer must not spend a month's budget.
  */
 const BELIEVED = 16
+/**
+ * So much is believed in any case, in tokens of each side: as long as the longest answers and prompts of today's models are. The
+ * bound that a caller chooses must not decide how little of its answers is charged, where a model goes beyond it.
+ */
+const BELIEVED_ALWAYS = 131_072
 
 /**
  * What a call counts as for which this was reserved: what its model has told. Where nobody knows, all that was reserved
@@ -71,8 +76,8 @@ function believed(told: Usage, reserved: Tokens, log: Log): Usage {
   const [read, written] = [tokensRead(reserved), tokensWritten(reserved)]
   const tokens = atMost(told.tokens, {
     // Where nobody could bound the input, none is reserved, for no limit counts it.
-    read: read === 0 ? Number.MAX_SAFE_INTEGER : read * BELIEVED,
-    written: written * BELIEVED,
+    read: read === 0 ? Number.MAX_SAFE_INTEGER : Math.max(BELIEVED_ALWAYS, read * BELIEVED),
+    written: Math.max(BELIEVED_ALWAYS, written * BELIEVED),
   })
   if (tokens === told.tokens) return told
   const capped = { ...told, tokens }

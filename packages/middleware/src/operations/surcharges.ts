@@ -3,12 +3,19 @@ import { isJson } from './body.ts'
 /* What of a request moves its price, as OpenAI's APIs and those like it name it. */
 
 /** OpenAI serves `fast` as `priority`, and says so in its answer. */
-const SAME_TIER: Readonly<Record<string, string | undefined>> = { fast: 'priority' }
+const SAME_TIER: ReadonlyMap<string, string> = new Map([['fast', 'priority']])
 
 /** The service tier that a request asks for by name; `undefined` where it leaves that to the service. */
 export function tierAsked(tier: unknown): string | undefined {
   if (typeof tier !== 'string' || tier === '' || tier === 'auto') return undefined
-  return SAME_TIER[tier] ?? tier
+  return SAME_TIER.get(tier) ?? tier
+}
+
+/**
+ * A hosted tool's name, without the date of its version: `web_search_2025_08_26`. What is no name is one that nobody priced.
+ */
+export function toolName(type: unknown): string {
+  return typeof type === 'string' ? type.replace(/_\d{4}_\d{2}_\d{2}$/, '') : 'unnamed'
 }
 
 /** The usual lives of what is written to a prompt cache: OpenAI's, and Anthropic's. */

@@ -19,7 +19,7 @@ export function flawed({ kind, path }: JsonFlaw): Refusal {
 
 /** The deployment that a path names: `…/deployments/{deployment}/…`; `undefined` where it names none. */
 export function deploymentIn({ pathname }: URL): string | undefined {
-  const [, name] = /\/deployments\/([^/]+)\//i.exec(pathname) ?? []
+  const [, name] = /\/deployments\/+([^/]+)\//i.exec(pathname) ?? []
   if (name === undefined) return undefined
   try {
     return decodeURIComponent(name)

@@ -44,7 +44,7 @@ function decode(body: Body, maxOutputTokens: number): Decoded | Refusal {
   if (wrong >= 0) return invalidField(`input[${wrong}]`, 'an object')
   if (!isLeftOut(stream) && typeof stream !== 'boolean') return invalidField('stream', 'true or false')
   if (!isLeftOut(stream_options) && !isJson(stream_options)) return invalidField('stream_options', 'an object')
-  const images = Array.isArray(tools) ? tools.findIndex((tool) => Object(tool).type === 'image_generation') : -1
+  const images = Array.isArray(tools) ? tools.findIndex((tool) => /^image_generation/.test(Object(tool).type)) : -1
   if (images >= 0) return unmetered(`tools[${images}]`)
   // What a service might read as a number (`"9"`) must not be less to us.
   if (!isLeftOut(output) && !(Number.isSafeInteger(output) && Number(output) >= 1)) {

@@ -63,7 +63,9 @@ export function writtenStream(
   function finish(how: StreamOutcome): void {
     if (hasEnded) return
     hasEnded = true
-    void ended.then(() => end.resolve({ how, hasBegun }))
+    const told = () => end.resolve({ how, hasBegun })
+    // It never rejects; were it to, the request must still have its end, and the process its life.
+    void ended.then(told, told)
   }
   /** Not together with the last event: who serves it must have sent that. */
   async function atEnd(): Promise<undefined> {

@@ -233,8 +233,9 @@ describe('what calls took', () => {
     ['of whole dollars', { costNanoUsd: 12_000_000_000 }, '12'],
     ['to the nano-dollar', { costNanoUsd: 1 }, '0.000000001'],
     ['of nothing', { costNanoUsd: 0 }, '0'],
-    ['of a hit', { cache: 'hit' }, '0'],
-    ['of another’s call', { cache: 'collapsed' }, '0'],
+    ['of a hit', { cache: 'hit', sparedNanoUsd: 9 }, '0'],
+    ['of a hit whose model has no price', { cache: 'hit' }, undefined],
+    ['of another’s call', { cache: 'collapsed', sparedNanoUsd: 9 }, '0'],
     ['that nobody knows', { cache: 'miss', usage: usage(1, 1) }, undefined],
   ])('stands in the answer’s header, and after a stream: a cost %s', async (_what, facts, expected) => {
     const plain = await run(async (_request, { tell }) => {

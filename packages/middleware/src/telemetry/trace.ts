@@ -125,8 +125,8 @@ const COST = 'x-tollgate-cost'
 const NANO_DOLLARS = 1e9
 
 /** What a request cost, in US dollars, to the nano-dollar: the line's figure. `undefined` where nobody knows. */
-function costText({ costNanoUsd, cache }: Facts): string | undefined {
-  const nano = costNanoUsd ?? (cache === 'hit' || cache === 'collapsed' ? 0 : undefined)
+function costText({ costNanoUsd, sparedNanoUsd }: Facts): string | undefined {
+  const nano = costNanoUsd ?? (sparedNanoUsd === undefined ? undefined : 0)
   if (nano === undefined) return undefined
   const decimals = String(nano % NANO_DOLLARS)
     .padStart(9, '0')

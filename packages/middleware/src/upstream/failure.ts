@@ -95,6 +95,9 @@ export interface FailedAnswer {
   readonly said: Json | undefined
 }
 
+/** What tells of the operator's own key, or repeats it, is not the caller's to read. */
+const KEYS = /api[ _-]?key|authentication|\bBearer\s|\bsk-/i
+
 /** Of a longer error the caller is told its code: a process remembers a thousand. */
 const LONGEST_SAID = 16 * 1024
 
@@ -102,7 +105,11 @@ const LONGEST_SAID = 16 * 1024
 export async function failedAnswer({ status, headers, body }: TransportAnswer): Promise<FailedAnswer> {
   const bytes = await beginningOf(body)
   const error = errorIn(bytes)
-  const isSaid = CALLERS.has(status) && bytes.length <= LONGEST_SAID && typeof error.message === 'string'
+  const isSaid =
+    CALLERS.has(status) &&
+    bytes.length <= LONGEST_SAID &&
+    typeof error.message === 'string' &&
+    !KEYS.test(`${error.code} ${error.type} ${JSON.stringify(error)}`)
   const failure = failureIn({ status, headers }, error)
   return { failure, said: isSaid ? (error as Json) : undefined }
 }

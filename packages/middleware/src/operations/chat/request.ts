@@ -1,7 +1,7 @@
 import type { ModelRules, TokenKind } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
 import type { Bounds, Surcharges } from '../operation.ts'
-import { asksLongLife, tierAsked } from '../surcharges.ts'
+import { asksLongLife, tierAsked, toolName } from '../surcharges.ts'
 
 /** A chat completion's request in OpenAI's shape, without its `model`. Fields that we don't know are kept. */
 export interface ChatBody {
@@ -93,34 +93,34 @@ export function surcharges({ json }: Body): Surcharges {
 /** Tools that the caller runs. */
 const OWN_TOOLS: ReadonlySet<unknown> = new Set(['function', 'custom'])
 
-/** A hosted tool's name, without the date of its version: `web_search_2025_08_26`. */
-function toolName(type: unknown): string {
-  return String(type).replace(/_\d{4}_\d{2}_\d{2}$/, '')
-}
-
 /** The kinds of tokens that a part of a message brings. */
-const PART_KINDS: Readonly<Record<string, TokenKind | undefined>> = {
-  input_audio: 'audioInput',
-  image_url: 'imageInput',
-  image: 'imageInput',
-}
+const PART_KINDS: ReadonlyMap<unknown, TokenKind> = new Map([
+  ['input_audio', 'audioInput'],
+  ['image_url', 'imageInput'],
+  ['image', 'imageInput'],
+])
 
 function kindsIn(json: Json): readonly TokenKind[] {
   const { messages, modalities } = json
   const kinds = new Set<TokenKind>()
-  if (Array.isArray(modalities)) for (const each of modalities) if (each !== 'text') kinds.add(`${each}Output`)
+  if (Array.isArray(modalities)) for (const each of modalities) if (each !== 'text') kinds.add(outputKind(each))
   if (asksLongLife(json)) kinds.add('cacheWriteLong')
   if (!Array.isArray(messages)) return [...kinds]
   for (const message of messages) {
     const content = message?.content
     if (!Array.isArray(content)) continue
     for (const part of content) {
-      const kind = PART_KINDS[part?.type]
+      const kind = PART_KINDS.get(part?.type)
       if (kind !== undefined) kinds.add(kind)
       if (asksLongLife(part)) kinds.add('cacheWriteLong')
     }
   }
   return [...kinds]
+}
+
+/** What nobody can name is a kind that nobody priced. */
+function outputKind(modality: unknown): TokenKind {
+  return typeof modality === 'string' ? `${modality}Output` : 'otherOutput'
 }
 
 /** The body with another bound for each choice, in the fields that it has; in `field` where it has none. */

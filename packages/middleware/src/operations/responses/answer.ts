@@ -2,6 +2,7 @@ import { SPEND_UNKNOWN, type Spend, type Usage } from '../../pipeline/index.ts'
 import { isJson, type Json } from '../body.ts'
 import { answerParsed, objectOf } from '../json-answer.ts'
 import type { Answer, ParsedAnswer } from '../operation.ts'
+import { toolName } from '../surcharges.ts'
 import { codeOfError, isError } from '../told-error.ts'
 import { isCount, isOfOutput, servedBy, usageOf as usageOfTokens } from '../usage.ts'
 
@@ -59,10 +60,15 @@ function isBilled({ type, action }: Json): boolean {
   return type !== 'web_search_call' || (did !== 'open_page' && did !== 'find_in_page' && did !== 'find')
 }
 
-/** A tool's name as it was asked for, and is priced: `web_search_preview` calls `web_search` too. */
+/**
+ * A tool's name as it was asked for, and is priced: `web_search_preview` calls `web_search` too. Where several may have been
+ * called, one that nobody priced, which costs as much as the dearest.
+ */
 function namedIn(tools: unknown, tool: string): string {
-  const types = (Array.isArray(tools) ? tools : []).map((each) => String(each?.type).replace(/_\d{4}_\d{2}_\d{2}$/, ''))
-  return types.includes(tool) ? tool : (types.find((type) => type.startsWith(`${tool}_`)) ?? tool)
+  const types = new Set((Array.isArray(tools) ? tools : []).map((each) => toolName(each?.type)))
+  const [first, ...others] = [...types].filter((type) => type === tool || type.startsWith(`${tool}_`))
+  if (others.length > 0) return `${tool}, of several kinds`
+  return first ?? tool
 }
 
 /**

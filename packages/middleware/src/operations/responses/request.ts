@@ -1,7 +1,7 @@
 import type { ModelRules, TokenKind } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
 import type { Bounds, Surcharges } from '../operation.ts'
-import { asksLongLife, tierAsked } from '../surcharges.ts'
+import { asksLongLife, tierAsked, toolName } from '../surcharges.ts'
 
 /**
  * Fields that don't change the answer. A response repeats most fields of its request (`metadata`, `user`, `service_tier`, …), so
@@ -50,7 +50,7 @@ function readings(body: Json): number {
 function hostedTools({ tools }: Json): readonly string[] {
   if (!Array.isArray(tools)) return []
   const types = tools.map((tool) => Object(tool).type).filter((type) => !OWN_TOOLS.has(type))
-  return types.map((type) => String(type).replace(/_\d{4}_\d{2}_\d{2}$/, ''))
+  return types.map(toolName)
 }
 
 /** Tools that the caller runs. */
@@ -72,11 +72,11 @@ export function surcharges({ json }: Body): Surcharges {
 }
 
 /** The kinds of tokens that a part of an item brings. */
-const PART_KINDS: Readonly<Record<string, TokenKind | undefined>> = {
-  input_image: 'imageInput',
-  computer_screenshot: 'imageInput',
-  input_audio: 'audioInput',
-}
+const PART_KINDS: ReadonlyMap<unknown, TokenKind> = new Map([
+  ['input_image', 'imageInput'],
+  ['computer_screenshot', 'imageInput'],
+  ['input_audio', 'audioInput'],
+])
 
 function kindsIn(json: Json): readonly TokenKind[] {
   const { input } = json
@@ -85,7 +85,7 @@ function kindsIn(json: Json): readonly TokenKind[] {
   for (const item of Array.isArray(input) ? input : []) {
     for (const parts of [item?.content, item?.output]) {
       for (const part of Array.isArray(parts) ? parts : [parts]) {
-        const kind = PART_KINDS[part?.type]
+        const kind = PART_KINDS.get(part?.type)
         if (kind !== undefined) kinds.add(kind)
         if (asksLongLife(part)) kinds.add('cacheWriteLong')
       }

@@ -246,6 +246,11 @@ describe('what a response tells of its bill', () => {
       { tools: [{ type: 'web_search_preview_2025_03_11' }], output: [search] },
       { web_search_preview: 1 },
     ],
+    [
+      'one of several tools, at the dearest price that there is',
+      { tools: [{ type: 'web_search_preview' }, { type: 'web_search' }], output: [search] },
+      { 'web_search, of several kinds': 1 },
+    ],
     ['its own count', { tool_usage: { web_search: { num_requests: 3 } }, output: [search] }, { web_search: 3 }],
     ['another tool', { output: [{ type: 'code_interpreter_call' }, message] }, { code_interpreter: 1 }],
     ['nothing, where it tells no items', { output: [] }, undefined],
@@ -436,6 +441,24 @@ describe('what the service would keep', () => {
       item({ role: 'user', content: [{ type: 'input_text' }, { type: 'input_file', file_id: 'file_1' }] }),
       'input[1].content[1].file_id',
     ],
+    [
+      'a screenshot by its file',
+      item({ type: 'computer_call_output', output: { type: 'computer_screenshot', file_id: 'file_1' } }),
+      'input[1].output.file_id',
+    ],
+    ['an image by its id', item({ type: 'image_generation_call', id: 'ig_1' }), 'input[1]'],
+    ['a container', { tools: [{ type: 'code_interpreter', container: 'cntr_1' }] }, 'tools[0].container'],
+    [
+      'a container’s files',
+      { tools: [{ type: 'code_interpreter', container: { type: 'auto', file_ids: ['file_1'] } }] },
+      'tools[0].container.file_ids',
+    ],
+    [
+      'a new container',
+      { tools: [{ type: 'code_interpreter', container: { type: 'auto', file_ids: [] } }] },
+      undefined,
+    ],
+    ['a vector store', { tools: [{ type: 'file_search', vector_store_ids: ['vs_1'] }] }, 'tools[0].vector_store_ids'],
   ])('%s', (_what, fields, param) => {
     const found = statefulField({ input: 'Hello', store: false, ...fields })
     expect(found?.param).toBe(param)

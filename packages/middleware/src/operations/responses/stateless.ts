@@ -19,7 +19,11 @@ export function statefulField(body: Json): StatefulField | undefined {
     const value = body[param]
     if (value !== undefined && value !== null && value !== false) return { param, message }
   }
-  const { input } = body
+  const { input, tools } = body
+  for (const [index, tool] of Array.isArray(tools) ? tools.entries() : []) {
+    const at = isJson(tool) ? statefulIn(tool) : undefined
+    if (at !== undefined) return { param: `tools[${index}].${at}`, message: KEPT_BY_TOOL }
+  }
   if (!Array.isArray(input)) return undefined
   for (const [index, item] of input.entries()) {
     const found = isJson(item) ? statefulItem(item) : undefined
@@ -47,21 +51,39 @@ const KEPT: Readonly<Record<string, string>> = {
 }
 
 const REFERENCE =
-  'an item that the service keeps can’t be referred to: responses are served without state. Send the item itself.'
+  'An item that the service keeps can’t be referred to: responses are served without state. Send the item itself.'
 const THOUGHT =
-  "a reasoning item without its 'encrypted_content' refers to one that the service keeps. " +
+  "A reasoning item without its 'encrypted_content' refers to one that the service keeps. " +
   'Ask with \'include\': ["reasoning.encrypted_content"] and send the item whole, or leave it out.'
-const FILE = "a file that the service keeps can't be referred to. Send its text."
+const FILE = "A file that the service keeps can't be referred to. Send its text."
+
+const KEPT_BY_TOOL =
+  "A container, file or vector store that the service keeps can't be referred to: it has no owner there but the gateway's key. " +
+  'Leave it out; of the code interpreter send \'container\': {"type": "auto"}.'
+
+/** The field by which a tool leans on something that the service keeps. */
+function statefulIn({ container, vector_store_ids }: Json): string | undefined {
+  if (vector_store_ids !== undefined) return 'vector_store_ids'
+  if (container === undefined || container === null) return undefined
+  if (!isJson(container) || container.type !== 'auto') return 'container'
+  const { file_ids } = container
+  const hasNone = file_ids === undefined || file_ids === null || (Array.isArray(file_ids) && file_ids.length === 0)
+  return hasNone ? undefined : 'container.file_ids'
+}
+
+/** Items that are known to the service by their ids alone. */
+const REFERRING: ReadonlySet<unknown> = new Set(['item_reference', 'image_generation_call', 'mcp_approval_response'])
 
 /** `at` is the place within the item. */
 function statefulItem(item: Json): { readonly at: string; readonly message: string } | undefined {
   const { type, role, id } = item
-  if (type === 'item_reference' || ((type ?? role ?? undefined) === undefined && typeof id === 'string')) {
+  if (REFERRING.has(type) || ((type ?? role ?? undefined) === undefined && typeof id === 'string')) {
     return { at: '', message: REFERENCE }
   }
   if (type === 'reasoning') return isWholeThought(item) ? undefined : { at: '', message: THOUGHT }
   for (const name of ['content', 'output'] as const) {
     const parts = item[name]
+    if (isJson(parts) && typeof parts.file_id === 'string') return { at: `.${name}.file_id`, message: FILE }
     const index = Array.isArray(parts)
       ? parts.findIndex((part) => isJson(part) && typeof part.file_id === 'string')
       : -1
