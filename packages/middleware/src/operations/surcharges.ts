@@ -18,6 +18,19 @@ export function toolName(type: unknown): string {
   return typeof type === 'string' ? type.replace(/_\d{4}_\d{2}_\d{2}$/, '') : 'unnamed'
 }
 
+/** Tools that the caller runs. */
+const OWN_TOOLS: ReadonlySet<unknown> = new Set(['function', 'custom'])
+
+/** Whether the service runs a tool itself. */
+export function isHosted(tool: unknown): boolean {
+  return !OWN_TOOLS.has(Object(tool).type)
+}
+
+/** The tools of a request that the service runs itself, by name. */
+export function hostedTools(tools: unknown): readonly string[] {
+  return Array.isArray(tools) ? tools.filter(isHosted).map((tool) => toolName(Object(tool).type)) : []
+}
+
 /** The usual lives of what is written to a prompt cache: OpenAI's, and Anthropic's. */
 const USUAL_LIVES: ReadonlySet<unknown> = new Set(['30m', '5m'])
 

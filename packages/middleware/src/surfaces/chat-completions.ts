@@ -1,7 +1,7 @@
 import { type Body, type Call, chat, isJson, type Json } from '../operations/index.ts'
 import type { Refusal } from '../pipeline/index.ts'
 import { azureRefusal, openaiFailure, openaiRefusal } from './openai-error.ts'
-import { deploymentIn, flawed, invalidField } from './openai-request.ts'
+import { deploymentIn, flawed, flawedModel, flawedStream, invalidField, isLeftOut } from './openai-request.ts'
 import { withoutPadding } from './padding.ts'
 import type { Decoded, EventWriter, Surface } from './surface.ts'
 
@@ -39,14 +39,14 @@ const OUTPUT_FIELDS = ['max_tokens', 'max_completion_tokens'] as const
 
 function decode(body: Body, model: unknown, maxOutputTokens: number): Decoded | Refusal {
   if (body.flaw !== undefined) return flawed(body.flaw)
-  const { messages, stream, stream_options } = body.json
-  if (!isLeftOut(model) && (typeof model !== 'string' || model === ''))
-    return invalidField('model', 'the name of a model')
+  const { messages, stream } = body.json
+  const unnamed = flawedModel(model)
+  if (unnamed !== undefined) return unnamed
   if (!Array.isArray(messages) || messages.length === 0) return invalidField('messages', 'a list of messages')
   const wrong = messages.findIndex((message) => !isJson(message))
   if (wrong >= 0) return invalidField(`messages[${wrong}]`, 'an object')
-  if (!isLeftOut(stream) && typeof stream !== 'boolean') return invalidField('stream', 'true or false')
-  if (!isLeftOut(stream_options) && !isJson(stream_options)) return invalidField('stream_options', 'an object')
+  const unstreamed = flawedStream(body.json)
+  if (unstreamed !== undefined) return unstreamed
   // What a service might read as a number (`"9"`) must not be less to us.
   for (const field of [...OUTPUT_FIELDS, 'n']) {
     if (!isLeftOut(body.json[field]) && !isPositive(body.json[field])) return invalidField(field, 'a positive integer')
@@ -64,10 +64,6 @@ function changes({ json }: Body, maxOutputTokens: number): Record<string, unknow
   const changed: Record<string, unknown> = 'model' in json ? { model: undefined } : {}
   for (const field of OUTPUT_FIELDS) if (Number(json[field]) > maxOutputTokens) changed[field] = maxOutputTokens
   return changed
-}
-
-function isLeftOut(value: unknown): value is undefined | null {
-  return value === undefined || value === null
 }
 
 function isPositive(value: unknown): boolean {

@@ -1,7 +1,7 @@
 import { type Body, embeddings, inputsIn, MAX_INPUTS } from '../operations/index.ts'
 import type { Refusal } from '../pipeline/index.ts'
 import { azureRefusal, openaiRefusal } from './openai-error.ts'
-import { deploymentIn, flawed, invalidField } from './openai-request.ts'
+import { deploymentIn, flawed, flawedModel, invalidField, isLeftOut } from './openai-request.ts'
 import type { Decoded, EventWriter, Surface } from './surface.ts'
 
 /*
@@ -33,8 +33,8 @@ export const azureEmbeddings: Surface = {
 function decode(body: Body, model: unknown): Decoded | Refusal {
   if (body.flaw !== undefined) return flawed(body.flaw)
   const { input } = body.json
-  if (!isLeftOut(model) && (typeof model !== 'string' || model === ''))
-    return invalidField('model', 'the name of a model')
+  const unnamed = flawedModel(model)
+  if (unnamed !== undefined) return unnamed
   const inputs = inputsIn(input)
   if (inputs === undefined) {
     return invalidField('input', 'a text, a list of texts, a list of tokens, or a list of lists of tokens')
@@ -46,10 +46,6 @@ function decode(body: Body, model: unknown): Decoded | Refusal {
     streamed: false,
     body: 'model' in body.json ? body.with({ model: undefined }) : body,
   }
-}
-
-function isLeftOut(value: unknown): value is undefined | null {
-  return value === undefined || value === null
 }
 
 function notStreamed(): EventWriter {

@@ -1,4 +1,4 @@
-import type { JsonFlaw } from '../operations/index.ts'
+import { isJson, type Json, type JsonFlaw } from '../operations/index.ts'
 import type { Refusal } from '../pipeline/index.ts'
 
 /* What requests of OpenAI's and Azure OpenAI's clients have in common, whatever they ask for. */
@@ -6,6 +6,24 @@ import type { Refusal } from '../pipeline/index.ts'
 /** 400, naming the field. */
 export function invalidField(field: string, what: string): Refusal {
   return { kind: 'refusal', code: 'invalid_request', status: 400, param: field, message: `'${field}' must be ${what}` }
+}
+
+/** The services take `null` for a field that is not there. */
+export function isLeftOut(value: unknown): value is undefined | null {
+  return value === undefined || value === null
+}
+
+/** What is wrong with the name of a model. */
+export function flawedModel(model: unknown): Refusal | undefined {
+  if (isLeftOut(model) || (typeof model === 'string' && model !== '')) return undefined
+  return invalidField('model', 'the name of a model')
+}
+
+/** What is wrong with the fields that ask for a stream. */
+export function flawedStream({ stream, stream_options }: Json): Refusal | undefined {
+  if (!isLeftOut(stream) && typeof stream !== 'boolean') return invalidField('stream', 'true or false')
+  if (!isLeftOut(stream_options) && !isJson(stream_options)) return invalidField('stream_options', 'an object')
+  return undefined
 }
 
 /** Of a body that goes on as it came, and that a service may read otherwise. */

@@ -9,7 +9,7 @@ import {
 } from '../operations/index.ts'
 import type { Refusal } from '../pipeline/index.ts'
 import { azureRefusal, openaiFailure, openaiRefusal } from './openai-error.ts'
-import { flawed, invalidField } from './openai-request.ts'
+import { flawed, flawedModel, flawedStream, invalidField, isLeftOut } from './openai-request.ts'
 import { withoutPadding } from './padding.ts'
 import type { Decoded, EventWriter, Surface } from './surface.ts'
 
@@ -33,17 +33,17 @@ export const azureResponses: Surface = { ...openaiResponses, name: 'azure-respon
 
 function decode(body: Body, maxOutputTokens: number): Decoded | Refusal {
   if (body.flaw !== undefined) return flawed(body.flaw)
-  const { model, input, stream, stream_options, tools, max_output_tokens: output } = body.json
-  if (!isLeftOut(model) && (typeof model !== 'string' || model === ''))
-    return invalidField('model', 'the name of a model')
+  const { model, input, stream, tools, max_output_tokens: output } = body.json
+  const unnamed = flawedModel(model)
+  if (unnamed !== undefined) return unnamed
   const kept = statefulField(body.json)
   if (kept !== undefined) return { kind: 'refusal', code: 'invalid_request', status: 400, ...kept }
   const isList = Array.isArray(input) && input.length > 0
   if (!isList && (typeof input !== 'string' || input === '')) return invalidField('input', 'a text, or a list of items')
   const wrong = isList ? input.findIndex((item) => !isJson(item)) : -1
   if (wrong >= 0) return invalidField(`input[${wrong}]`, 'an object')
-  if (!isLeftOut(stream) && typeof stream !== 'boolean') return invalidField('stream', 'true or false')
-  if (!isLeftOut(stream_options) && !isJson(stream_options)) return invalidField('stream_options', 'an object')
+  const unstreamed = flawedStream(body.json)
+  if (unstreamed !== undefined) return unstreamed
   const images = Array.isArray(tools) ? tools.findIndex((tool) => /^image_generation/.test(Object(tool).type)) : -1
   if (images >= 0) return unmetered(`tools[${images}]`)
   // What a service might read as a number (`"9"`) must not be less to us.
@@ -69,10 +69,6 @@ function changes(json: Json, maxOutputTokens: number): Json {
     ...('model' in json ? { model: undefined } : {}),
     ...(Number(json.max_output_tokens) > maxOutputTokens ? { max_output_tokens: maxOutputTokens } : {}),
   }
-}
-
-function isLeftOut(value: unknown): value is undefined | null {
-  return value === undefined || value === null
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { ModelRules, TokenKind } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
 import type { Bounds, Surcharges } from '../operation.ts'
-import { asksLongLife, tierAsked, toolName } from '../surcharges.ts'
+import { asksLongLife, hostedTools, isHosted, tierAsked } from '../surcharges.ts'
 
 /** A chat completion's request in OpenAI's shape, without its `model`. Fields that we don't know are kept. */
 export interface ChatBody {
@@ -78,20 +78,13 @@ export function surcharges({ json }: Body): Surcharges {
   const calls: [string, number][] = []
   // One search for each answer, whose number no answer tells.
   if (isStated(web_search_options)) calls.push(['web_search', isPositive(n) ? Number(n) : 1])
-  if (Array.isArray(tools)) {
-    for (const { type } of tools.map(Object)) {
-      if (!OWN_TOOLS.has(type)) calls.push([toolName(type), Number.POSITIVE_INFINITY])
-    }
-  }
+  for (const name of hostedTools(tools)) calls.push([name, Number.POSITIVE_INFINITY])
   return {
     tier: tierAsked(tier),
     toolCalls: Object.fromEntries(calls),
     kinds: kindsIn(json),
   }
 }
-
-/** Tools that the caller runs. */
-const OWN_TOOLS: ReadonlySet<unknown> = new Set(['function', 'custom'])
 
 /** The kinds of tokens that a part of a message brings. */
 const PART_KINDS: ReadonlyMap<unknown, TokenKind> = new Map([
@@ -219,7 +212,7 @@ function unboundedField(body: Json): string | undefined {
     if (field !== undefined) return field === '' ? `messages[${index}]` : `messages[${index}].${field}`
   }
   if (Array.isArray(tools)) {
-    const index = tools.findIndex((tool) => tool?.type !== 'function' && tool?.type !== 'custom')
+    const index = tools.findIndex(isHosted)
     if (index >= 0) return `tools[${index}]`
   }
   for (const field in body) if (!BOUNDED.has(field) && canHoldInput(field, body[field])) return field

@@ -1,7 +1,7 @@
 import type { ModelRules, TokenKind } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
 import type { Bounds, Surcharges } from '../operation.ts'
-import { asksLongLife, tierAsked, toolName } from '../surcharges.ts'
+import { asksLongLife, hostedTools, isHosted, tierAsked } from '../surcharges.ts'
 
 /**
  * Fields that don't change the answer. A response repeats most fields of its request (`metadata`, `user`, `service_tier`, …), so
@@ -43,18 +43,8 @@ export function bounds(body: Body, { contextWindow }: Pick<ModelRules, 'contextW
 
 /** How often the model may read its input: once, and again with what each call of a hosted tool has brought. */
 function readings(body: Json): number {
-  return hostedTools(body).length === 0 ? 1 : 1 + toolCallsBound(body)
+  return hostedTools(body.tools).length === 0 ? 1 : 1 + toolCallsBound(body)
 }
-
-/** Tools that the service runs itself, by name, without the date of a version: `web_search_2025_08_26`. */
-function hostedTools({ tools }: Json): readonly string[] {
-  if (!Array.isArray(tools)) return []
-  const types = tools.map((tool) => Object(tool).type).filter((type) => !OWN_TOOLS.has(type))
-  return types.map(toolName)
-}
-
-/** Tools that the caller runs. */
-const OWN_TOOLS: ReadonlySet<unknown> = new Set(['function', 'custom'])
 
 /** The most calls of hosted tools, all of them together; infinity where nothing bounds them. */
 function toolCallsBound({ max_tool_calls }: Json): number {
@@ -66,7 +56,7 @@ export function surcharges({ json }: Body): Surcharges {
   const { service_tier: tier } = json
   return {
     tier: tierAsked(tier),
-    toolCalls: Object.fromEntries(hostedTools(json).map((name) => [name, toolCallsBound(json)])),
+    toolCalls: Object.fromEntries(hostedTools(json.tools).map((name) => [name, toolCallsBound(json)])),
     kinds: kindsIn(json),
   }
 }
@@ -160,7 +150,7 @@ function unboundedField(body: Json): string | undefined {
     }
   } else if (typeof input !== 'string') return 'input'
   if (Array.isArray(tools)) {
-    const index = tools.findIndex((tool) => !OWN_TOOLS.has(tool?.type))
+    const index = tools.findIndex(isHosted)
     if (index >= 0) return `tools[${index}]`
   }
   for (const field in body) if (!BOUNDED.has(field) && canHoldInput(body[field])) return field
