@@ -1,4 +1,4 @@
-import { closestName } from '@tollgate/middleware'
+import { closestName, isSimulated } from '@tollgate/middleware'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -134,19 +134,30 @@ const ADDRESSES = ['OPENAI_API_BASE', 'OPENAI_API_BASE_URL', 'OPENAI_API_HOST', 
  * begins with OPENAI_ is some other program's, or a policy's, and is let be.
  */
 function modelFault(name: string, env: Environment): string | undefined {
-  if (MODEL_SETTINGS.includes(name) || !env[name] || !/^open_?ai/i.test(name)) return undefined
-  if (ADDRESSES.includes(name)) {
+  if (ADDRESSES.includes(name) && env[name]) {
     if (!env.OPENAI_API_KEY || env.OPENAI_ENDPOINT || env.OPENAI_BASE_URL) return undefined
     return (
       `${name} is no setting, so OPENAI_API_KEY would be sent to api.openai.com. Set OPENAI_ENDPOINT (Azure) or ` +
       'OPENAI_BASE_URL (any other server) to the address that is meant: OPENAI_BASE_URL=https://api.openai.com/v1 for OpenAI itself.'
     )
   }
+  const meant = meantModelSetting(name, env)
+  if (meant === undefined || isSet(meant, env)) return undefined
+  return `${name} is no setting. Did you mean ${meant}? Rename it, or unset it.`
+}
+
+/** The setting of the model that a misspelt one means. */
+function meantModelSetting(name: string, env: Environment): string | undefined {
+  if (MODEL_SETTINGS.includes(name) || ADDRESSES.includes(name) || !env[name] || !/^open_?ai/i.test(name))
+    return undefined
   // A number, a plural or one more word is one of several, which a policy may read.
   if (/\d$|S$/.test(name) || MODEL_SETTINGS.some((known) => name.startsWith(`${known}_`))) return undefined
-  const meant = closestName(name, MODEL_SETTINGS, 2)
-  if (meant === undefined || env[meant]) return undefined
-  return `${name} is no setting. Did you mean ${meant}? Rename it, or unset it.`
+  return closestName(name, MODEL_SETTINGS, 2)
+}
+
+/** Whether somebody has set it: the simulated model is what `npm start` supplies where nobody has configured one. */
+function isSet(name: string, env: Environment): boolean {
+  return Boolean(env[name]) && !isSimulated(env.OPENAI_BASE_URL ?? '')
 }
 
 /** What other programs call what these settings say. */
@@ -155,13 +166,22 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
   OPENAI_DEPLOYMENT: 'OPENAI_MODEL_NAME',
   OPENAI_DEPLOYMENT_NAME: 'OPENAI_MODEL_NAME',
   AZURE_OPENAI_ENDPOINT: 'OPENAI_ENDPOINT',
+  AZURE_OPENAI_BASE_URL: 'OPENAI_ENDPOINT',
   AZURE_OPENAI_API_KEY: 'OPENAI_API_KEY',
+  AZURE_OPENAI_API_VERSION: 'OPENAI_API_VERSION',
   AZURE_OPENAI_DEPLOYMENT: 'OPENAI_MODEL_NAME',
   AZURE_OPENAI_DEPLOYMENT_NAME: 'OPENAI_MODEL_NAME',
 }
+const AZURES_NAMES = Object.keys(OTHER_NAMES).filter((name) => name.startsWith('AZURE_'))
 
 function modelHint(name: string, env: Environment): string | undefined {
-  const meant = OTHER_NAMES[name]
-  if (meant === undefined || !env[name] || env[meant]) return undefined
+  if (!env[name]) return undefined
+  const misspelt = meantModelSetting(name, env)
+  if (misspelt !== undefined && isSet(misspelt, env) && env[name] !== env[misspelt]) {
+    return `${name} is not read. Did you mean ${misspelt}, which is set to something else? Unset one of them.`
+  }
+  const other = /^azure_?open_?ai/i.test(name) ? closestName(name, AZURES_NAMES, 2) : name
+  const meant = other === undefined ? undefined : OTHER_NAMES[other]
+  if (meant === undefined || isSet(meant, env)) return undefined
   return `${name} is not read: the setting is ${meant}.`
 }

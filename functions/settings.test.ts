@@ -261,3 +261,52 @@ describe('I2: what would fail each request is refused at the start, without its 
 test('I1: a port of the local host is no misspelt policy', () => {
   expect(() => read({ TOLLGATE_PORT: '7071' })).toThrow('TOLLGATE_PORT is no setting. Did you mean PORT?')
 })
+
+describe('I1: a misspelt setting of the model', () => {
+  const target = { OPENAI_BASE_URL: 'https://llm.example/v1', OPENAI_API_KEY: 'k' }
+
+  test.each([
+    [{ OPENAI_API_KEY: 'k', OPENAI_BASE_UR: 'https://x.example' }, 'OPENAI_BASE_UR', 'OPENAI_BASE_URL'],
+    [{ ...simulated('/simulated/v1'), OPENAI_BASE_UR: 'https://x.example' }, 'OPENAI_BASE_UR', 'OPENAI_BASE_URL'],
+    [{ ...simulated('/simulated/v1'), OPENAI_MODEL_NAM: 'gpt-5' }, 'OPENAI_MODEL_NAM', 'OPENAI_MODEL_NAME'],
+  ])('is refused where nobody has set the one that is meant: %j', (env, name, meant) => {
+    expect(() => read(env)).toThrow(`${name} is no setting. Did you mean ${meant}? Rename it, or unset it.`)
+  })
+
+  test.each([
+    [
+      { ...target, OPENAI_BASE_UR: 'https://x.example' },
+      'OPENAI_BASE_UR is not read. Did you mean OPENAI_BASE_URL, which is set to something else? Unset one of them.',
+    ],
+    [
+      { ...target, OPENAI_APIKEY: 'HUSH' },
+      'OPENAI_APIKEY is not read. Did you mean OPENAI_API_KEY, which is set to something else? Unset one of them.',
+    ],
+    [
+      { OPENAI_API_KEY: 'k', AZURE_OPENAI_ENDPONT: 'https://HUSH.openai.azure.com' },
+      'AZURE_OPENAI_ENDPONT is not read: the setting is OPENAI_ENDPOINT.',
+    ],
+    [
+      { ...simulated('/simulated/v1'), AZURE_OPENAI_API_KEY: 'HUSH' },
+      'AZURE_OPENAI_API_KEY is not read: the setting is OPENAI_API_KEY.',
+    ],
+    [
+      { ...simulated('/simulated/v1'), OPENAI_MODEL: 'm' },
+      'OPENAI_MODEL is not read: the setting is OPENAI_MODEL_NAME.',
+    ],
+  ])('is told, where another may be meant: %j', (env, hint) => {
+    expect(read(env).hints).toEqual([hint])
+  })
+
+  test.each([
+    [{ ...target, OPENAI_APIKEY: 'k' }],
+    [{ ...target, OPENAI_API_TYPE: 'azure', OPENAI_BASE_URLS: 'a,b', OPENAI_BASE_URL_2: 'b', AZURE_OPENAI_LOG: 'x' }],
+    [{ ...simulated('/v1'), OPENAI_MODEL: 'm' }],
+  ])('is none: %j', (env) => {
+    expect(read(env).hints).toEqual([])
+  })
+
+  function simulated(path: string): Record<string, string> {
+    return { OPENAI_BASE_URL: `http://127.0.0.1:7072${path}`, OPENAI_MODEL_NAME: 'simulated' }
+  }
+})

@@ -126,6 +126,7 @@ describe('npm start', () => {
   ])('refuses %o, and says why', async (settings, message) => {
     await expect(start(settings)).rejects.toThrow(message)
   })
+    [{ OPENAI_BASE_UR: 'https://x.example' }, 'OPENAI_BASE_UR is no setting. Did you mean OPENAI_BASE_URL?'],
 
   test.each([
     ['# nothing yet\n', 'the document is empty'],

@@ -22,6 +22,7 @@ export {
 export {
   dearestPrice,
   identityOf,
+  isSimulated,
   type KnownKinds,
   type Model,
   pricesAt,

@@ -235,12 +235,13 @@ export function identityOf(settings: TargetSettings, kinds = TARGET_KINDS): stri
   const { kind, model } = settings
   const { url, api } = kindOf(kinds, kind).place(settings)
   const parsed = new URL(url)
-  const place = isSimulated(parsed) ? 'simulated' : parsed.host + parsed.pathname
+  const place = isSimulated(url) ? 'simulated' : parsed.host + parsed.pathname
   return JSON.stringify([kind, place, model, api])
 }
 
 /** The simulated model's port changes from run to run, and what it answers doesn't. It says what it is by its path. */
-function isSimulated({ hostname, pathname }: URL): boolean {
+export function isSimulated(url: string): boolean {
+  const { hostname, pathname = '' } = URL.parse(url) ?? {}
   return hostname === '127.0.0.1' && pathname.startsWith('/simulated/')
 }
 
