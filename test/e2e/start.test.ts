@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { bookAgeDays } from '@tollgate/middleware'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
 
@@ -159,6 +160,14 @@ describe('npm start', () => {
 
   test.each([
     [{ OPENAI_API_KEY: 'sk-HUSH' }, 'REAL: gpt-4 on api.openai.com, billed to OPENAI_API_KEY'],
+  test('says that the price book is old, once it is, where a model goes by it', async () => {
+    const policy = join(data, 'policy.yaml')
+    writeFileSync(policy, 'models: {default: {price: {like: openai/gpt-5-mini}}}\n')
+    const host = await start({ TOLLGATE_POLICY: policy })
+    const notes = host.output().match(/note {7}the price book is of .*, and prices default\./g) ?? []
+    expect(notes).toHaveLength(bookAgeDays(Date.now()) > 60 ? 1 : 0)
+  })
+
     [
       { OPENAI_API_KEY: 'sk-HUSH', OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_MODEL_NAME: 'mini' },
       'REAL: mini on x.openai.azure.com (Azure), by OPENAI_ENDPOINT',

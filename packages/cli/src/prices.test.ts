@@ -1,62 +1,131 @@
-import { mkdtempSync, utimesSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { BOOK_DATE, BOOK_NAMES, resolvePolicy } from '@tollgate/middleware'
 import { expect, test } from 'vitest'
-import { showPrices } from './prices.ts'
+import { type PricesOptions, showPrices } from './prices.ts'
 
 const DAY_MS = 86_400_000
-/** 10 days after the price book, and 70. */
-const SOON = Date.parse('2026-10-03')
-const LATE = Date.parse('2026-12-02')
+/** So many days after the price book. */
+const daysLater = (days: number) => Date.parse(BOOK_DATE) + days * DAY_MS
 const POLICY = `
 models:
   mine:
     targets: [{openai: {model: a}}]
-    price: {input: 1.25, output: 10, above: {tokens: 1000, input: 2x}, tiers: {flex: 0.5}, zone: 1.1, tools: {web_search: 0.01}}
+    price:
+      input: 1.25
+      output: 10
+      above: {tokens: 1000, input: 2x, output: 1.5x}
+      tiers: {flex: 0.5, priority: {input: 3, output: 20}}
+      zone: 1.1
+      tools: {web_search: 0.01}
   listed:
     targets: [{openai: {model: b}}]
     price: {like: openai/gpt-5-mini}
+  listed-too:
+    targets: [{openai: {model: b}}]
+    price: {like: azure/gpt-5-mini, output: 3}
+  written:
+    targets: [{openai: {model: b}}]
+    price: {like: openai/gpt-5-mini, input: 1, cachedInput: 1, output: 2, tools: {web_search: 0.02}}
   free: {targets: [{openai: {model: c}}]}
 `
 
-function shownAt(now: number, options = {}, text = POLICY): Promise<string> {
+function shown(days: number, options: PricesOptions = {}, text = POLICY): Promise<string> {
   const root = mkdtempSync(join(tmpdir(), 'prices-'))
-  const file = join(root, 'tollgate.policy.yaml')
-  writeFileSync(file, text)
-  const changed = new Date(SOON - 2 * DAY_MS)
-  utimesSync(file, changed, changed)
-  return showPrices(options, { root, env: {} }, now)
+  writeFileSync(join(root, 'tollgate.policy.yaml'), text)
+  return showPrices(options, { root, env: {} }, daysLater(days))
 }
 
-test('each model’s price, its source and its age are shown', async () => {
-  const text = await shownAt(SOON)
+test('each model’s price, its source, and the age of one from the book are shown', async () => {
+  const text = await shown(10)
   const line = (model: string) => text.split('\n').find((each) => each.startsWith(`${model} `)) ?? ''
   expect(line('mine').split(/ {2,}/)).toEqual([
     'mine',
     '1.25',
     '1.25',
     '10',
-    'above 1000 tokens: input 2.5, flex 0.5x, zone 1.1x, web_search 0.01 a call',
+    'above 1000 tokens input 2.5, output 15, cachedInput 2.5; flex 0.5x; priority input 3, output 20, cachedInput 3; zone 1.1x; web_search 0.01 a call',
     'tollgate.policy.yaml',
-    '2 days',
   ])
-  expect(line('listed')).toMatch(/^listed +0\.25 +0\.025 +2 .*openai\/gpt-5-mini, price book of 2026-09-23 +10 days$/)
+  expect(line('listed')).toMatch(
+    new RegExp(`^listed +0\\.25 +0\\.025 +2 .*openai/gpt-5-mini, price book of ${BOOK_DATE} +10 days$`),
+  )
   expect(line('free')).toMatch(/^free +no price$/)
+  expect(text).toContain('US dollars per million tokens.')
   expect(text).toContain('refused where a limit on money holds: free, default.')
-  expect(text).not.toContain('WARNING')
 })
 
-test('those older than 60 days are warned of', async () => {
-  expect(await shownAt(LATE)).toContain('WARNING: older than 60 days: mine, listed. ')
+test('a book that is older than 60 days is warned of once, with what to do, for the models that go by it', async () => {
+  expect(await shown(60)).not.toContain('WARNING')
+  const warnings = (await shown(65)).split('\n').filter((line) => line.startsWith('WARNING'))
+  expect(warnings).toEqual([
+    `WARNING: the price book is of ${BOOK_DATE}, 65 days old, and prices listed and listed-too. Compare with the provider's list: ` +
+      'a newer Tollgate has a newer book, and what is written under models.<name>.price goes before it.',
+  ])
+  const own = 'models: {mine: {targets: [{openai: {model: a}}], price: {input: 1, output: 2}}}'
+  expect(await shown(1_000, {}, own)).not.toContain('WARNING')
 })
 
-test('a program reads the same', async () => {
-  const { book, models } = JSON.parse(await shownAt(SOON, { json: true }, `unpriced: worst${POLICY}`))
-  expect(book).toEqual({ date: '2026-09-23', source: expect.stringContaining('@pydantic/genai-prices') })
-  expect(models).toMatchObject([
-    { model: 'mine', source: 'tollgate.policy.yaml', ageDays: 2 },
-    { model: 'listed', ageDays: 10 },
+test('a program reads the same, in figures that name their unit', async () => {
+  const { book, models } = JSON.parse(await shown(10, { json: true }, `unpriced: worst${POLICY}`))
+  expect(book).toEqual({ date: BOOK_DATE, source: expect.stringContaining('@pydantic/genai-prices'), ageDays: 10 })
+  expect(models[0]).toEqual({
+    model: 'mine',
+    usdPerMillionTokens: { input: 1.25, cachedInput: 1.25, output: 10 },
+    above: { tokens: 1_000, usdPerMillionTokens: { input: 2.5, cachedInput: 2.5, output: 15 } },
+    tiers: { flex: 0.5, priority: { usdPerMillionTokens: { input: 3, cachedInput: 3, output: 20 } } },
+    zone: 1.1,
+    usdPerCall: { web_search: 0.01 },
+    source: 'tollgate.policy.yaml',
+  })
+  expect(models.slice(1)).toMatchObject([
+    { model: 'listed', ageDays: 10, usdPerMillionTokens: { input: 0.25, cachedInput: 0.025, output: 2 } },
+    { model: 'listed-too', ageDays: 10 },
+    { model: 'written', source: 'tollgate.policy.yaml' },
     { model: 'free', source: 'the highest of any model (unpriced: worst)' },
     { model: 'default' },
   ])
+})
+
+test.each([
+  ['gpt-5-mini', ['azure/gpt-5-mini', 'openai/gpt-5-mini']],
+  ['OpenAI/GPT-5-M', ['openai/gpt-5-mini']],
+  ['azure/gpt-5-m*', ['azure/gpt-5-mini']],
+  ['*/gpt-5-?ini', []],
+])('the book has, for %s, names that a policy takes, and what they cost', async (pattern, names) => {
+  const text = await shown(65, { book: pattern }).catch(String)
+  if (names.length === 0) return expect(text).toContain(`no name with '${pattern}' in it.`)
+  const [table = '', unit = ''] = text.split('\n\n')
+  const rows = table.split('\n').slice(1)
+  expect(rows.map((row) => row.split(/ {2,}/).slice(0, 4))).toEqual(names.map((name) => [name, '0.25', '0.025', '2']))
+  expect(unit).toMatch(
+    new RegExp(`^US dollars per million tokens, of ${BOOK_DATE} \\(65 days ago\\), from @pydantic/genai-prices `),
+  )
+})
+
+test('all of the book is what a policy takes, at the price that is shown', async () => {
+  const { models } = JSON.parse(await shown(1, { book: true, json: true })) as {
+    models: { like: string; usdPerMillionTokens: Record<string, number> }[]
+  }
+  expect(models.map(({ like }) => like).toSorted()).toEqual([...BOOK_NAMES].toSorted())
+  const document = {
+    models: Object.fromEntries(
+      models.map(({ like }, index) => [`m${index}`, { targets: [{ openai: { model: 'a' } }], price: { like } }]),
+    ),
+  }
+  const bounds = { env: {}, readable: [], hosts: ['api.openai.com'] }
+  const resolved = resolvePolicy(document, { source: 'a test', bounds, defaultTarget: undefined })
+  for (const [index, { usdPerMillionTokens }] of models.entries()) {
+    const price = resolved.models.get(`m${index}`)?.targets[0].price
+    expect(Object.entries(price?.rates ?? {})).toEqual(
+      Object.entries(usdPerMillionTokens).map(([kind, usd]) => [kind, Math.round(usd * 1e6)]),
+    )
+  }
+})
+
+test('a pattern that no name has is refused, with those that were meant', async () => {
+  await expect(shown(1, { book: 'openai/gpt5-mni' })).rejects.toThrow(
+    "no name with 'openai/gpt5-mni' in it. Did you mean openai/gpt-5-mini?",
+  )
 })

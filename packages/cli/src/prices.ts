@@ -1,47 +1,65 @@
-import { statSync } from 'node:fs'
-import { isAbsolute, join } from 'node:path'
-import { BOOK_DATE, BOOK_SOURCE, type OutlinedModel, outlinePolicy, type Price } from '@tollgate/middleware'
+import {
+  BOOK_DATE,
+  BOOK_NAMES,
+  BOOK_SOURCE,
+  bookAgeDays,
+  listedPrice,
+  listText,
+  nearBookNames,
+  type OutlinedModel,
+  oldBookText,
+  outlinePolicy,
+} from '@tollgate/middleware'
 import { columns } from './columns.ts'
+import { CommandFault } from './command-fault.ts'
 import type { Place } from './place.ts'
+import { PRICE_TITLES, priceCells, priceJson, UNIT_TEXT } from './shown-price.ts'
 
-/** Prices that nobody has looked at for longer are told to be old. Providers change theirs a few times a year. */
-const OLD_DAYS = 60
-const DAY_MS = 86_400_000
-const PICO_IN_MILLIONTH = 1e6
-
-/** A model's price as it is shown. */
-interface ShownPrice {
-  readonly model: string
-  readonly price: Price | undefined
-  readonly source: string
-  /** Whole days since the price, or the file that states it, was changed; `undefined` where there is none. */
-  readonly ageDays: number | undefined
+export interface PricesOptions {
+  readonly json?: boolean
+  /** The price book instead of the policy's models: all of it, or the names that have this in them. */
+  readonly book?: boolean | string
 }
 
-/** Each model of the policy: what its tokens cost, by whose word, and how old that is. */
-export async function showPrices(options: { json?: boolean }, place: Place, now = Date.now()): Promise<string> {
-  const { models, source } = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+/** Prices: of each model of the policy, by whose word they are and how old; or of the book. */
+export async function showPrices(options: PricesOptions, place: Place, now = Date.now()): Promise<string> {
+  const { json = false, book = false } = options
+  return book === false ? ofPolicy(json, place, now) : ofBook(json, book === true ? '' : book, now)
+}
+
+function ofPolicy(json: boolean, place: Place, now: number): string {
+  const { models: outlined, source } = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
   const file = source.file ?? 'the default policy'
-  const changed = source.file === undefined ? undefined : changedAt(place.root, source.file)
-  const ofBook = Date.parse(BOOK_DATE)
-  const shown = [...models.values()].map((model): ShownPrice => {
-    const { price } = model.targets[0]
-    const { name, priced } = model
-    const since = priced?.by === 'book' ? ofBook : price === undefined ? undefined : changed
-    const ageDays = since === undefined ? undefined : Math.max(0, Math.floor((now - since) / DAY_MS))
-    return { model: name, price, source: sourceText(priced, file), ageDays }
-  })
-  if (options.json) return JSON.stringify({ book: { date: BOOK_DATE, source: BOOK_SOURCE }, models: shown })
+  const models = [...outlined.values()]
+  const listed = models.filter(({ priced }) => priced?.by === 'book').map(({ name }) => name)
+  if (json) {
+    const shown = models.map(({ name, priced, targets: [{ price }] }) => ({
+      model: name,
+      ...(price === undefined ? {} : priceJson(price)),
+      source: sourceText(priced, file),
+      ...(priced?.by === 'book' ? { ageDays: bookAgeDays(now) } : {}),
+    }))
+    return JSON.stringify({ book: bookJson(now), models: shown })
+  }
   const table = columns([
-    ['MODEL', 'INPUT', 'CACHED', 'OUTPUT', 'AND', 'SOURCE', 'AGE'],
-    ...shown.map(({ model, price, source, ageDays }) => [
-      model,
-      ...(price === undefined ? ['no price', '', '', ''] : ratesText(price)),
-      source,
-      ageDays === undefined ? '' : `${ageDays} days`,
+    ['MODEL', ...PRICE_TITLES, 'SOURCE', 'AGE'],
+    ...models.map(({ name, priced, targets: [{ price }] }) => [
+      name,
+      ...(price === undefined ? ['no price', '', '', ''] : priceCells(price)),
+      sourceText(priced, file),
+      priced?.by === 'book' ? `${bookAgeDays(now)} days` : '',
     ]),
   ])
-  return [table, 'US dollars per million tokens.', ...warnings(shown)].join('\n\n')
+  const old = oldBookText(listed, now)
+  const unpriced = models.filter(({ targets: [{ price }] }) => price === undefined).map(({ name }) => name)
+  return [
+    table,
+    `${UNIT_TEXT}.`,
+    ...(old === undefined ? [] : [`WARNING: ${old}`]),
+    ...(unpriced.length === 0
+      ? []
+      : [`Without a price, and so refused where a limit on money holds: ${unpriced.join(', ')}.`]),
+  ].join('\n\n')
 }
 
 function sourceText(priced: OutlinedModel['priced'], file: string): string {
@@ -57,43 +75,32 @@ function sourceText(priced: OutlinedModel['priced'], file: string): string {
   }
 }
 
-function ratesText({ rates, above, tiers = {}, zone, tools = {} }: Price): string[] {
-  const { input, cachedInput, output, ...others } = rates
-  const more = [
-    ...Object.entries(others).map(([kind, rate]) => `${kind} ${usd(rate)}`),
-    ...(above === undefined
-      ? []
-      : [`above ${above.tokens} tokens: input ${usd((above.rates.input ?? 0) / above.perPico)}`]),
-    ...Object.entries(tiers).map(
-      ([tier, times]) => `${tier} ${typeof times === 'number' ? `${times / 1_000}x` : usd(times.rates.input)}`,
-    ),
-    ...(zone === undefined ? [] : [`zone ${zone / 1_000}x`]),
-    ...Object.entries(tools).map(([tool, pico]) => `${tool} ${pico / 1e12} a call`),
-  ]
-  return [usd(input), usd(cachedInput), usd(output), more.join(', ')]
+function ofBook(json: boolean, pattern: string, now: number): string {
+  const names = BOOK_NAMES.filter(matching(pattern)).toSorted()
+  if (names.length === 0) {
+    const meant = nearBookNames(pattern)
+    const hint = meant.length === 0 ? '' : ` Did you mean ${listText(meant, 'or')}?`
+    throw new CommandFault(
+      `The price book has no name with '${pattern}' in it.${hint} Without a pattern, --book lists all.`,
+    )
+  }
+  if (json) {
+    const models = names.map((name) => ({ like: name, ...priceJson(listedPrice(name)) }))
+    return JSON.stringify({ book: bookJson(now), models })
+  }
+  const table = columns([['LIKE', ...PRICE_TITLES], ...names.map((name) => [name, ...priceCells(listedPrice(name))])])
+  return `${table}\n\n${UNIT_TEXT}, of ${BOOK_DATE} (${bookAgeDays(now)} days ago), from ${BOOK_SOURCE}.`
 }
 
-function usd(pico: number | undefined): string {
-  return pico === undefined ? '' : String(pico / PICO_IN_MILLIONTH)
+/** A part of a name in either case; with a `*`, which stands for any letters, the whole name. */
+function matching(pattern: string): (name: string) => boolean {
+  const wanted = pattern.toLowerCase()
+  if (!wanted.includes('*')) return (name) => name.toLowerCase().includes(wanted)
+  const parts = wanted.split('*').map((part) => part.replace(/[^a-z\d]/g, '\\$&'))
+  const whole = new RegExp(`^${parts.join('.*')}$`, 'i')
+  return (name) => whole.test(name)
 }
 
-/** When the policy's file was last changed, in milliseconds since 1970. */
-function changedAt(root: string, file: string): number {
-  return statSync(isAbsolute(file) ? file : join(root, file)).mtimeMs
-}
-
-function warnings(shown: readonly ShownPrice[]): string[] {
-  const old = shown.filter(({ ageDays }) => ageDays !== undefined && ageDays > OLD_DAYS).map(({ model }) => model)
-  const unpriced = shown.filter(({ price }) => price === undefined).map(({ model }) => model)
-  return [
-    ...(old.length === 0
-      ? []
-      : [
-          `WARNING: older than ${OLD_DAYS} days: ${old.join(', ')}. Compare with the provider's price list, and write what differs ` +
-            'under models.<name>.price in the policy.',
-        ]),
-    ...(unpriced.length === 0
-      ? []
-      : [`Without a price, and so refused where a limit on money holds: ${unpriced.join(', ')}.`]),
-  ]
+function bookJson(now: number) {
+  return { date: BOOK_DATE, source: BOOK_SOURCE, ageDays: bookAgeDays(now) }
 }

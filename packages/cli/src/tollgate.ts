@@ -97,6 +97,7 @@ cache
 program
   .command('prices')
   .description("What the policy's models cost, by whose word, and how old that is.")
+  .option('--book [pattern]', "instead, the names that a price's 'like' takes: all, or those with this in them")
   .option(...JSON_OPTION)
   .action((options) => print(showPrices(options, place)))
 

@@ -4,7 +4,7 @@
  */
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { OperatorError, outlinePolicy, type PolicyOutline } from '@tollgate/middleware'
+import { OperatorError, oldBookText, outlinePolicy, type PolicyOutline, routeOf } from '@tollgate/middleware'
 import { consumerNotes } from './consumer-notes.ts'
 import { demoKey } from './demo-key.ts'
 import { faultText } from './fault-text.ts'
@@ -68,7 +68,7 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
       model: model.text,
       isReal: model.isReal,
       functions: functionsOf(host, server.url),
-      notes: [...notes(local, host, keys), ...(await ofConsumers)],
+      notes: [...notes(local, host, keys), ...priceNotes(outline), ...(await ofConsumers)],
       demo,
       inMemory: storage.location.kind === 'memory',
     }),
@@ -127,7 +127,23 @@ async function supplyDemo(storage: OpenedStorage, { plans, defaultPlan }: Policy
     .filter((each) => each.kind === 'rate')
     .filter(({ measure, model }) => measure === 'requests' && model === undefined)
     .toSorted((a, b) => a.capacity - b.capacity)[0]
-  return { key: await demoKey(folder, location, plan.name), limit }
+  return { key: await demoKey(folder, location, plan.name), chatModel: chatModelOf(env, outline), limit }
+}
+
+function chatModelOf(env: NodeJS.ProcessEnv, outline: PolicyOutline): string | undefined {
+  const { model } = routeOf(outline, 'chat')
+  const ofSettings = env.OPENAI_ENDPOINT || env.OPENAI_BASE_URL || env.OPENAI_API_KEY
+  return ofSettings || outline.models.get(model)?.servedAs !== undefined ? model : undefined
+}
+
+/** What `tollgate prices` warns of. */
+function priceNotes({ models }: PolicyOutline): string[] {
+  const listed = [...models.values()].filter(({ priced }) => priced?.by === 'book')
+  const old = oldBookText(
+    listed.map(({ name }) => name),
+    Date.now(),
+  )
+  return old === undefined ? [] : [old]
 }
 
 function notes(local: LocalSettings, { triggers, adminNeedsKey }: FunctionHost, keys: AccessKeys): string[] {

@@ -34,8 +34,8 @@ export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
 export { closestName, listText } from './names.ts'
 export { pinPolicy, type WithPolicy } from './pin-policy.ts'
 export { type Plan, type Policy, PolicyError } from './policy.ts'
-export { type PriceDocument, price as priceSchema, priceFaults, resolvePrice } from './price.ts'
-export { BOOK_DATE, BOOK_SOURCE } from './price-book.ts'
+export { listedPrice, type PriceDocument, price as priceSchema, priceFaults, resolvePrice } from './price.ts'
+export { BOOK_DATE, BOOK_NAMES, BOOK_SOURCE, bookAgeDays, nearBookNames, oldBookText } from './price-book.ts'
 export {
   type KnownRoutes,
   type OutlinedModel,

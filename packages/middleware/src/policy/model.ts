@@ -318,7 +318,12 @@ export type PricedBy = { readonly by: 'policy' | 'worst' } | { readonly by: 'boo
 export function pricedBy({ models = {}, unpriced }: ModelsDocument, name: string): PricedBy | undefined {
   const price = models[name]?.price
   if (price === undefined) return unpriced === 'worst' ? { by: 'worst' } : undefined
-  return price.like === undefined ? { by: 'policy' } : { by: 'book', like: price.like }
+  const { like } = price
+  const listed = Object.keys(bookOf(like ?? '')?.price ?? {}) as (keyof typeof price)[]
+  // A `like` also brings what is no price, such as the context window: it may stand where each price is the policy's own.
+  return like === undefined || listed.every((field) => price[field] !== undefined)
+    ? { by: 'policy' }
+    : { by: 'book', like }
 }
 
 function resolveTargets(

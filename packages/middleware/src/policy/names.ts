@@ -20,15 +20,21 @@ const LONGEST = 64
  * most `most`; `undefined` where none is near.
  */
 export function closestName(word: string, known: Iterable<string>, most = 3): string | undefined {
+  return closestNames(word, known, most)[0]
+}
+
+/** All that are equally near. */
+export function closestNames(word: string, known: Iterable<string>, most = 3): readonly string[] {
   const letters = lettersOf(word)
-  if (letters === '' || letters.length > LONGEST) return undefined
-  let closest: string | undefined
-  let least = Math.min(most, Math.max(1, Math.floor(letters.length / 3))) + 1
+  if (letters === '' || letters.length > LONGEST) return []
+  let closest: string[] = []
+  let least = Math.min(most, Math.max(1, Math.floor(letters.length / 3)))
   for (const name of known) {
     const other = lettersOf(name)
-    if (Math.abs(other.length - letters.length) >= least) continue
+    if (Math.abs(other.length - letters.length) > least) continue
     const distance = typos(letters, other)
-    if (distance < least) [closest, least] = [name, distance]
+    if (distance < least) [closest, least] = [[name], distance]
+    else if (distance === least) closest.push(name)
   }
   return closest
 }

@@ -1,4 +1,5 @@
 import book from './listed-prices.json' with { type: 'json' }
+import { closestNames, listText } from './names.ts'
 import type { BookPrice } from './price.ts'
 
 /** What the book says of a model. */
@@ -19,14 +20,73 @@ export const BOOK_DATE: string = book.date
 /** What the prices were taken from. */
 export const BOOK_SOURCE: string = book.source
 
-export const BOOK_NAMES: readonly string[] = Object.keys(ENTRIES)
+/** All names that a `like` may have: Azure lists OpenAI's models at OpenAI's prices. */
+export const BOOK_NAMES: readonly string[] = [
+  ...new Set([...Object.keys(ENTRIES), ...Object.keys(ENTRIES).map((name) => name.replace(/^openai\//, 'azure/'))]),
+]
 
-/** `undefined` for a name that it doesn't have. Azure lists OpenAI's models at OpenAI's prices. */
+/** `undefined` for a name that it doesn't have. */
 export function bookOf(like: string): BookEntry | undefined {
-  if (Object.hasOwn(ENTRIES, like)) return ENTRIES[like]
-  const [, model] = /^azure\/(.+)$/.exec(like) ?? []
-  const same = `openai/${model}`
-  return model !== undefined && Object.hasOwn(ENTRIES, same) ? ENTRIES[same] : undefined
+  const own = [like, like.replace(/^azure\//, 'openai/')].find((name) => Object.hasOwn(ENTRIES, name))
+  return own === undefined ? undefined : ENTRIES[own]
+}
+
+/**
+ * What was most likely meant by a name that the book doesn't have, at most three: of the same provider before others', and of a
+ * model with a date behind it, as services name them, the model.
+ */
+export function nearBookNames(like: string): readonly string[] {
+  const ofProvider = BOOK_NAMES.filter((name) => like.includes('/') && name.split('/')[0] === like.split('/')[0])
+  const nearest = [
+    () => nearModels(modelOf(like), ofProvider),
+    () => closestNames(like, BOOK_NAMES),
+    () => nearModels(modelOf(like), BOOK_NAMES),
+  ]
+  for (const find of nearest) {
+    const found = find()
+    if (found.length > 0) return found.slice(0, 3)
+  }
+  return []
+}
+
+const DATE_BEHIND = /-(?:\d{4}-\d\d-\d\d|\d{4,8}|latest)$/
+
+function nearModels(model: string, names: readonly string[]): readonly string[] {
+  const models = [...new Set(names.map(modelOf))]
+  const undated = model.replace(DATE_BEHIND, '')
+  const found = models.includes(undated) ? [undated] : closestNames(model, models)
+  const longer = models.filter((each) => model !== '' && each.startsWith(model))
+  const near = new Set(found.length > 0 ? found : longer)
+  return names.filter((name) => near.has(modelOf(name)))
+}
+
+function modelOf(name: string): string {
+  return name.slice(name.indexOf('/') + 1)
+}
+
+const DAY_MS = 86_400_000
+/** Providers change their prices a few times a year. */
+const OLD_DAYS = 60
+
+/** Whole days since the day of the prices. @param now milliseconds since 1970 */
+export function bookAgeDays(now: number): number {
+  return Math.max(0, Math.floor((now - Date.parse(BOOK_DATE)) / DAY_MS))
+}
+
+/**
+ * What an operator is told, once, of a book that is older than 60 days; `undefined` where it is younger, or where no model has its
+ * price from it.
+ *
+ * @param models those that have
+ * @param now milliseconds since 1970
+ */
+export function oldBookText(models: readonly string[], now: number): string | undefined {
+  const days = bookAgeDays(now)
+  if (models.length === 0 || days <= OLD_DAYS) return undefined
+  return (
+    `the price book is of ${BOOK_DATE}, ${days} days old, and prices ${listText(models)}. Compare with the provider's list: a newer ` +
+    'Tollgate has a newer book, and what is written under models.<name>.price goes before it.'
+  )
 }
 
 /** As OpenAI and Azure name their reasoning models. Chat versions of these models don't reason. */

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { resolvePolicy, resolvePrice, type Target } from './index.ts'
 import { type PriceDocument, price, priceFaults } from './price.ts'
-import { BOOK_NAMES, bookOf, isReasoning } from './price-book.ts'
+import { BOOK_DATE, BOOK_NAMES, bookOf, isReasoning, nearBookNames, oldBookText } from './price-book.ts'
 
 const OPTIONS = {
   source: 'test.yaml',
@@ -171,6 +171,11 @@ describe('a price', () => {
       { like: 'openai/gpt5-mini' },
       "price.like: the price book has no 'openai/gpt5-mini'. Did you mean 'openai/gpt-5-mini'?",
     ],
+    [
+      'like a name with a letter too few',
+      { like: 'azure/gpt-5-mni' },
+      "price.like: the price book has no 'azure/gpt-5-mni'. Did you mean 'azure/gpt-5-mini'? npm run tollgate -- prices --book azure/ lists the ",
+    ],
     ['like a provider that the book does not have', { like: 'acme/one' }, 'It has: openai/…, azure/…, anthropic/…'],
     [
       'like one with another price above a length',
@@ -229,6 +234,33 @@ describe('the price book', () => {
     })
     expect(bookOf('azure/gpt-5-mini')).toBe(bookOf('openai/gpt-5-mini'))
     expect(bookOf('openai/toString')).toBeUndefined()
+  })
+
+  test.each([
+    ['OpenAI/GPT-5-mini', ['openai/gpt-5-mini']],
+    ['openai/gpt-5-mini-2025-08-07', ['openai/gpt-5-mini']],
+    ['openai/gpt-4o-min', ['openai/gpt-4o-mini']],
+    ['opnai/gpt-5-mini', ['openai/gpt-5-mini']],
+    ['gpt5-mini', ['openai/gpt-5-mini', 'azure/gpt-5-mini']],
+    ['vertex/gemini-2.5-pro', ['google/gemini-2.5-pro']],
+    ['azure/deepseek-chat', ['deepseek/deepseek-chat']],
+    ['acme/one', []],
+    ['', []],
+  ])('says what %j may mean: %j', (like, names) => {
+    expect(nearBookNames(like)).toEqual(names)
+  })
+
+  test('says at most three of what a beginning may mean, of its provider alone', () => {
+    const near = nearBookNames('google/gemi')
+    expect(near).toHaveLength(3)
+    for (const name of near) expect(name).toMatch(/^google\/gemi/)
+  })
+
+  test('is old after 60 days, where a model goes by it', () => {
+    const at = (days: number) => Date.parse(BOOK_DATE) + days * 86_400_000
+    expect(oldBookText(['a'], at(60.9))).toBeUndefined()
+    expect(oldBookText([], at(1_000))).toBeUndefined()
+    expect(oldBookText(['a', 'b'], at(61))).toContain(`of ${BOOK_DATE}, 61 days old, and prices a and b.`)
   })
 
   test.each([

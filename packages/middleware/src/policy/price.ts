@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { isWritten, type Price, type Rates, type TokenRates } from '../pipeline/index.ts'
-import { name } from './names.ts'
-import { BOOK_NAMES, bookOf } from './price-book.ts'
+import { listText, name } from './names.ts'
+import { BOOK_NAMES, bookOf, nearBookNames } from './price-book.ts'
 
 /* A price: its grammar, and what it comes to in whole pico-dollars. */
 
@@ -161,18 +161,15 @@ function aboveFaults(rates: RatesDocument, above: NonNullable<RatesDocument['abo
 
 function unknownName(like: string, at: string): string {
   const [provider = ''] = like.split('/')
-  const near = BOOK_NAMES.filter((each) => each.startsWith(`${provider}/`))
-  const shown = near.length > 0 ? `It has of ${provider}: ` : 'It has: '
-  const meant = closestBookName(like)
-  const hint = meant === undefined ? '' : ` Did you mean '${meant}'?`
-  const names = near.length > 0 ? near : [...new Set(BOOK_NAMES.map((each) => `${each.split('/')[0]}/…`))]
-  const list = names.length > 12 ? `${names.slice(0, 11).join(', ')} and ${names.length - 11} more` : names.join(', ')
-  return `${at}.like: the price book has no '${like}'.${hint} ${shown}${list}.`
-}
-
-function closestBookName(like: string): string | undefined {
-  const wanted = like.toLowerCase().replace(/[^a-z0-9]/g, '')
-  return BOOK_NAMES.find((each) => each.toLowerCase().replace(/[^a-z0-9]/g, '') === wanted)
+  const meant = nearBookNames(like).map((name) => `'${name}'`)
+  const hint = meant.length === 0 ? '' : ` Did you mean ${listText(meant, 'or')}?`
+  const named = BOOK_NAMES.filter((name) => name.startsWith(`${provider}/`)).length
+  const providers = [...new Set(BOOK_NAMES.map((name) => `${name.split('/')[0]}/…`))]
+  const list =
+    named > 0
+      ? `npm run tollgate -- prices --book ${provider}/ lists the ${named} that it has.`
+      : `It has: ${providers.join(', ')}.`
+  return `${at}.like: the price book has no '${like}'.${hint} ${list}`
 }
 
 /** A price with what the book says in the place of what it leaves out. */
@@ -198,6 +195,12 @@ export function resolvePrice(document: PriceDocument): Price {
     ...(zone === undefined ? {} : { zone: thousandths(zone) }),
     ...(tools === undefined ? {} : { tools: mapped(tools, (usd) => Math.round(usd * PICO_IN_DOLLAR)) }),
   }
+}
+
+/** What the book says of a model, in whole numbers. @throws where it has none */
+export function listedPrice(like: string): Price {
+  if (bookOf(like) === undefined) throw new RangeError(`The price book has no '${like}'`)
+  return resolvePrice({ like })
 }
 
 function resolveTier(tier: number | RatesDocument): number | TokenRates {
