@@ -329,7 +329,8 @@ describe.each(CLIENTS)('%s', (name, client) => {
     expect((await refusalOf(other.openai.models.list())).status).toBe(401)
   })
 
-  test.each<[string, (openai: OpenAI) => Promise<unknown>]>([
+  const STATELESS = "Nothing is kept: responses are served with 'store': false alone"
+  test.each<[string, (openai: OpenAI) => Promise<unknown>, string?]>([
     ['images', ({ images }) => images.generate({ prompt: 'a', model: 'default' })],
     ['audio', ({ audio }) => audio.speech.create({ input: 'a', voice: 'alloy', model: 'default' })],
     ['files', ({ files }) => files.list()],
@@ -338,8 +339,22 @@ describe.each(CLIENTS)('%s', (name, client) => {
     ['legacy completions', ({ completions }) => completions.create({ prompt: 'a', model: 'default' })],
     ['fine-tuning', ({ fineTuning }) => fineTuning.jobs.list()],
     ['vector stores', ({ vectorStores }) => vectorStores.list()],
-    ['stored completions', ({ chat }) => chat.completions.retrieve('chatcmpl-1')],
-  ])('is refused what can’t be metered: %s', async (_what, ask) => {
+    [
+      'stored completions',
+      ({ chat }) => chat.completions.retrieve('chatcmpl-1'),
+      'Stored completions are not served: ',
+    ],
+    ['a stored response', ({ responses }) => responses.retrieve('resp_1'), STATELESS],
+    ['what went into it', ({ responses }) => responses.inputItems.list('resp_1'), STATELESS],
+    ['its end', ({ responses }) => responses.cancel('resp_1'), STATELESS],
+    ['its deletion', ({ responses }) => responses.delete('resp_1'), STATELESS],
+    [
+      'a conversation',
+      ({ conversations }) => conversations.create({}),
+      'Nothing is kept, so there are no conversations.',
+    ],
+    ['a count of tokens', ({ responses }) => responses.inputTokens.count({ input: 'a' }), 'x-tollgate-dry-run: true'],
+  ])('is refused what can’t be metered, and what is not kept: %s', async (_what, ask, why = "can't be metered") => {
     const { openai, sent } = client(await keyOn('ample'))
     const error = await refusalOf(ask(openai))
     expect([error.status, error.code, sent(), upstream.calls.length]).toEqual([
@@ -348,7 +363,7 @@ describe.each(CLIENTS)('%s', (name, client) => {
       1,
       0,
     ])
-    expect(error.message).toContain("can't be metered")
+    expect(error.message).toContain(why)
   })
 })
 

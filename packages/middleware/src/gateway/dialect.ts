@@ -97,13 +97,33 @@ const NOT_METERED: readonly (readonly [path: RegExp, what: string])[] = [
   [/^\/evals\b/, 'Evals are'],
   [/^\/moderations\b/, 'Moderations are'],
   [/^\/completions\b/, 'Legacy completions are'],
-  [/^\/chat\/completions\/./, 'Stored completions are'],
-  [/^\/conversations\b/, 'Conversations are'],
-  [/^\/responses\/./, 'Stored responses are'],
+]
+
+/** What is read, changed or ended after its answer, and why there is nothing of it here. */
+const NOT_KEPT: readonly (readonly [path: RegExp, why: string])[] = [
+  [
+    /^\/responses\/input_tokens$/,
+    "Counting tokens is not served. A request with the header 'x-tollgate-dry-run: true' is told the most that it may cost.",
+  ],
+  [
+    /^\/responses\/./,
+    "Nothing is kept: responses are served with 'store': false alone, so there is none to retrieve, cancel or delete. Keep the " +
+      "answer's 'output', and send it with what comes next as 'input'.",
+  ],
+  [
+    /^\/conversations\b/,
+    "Nothing is kept, so there are no conversations. Send the whole of one as the 'input' of a response, with 'store': false.",
+  ],
+  [
+    /^\/chat\/completions\/./,
+    "Stored completions are not served: what a service keeps has no owner there but the gateway's key. Keep the answer itself.",
+  ],
 ]
 
 function notFoundText(path: string): string {
   const asked = path.replace(/^\/v1(?=\/)/, '').replace(/^\/deployments\/[^/]+(?=\/)/, '')
+  const [, why] = NOT_KEPT.find(([pattern]) => pattern.test(asked)) ?? []
+  if (why !== undefined) return why
   const [, what] = NOT_METERED.find(([pattern]) => pattern.test(asked)) ?? []
   if (what === undefined) return 'Nothing is served at this path.'
   return `${what} not served: what such a request takes can't be metered, and so no limit or budget could hold.`
