@@ -4,7 +4,7 @@ import { z } from 'zod'
 export interface Client {
   /** What of its packages is used, as the table calls it. */
   readonly name: string
-  /** Whose versions the table shows. */
+  /** Whose versions the table shows. None: it is in no table. */
   readonly packages: readonly string[]
   /** A model of policy.yaml. */
   readonly model: string

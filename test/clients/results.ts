@@ -63,12 +63,14 @@ export function pageWith(page: string, cells: readonly Cell[]): string {
 }
 
 function tableOf(columns: readonly Column[], cells: readonly Cell[]): string {
-  const clients = new Map(cells.map(({ client, packages }) => [`${packagesText(packages)}: ${client}`, client]))
+  // A client without a package of ours is not on every machine, and so in no table.
+  const shown = cells.filter(({ packages }) => packages.length > 0)
+  const clients = new Map(shown.map(({ client, packages }) => [`${packagesText(packages)}: ${client}`, client]))
   const rows = [...clients]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([name, client]) => [
       name,
-      ...columns.map((column) => cells.find((cell) => cell.client === client && cell.column === column)?.value ?? '–'),
+      ...columns.map((column) => shown.find((cell) => cell.client === client && cell.column === column)?.value ?? '–'),
     ])
   return [['', ...columns], ['---', ...columns.map(() => '---')], ...rows]
     .map((row) => `| ${row.join(' | ')} |`)
