@@ -91,9 +91,11 @@ describe('npm start', () => {
       .split('\n')
       .map((line) => line.trim())
       .filter((line) => /^(?:curl|for) /.test(line))
-    expect(commands).toHaveLength(5)
-    const outputs: string[] = []
-    for (const command of commands) outputs.push((await promisify(execFile)('sh', ['-c', command])).stdout)
+    expect(commands).toHaveLength(6)
+    const all: string[] = []
+    for (const command of commands) all.push((await promisify(execFile)('sh', ['-c', command])).stdout)
+    const [chat, ...outputs] = all
+    expect(chat).toMatch(/^HTTP\/1.1 200[\s\S]*"content":"This is a simulated answer to: What is a tollgate\?"/)
     expect(outputs[0]).toMatch(/^HTTP\/1.1 200[\s\S]*cache-status: tollgate; fwd=miss; stored/)
     expect(outputs[1]).toMatch(/^HTTP\/1.1 200[\s\S]*cache-status: tollgate; hit/)
     expect(outputs[2]).toMatch(
@@ -124,10 +126,10 @@ describe('npm start', () => {
     [{ PORT: 'seven' }, 'PORT must be a number'],
     [{ TOLLGATE_POLCY: 'policy.yaml' }, 'TOLLGATE_POLCY is no setting. Did you mean TOLLGATE_POLICY?'],
     [{ OPENAI_APIKEY: 'k' }, 'OPENAI_APIKEY is no setting. Did you mean OPENAI_API_KEY?'],
+    [{ OPENAI_BASE_UR: 'https://x.example' }, 'OPENAI_BASE_UR is no setting. Did you mean OPENAI_BASE_URL?'],
   ])('refuses %o, and says why', async (settings, message) => {
     await expect(start(settings)).rejects.toThrow(message)
   })
-    [{ OPENAI_BASE_UR: 'https://x.example' }, 'OPENAI_BASE_UR is no setting. Did you mean OPENAI_BASE_URL?'],
 
   test.each([
     ['# nothing yet\n', 'the document is empty'],
@@ -158,8 +160,6 @@ describe('npm start', () => {
     )
   })
 
-  test.each([
-    [{ OPENAI_API_KEY: 'sk-HUSH' }, 'REAL: gpt-4 on api.openai.com, billed to OPENAI_API_KEY'],
   test('says that the price book is old, once it is, where a model goes by it', async () => {
     const policy = join(data, 'policy.yaml')
     writeFileSync(policy, 'models: {default: {price: {like: openai/gpt-5-mini}}}\n')
@@ -168,6 +168,8 @@ describe('npm start', () => {
     expect(notes).toHaveLength(bookAgeDays(Date.now()) > 60 ? 1 : 0)
   })
 
+  test.each([
+    [{ OPENAI_API_KEY: 'sk-HUSH' }, 'REAL: gpt-4 on api.openai.com, billed to OPENAI_API_KEY'],
     [
       { OPENAI_API_KEY: 'sk-HUSH', OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_MODEL_NAME: 'mini' },
       'REAL: mini on x.openai.azure.com (Azure), by OPENAI_ENDPOINT',
@@ -227,6 +229,7 @@ describe('npm start', () => {
     writeFileSync(policy, `${models}\nroutes: { generate: { model: own } }\n`)
     const host = await start({ TOLLGATE_POLICY: policy })
     expect(host.output()).toContain("model      'own', by the policy: REAL, d")
+    expect(host.output()).not.toContain(`curl -i ${host.url}/api/v1/chat/completions`)
     expect(host.output()).not.toContain('SIMULATED')
   })
 

@@ -55,7 +55,7 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
     process.exit(1)
   })
   const model = await supplyModel(env, outline)
-  const demo = await supplyDemo(storage, outline)
+  const demo = await supplyDemo(env, storage, outline)
   const ofConsumers = consumerNotes(storage.location, outline.plans)
   const keys = accessKeys(storage.folder)
   host = await hostFunctions({ root: ROOT, server, routePrefix, keys, cors: local.cors, env, log })
@@ -118,7 +118,13 @@ async function supplyModel(env: NodeJS.ProcessEnv, outline: PolicyOutline): Prom
   }
 }
 
-async function supplyDemo(storage: OpenedStorage, { plans, defaultPlan }: PolicyOutline): Promise<Demo | undefined> {
+/** @param env with what was supplied */
+async function supplyDemo(
+  env: NodeJS.ProcessEnv,
+  storage: OpenedStorage,
+  outline: PolicyOutline,
+): Promise<Demo | undefined> {
+  const { plans, defaultPlan } = outline
   const { folder, location } = storage
   if (folder === undefined || location.kind === 'memory') return undefined
   const plan = defaultPlan === undefined ? [...plans.values()][0] : plans.get(defaultPlan)

@@ -15,6 +15,8 @@ export interface Welcome {
 
 export interface Demo {
   readonly key: string
+  /** The model of the route `chat`; `undefined` where nothing serves it. */
+  readonly chatModel: string | undefined
   /** The tightest limit of its plan; `undefined` where the plan has none. */
   readonly limit: { readonly quota: number; readonly periodMs: number; readonly capacity: number } | undefined
 }
@@ -41,14 +43,15 @@ export function welcome({ url, tables, policy, model, isReal, functions, notes, 
   return lines.join('\n')
 }
 
-function tryOut(url: string, { key, limit }: Demo, isReal: boolean): string[] {
+function tryOut(url: string, { key, chatModel, limit }: Demo, isReal: boolean): string[] {
   const ask = `curl -i ${url}/api/generate -H 'X-API-KEY: ${key}' -d '${BODY}'`
   return [
     isReal
       ? 'Try, in another terminal (the model is REAL: what it answers may be billed):'
       : 'Try, in another terminal:',
     '',
-    '  # a completion (look at Cache-Status and RateLimit)',
+    ...(chatModel === undefined ? [] : askChat(url, key, chatModel)),
+    '  # a completion the short way (look at Cache-Status and RateLimit)',
     `  ${ask}`,
     '',
     '  # the same again: a hit',
@@ -63,6 +66,15 @@ function tryOut(url: string, { key, limit }: Demo, isReal: boolean): string[] {
     ...(limit === undefined ? [] : exceed(limit, `${url}/api/generate`, key)),
     '  # a key of your own',
     '  npm run tollgate -- keys create --consumer alice',
+  ]
+}
+
+function askChat(url: string, key: string, model: string): string[] {
+  const body = JSON.stringify({ model, messages: [{ role: 'user', content: 'What is a tollgate?' }] })
+  return [
+    "  # a chat completion, as OpenAI's clients ask for one",
+    `  curl -i ${url}/api/v1/chat/completions -H 'Authorization: Bearer ${key}' -d '${body}'`,
+    '',
   ]
 }
 
