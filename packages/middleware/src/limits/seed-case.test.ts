@@ -1,4 +1,7 @@
 import { expect, test } from 'vitest'
+import { machine } from '../../../../test/simulator/machine.ts'
+import { random } from '../../../../test/simulator/random.ts'
+import { world } from '../../../../test/simulator/world.ts'
 import { resolvePolicy } from '../policy/index.ts'
 import { limiter, memoryCounterStore, requestClaims, subjectsOf } from './index.ts'
 
@@ -13,10 +16,19 @@ const POLICY = resolvePolicy(
   { source: 'test', bounds: { env: {}, readable: [], hosts: [] }, defaultTarget: undefined },
 )
 
+const START = Date.UTC(2026, 0, 1)
+/** 3,000 requests a second: so many at once, so often. */
+const [AT_ONCE, EVERY_MS] = [15, 5]
+const ASKED_MS = 2_500
+const DEADLINE_MS = 2_000
+
 test('user A has 10 a minute, user B 60, and the whole system never above 1,000 in any second', async () => {
-  const now = () => performance.now()
-  const store = memoryCounterStore({ wallClock: Date.now, now })
-  const instances = [0, 1].map(() => limiter({ store, deadlineMs: 2_000 }))
+  // The simulator's time: how busy the machine is changes nothing.
+  const around = world(START)
+  const dice = random(1)
+  const { time } = machine(around, dice)
+  const store = memoryCounterStore({ wallClock: around.now, now: time.now })
+  const instances = [0, 1].map(() => limiter({ store, time, random: dice.next, deadlineMs: DEADLINE_MS }))
   const consumers = [
     { id: 'A', plan: 'one' },
     { id: 'B', plan: 'two' },
@@ -28,21 +40,21 @@ test('user A has 10 a minute, user B 60, and the whole system never above 1,000 
     const consumer = consumers[turn % consumers.length] ?? { id: 'A', plan: 'one' }
     const subjects = subjectsOf(POLICY, consumer)
     if ('code' in subjects) throw new Error(subjects.message)
-    const asked = now()
+    const asked = around.now()
     const decision = await instances[Math.floor(turn / consumers.length) % 2]?.admit(requestClaims(subjects))
-    if (decision?.admitted) admissions.push({ asked, admitted: now(), id: consumer.id })
+    if (decision?.admitted) admissions.push({ asked, admitted: around.now(), id: consumer.id })
   }
-  // 3,000 requests a second, to two instances by turns.
-  const began = now()
+  // To the two instances by turns.
   const asking: Promise<void>[] = []
-  while (now() - began < 2_500) {
-    const due = ((now() - began) / 1_000) * 3_000
-    while (asking.length < due) asking.push(ask(asking.length))
-    await new Promise((resolve) => setTimeout(resolve, 5))
+  for (let at = 0; at < ASKED_MS; at += EVERY_MS) {
+    around.after(at, () => {
+      for (let i = 0; i < AT_ONCE; i += 1) asking.push(ask(asking.length))
+    })
   }
+  await around.runUntil(START + ASKED_MS + DEADLINE_MS, () => {})
   await Promise.all(asking)
-  const seconds = (now() - began) / 1_000
-  await Promise.all(instances.map((each) => each.close()))
+  expect(asking).toHaveLength((ASKED_MS / EVERY_MS) * AT_ONCE)
+  const seconds = (Math.max(...admissions.map(({ admitted }) => admitted)) - START) / 1_000
 
   const of = (id: string) => admissions.filter((each) => each.id === id).length
   // Buckets of 10 and 60, of which one comes back in six seconds, and one in each.
