@@ -15,7 +15,7 @@ export function versionOf(versions: Versions, index: number): LimiterSource {
   return versions[index % versions.length] ?? versions[0]
 }
 
-/** The limiter of some copy of the sources, the real ones or a mutant's, and what tells of its rows and leases. */
+/** The limiter of our sources, and what tells of its rows and leases. */
 export interface Limits extends LimiterSource {
   resetLimits(options: ResetOptions): Promise<void>
   /** @throws RangeError that says what does not hold of a lease */
@@ -39,9 +39,9 @@ export async function loadLimiter(root: string): Promise<LimiterSource> {
   return import(pathToFileURL(join(root, 'limits/leases/limiter.ts')).href)
 }
 
-/** @param root the folder of the middleware's sources */
-export async function loadLimits(root = MIDDLEWARE): Promise<Limits> {
-  const load = (file: string) => import(pathToFileURL(join(root, 'limits', file)).href)
+/** Loaded when it is asked for, so that a defect can be planted before. */
+export async function loadLimits(): Promise<Limits> {
+  const load = (file: string) => import(pathToFileURL(join(MIDDLEWARE, 'limits', file)).href)
   const [{ limiter }, { resetLimits }, { assertLease }, rows, accounts, slots, budgets] = await Promise.all([
     load('leases/limiter.ts'),
     load('reset-limits.ts'),
@@ -59,6 +59,17 @@ export async function loadLimits(root = MIDDLEWARE): Promise<Limits> {
     parsed.set(text, rows.parseRow(text))
     return parsed.get(text)
   }
+  /** It is asked after each event, and changes when a slot ends. */
+  const left = new WeakMap<Readonly<Record<string, number>>, { readonly units: number; readonly until: number }>()
+  const unitsAt = (out: Readonly<Record<string, number>>, now: number): number => {
+    const known = left.get(out)
+    // Of a world whose time only goes forward.
+    if (known !== undefined && now < known.until) return known.units
+    const unended = slots.unexpired(out, now)
+    const until = Math.min(...Object.keys(unended).map((slot) => slots.slotEnd(Number(slot))))
+    left.set(out, { units: slots.unitsIn(unended), until })
+    return slots.unitsIn(unended)
+  }
   return {
     limiter,
     resetLimits,
@@ -71,9 +82,7 @@ export async function loadLimits(root = MIDDLEWARE): Promise<Limits> {
     bookedIn(text, key, now) {
       const account = parse(text).accounts[key]
       if (account === undefined) return undefined
-      return account.kind === 'budget'
-        ? slots.unitsIn(account.out) + account.lost
-        : slots.unitsIn(slots.unexpired(account.out, now))
+      return account.kind === 'budget' ? slots.unitsIn(account.out) + account.lost : unitsAt(account.out, now)
     },
   }
 }

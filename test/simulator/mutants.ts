@@ -1,6 +1,6 @@
-import { cpSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { registerHooks } from 'node:module'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { MIDDLEWARE } from './limits-under-test.ts'
 
 /** A defect that the simulator must notice: one piece of the limiter's source, and what stands there instead. */
@@ -12,6 +12,8 @@ export interface Mutant {
   readonly replace: string
   /** The first schedule, of those that notice it. */
   readonly seed: number
+  /** How many are tried from there. Default: 40; 0 where a lone caller notices it, after all of them. */
+  readonly schedules?: number
 }
 
 export const MUTANTS: readonly Mutant[] = [
@@ -168,6 +170,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (limit.measure === 'requests' || limit.kind === 'concurrency') return false",
     replace: "if (limit.key !== '') return false",
     seed: 1,
+    schedules: 0,
   },
   {
     name: 'refuses for want of what another instance is giving back',
@@ -175,6 +178,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'const LOOK_AGAIN_MS = [40, 70, 140]',
     replace: 'const LOOK_AGAIN_MS: number[] = []',
     seed: 1,
+    schedules: 0,
   },
   {
     name: 'tells how long to wait by what it saw before the request came',
@@ -182,21 +186,30 @@ export const MUTANTS: readonly Mutant[] = [
     find: '(seen?.at ?? 0) < since && !wasRefused(claim)',
     replace: '(seen?.at ?? 0) < 0 * since && !wasRefused(claim)',
     seed: 1,
+    schedules: 0,
   },
 ]
 
-/** A copy of the middleware's sources with the defect in it; the folder's path. */
-export function plant({ file, find, replace }: Mutant): string {
-  const folder = mkdtempSync(join(tmpdir(), 'tollgate-mutant-'))
-  const root = join(folder, 'src')
-  cpSync(MIDDLEWARE, root, { recursive: true, filter: (path) => !path.endsWith('.test.ts') })
-  writeFileSync(join(folder, 'package.json'), '{"type":"module"}')
-  symlinkSync(join(MIDDLEWARE, '../../../node_modules'), join(folder, 'node_modules'), 'junction')
-  const path = join(root, 'limits', file)
-  const [before, after, ...more] = readFileSync(path, 'utf8').split(find)
-  if (before === undefined || after === undefined || more.length > 0) {
-    throw new Error(`${file} has no single place that reads: ${find}`)
-  }
-  writeFileSync(path, before + replace + after)
-  return folder
+/** From now on this process loads the file with the defect in it. @throws where it has no single place for it */
+function plant({ file, find, replace }: Mutant): void {
+  const planted = pathToFileURL(join(MIDDLEWARE, 'limits', file)).href
+  registerHooks({
+    load(url, context, nextLoad) {
+      const loaded = nextLoad(url, context)
+      if (url !== planted) return loaded
+      const [before, after, ...more] = String(loaded.source).split(find)
+      if (before === undefined || after === undefined || more.length > 0) {
+        throw new Error(`${file} has no single place that reads: ${find}`)
+      }
+      return { ...loaded, source: before + replace + after }
+    },
+  })
+}
+
+/** Plants the defect of this name; none where no name is given. */
+export function plantNamed(name: string | undefined, all: readonly Mutant[]): void {
+  if (name === undefined) return
+  const mutant = all.find((each) => each.name === name)
+  if (mutant === undefined) throw new Error(`--defect: there is no defect '${name}'`)
+  plant(mutant)
 }

@@ -1,21 +1,24 @@
 /*
  * `npm run simulate:bill -- --schedules 10000 --seed 1`: runs so many schedules of callers with ten dollars who set what moves a
- * price as they like, and fails if a model bills more than that in one. `--root` names another copy of the middleware's sources.
+ * price as they like, and fails if a model bills more than that in one. `--defect` names one of bill-mutants.ts, with which the gateway runs.
  */
 import { commandOptions, wholeOption } from '../../packages/workshop/src/command-options.ts'
+import { BILL_MUTANTS } from './bill-mutants.ts'
 import { runBilled } from './billed-calls.ts'
 import { loadCallParts } from './gateway-under-test.ts'
+import { plantNamed } from './mutants.ts'
 
 const values = commandOptions('npm run simulate:bill', {
   schedules: { type: 'string', default: '200' },
   seed: { type: 'string', default: '1' },
-  root: { type: 'string' },
+  defect: { type: 'string' },
   /** Ends with the first schedule that breaks something. */
   first: { type: 'boolean', default: false },
 })
 const schedules = wholeOption('schedules', values.schedules)
 const seed = wholeOption('seed', values.seed)
-const parts = await loadCallParts(values.root)
+plantNamed(values.defect, BILL_MUTANTS)
+const parts = await loadCallParts()
 const totals = { answered: 0, refused: 0, failed: 0, billed: 0 }
 let [broken, drained, dearest] = [0, 0, 0]
 const started = performance.now()

@@ -1,19 +1,20 @@
 /*
  * `npm run simulate -- --schedules 30000 --seed 1`: runs so many schedules of the limiter under faults, and fails if one
- * breaks what limits promise. `--root` names another copy of the middleware's sources; `--beside` a copy by which every second
- * instance runs, as while a new version is deployed.
+ * breaks what limits promise. `--beside` names a copy of the middleware's sources by which every second instance runs, as while a
+ * new version is deployed; `--defect` one of mutants.ts, with which the limiter runs.
  */
 import { commandOptions, wholeOption } from '../../packages/workshop/src/command-options.ts'
 import { hoardThenBurst } from './hoard.ts'
 import { loadLimiter, loadLimits, type Versions } from './limits-under-test.ts'
 import { LONE_INSTANCES, LONE_LOADS, loneCaller } from './lone-caller.ts'
+import { MUTANTS, plantNamed } from './mutants.ts'
 import { REMEMBERED_LOSSES, rememberedLoss, resetWhileReserved } from './remembered-loss.ts'
 import { runSchedule } from './schedule.ts'
 
 const values = commandOptions('npm run simulate', {
   schedules: { type: 'string', default: '2000' },
   seed: { type: 'string', default: '1' },
-  root: { type: 'string' },
+  defect: { type: 'string' },
   beside: { type: 'string' },
   unconditional: { type: 'boolean', default: false },
   /** Loses rows in every schedule, and not in every third alone. */
@@ -23,7 +24,8 @@ const values = commandOptions('npm run simulate', {
 })
 const schedules = wholeOption('schedules', values.schedules)
 const seed = wholeOption('seed', values.seed)
-const limits = await loadLimits(values.root)
+plantNamed(values.defect, MUTANTS)
+const limits = await loadLimits()
 const beside = values.beside === undefined ? undefined : await loadLimiter(values.beside)
 /** Two versions take each other's place as well: the one that hoards, or remembers, is the first. */
 const orders: readonly Versions[] =
@@ -42,6 +44,8 @@ function tell(from: number, fault: string): void {
   console.log(`seed ${from}: 0 ms: ${fault}`)
 }
 
+const isOver = () => values.first && broken > 0
+
 /** The hard cases that chance seldom hits. */
 async function runCases(versions: Versions): Promise<void> {
   for (const hoard of [
@@ -57,15 +61,19 @@ async function runCases(versions: Versions): Promise<void> {
     if (admitted > 0) tell(0, `of a spent budget whose row was ${how}, ${admitted} were admitted by those that saw it`)
   }
   for (const fault of await resetWhileReserved(limits, versions)) tell(0, fault)
+}
+
+async function runLoneCallers(versions: Versions): Promise<void> {
   for (const instances of LONE_INSTANCES) {
     for (const load of LONE_LOADS) {
+      if (isOver()) return
       for (const fault of await loneCaller(versions, load, instances, seed)) tell(seed, fault)
     }
   }
 }
 
 for (const versions of orders) await runCases(versions)
-for (let index = 0; index < schedules && !(values.first && broken > 0); index += 1) {
+for (let index = 0; index < schedules && !isOver(); index += 1) {
   const outcome = await runSchedule(seed + index, limits, {
     unconditional: values.unconditional,
     beside,
@@ -76,6 +84,7 @@ for (let index = 0; index < schedules && !(values.first && broken > 0); index +=
   broken += 1
   console.log(`seed ${outcome.seed}: ${outcome.violations.slice(0, 3).join('\n  ')}`)
 }
+for (const versions of orders) await runLoneCallers(versions)
 const { admitted, refused, unavailable, storeCalls, losses } = totals
 console.log(
   `${schedules} schedules from seed ${seed}: ${broken} with violations; ${admitted} requests admitted, ${refused} refused, ` +

@@ -118,6 +118,7 @@ export function watch({
       if (lease === undefined || lease.slot === undefined || world.now() >= lease.endsAt) return sum
       return sum + lease.held + (limit.kind === 'concurrency' ? 0 : lease.inFlight)
     }, 0)
+    if (held === 0) return
     const booked = limits.bookedIn(row, limit.key, world.now())
     if (booked === undefined || held <= booked) return
     violate(`leases hold ${held} of ${subject.id} ${limit.name}, booked are ${booked}`)
