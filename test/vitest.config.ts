@@ -1,5 +1,3 @@
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { configDefaults, defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
@@ -14,7 +12,7 @@ if (Number.parseInt(process.versions.node, 10) < NEEDED) {
 }
 
 // Hundreds of processes are started from the same sources: to strip and compile them costs each of them half a second.
-process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'tollgate-compile-cache')
+process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('../node_modules/.cache/tollgate/compiled', import.meta.url))
 
 /** Of a minute and more each: begun last, one of them would go on alone after all others. */
 const LONG = [
@@ -27,9 +25,14 @@ const LONG = [
   'test/e2e/tollgate.test.ts',
 ]
 
+/** Its files share the processes that run them. */
+const UNITS = 'units'
+
 class LongFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const rank = ({ moduleId }: TestSpecification) => {
+    const rank = ({ moduleId, project }: TestSpecification) => {
+      // Together, for a worker goes on to the next of them alone; and what is short fills the end.
+      if (project.name === UNITS) return LONG.length + 1
       const place = LONG.findIndex((path) => moduleId.includes(path))
       return place === -1 ? LONG.length : place
     }
@@ -40,13 +43,25 @@ class LongFirst extends BaseSequencer {
 export default defineConfig({
   test: {
     root: fileURLToPath(new URL('..', import.meta.url)),
-    include: ['test/**/*.test.ts', 'packages/*/src/**/*.test.ts', 'functions/**/*.test.ts'],
     // They need packages of their own: npm run test:clients.
     exclude: [...configDefaults.exclude, 'test/clients/**'],
-    globalSetup: ['test/support/azurite-setup.ts'],
+    projects: [
+      {
+        extends: true,
+        // They start nothing and change nothing that another file would see: so each worker loads what they test once.
+        test: { name: UNITS, include: ['packages/*/src/**/*.test.ts', 'functions/**/*.test.ts'], isolate: false },
+      },
+      {
+        extends: true,
+        test: { name: 'system', include: ['test/**/*.test.ts'] },
+      },
+    ],
+    globalSetup: ['test/support/bundle-setup.ts', 'test/support/azurite-setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 60_000,
-    maxWorkers: 2,
+    // A machine with other work is slow, and no fault. Many wait for a clock: two processors have time for three.
+    expect: { poll: { timeout: 10_000 } },
+    maxWorkers: 3,
     // Many wait for real processes, and a machine that has other work may let one wait run out. What fails twice is broken.
     retry: process.env.CI ? 1 : 0,
     sequence: { sequencer: LongFirst },

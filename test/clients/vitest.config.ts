@@ -5,7 +5,7 @@ export default defineConfig({
   test: {
     root: fileURLToPath(new URL('../..', import.meta.url)),
     include: ['test/clients/**/*.test.ts'],
-    globalSetup: ['test/support/azurite-setup.ts'],
+    globalSetup: ['test/support/bundle-setup.ts', 'test/support/azurite-setup.ts'],
     testTimeout: 45_000,
     hookTimeout: 60_000,
     maxWorkers: 2,

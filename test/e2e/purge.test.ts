@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import type { OpenTable } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Azurite, startAzurite } from '../support/azurite.ts'
+import { bundled } from '../support/bundled.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
 import { openAccount, tableClient } from '../support/tables.ts'
@@ -104,7 +105,7 @@ async function expectHits({ key, questions }: Reader): Promise<void> {
 }
 
 async function purge(...args: string[]): Promise<string> {
-  const command = join(ROOT, 'packages/cli/src/tollgate.ts')
+  const command = bundled(join(ROOT, 'packages/cli/src/tollgate.ts'))
   const { stdout } = await promisify(execFile)(process.execPath, [command, 'cache', 'purge', ...args], {
     env: cleanEnv(settings),
   })

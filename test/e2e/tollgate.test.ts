@@ -12,6 +12,7 @@ import {
   tableGenerationStore,
 } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { bundled } from '../support/bundled.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { BARE_HOST, cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
 import { noRedis, startRedis } from '../support/redis.ts'
@@ -41,7 +42,7 @@ interface Run {
 }
 const tollgate = (...args: string[]): Promise<Run> => tollgateWith({}, ...args)
 const tollgateWith = (settings: Record<string, string>, ...args: string[]): Promise<Run> =>
-  promisify(execFile)(process.execPath, [join(ROOT, 'packages/cli/src/tollgate.ts'), ...args], {
+  promisify(execFile)(process.execPath, [bundled(join(ROOT, 'packages/cli/src/tollgate.ts')), ...args], {
     env: cleanEnv({ TOLLGATE_STORAGE: inject('azurite'), TOLLGATE_POLICY: policy, ...settings }),
   }).then(
     ({ stdout, stderr }) => ({ code: 0, out: stdout.trim(), err: stderr.trim() }),

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { type RequestOptions, request } from 'node:http'
 import { isAbsolute, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { bundled } from './bundled.ts'
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const START = join(ROOT, 'packages/local-host/src/start.ts')
@@ -34,8 +35,8 @@ export function cleanEnv(settings: Record<string, string>): NodeJS.ProcessEnv {
  */
 const TEST_APP = process.env.TOLLGATE_TEST_APP
 
-/** Another Node to serve that app under, and the host as a file that this Node runs (test/package/host-bundle.ts). */
-const { TOLLGATE_TEST_NODE: TEST_NODE, TOLLGATE_TEST_HOST: TEST_HOST } = process.env
+/** Another Node to serve that app under: it runs the bare host's bundle. */
+const TEST_NODE = process.env.TOLLGATE_TEST_NODE
 
 /** The same host, serving that app. Paths in its settings are from our root all the same. */
 function withTestApp(script: string, settings: Record<string, string>): [string, Record<string, string>] {
@@ -56,10 +57,10 @@ export async function startHost(
   started: RegExp = STARTED,
 ): Promise<RunningHost> {
   const [served, env] = withTestApp(script, settings)
-  const other = served === BARE_HOST && TEST_NODE !== undefined && TEST_HOST !== undefined
-  const child = spawn(other ? TEST_NODE : process.execPath, [other ? TEST_HOST : served], {
+  const node = served === BARE_HOST ? TEST_NODE : undefined
+  const child = spawn(node ?? process.execPath, [bundled(served)], {
     cwd: ROOT,
-    env: cleanEnv(env),
+    env: cleanEnv(served === BARE_HOST ? { APP_ROOT: ROOT, ...env } : env),
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { RateLimit } from '@tollgate/middleware'
+import { bundled } from '../../support/bundled.ts'
 import type { GateName } from './gates/gate.ts'
 import type { Answer, Load, Order, Report } from './orders.ts'
 
@@ -39,7 +40,7 @@ export async function startFleet({ processes, gate, address, folder }: FleetOpti
   const lost: { subject: string; units: number }[] = []
   const started = Array.from({ length: processes }, (_, index) => {
     const log = join(folder, `driver-${index}.log`)
-    const child = fork(DRIVER, { serialization: 'advanced', stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    const child = fork(bundled(DRIVER), { serialization: 'advanced', stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     return { child, driver: driverOf(child, log, (report) => lost.push(report)), log }
   })
   const close = async () => {

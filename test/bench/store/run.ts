@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { bundled } from '../../support/bundled.ts'
 import { ROOT, startHost } from '../../support/host.ts'
 import { machine } from '../machine.ts'
 import { table, withSpread } from '../report.ts'
@@ -25,7 +26,7 @@ try {
   for (let round = 0; round < rounds; round += 1) {
     for (const kind of Object.keys(CALLS)) {
       for (const who of Object.keys(SUBJECTS)) {
-        const script = join(ROOT, 'test/bench/store/calls.ts')
+        const script = bundled(join(ROOT, 'test/bench/store/calls.ts'))
         const { stdout, stderr, status } = spawnSync(
           process.execPath,
           [script, who, kind, service.url, String(count)],
