@@ -44,7 +44,7 @@ const LOAD = fileURLToPath(new URL('load.ts', import.meta.url))
  * @throws when an answer was not as expected.
  */
 export async function measure(subjects: readonly Subject[], options: Rounds): Promise<Measured[]> {
-  for (const subject of subjects) await round(subject, options.warmUpSeconds)
+  if (options.warmUpSeconds > 0) for (const subject of subjects) await round(subject, options.warmUpSeconds)
   const rounds = new Map<Subject, Round[]>(subjects.map((subject) => [subject, []]))
   for (let index = 0; index < options.rounds; index += 1) {
     for (const subject of subjects) {

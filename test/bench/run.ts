@@ -13,7 +13,7 @@ import { chart, page, section } from './report.ts'
 const values = commandOptions('npm run bench', { quick: { type: 'boolean' }, out: { type: 'string' } })
 const out = values.out ?? join(ROOT, 'docs')
 const rounds: Rounds = values.quick
-  ? { rounds: 2, seconds: 0.3, warmUpSeconds: 0.2 }
+  ? { rounds: 1, seconds: 0.3, warmUpSeconds: 0 }
   : { rounds: 7, seconds: 5, warmUpSeconds: 3 }
 
 const BENCHES = { overhead }

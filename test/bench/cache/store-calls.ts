@@ -7,19 +7,20 @@ import { type Rig, startRig, subjectsOf } from './subjects.ts'
 const WARM_UP_EACH = 10
 const LONGEST_SECONDS = 120
 
-/**
- * Calls of a store for each request, at the wire, by prompt length and subject. Counted apart from all timing, since what
- * counts stands in the way.
- */
-export async function storeCalls(
-  bench: Workbench,
-  sizes: readonly number[],
-  each: number,
-): Promise<ReadonlyMap<number, ReadonlyMap<string, number>>> {
-  const rig = await startRig(bench, async (tables) => {
+/** With something between the gateways and the stores that counts. */
+export function startCountedRig(bench: Workbench): Promise<Rig> {
+  return startRig(bench, async (tables) => {
     const proxy = await bench.closing.add(startStorageProxy(tables), (passing) => passing.close())
     return { tables: proxy.connectionString, calls: () => proxy.transactions().length }
   })
+}
+
+/** Calls of a store for each request, at the wire, by prompt length and subject. */
+export async function storeCalls(
+  rig: Rig,
+  sizes: readonly number[],
+  each: number,
+): Promise<ReadonlyMap<number, ReadonlyMap<string, number>>> {
   const bySize = new Map<number, ReadonlyMap<string, number>>()
   for (const kib of sizes) {
     const counts = new Map<string, number>()

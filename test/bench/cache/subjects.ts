@@ -109,6 +109,9 @@ export interface SubjectOptions {
   readonly each: number
 }
 
+/** How often one gateway has stored what another is to find. */
+let fills = 0
+
 /** What is measured with prompts of one length. */
 export function subjectsOf(rig: Rig, { kib, each }: SubjectOptions): Subject[] {
   const withKeys = rig.keys.map((key) => ({ 'x-api-key': key }))
@@ -140,14 +143,13 @@ export function subjectsOf(rig: Rig, { kib, each }: SubjectOptions): Subject[] {
 
   /** One gateway is asked what no other request asks; the other then finds each of these answers, once. */
   function sharedHits(name: string, { first, second }: Pair): Subject {
-    let rounds = 0
     return {
       name,
       load: { ...at(second.url, other), expect: expect('hit') },
       processes: of(second),
       prepare: async () => {
-        rounds += 1
-        const again = { name: `${name} ${kib} ${rounds} ${process.pid}`, each }
+        fills += 1
+        const again = { name: `${name} ${kib} ${fills} ${process.pid}`, each }
         const stored = { ...at(first.url, other), expect: expect('stored') }
         await runLoad(`${name}, the gateway before`, { ...stored, seconds: FILL_SECONDS, ...again })
         return again

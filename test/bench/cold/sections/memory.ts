@@ -8,8 +8,6 @@ import { atMost, num, percent, type Section } from '../../workbench/section.ts'
 import { running, type Workbench } from '../../workbench/workbench.ts'
 
 const CONNECTIONS = 40
-const SAMPLES = 10
-const READINGS = 5
 const READING_EVERY_MS = 200
 const MOST_APART = 0.1
 /** No load takes longer. */
@@ -20,7 +18,8 @@ export async function memory(bench: Workbench): Promise<readonly Section[]> {
   const { quick, folder } = bench
   // 64 MiB of 16 KiB each are some 4,000; in a quick run the cache is not full, and the figures mean nothing.
   const fill = quick ? 40 : 5_000
-  const each = quick ? 40 : 10_000
+  const each = quick ? 200 : 10_000
+  const [rounds, readings] = quick ? [2, 1] : [10, 5]
   const policy = writePolicy(folder, 'memory', { plans: { [PLAN]: AMPLE } })
   const [tables, model] = await Promise.all([
     running(bench, startTables()),
@@ -45,9 +44,9 @@ export async function memory(bench: Workbench): Promise<readonly Section[]> {
 
   await ask('fill', fill)
   const samples: { readonly requests: number; readonly bytes: number }[] = []
-  for (let sample = 1; sample <= SAMPLES; sample += 1) {
+  for (let sample = 1; sample <= rounds; sample += 1) {
     await ask(`sample ${sample}`, each)
-    samples.push({ requests: sample * each, bytes: await residentBytes(gateway.process.pid ?? 0) })
+    samples.push({ requests: sample * each, bytes: await residentBytes(gateway.process.pid ?? 0, readings) })
     process.stderr.write('.')
   }
   process.stderr.write('\n')
@@ -58,7 +57,7 @@ export async function memory(bench: Workbench): Promise<readonly Section[]> {
   return [
     {
       title: 'Memory',
-      method: `One gateway on the local host, ${CONNECTIONS} connections, each with a consumer of its own; no two requests have the same prompt, and each answer has 16 KiB and is stored. The cache in memory is filled before, by ${count(fill)} requests. Then, after each ${count(each)} requests, the process's resident memory, as the system tells it: the median of ${READINGS} readings within a second.`,
+      method: `One gateway on the local host, ${CONNECTIONS} connections, each with a consumer of its own; no two requests have the same prompt, and each answer has 16 KiB and is stored. The cache in memory is filled before, by ${count(fill)} requests. Then, after each ${count(each)} requests, the process's resident memory, as the system tells it: the median of ${readings} readings within a second.`,
       tables: [
         {
           head: ['requests', 'resident memory, MiB'],
@@ -66,13 +65,13 @@ export async function memory(bench: Workbench): Promise<readonly Section[]> {
         },
       ],
       findings: [
-        `Between ${count(each)} and ${count(SAMPLES * each)} requests the memory goes from ${num(first / 2 ** 20)} to ${num(last / 2 ** 20)} MiB: ${percent(apart)} apart.`,
+        `Between ${count(each)} and ${count(rounds * each)} requests the memory goes from ${num(first / 2 ** 20)} to ${num(last / 2 ** 20)} MiB: ${percent(apart)} apart.`,
       ],
       bars: quick
         ? []
         : [
             atMost(
-              `resident memory at ${count(each)} and at ${count(SAMPLES * each)} requests, apart`,
+              `resident memory at ${count(each)} and at ${count(rounds * each)} requests, apart`,
               apart * 100,
               MOST_APART * 100,
               ' %',
@@ -84,9 +83,9 @@ export async function memory(bench: Workbench): Promise<readonly Section[]> {
 }
 
 /** @throws where the system does not tell: only Linux does. */
-async function residentBytes(pid: number): Promise<number> {
+async function residentBytes(pid: number, count: number): Promise<number> {
   const readings: number[] = []
-  for (let reading = 0; reading < READINGS; reading += 1) {
+  for (let reading = 0; reading < count; reading += 1) {
     await new Promise((resolve) => setTimeout(resolve, READING_EVERY_MS))
     const [, kib] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? []
     readings.push(Number(kib) * 1024)

@@ -54,7 +54,7 @@ export async function firstAnswer(bench: Workbench, checkouts: readonly Checkout
     )
   }
   // Once before, so that files are read from the system's memory and not from a disk.
-  for (const { script, app } of starts) await coldStart(script, app)
+  if (!quick) for (const { script, app } of starts) await coldStart(script, app)
   for (let round = 0; round < rounds; round += 1) {
     for (const { script, app, ms } of starts) ms.push((await coldStart(script, app)).answered)
     process.stderr.write('.')
