@@ -111,15 +111,11 @@ describe('the zip', () => {
     letBy(...policies)
     const files = new Map(Object.entries(unzipSync(packageApp(copy, join(folder, 'policies.zip')))))
     expect(policies.filter((name) => !files.has(name))).toEqual([])
-    for (const name of [
-      'local.settings.json',
-      'package-lock.json',
-      'tsconfig.build.json',
-      'azure.yaml',
-      '.biome.json',
-    ]) {
-      letBy(name)
-      expect(() => packageApp(copy, refused)).toThrow(`lets ${name} be deployed`)
+    const others = ['local.settings.json', 'package-lock.json', 'tsconfig.build.json', 'azure.yaml', '.biome.json']
+    letBy(...others)
+    const faults = faultsOf(() => packageApp(copy, refused))
+    for (const name of others) {
+      expect(faults).toContain(`lets ${name} be deployed`)
       rmSync(join(copy, name))
     }
 
@@ -218,6 +214,15 @@ describe('the app, unpacked where no node_modules are', () => {
     expect(host.output()).not.toContain('cache sweep failed')
   })
 })
+
+function faultsOf(work: () => unknown): string {
+  try {
+    work()
+  } catch (error) {
+    return (error as Error).message
+  }
+  throw new Error('nothing was refused')
+}
 
 function digest(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex')

@@ -1,12 +1,14 @@
 import { execFile, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { bookAgeDays } from '@tollgate/middleware'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { type AttachedAzurite, attachAzurite } from '../../packages/local-host/src/azurite/attach.ts'
+import { unique } from '../support/consumers.ts'
 import { cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
 
 /* `npm start` on embedded defaults: its own Azurite, a simulated model, a demo key. */
@@ -20,15 +22,17 @@ const start = async (settings: Record<string, string> = {}) => {
   return host
 }
 beforeEach(() => {
-  data = mkdtempSync(join(tmpdir(), 'tollgate-start-'))
   hosts = []
 })
-afterEach(async () => {
-  await Promise.all(hosts.map((host) => host.stop('SIGKILL')))
-  await expect.poll(azuritePid, { timeout: 10_000 }).toBeUndefined()
+const newData = () => {
+  data = mkdtempSync(join(tmpdir(), 'tollgate-start-'))
+}
+const removeData = async () => {
+  await vi.waitFor(() => expect(azuritePid()).toBeUndefined(), { timeout: 10_000 })
   // Tried again, for Azurite may write a last file while it ends.
   rmSync(data, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
-})
+}
+const stopHosts = () => Promise.all(hosts.map((host) => host.stop('SIGKILL')))
 
 /** The running Azurite's process; `undefined` once it has ended, or where none has been started. */
 function azuritePid(): number | undefined {
@@ -61,14 +65,10 @@ async function tollgateWith(
 }
 
 describe('npm start', () => {
-  test('says what runs, and that the model is simulated', async () => {
-    const host = await start()
-    expect(host.output()).toContain('a development host: not for production')
-    expect(host.output()).toContain('SIMULATED')
-    const answer = await ask(host, 'What is a tollgate?')
-    expect(answer.body).toMatchObject({
-      data: { completion: 'This is a simulated answer to: What is a tollgate?', model: 'simulated' },
-    })
+  beforeEach(newData)
+  afterEach(async () => {
+    await stopHosts()
+    await removeData()
   })
 
   test('keeps the demo key to its owner, and the same over restarts', async () => {
@@ -108,27 +108,11 @@ describe('npm start', () => {
     expect(statuses.at(-1)).toBe('429')
   })
 
-  test('says what to do when its port is taken', async () => {
-    const other = createServer().listen(0, '127.0.0.1')
-    await once(other, 'listening')
-    const { port } = other.address() as { port: number }
-    await expect(start({ PORT: String(port) })).rejects.toThrow(
-      `Port ${port} is taken. Stop what listens there, or choose another`,
-    )
-    other.close()
-  })
-
-  test.each([
-    [{ OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_BASE_URL: 'https://y.example' }, 'are both set'],
-    [{ TOLLGATE_POLICY: 'none.yaml' }, 'none.yaml was refused'],
-    [{ TOLLGATE_STORAGE: 'nonsense' }, 'TOLLGATE_STORAGE is neither'],
-    [{ TOLLGATE_MAX_BODY_BYTES: 'big' }, 'TOLLGATE_MAX_BODY_BYTES must be a whole number'],
-    [{ PORT: 'seven' }, 'PORT must be a number'],
-    [{ TOLLGATE_POLCY: 'policy.yaml' }, 'TOLLGATE_POLCY is no setting. Did you mean TOLLGATE_POLICY?'],
-    [{ OPENAI_APIKEY: 'k' }, 'OPENAI_APIKEY is no setting. Did you mean OPENAI_API_KEY?'],
-    [{ OPENAI_BASE_UR: 'https://x.example' }, 'OPENAI_BASE_UR is no setting. Did you mean OPENAI_BASE_URL?'],
-  ])('refuses %o, and says why', async (settings, message) => {
-    await expect(start(settings)).rejects.toThrow(message)
+  test('leaves no Azurite behind where it refuses a setting', async () => {
+    await expect(start({ TOLLGATE_MAX_BODY_BYTES: 'big' })).rejects.toThrow('TOLLGATE_MAX_BODY_BYTES must be a whole')
+    // It was started before the app was, which looks at its settings.
+    expect(existsSync(join(data, 'azurite.log'))).toBe(true)
+    await expect.poll(azuritePid, { timeout: 10_000 }).toBeUndefined()
   })
 
   test.each([
@@ -140,56 +124,6 @@ describe('npm start', () => {
     writeFileSync(policy, text)
     await expect(start({ TOLLGATE_POLICY: policy })).rejects.toThrow(message)
     expect(azuritePid()).toBeUndefined()
-  })
-
-  test('I1: says which policy is in force, its plans, and whether anything limits money', async () => {
-    const host = await start()
-    expect(host.output()).toContain(
-      'policy     the defaults: there is no tollgate.policy.yaml; plan default; NO LIMIT ON MONEY in any plan',
-    )
-    expect(host.output()).toMatch(/"event":"policy in force","policy":"defaults"/)
-    await host.stop()
-    const policy = join(data, 'policy.yaml')
-    writeFileSync(
-      policy,
-      'plans: {free: {limits: []}, pro: {limits: [{usd: 5, per: day}]}}\nmodels: {default: {price: {input: 1, output: 2}}}\n',
-    )
-    const other = await start({ TOLLGATE_POLICY: policy })
-    expect(other.output()).toMatch(
-      /policy {5}\S+policy\.yaml \([0-9a-f]{12}\); plans free and pro; no limit on money in plan: free$/m,
-    )
-  })
-
-  test('says that the price book is old, once it is, where a model goes by it', async () => {
-    const policy = join(data, 'policy.yaml')
-    writeFileSync(policy, 'models: {default: {price: {like: openai/gpt-5-mini}}}\n')
-    const host = await start({ TOLLGATE_POLICY: policy })
-    const notes = host.output().match(/note {7}the price book is of .*, and prices default\./g) ?? []
-    expect(notes).toHaveLength(bookAgeDays(Date.now()) > 60 ? 1 : 0)
-  })
-
-  test.each([
-    [{ OPENAI_API_KEY: 'sk-HUSH' }, 'REAL: gpt-4 on api.openai.com, billed to OPENAI_API_KEY'],
-    [
-      { OPENAI_API_KEY: 'sk-HUSH', OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_MODEL_NAME: 'mini' },
-      'REAL: mini on x.openai.azure.com (Azure), by OPENAI_ENDPOINT',
-    ],
-    [
-      {
-        OPENAI_API_KEY: 'sk-HUSH',
-        OPENAI_ENDPOINT: 'https://x.openai.azure.com/openai/deployments/mine/chat/completions',
-      },
-      'REAL: mine on x.openai.azure.com (Azure), by OPENAI_ENDPOINT',
-    ],
-    [
-      { OPENAI_API_KEY: 'sk-HUSH', OPENAI_BASE_URL: 'http://127.0.0.1:9/v1', OPENAI_MODEL_NAME: 'llama' },
-      'REAL: llama on 127.0.0.1:9, by OPENAI_BASE_URL',
-    ],
-  ])('I5: says that the model is real, and which: %j', async (settings, text) => {
-    const host = await start(settings as unknown as Record<string, string>)
-    expect(host.output()).toContain(`model      ${text}`)
-    expect(host.output()).toContain('the model is REAL: what it answers may be billed')
-    expect(host.output()).not.toMatch(/SIMULATED|HUSH/)
   })
 
   test('I3: names the consumers whose plan is gone, and the plans that no consumer is on', async () => {
@@ -220,27 +154,6 @@ describe('npm start', () => {
     await once(host.process, 'exit')
     expect(host.process.exitCode).toBe(1)
     expect(host.output()).toContain('Azurite has ended')
-  })
-
-  test('simulates nothing where the policy has a model of its own', async () => {
-    const policy = join(data, 'policy.yaml')
-    const models =
-      'models: { own: { targets: [ { azure: { endpoint: "https://x.openai.azure.com", deployment: d } } ] } }'
-    writeFileSync(policy, `${models}\nroutes: { generate: { model: own } }\n`)
-    const host = await start({ TOLLGATE_POLICY: policy })
-    expect(host.output()).toContain("model      'own', by the policy: REAL, d")
-    expect(host.output()).not.toContain(`curl -i ${host.url}/api/v1/chat/completions`)
-    expect(host.output()).not.toContain('SIMULATED')
-  })
-
-  test('I5: says which models of the policy are real beside the simulated one', async () => {
-    const policy = join(data, 'policy.yaml')
-    writeFileSync(
-      policy,
-      'models: { own: { targets: [ { azure: { endpoint: "https://x.openai.azure.com", deployment: d } } ] } }',
-    )
-    const host = await start({ TOLLGATE_POLICY: policy })
-    expect(host.output()).toMatch(/model {6}SIMULATED.*; REAL, by the policy, where a request names it: own$/m)
   })
 
   test('makes no key in storage that is not its own', async () => {
@@ -292,23 +205,33 @@ describe('npm start', () => {
 })
 
 describe('what is kept', () => {
+  beforeEach(newData)
+  afterEach(async () => {
+    await stopHosts()
+    await removeData()
+  })
+
   test('survives SIGKILL of the host alone, at once', async () => {
-    const first = await start()
+    // None comes back while the test runs.
+    const policy = join(data, 'policy.yaml')
+    writeFileSync(policy, 'plans: { default: { limits: [ { requests: 15, per: 1d, burst: 0 } ] } }\n')
+    const settings = { TOLLGATE_POLICY: policy }
+    const first = await start(settings)
     const { key } = JSON.parse((await tollgate('keys', 'create', '--consumer', 'alice', '--json')).stdout)
     for (let i = 0; i < 15; i += 1) expect((await ask(first, 'Kept?', key)).status).toBe(200)
     await first.stop('SIGKILL')
 
-    const second = await start()
+    const second = await start(settings)
     expect((await ask(second, 'Kept?', key)).status).toBe(429)
     expect((await ask(second, 'demo')).headers.get('cache-status')).toContain('fwd=miss')
     await second.stop('SIGKILL')
     await expect.poll(azuritePid, { timeout: 10_000 }).toBeUndefined()
 
     // Azurite has ended meanwhile, and has saved first.
-    const third = await start()
+    const third = await start(settings)
     expect((await ask(third, 'demo')).headers.get('cache-status')).toContain('hit')
     expect((await ask(third, 'Kept?', key)).status).toBeOneOf([200, 429])
-  })
+  }, 60_000)
 
   test('survives SIGKILL of everything when it was acknowledged more than 6 s before', async () => {
     const first = await start()
@@ -321,44 +244,166 @@ describe('what is kept', () => {
 
     const second = await start()
     expect((await ask(second, 'Kept?', key)).headers.get('cache-status')).toContain('hit')
-  })
+  }, 60_000)
 })
 
-describe('tollgate keys create', () => {
-  test('makes a consumer on the default plan, and prints the key once', async () => {
-    const { stdout } = await tollgate('keys', 'create', '--consumer', 'alice', '--json')
-    expect(JSON.parse(stdout)).toEqual({
-      key: expect.stringMatching(/^tg_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}$/),
-      id: expect.stringMatching(/^[0-9A-Za-z]{12}$/),
-      consumer: 'alice',
-      plan: 'default',
+/* What is not about Azurite's life: another start of it costs a second. */
+describe('on an Azurite that runs already', () => {
+  let azurite: AttachedAzurite
+  beforeAll(async () => {
+    newData()
+    azurite = await attachAzurite(data)
+  })
+  afterEach(stopHosts)
+  afterAll(async () => {
+    azurite?.release()
+    await removeData()
+  })
+
+  describe('npm start', () => {
+    test('says what runs, and that the model is simulated', async () => {
+      const host = await start()
+      expect(host.output()).toContain('a development host: not for production')
+      expect(host.output()).toContain('SIMULATED')
+      const answer = await ask(host, 'What is a tollgate?')
+      expect(answer.body).toMatchObject({
+        data: { completion: 'This is a simulated answer to: What is a tollgate?', model: 'simulated' },
+      })
     })
-    expect(stdout.trim().split('\n')).toHaveLength(1)
-    const second = await tollgate('keys', 'create', '--consumer', 'alice')
-    expect(second.stdout).toContain("Key for consumer 'alice' on plan 'default'")
+
+    test('says what to do when its port is taken', async () => {
+      const other = createServer().listen(0, '127.0.0.1')
+      await once(other, 'listening')
+      const { port } = other.address() as { port: number }
+      await expect(start({ PORT: String(port) })).rejects.toThrow(
+        `Port ${port} is taken. Stop what listens there, or choose another`,
+      )
+      other.close()
+    })
+
+    test.each([
+      [{ OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_BASE_URL: 'https://y.example' }, 'are both set'],
+      [{ TOLLGATE_POLICY: 'none.yaml' }, 'none.yaml was refused'],
+      [{ TOLLGATE_STORAGE: 'nonsense' }, 'TOLLGATE_STORAGE is neither'],
+      [{ TOLLGATE_MAX_BODY_BYTES: 'big' }, 'TOLLGATE_MAX_BODY_BYTES must be a whole number'],
+      [{ PORT: 'seven' }, 'PORT must be a number'],
+      [{ TOLLGATE_POLCY: 'policy.yaml' }, 'TOLLGATE_POLCY is no setting. Did you mean TOLLGATE_POLICY?'],
+      [{ OPENAI_APIKEY: 'k' }, 'OPENAI_APIKEY is no setting. Did you mean OPENAI_API_KEY?'],
+      [{ OPENAI_BASE_UR: 'https://x.example' }, 'OPENAI_BASE_UR is no setting. Did you mean OPENAI_BASE_URL?'],
+    ])('refuses %o, and says why', async (settings, message) => {
+      await expect(start(settings)).rejects.toThrow(message)
+    })
+
+    test('I1: says which policy is in force, its plans, and whether anything limits money', async () => {
+      const host = await start()
+      expect(host.output()).toContain(
+        'policy     the defaults: there is no tollgate.policy.yaml; plan default; NO LIMIT ON MONEY in any plan',
+      )
+      expect(host.output()).toMatch(/"event":"policy in force","policy":"defaults"/)
+      await host.stop()
+      const policy = join(data, 'policy.yaml')
+      writeFileSync(
+        policy,
+        'plans: {free: {limits: []}, pro: {limits: [{usd: 5, per: day}]}}\nmodels: {default: {price: {input: 1, output: 2}}}\n',
+      )
+      const other = await start({ TOLLGATE_POLICY: policy })
+      expect(other.output()).toMatch(
+        /policy {5}\S+policy\.yaml \([0-9a-f]{12}\); plans free and pro; no limit on money in plan: free$/m,
+      )
+    })
+
+    test('says that the price book is old, once it is, where a model goes by it', async () => {
+      const policy = join(data, 'policy.yaml')
+      writeFileSync(policy, 'models: {default: {price: {like: openai/gpt-5-mini}}}\n')
+      const host = await start({ TOLLGATE_POLICY: policy })
+      const notes = host.output().match(/note {7}the price book is of .*, and prices default\./g) ?? []
+      expect(notes).toHaveLength(bookAgeDays(Date.now()) > 60 ? 1 : 0)
+    })
+
+    test.each([
+      [{ OPENAI_API_KEY: 'sk-HUSH' }, 'REAL: gpt-4 on api.openai.com, billed to OPENAI_API_KEY'],
+      [
+        { OPENAI_API_KEY: 'sk-HUSH', OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_MODEL_NAME: 'mini' },
+        'REAL: mini on x.openai.azure.com (Azure), by OPENAI_ENDPOINT',
+      ],
+      [
+        {
+          OPENAI_API_KEY: 'sk-HUSH',
+          OPENAI_ENDPOINT: 'https://x.openai.azure.com/openai/deployments/mine/chat/completions',
+        },
+        'REAL: mine on x.openai.azure.com (Azure), by OPENAI_ENDPOINT',
+      ],
+      [
+        { OPENAI_API_KEY: 'sk-HUSH', OPENAI_BASE_URL: 'http://127.0.0.1:9/v1', OPENAI_MODEL_NAME: 'llama' },
+        'REAL: llama on 127.0.0.1:9, by OPENAI_BASE_URL',
+      ],
+    ])('I5: says that the model is real, and which: %j', async (settings, text) => {
+      const host = await start(settings as unknown as Record<string, string>)
+      expect(host.output()).toContain(`model      ${text}`)
+      expect(host.output()).toContain('the model is REAL: what it answers may be billed')
+      expect(host.output()).not.toMatch(/SIMULATED|HUSH/)
+    })
+
+    test('simulates nothing where the policy has a model of its own', async () => {
+      const policy = join(data, 'policy.yaml')
+      const models =
+        'models: { own: { targets: [ { azure: { endpoint: "https://x.openai.azure.com", deployment: d } } ] } }'
+      writeFileSync(policy, `${models}\nroutes: { generate: { model: own } }\n`)
+      const host = await start({ TOLLGATE_POLICY: policy })
+      expect(host.output()).toContain("model      'own', by the policy: REAL, d")
+      expect(host.output()).not.toContain(`curl -i ${host.url}/api/v1/chat/completions`)
+      expect(host.output()).not.toContain('SIMULATED')
+    })
+
+    test('I5: says which models of the policy are real beside the simulated one', async () => {
+      const policy = join(data, 'policy.yaml')
+      writeFileSync(
+        policy,
+        'models: { own: { targets: [ { azure: { endpoint: "https://x.openai.azure.com", deployment: d } } ] } }',
+      )
+      const host = await start({ TOLLGATE_POLICY: policy })
+      expect(host.output()).toMatch(/model {6}SIMULATED.*; REAL, by the policy, where a request names it: own$/m)
+    })
   })
 
-  test('makes no key that the gateway would refuse, for a consumer whose plan the policy has lost', async () => {
-    await tollgate('keys', 'create', '--consumer', 'alice')
-    const policy = join(data, 'policy.yaml')
-    writeFileSync(policy, 'plans: { pro: { limits: [] } }\n')
-    const { code, stderr } = await tollgateWith({ TOLLGATE_POLICY: policy }, 'keys', 'create', '--consumer', 'alice')
-    expect([code, stderr]).toEqual([
-      1,
-      "Consumer 'alice' is on plan 'default', which the policy doesn't have. It has: pro.\n",
-    ])
-  })
+  describe('tollgate keys create', () => {
+    test('makes a consumer on the default plan, and prints the key once', async () => {
+      const alice = unique('alice')
+      const { stdout } = await tollgate('keys', 'create', '--consumer', alice, '--json')
+      expect(JSON.parse(stdout)).toEqual({
+        key: expect.stringMatching(/^tg_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}$/),
+        id: expect.stringMatching(/^[0-9A-Za-z]{12}$/),
+        consumer: alice,
+        plan: 'default',
+      })
+      expect(stdout.trim().split('\n')).toHaveLength(1)
+      const second = await tollgate('keys', 'create', '--consumer', alice)
+      expect(second.stdout).toContain(`Key for consumer '${alice}' on plan 'default'`)
+    })
 
-  test.each([
-    [['--consumer', 'alice', '--plan', 'gold'], "--plan: the policy has no plan 'gold'. It has: default."],
-    [['--consumer', 'a/b'], '--consumer: 1 to 128 letters'],
-    [['--consumer', ''], '--consumer: 1 to 128 letters'],
-    [[], "required option '--consumer <id>' not specified"],
-    [['--consumer', 'alice', '--paln', 'x'], "unknown option '--paln'"],
-  ])('%j is refused with what to correct', async (args, message) => {
-    const { code, stderr, stdout } = await tollgate('keys', 'create', ...args)
-    expect(code).toBe(1)
-    expect(stderr).toContain(message)
-    expect(stdout).toBe('')
+    test('makes no key that the gateway would refuse, for a consumer whose plan the policy has lost', async () => {
+      const alice = unique('alice')
+      await tollgate('keys', 'create', '--consumer', alice)
+      const policy = join(data, 'policy.yaml')
+      writeFileSync(policy, 'plans: { pro: { limits: [] } }\n')
+      const { code, stderr } = await tollgateWith({ TOLLGATE_POLICY: policy }, 'keys', 'create', '--consumer', alice)
+      expect([code, stderr]).toEqual([
+        1,
+        `Consumer '${alice}' is on plan 'default', which the policy doesn't have. It has: pro.\n`,
+      ])
+    })
+
+    test.each([
+      [['--consumer', 'alice', '--plan', 'gold'], "--plan: the policy has no plan 'gold'. It has: default."],
+      [['--consumer', 'a/b'], '--consumer: 1 to 128 letters'],
+      [['--consumer', ''], '--consumer: 1 to 128 letters'],
+      [[], "required option '--consumer <id>' not specified"],
+      [['--consumer', 'alice', '--paln', 'x'], "unknown option '--paln'"],
+    ])('%j is refused with what to correct', async (args, message) => {
+      const { code, stderr, stdout } = await tollgate('keys', 'create', ...args)
+      expect(code).toBe(1)
+      expect(stderr).toContain(message)
+      expect(stdout).toBe('')
+    })
   })
 })
