@@ -103,10 +103,10 @@ test('what the page shows compiles, stands where it may, and is as the formatter
   await run(command('typescript'), '-p', '.')
   expect(await run('packages/workshop/src/check-imports.ts')).toContain(' 0 faults')
   await run(command('@biomejs/biome'), 'ci', '--colors=off', '--vcs-enabled=false', ...files)
-})
+}, 60_000)
 
 test('the tests on the page pass, in the bundle too', async () => {
   await run('packages/workshop/src/build.ts')
   const output = await run(command('vitest'), 'run', '--config', 'test/vitest.config.ts', ...tests)
   expect(output).toContain(`Test Files  ${tests.length} passed (${tests.length})`)
-})
+}, 60_000)

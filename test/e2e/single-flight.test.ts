@@ -30,8 +30,9 @@ beforeAll(async () => {
   const settings = {
     TOLLGATE_STORAGE: inject('azurite'),
     TOLLGATE_POLICY: 'test/faults/cache.yaml',
-    // The default deadline would make a slow moment of a busy test machine look like a miss.
+    // The default deadlines would make a slow moment of a busy test machine look like a miss, or a refusal.
     TOLLGATE_CACHE_DEADLINE_MS: '10000',
+    TOLLGATE_STORE_DEADLINE_MS: '10000',
     OPENAI_BASE_URL: model.baseUrl,
     OPENAI_API_KEY: 'sk-upstream',
   }

@@ -27,8 +27,9 @@ export async function startGateway({ tables, model, redis }: Surroundings, polic
       TOLLGATE_STORAGE: tables,
       ...(redis === undefined ? {} : { TOLLGATE_REDIS: redis }),
       TOLLGATE_POLICY: policy,
-      // The default would make a slow moment of Azurite's a miss that is not stored.
+      // The defaults would make a slow moment of Azurite's a miss that is not stored, or a refusal.
       TOLLGATE_CACHE_DEADLINE_MS: '5000',
+      TOLLGATE_STORE_DEADLINE_MS: '10000',
       OPENAI_BASE_URL: `${model}/v1`,
       OPENAI_API_KEY: 'none',
     },

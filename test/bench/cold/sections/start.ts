@@ -32,6 +32,8 @@ export async function start(bench: Workbench): Promise<readonly Section[]> {
   const key = consumer?.key ?? ''
   const settings = {
     TOLLGATE_STORAGE: tables.url,
+    // The default would make a slow moment of a busy machine a refusal.
+    TOLLGATE_STORE_DEADLINE_MS: '10000',
     TOLLGATE_POLICY: writePolicy(folder, 'cold', { plans: { [PLAN]: AMPLE } }),
     OPENAI_BASE_URL: `${model.url}/v1`,
     OPENAI_API_KEY: 'none',
