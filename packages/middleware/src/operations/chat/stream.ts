@@ -1,13 +1,12 @@
-import type { Usage } from '../../pipeline/index.ts'
 import { isJson, type Json } from '../body.ts'
 import { BrokenStream } from '../broken-stream.ts'
 import { isWithinBounds } from '../json-bounds.ts'
 import type { StreamParser } from '../operation.ts'
-import { type ServerSentEvent, serverSentEvents } from '../server-sent-events.ts'
-import { eventOf, type StreamEvent } from '../stream-event.ts'
+import { ParsedStream, unreadable } from '../parsed-stream.ts'
+import type { ServerSentEvent } from '../server-sent-events.ts'
+import { eventOf } from '../stream-event.ts'
 import { failureIn, failureInText } from '../told-error.ts'
 import { type ChatUsage, usageOf } from '../usage.ts'
-import { UsageTally } from '../usage-tally.ts'
 import { errorIn } from './answer.ts'
 import { type ChatDelta, carriesOutput, isContent } from './message.ts'
 
@@ -23,8 +22,6 @@ export interface ChatChunk {
   readonly service_tier?: unknown
 }
 
-/** The longest single event that is waited for, in bytes: an image in base64 fits. */
-const MAX_EVENT_BYTES = 4 * 1024 * 1024
 /** The most choices of a stream. No service makes more than 128; each is kept in mind to the end. */
 const MAX_CHOICES = 1_024
 
@@ -41,44 +38,11 @@ const MAX_CHOICES = 1_024
  * alone: an array of chunks is an event for each, and a usage without choices gets an empty list of them.
  */
 export function chatStream(): StreamParser {
-  return new ChatStream()
+  return new ChatStream(false)
 }
 
-/**
- * A class, as all that tells of its state here: an object literal with getters gets a shape of its own each time it is made, which
- * makes all that reads it slow, and keeps the stream in memory until the collector looks at everything.
- */
-class ChatStream implements StreamParser {
-  ended: StreamParser['ended']
-  isEmpty = false
+class ChatStream extends ParsedStream {
   readonly #choices = new ChoiceStates()
-  readonly #tally = new UsageTally()
-  readonly #events = serverSentEvents({ maxBytes: MAX_EVENT_BYTES, onEvent: (event) => this.#receive(event) })
-  /** Whether anything came that is no answer. */
-  #passedOver = false
-  /** Output tokens that were told before all choices had ended. What is told then is of tokens that have been sent already. */
-  #toldOutput = 0
-  #completed: StreamEvent[] = []
-
-  feed(bytes: Uint8Array): readonly StreamEvent[] {
-    if (this.ended !== undefined) return []
-    this.#events.feed(bytes)
-    if (this.#events.isTooLong) this.ended ??= new BrokenStream({ code: 'invalid_response' })
-    return this.#taken()
-  }
-
-  close(): readonly StreamEvent[] {
-    if (this.ended !== undefined) return []
-    this.#events.close()
-    // The last event may have been cut: then it is the stream that is at fault, and not what it says.
-    if (this.ended === undefined || isUnreadable(this.ended)) {
-      const choices = this.#choices
-      this.isEmpty = choices.count === 0 && choices.usageCame
-      const code = choices.count === 0 && this.#passedOver ? 'invalid_response' : 'stream_cut'
-      this.ended = choices.haveEnded ? 'whole' : new BrokenStream({ code })
-    }
-    return this.#taken()
-  }
 
   get begun(): boolean {
     return this.#choices.count > 0
@@ -86,42 +50,33 @@ class ChatStream implements StreamParser {
   get finished(): boolean {
     return this.#choices.haveEnded
   }
-  get output(): number {
-    return Math.max(this.#tally.counted, this.#toldOutput)
-  }
-  get told(): Usage | undefined {
-    return this.#tally.told
-  }
-  get usage(): Usage | undefined {
-    return this.#tally.usage
+
+  protected stopped(): 'whole' | BrokenStream {
+    const choices = this.#choices
+    this.isEmpty = choices.count === 0 && choices.usageCame
+    const code = choices.count === 0 && this.passedOver ? 'invalid_response' : 'stream_cut'
+    return choices.haveEnded ? 'whole' : new BrokenStream({ code })
   }
 
-  #taken(): readonly StreamEvent[] {
-    const events = this.#completed
-    this.#completed = []
-    return events
-  }
-
-  #receive({ type, data, bytes }: ServerSentEvent): void {
-    if (this.ended !== undefined) return
+  protected receive({ type, data, bytes }: ServerSentEvent): void {
     const read = readEvent(type, data.trim())
     if (read instanceof BrokenStream) this.ended = read
     else if (read === 'end') {
       this.isEmpty = this.#choices.count === 0
       this.ended = this.isEmpty ? new BrokenStream({ code: 'invalid_response' }) : 'whole'
-      this.#completed.push({ bytes, name: undefined, json: undefined })
+      this.completed.push({ bytes, name: undefined, json: undefined })
     } else if (Array.isArray(read)) {
       for (const chunk of read) this.#take(chunk)
-      this.#passedOver ||= read.length === 0
+      this.passedOver ||= read.length === 0
     } else this.#take(read.chunk, read.isAsItCame ? bytes : undefined)
   }
 
   #take(chunk: ChatChunk, bytes?: Uint8Array): void {
     const pieces = this.#choices.add(chunk)
     if (this.#choices.count > MAX_CHOICES) this.ended ??= new BrokenStream({ code: 'invalid_response' })
-    this.#tally.add(usageOf(chunk.usage), pieces, chunk as unknown as Json)
-    if (!this.#choices.haveEnded) this.#toldOutput = this.#tally.toldOutput
-    this.#completed.push(eventOf(chunk as unknown as Json, bytes))
+    this.tally.add(usageOf(chunk.usage), pieces, chunk as unknown as Json)
+    if (!this.#choices.haveEnded) this.toldOutput = this.tally.toldOutput
+    this.completed.push(eventOf(chunk as unknown as Json, bytes))
   }
 }
 
@@ -260,11 +215,6 @@ function finishOf(reason: unknown): Finish {
   return NOT_YET.has(word) ? undefined : 'unknown'
 }
 
-function isUnreadable(ended: StreamParser['ended']): boolean {
-  return ended instanceof BrokenStream && ended.cause === UNREADABLE
-}
-
-const UNREADABLE = Symbol('unreadable')
 const END = /^\[DONE\]$/i
 const END_LENGTH = 6
 /** What some servers send as the data of an event, to keep the connection. */
@@ -323,8 +273,4 @@ function isChoice(choice: unknown): boolean {
   if (!isJson(choice)) return false
   const { delta } = choice
   return delta === undefined || delta === null || (isJson(delta) && isContent(delta.content))
-}
-
-function unreadable(): BrokenStream {
-  return new BrokenStream({ code: 'invalid_response' }, { cause: UNREADABLE })
 }

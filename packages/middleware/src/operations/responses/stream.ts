@@ -1,16 +1,12 @@
-import type { Usage } from '../../pipeline/index.ts'
 import { isJson, type Json } from '../body.ts'
 import { BrokenStream } from '../broken-stream.ts'
 import { isWithinBounds } from '../json-bounds.ts'
 import type { StreamParser } from '../operation.ts'
-import { type ServerSentEvent, serverSentEvents } from '../server-sent-events.ts'
+import { ParsedStream, unreadable } from '../parsed-stream.ts'
+import type { ServerSentEvent } from '../server-sent-events.ts'
 import { eventOf, type StreamEvent } from '../stream-event.ts'
 import { codeOfError, failureInText, isError } from '../told-error.ts'
-import { UsageTally } from '../usage-tally.ts'
 import { failureCode, isAnswer, usageOf } from './answer.ts'
-
-/** The longest single event that is waited for, in bytes: the last one holds the whole response. */
-const MAX_EVENT_BYTES = 4 * 1024 * 1024
 
 /**
  * Reads a stream of a response's events (Server-Sent Events, WHATWG HTML, section 9.2) in one pass: each is parsed once, for what
@@ -20,7 +16,7 @@ const MAX_EVENT_BYTES = 4 * 1024 * 1024
  * that can't be read, and by its end before that. Events of another kind (pings, data that is empty or of no type) are passed over.
  */
 export function responseStream(): StreamParser {
-  return new ResponseStream()
+  return new ResponseStream(true)
 }
 
 /** Ends of an answer. */
@@ -28,63 +24,20 @@ const ENDS: ReadonlySet<unknown> = new Set(['response.completed', 'response.inco
 /** Ends that are none. */
 const FAILURES: ReadonlySet<unknown> = new Set(['response.failed', 'response.cancelled'])
 
-class ResponseStream implements StreamParser {
-  ended: StreamParser['ended']
+class ResponseStream extends ParsedStream {
   begun = false
   finished = false
-  /** A response without any item is one that thought up to its length. */
-  readonly isEmpty = false
-  readonly #tally = new UsageTally()
-  readonly #events = serverSentEvents({
-    maxBytes: MAX_EVENT_BYTES,
-    keepsNames: true,
-    onEvent: (event) => this.#receive(event),
-  })
-  /** Whether anything came that is no answer, and whether any of one has. */
-  #passedOver = false
+  /** Whether any of an answer came. A response without any item is one that thought up to its length, and not empty. */
   #came = false
-  /** What was told before the end. */
-  #toldOutput = 0
-  #completed: StreamEvent[] = []
 
-  feed(bytes: Uint8Array): readonly StreamEvent[] {
-    if (this.ended !== undefined) return []
-    this.#events.feed(bytes)
-    if (this.#events.isTooLong) this.ended ??= new BrokenStream({ code: 'invalid_response' })
-    return this.#taken()
+  protected stopped(): BrokenStream {
+    return new BrokenStream({ code: this.passedOver && !this.#came ? 'invalid_response' : 'stream_cut' })
   }
 
-  close(): readonly StreamEvent[] {
-    if (this.ended !== undefined) return []
-    this.#events.close()
-    // The last event may have been cut: then it is the stream that is at fault, and not what it says.
-    if (this.ended === undefined || isUnreadable(this.ended)) {
-      this.ended = new BrokenStream({ code: this.#passedOver && !this.#came ? 'invalid_response' : 'stream_cut' })
-    }
-    return this.#taken()
-  }
-
-  get output(): number {
-    return Math.max(this.#tally.counted, this.#toldOutput)
-  }
-  get told(): Usage | undefined {
-    return this.#tally.told
-  }
-  get usage(): Usage | undefined {
-    return this.#tally.usage
-  }
-
-  #taken(): readonly StreamEvent[] {
-    const events = this.#completed
-    this.#completed = []
-    return events
-  }
-
-  #receive({ type, data, bytes }: ServerSentEvent): void {
-    if (this.ended !== undefined) return
+  protected receive({ type, data, bytes }: ServerSentEvent): void {
     const read = readEvent(type, data.trim())
     if (read instanceof BrokenStream) this.ended = read
-    else if (read === undefined) this.#passedOver = true
+    else if (read === undefined) this.passedOver = true
     else this.#take(read, eventOf(read, bytes, type === '' ? undefined : type))
   }
 
@@ -94,7 +47,7 @@ class ResponseStream implements StreamParser {
     const tokens = isPiece(json) ? 1 : 0
     // What it tells before its end repeats the request.
     const by = isJson(response) && isJson(response.usage) ? response : NOTHING
-    this.#tally.add(usageOf(by), tokens, by)
+    this.tally.add(usageOf(by), tokens, by)
     if (FAILURES.has(type)) {
       this.begun = true
       this.finished = true
@@ -106,13 +59,13 @@ class ResponseStream implements StreamParser {
         this.begun = true
         this.finished = true
         this.ended = 'whole'
-        this.#completed.push(event)
+        this.completed.push(event)
       } else this.ended = new BrokenStream({ code: 'invalid_response' })
       return
     }
     this.begun ||= tokens > 0 || type === 'response.output_item.added'
-    this.#toldOutput = this.#tally.toldOutput
-    this.#completed.push(event)
+    this.toldOutput = this.tally.toldOutput
+    this.completed.push(event)
   }
 }
 
@@ -137,12 +90,6 @@ function isPiece({ type, delta }: Json): boolean {
   )
 }
 
-function isUnreadable(ended: StreamParser['ended']): boolean {
-  return ended instanceof BrokenStream && ended.cause === UNREADABLE
-}
-
-const UNREADABLE = Symbol('unreadable')
-
 /** The object of an event of the answer; `undefined` where it carries none. */
 function readEvent(name: string, text: string): Json | BrokenStream | undefined {
   if (!isWithinBounds(text)) return new BrokenStream({ code: 'invalid_response' })
@@ -152,7 +99,7 @@ function readEvent(name: string, text: string): Json | BrokenStream | undefined 
     value = JSON.parse(text)
   } catch {
     const isAnswer = name.startsWith('response.') || text.startsWith('{') || text.startsWith('[')
-    return isAnswer ? new BrokenStream({ code: 'invalid_response' }, { cause: UNREADABLE }) : undefined
+    return isAnswer ? unreadable() : undefined
   }
   if (!isJson(value)) return undefined
   const { type, error, code } = value
