@@ -47,10 +47,12 @@ function room(price: Price, quota?: number, rules: Partial<ModelRules> = {}) {
     policy: { plans: new Map([['free', { name: 'free', limits: [money(quota)], shared: [] }]]), global: [] },
   }
   const gate = limiter({ store: memoryCounterStore({ wallClock, now: () => performance.now() }), deadlineMs: 2_000 })
+  const model = { name: 'm' }
   return async function ask(change: Json = {}, spends: readonly Spend[] = [SPEND_UNKNOWN], of: Partial<Attempt> = {}) {
     const body = bodyOf({ messages: [{ role: 'user', content: 'Why?' }], max_tokens: 100, ...change })
-    const context = baseContext()
-    const routed = { model: { name: 'm' }, price, rules: { ...rulesOf(price), ...rules }, body }
+    const lines: unknown[] = []
+    const context = baseContext({ log: (...line) => lines.push(line) })
+    const routed = { model, price, rules: { ...rulesOf(price), ...rules }, body }
     const { headers, signal } = request
     const call: Call = {
       headers,
@@ -71,7 +73,7 @@ function room(price: Price, quota?: number, rules: Partial<ModelRules> = {}) {
         return of.failure ? { ...refused(upstreamFailed(of.failure)), attempts } : answered(ANSWER, { attempts })
       })(call, { ...context, ...limited, routed, asked: true })
     const refusal = reply.kind === 'refused' ? reply.refusal : undefined
-    return { reply, refusal, sent, told: context.told, cost: context.told.costNanoUsd }
+    return { reply, refusal, sent, told: context.told, cost: context.told.costNanoUsd, lines }
   }
 }
 
@@ -153,12 +155,51 @@ describe('reserved is the worst that the request and the plan allow:', () => {
       { contextWindow: 500 },
       () => 500 * 1_000 + 200 * 10_000 + 2 * 10_000_000,
     ],
+    [
+      'the search that a model makes for each choice, and all that it may find',
+      { rates: RATES, tools: { web_search: 10_000_000_000 } },
+      { n: 2 },
+      { contextWindow: 500, unasked: { searches: 'once' } },
+      () => 500 * 1_000 + 200 * 10_000 + 2 * 10_000_000,
+    ],
+    [
+      'writes to the prompt cache that it asks for, and that nobody priced',
+      { rates: RATES },
+      { prompt_cache_options: { mode: 'explicit' } },
+      {},
+      (more) => (INPUT + more) * 10_000 + 100 * 10_000,
+    ],
+    [
+      'writes that the model is known to bill, and that nobody priced',
+      { rates: RATES },
+      {},
+      { unasked: { kinds: ['cacheWrite'] } },
+      () => INPUT * 10_000 + 100 * 10_000,
+    ],
+    [
+      'a kind that one tier alone prices, at the highest rate of the other',
+      { rates: { ...RATES, cacheWrite: 1_250_000 }, tiers: { priority: { rates: RATES } } },
+      {},
+      {},
+      () => INPUT * 10_000 + 100 * 10_000,
+    ],
   ])('%s', async (_what, price, change, rules, nano) => {
     const plain = bodyOf({ messages: [{ role: 'user', content: 'Why?' }], max_tokens: 100 }).bytes.length
     const more =
       bodyOf({ messages: [{ role: 'user', content: 'Why?' }], max_tokens: 100, ...change }).bytes.length - plain
     const { cost, told } = await room(price, undefined, rules)(change)
     expect([cost, told.uncertain]).toEqual([nano(more), true])
+  })
+
+  test('and of a kind that nobody priced, asked for or has heard of, nothing: it is settled, and logged once', async () => {
+    const ask = room({ rates: RATES })
+    const told: Usage = { tokens: { input: 1, videoInput: INPUT - 1, output: 100 } }
+    const first = await ask({}, certain(told))
+    expect(first.cost).toBe(1_000 + (INPUT - 1) * 10_000 + 100 * 10_000)
+    expect(first.cost).toBeGreaterThan(base)
+    expect(first.lines).toEqual([['warn', 'kind not priced', { model: 'm', kind: 'videoInput' }]])
+    expect((await ask({}, certain(told))).lines).toEqual([])
+    expect((await ask()).cost).toBe(base)
   })
 
   test('and an answer is cut to what the dearest tier leaves of a budget', async () => {
@@ -175,7 +216,7 @@ describe('settled is what the answer tells:', () => {
     tiers: { flex: 500, priority: 2_000 },
     tools: { web_search: 10_000_000_000 },
   }
-  test.each<[string, Json, Usage, number, object]>([
+  test.each<[string, Json, Usage, number, object, Partial<ModelRules>?]>([
     [
       'its kinds',
       {},
@@ -220,6 +261,14 @@ describe('settled is what the answer tells:', () => {
       { toolCalls: { web_search: 3 } },
     ],
     [
+      'the search of a model that searches unasked',
+      {},
+      { tokens: { input: 10, output: 1 } },
+      20_000 + 10_000_000,
+      { toolCalls: { web_search: 1 } },
+      { contextWindow: 500, unasked: { searches: 'once' } },
+    ],
+    [
       'the one call of a tool that no answer counts',
       { web_search_options: {} },
       { tokens: { input: 10, output: 1 } },
@@ -240,8 +289,8 @@ describe('settled is what the answer tells:', () => {
       100_000,
       { usage: { input: 10, cachedInput: 0, output: 9, reasoning: 8 } },
     ],
-  ])('%s', async (_what, change, usage, nano, facts) => {
-    const { told } = await room(price)(change, certain(usage))
+  ])('%s', async (_what, change, usage, nano, facts, rules) => {
+    const { told } = await room(price, undefined, rules)(change, certain(usage))
     expect(told).toMatchObject({ costNanoUsd: nano, ...facts })
     expect(told).not.toHaveProperty('uncertain')
   })
@@ -281,6 +330,51 @@ describe('where money is limited, is refused by name', () => {
   ])('%s', async (_what, change, code, param) => {
     const { refusal, sent } = await room(price)(change)
     expect(refusal).toMatchObject({ code, param, status: 403 })
+    expect(sent).toBeUndefined()
+  })
+
+  test.each<[string, unknown]>([
+    ['plugins', [{ id: 'web', max_results: 10 }]],
+    ['models', ['openai/gpt-5-pro']],
+    ['fallbacks', ['dear']],
+    ['route', 'fallback'],
+    ['provider', { order: ['dear'] }],
+    ['providerOptions', { gateway: { models: ['dear'] } }],
+    ['search_parameters', { mode: 'auto' }],
+    ['enable_search', true],
+    ['enable_thinking', true],
+    ['data_sources', [{ type: 'azure_search' }]],
+    ['speed', 'fast'],
+  ])('the field %s, which moves a bill by what no price says', async (field, value) => {
+    const asked = { [field]: value }
+    const { refusal, sent } = await room(price)(asked)
+    expect(refusal).toMatchObject({ code: 'field_not_allowed', param: field, status: 403 })
+    expect(refusal?.message).toContain(`Leave it out, or ask the operator to list it in models.m.price.covers`)
+    expect(sent).toBeUndefined()
+    for (const off of [null, false, []]) expect((await room(price)({ [field]: off })).refusal).toBeUndefined()
+    const covered = await room(price, undefined, { covers: [field] })(asked)
+    expect([covered.refusal, covered.sent?.[field]]).toEqual([undefined, value])
+  })
+
+  test.each<[string, Price, Partial<ModelRules>, string, string]>([
+    [
+      'that has no price',
+      { rates: RATES },
+      { unasked: { searches: 'once' } },
+      'tool_not_allowed',
+      'price.tools.web_search',
+    ],
+    ['without a bound', price, { unasked: { searches: 'often' } }, 'tool_not_allowed', 'nothing bounds how often'],
+    [
+      'whose finds nothing bounds',
+      price,
+      { unasked: { searches: 'once' }, contextWindow: undefined },
+      'input_unbounded',
+      'contextWindow',
+    ],
+  ])('a model that makes a search %s', async (_what, price, rules, code, fix) => {
+    const { refusal, sent } = await room(price, undefined, rules)()
+    expect(refusal).toMatchObject({ code, param: 'model', message: expect.stringContaining(fix) })
     expect(sent).toBeUndefined()
   })
 

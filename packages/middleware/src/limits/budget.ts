@@ -1,4 +1,4 @@
-import { attemptsBefore, type Call, type Reply, refused } from '../operations/index.ts'
+import { attemptsBefore, billedExtras, type Call, type Reply, refused } from '../operations/index.ts'
 import {
   type BaseContext,
   describeFault,
@@ -17,6 +17,7 @@ import { decide, type LimitOptions, turnAway } from './request-limits.ts'
 import {
   claimsOf,
   fitted,
+  logUnpriced,
   type Metered,
   type Remaining,
   type Reservation,
@@ -26,6 +27,11 @@ import {
 } from './reservation.ts'
 import { chargeOf, factsOf, type Spent, uncountedCharge, unitsCharged } from './settlement.ts'
 import { type Held, type Limited, subjectsOf, usageLimits } from './subjects.ts'
+
+export interface BudgetOptions extends LimitOptions {
+  /** Told the most that an admitted call may take, where a limit counts it: what was reserved. */
+  readonly onReserved?: (reserved: Reservation) => void
+}
 
 /** What the calls within may take. */
 export interface Reserved {
@@ -54,7 +60,8 @@ interface Asked {
 export function budget({
   limiter,
   wallClock,
-}: LimitOptions): Middleware<
+  onReserved,
+}: BudgetOptions): Middleware<
   Limited & Metered & Asked,
   { readonly reserved: Reserved } & Pick<Metered, 'routed'>,
   Call,
@@ -77,9 +84,11 @@ export function budget({
     if (!decision.admitted) {
       return refused(turnAway(decision, tell), addRateLimits({}, decision.standings, wallClock()))
     }
+    onReserved?.(reserved)
 
     const settle = (attempts: readonly Spent[]) => {
       try {
+        for (const { spend } of attempts) if (spend.usage) logUnpriced(spend.usage.tokens, routed, log)
         const charges = attempts.map((attempt) => chargeOf(attempt, reserved, log))
         const units = new Map(limits.map(({ limit }) => [limit, unitsCharged(limit, charges)]))
         decision.settle((limit) => units.get(limit) ?? 0)
@@ -145,7 +154,7 @@ function uncounted(reply: Reply, call: Call, { routed, tell, log }: BaseContext 
     const reservation = reservationFor([], call, routed)
     return isRefusal(reservation) ? undefined : reservation
   }
-  const surcharges = () => call.operation.surcharges(routed.body)
+  const surcharges = () => billedExtras(call.operation, routed.body, routed.rules)
   return whenTaken(reply, (attempts, isWhole) => {
     const context = { listed: routed.price, most, surcharges, isWhole }
     try {

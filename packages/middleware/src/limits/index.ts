@@ -1,4 +1,4 @@
-export { budget, noBudget, type Reserved } from './budget.ts'
+export { type BudgetOptions, budget, noBudget, type Reserved } from './budget.ts'
 export {
   type Admission,
   type Claim,
@@ -29,7 +29,7 @@ export {
   noModelLimits,
   requestLimits,
 } from './request-limits.ts'
-export { type Metered, reservationFor } from './reservation.ts'
+export { type Metered, type Reservation, reservationFor } from './reservation.ts'
 export { type ResetOptions, resetLimits } from './reset-limits.ts'
 export type { CounterRead, CounterStore, CounterWrite, StoreTime } from './stores/counter-store.ts'
 export { memoryCounterStore } from './stores/memory.ts'

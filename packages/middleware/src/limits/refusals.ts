@@ -16,6 +16,7 @@ const BY_LIMITS: ReadonlySet<RefusalCode> = new Set([
   'model_not_priced',
   'tier_not_allowed',
   'tool_not_allowed',
+  'field_not_allowed',
   'store_unavailable',
 ])
 

@@ -1,13 +1,27 @@
 import {
+  type BilledExtras,
   type Body,
+  billedExtras,
   type Call,
   costOf,
   isUsualTier,
   outputFor,
-  type Surcharges,
+  WEB_SEARCH,
   worstPrice,
 } from '../operations/index.ts'
-import { type ModelRules, type Price, type Refusal, tokensRead, tokensWritten, type Usage } from '../pipeline/index.ts'
+import {
+  isWritten,
+  type Log,
+  type ModelRules,
+  PRICED_FIELDS,
+  type Price,
+  type Refusal,
+  type TokenKind,
+  type Tokens,
+  tokensRead,
+  tokensWritten,
+  type Usage,
+} from '../pipeline/index.ts'
 import type { Limit } from '../policy/index.ts'
 import type { Claim } from './leases/decision.ts'
 import type { Held } from './subjects.ts'
@@ -39,7 +53,9 @@ export interface Reservation {
   readonly price: Price | undefined
   /** By which is settled what an attempt of no price of its own has taken. */
   readonly listed: Price | undefined
-  readonly surcharges: Surcharges
+  readonly extras: BilledExtras
+  /** Whether its input is bounded; where it is not, none is reserved, for no limit counts it. */
+  readonly isBounded: boolean
 }
 
 /** An answer is not cut shorter than this, in tokens of each choice: what is left then is as good as nothing. */
@@ -48,9 +64,9 @@ const LEAST_OUTPUT = 16
 /**
  * The most that a call can take from these limits: all that may be read, at the dearest of the kinds, tiers and lengths that
  * the request and its plan allow, each choice as long as it may be, and each call of a hosted tool. Refuses with 403
- * (`model_not_priced`, `tier_not_allowed`, `tool_not_allowed`) where a limit on money holds and there is no price for it,
- * and with 400 (`input_unbounded`) where nobody can tell how much it will be: of a body whose bytes don't bound its input,
- * where the policy states no context window to reserve instead, and of tools that may be called without end.
+ * (`model_not_priced`, `tier_not_allowed`, `tool_not_allowed`, `field_not_allowed`) where a limit on money holds and there is no
+ * price for it, and with 400 (`input_unbounded`) where nobody can tell how much it will be: of a body whose bytes don't bound its
+ * input, where the policy states no context window to reserve instead, and of tools that may be called without end.
  */
 export function reservationFor(
   limits: readonly Held[],
@@ -60,23 +76,28 @@ export function reservationFor(
   const counts = (measure: Limit['measure']) => limits.some(({ limit }) => limit.measure === measure)
   const isMoneyCounted = counts('money')
   if (isMoneyCounted && price === undefined) return notPriced(model.name)
-  const surcharges = operation.surcharges(body)
-  const unpriced = isMoneyCounted ? unpricedIn(surcharges, rules, model.name) : undefined
+  const extras = billedExtras(operation, body, rules)
+  const unpriced = isMoneyCounted ? unpricedIn(extras, rules, model.name) : undefined
   if (unpriced !== undefined) return unpriced
   const bounds = operation.bounds(body, rules)
   if (bounds === undefined) return NO_OUTPUT_BOUND
-  const { input, unboundedField = 'the input', output, choices, moreOutput = 0 } = bounds
+  const { output, choices, moreOutput = 0 } = bounds
+  // What a model's own search finds is read too.
+  const isSearched = rules.unasked?.searches !== undefined
+  const input = isSearched ? rules.contextWindow : bounds.input
+  const unboundedField = isSearched ? 'model' : (bounds.unboundedField ?? 'the input')
   const isInputCounted = counts('input') || counts('tokens') || isMoneyCounted
   if (input === undefined && isInputCounted) return inputUnbounded(unboundedField, model.name)
-  const { toolCalls } = surcharges
+  const { toolCalls } = extras
   // Where nobody could bound the input, no limit counts it.
   const read = input ?? 0
   return {
-    price: price && worstFor(price, surcharges, rules, read),
+    price: price && worstFor(price, extras, rules, read),
     output: { each: output, choices, more: moreOutput },
     usage: { tokens: { input: read, output: output * choices + moreOutput }, toolCalls },
     listed: price,
-    surcharges,
+    extras,
+    isBounded: input !== undefined,
   }
 }
 
@@ -95,21 +116,41 @@ export function tightened(
   { operation, signal }: Pick<Call, 'operation' | 'signal'>,
   { price, rules, body }: Metered['routed'],
 ): Reservation | Promise<Reservation> {
-  const { usage, surcharges } = reservation
+  const { usage, extras } = reservation
   const isLarge = limits.some(({ limit }) => unitsOf(limit, usage, reservation.price) > limit.quota * LARGE_SHARE)
-  if (!isLarge || rules.tokenizer === undefined || operation.countInput === undefined) return reservation
+  if (!isLarge || rules.unasked?.searches !== undefined) return reservation
+  if (rules.tokenizer === undefined || operation.countInput === undefined) return reservation
   return operation.countInput(body, rules, signal).then((counted) => {
     if (counted === undefined || counted >= tokensRead(usage.tokens)) return reservation
     return {
       ...reservation,
       usage: { ...usage, tokens: { ...usage.tokens, input: counted } },
-      price: price && worstFor(price, surcharges, rules, counted),
+      price: price && worstFor(price, extras, rules, counted),
     }
   })
 }
 
-function worstFor(price: Price, { tier, kinds }: Surcharges, rules: ModelRules, input: number): Price {
+function worstFor(price: Price, { tier, kinds }: BilledExtras, rules: ModelRules, input: number): Price {
   return worstPrice(price, { tiers: tier === undefined ? rules.tiers : [tier], kinds, input })
+}
+
+/** By model, kinds of input without a price that were logged; an answer may name as many as it likes. */
+const loggedKinds = new WeakMap<Metered['routed']['model'], Set<TokenKind>>()
+const MOST_LOGGED_KINDS = 8
+
+/** Logs, once, each kind of input that a model tells and its price doesn't name: it is settled, and can't be reserved. */
+export function logUnpriced(
+  tokens: Tokens,
+  { model, price }: Pick<Metered['routed'], 'model' | 'price'>,
+  log: Log,
+): void {
+  for (const kind in tokens) {
+    if (!tokens[kind] || isWritten(kind) || price === undefined || Object.hasOwn(price.rates, kind)) continue
+    const logged = loggedKinds.get(model) ?? new Set()
+    if (logged.has(kind) || logged.size >= MOST_LOGGED_KINDS) continue
+    loggedKinds.set(model, logged.add(kind))
+    log('warn', 'kind not priced', { model: model.name, kind })
+  }
 }
 
 /** The same with a smaller answer. */
@@ -175,9 +216,13 @@ function outputWithin({ limit, left }: Remaining, { usage, price }: Reservation)
   }
 }
 
-/** The refusal of a tier or a hosted tool that the model's price doesn't name, or whose calls have no bound. */
-function unpricedIn({ tier, toolCalls }: Surcharges, rules: ModelRules, model: string): Refusal | undefined {
+/** The refusal of a tier, a hosted tool or a field that the model's price doesn't name, or of calls that have no bound. */
+function unpricedIn({ tier, toolCalls, fields }: BilledExtras, rules: ModelRules, model: string): Refusal | undefined {
   if (!isUsualTier(tier) && !rules.tiers.includes(tier ?? '')) return tierNotPriced(String(tier), model)
+  const [field] = fields
+  if (field !== undefined) return fieldNotPriced(field, model)
+  if (rules.unasked?.searches !== undefined && !rules.tools.includes(WEB_SEARCH)) return searchNotPriced(model)
+  if (rules.unasked?.searches === 'often') return searchUnbounded(model)
   for (const [tool, calls] of Object.entries(toolCalls)) {
     if (!rules.tools.includes(tool)) return toolNotPriced(tool, model)
     if (!Number.isSafeInteger(calls)) return toolUnbounded(tool)
@@ -206,6 +251,27 @@ function tierNotPriced(tier: string, model: string): Refusal {
   return { kind: 'refusal', code: 'tier_not_allowed', status: 403, param: 'service_tier', message }
 }
 
+function fieldNotPriced(field: string, model: string): Refusal {
+  const message =
+    `A limit on money holds for you, and '${field}' may ${PRICED_FIELDS.get(field)?.buys}, which the price of the model '${model}' ` +
+    `does not cover. Leave it out, or ask the operator to list it in models.${model}.price.covers in the policy.`
+  return { kind: 'refusal', code: 'field_not_allowed', status: 403, param: field, message }
+}
+
+function searchNotPriced(model: string): Refusal {
+  const message =
+    `The model '${model}' searches the web in each request, a search has no price, and a limit on money holds for you. ` +
+    `Use another model, or ask the operator to set models.${model}.price.tools.${WEB_SEARCH} in the policy.`
+  return { kind: 'refusal', code: 'tool_not_allowed', status: 403, param: 'model', message }
+}
+
+function searchUnbounded(model: string): Refusal {
+  const message =
+    `A limit on money holds for you, and nothing bounds how often the model '${model}' searches the web. ` +
+    'Use another model.'
+  return { kind: 'refusal', code: 'tool_not_allowed', status: 403, param: 'model', message }
+}
+
 function toolNotPriced(tool: string, model: string): Refusal {
   const message =
     `The hosted tool '${tool.slice(0, 64)}' of the model '${model}' has no price, and a limit on money holds for you. ` +
@@ -221,8 +287,10 @@ function toolUnbounded(tool: string): Refusal {
 }
 
 function inputUnbounded(field: string, model: string): Refusal {
+  const [what, instead] =
+    field === 'model' ? [`what '${model}' finds in the web`, 'Use another model'] : [`'${field}'`, 'Leave it out']
   const message =
-    `A limit on tokens or money holds for you, and nobody can tell how many tokens '${field}' will be. ` +
-    `Leave it out, or ask the operator to set models.${model}.contextWindow in the policy.`
+    `A limit on tokens or money holds for you, and nobody can tell how many tokens ${what} will be. ` +
+    `${instead}, or ask the operator to set models.${model}.contextWindow in the policy.`
   return { kind: 'refusal', code: 'input_unbounded', status: 400, param: field, message }
 }

@@ -53,7 +53,7 @@ const BELIEVED_ALWAYS = 131_072
 export function chargeOf({ spend, price, spillover }: Spent, reserved: Reservation, log: Log): Charge {
   const told = spend.usage && believed(spend.usage, reserved.usage.tokens, log)
   const common = { isCertain: spend.isCertain, spillover }
-  const toldUsages = told === undefined ? [] : pricedBy(told, reserved.surcharges, price ?? reserved.listed)
+  const toldUsages = told === undefined ? [] : pricedBy(told, reserved.extras, price ?? reserved.listed)
   if (told !== undefined && spend.isCertain) {
     return { ...common, usages: toldUsages, told: spend === NOTHING_SPENT ? undefined : toldUsages[0]?.usage }
   }

@@ -133,16 +133,21 @@ function broughtBy({ rates }: Price, kinds: readonly TokenKind[]): readonly Toke
 
 function worstOf(price: Price, tiers: readonly string[], kinds: readonly TokenKind[]): Worst {
   const served = [undefined, ...tiers]
+  const isNamedBy = (tier: string | undefined, kind: TokenKind) => Object.hasOwn(tableOf(price, tier).rates, kind)
+  const named = ALWAYS.filter((kind) => served.some((tier) => isNamedBy(tier, kind)))
   const highest = (long: boolean): Price => {
     const rates = { input: 0n, output: 0n }
-    const lines = served.flatMap((tier) =>
-      [false, ...(long ? [true] : [])].map((isLong) => exactLine(price, tier, isLong)),
-    )
-    for (const line of lines) {
-      for (const kind of [...ALWAYS.filter((kind) => line.rates[kind] !== undefined), ...kinds]) {
-        const side = isWritten(kind) ? 'output' : 'input'
-        const rate = line.rates[kind] ?? line.highest
-        if (rate > rates[side]) rates[side] = rate
+    for (const tier of served) {
+      // Named by one tier's own prices, and not by this one's, a kind costs the highest rate here.
+      const missing = named.filter((kind) => !isNamedBy(tier, kind))
+      for (const isLong of long ? [false, true] : [false]) {
+        const line = exactLine(price, tier, isLong)
+        const priced = named.filter((kind) => line.rates[kind] !== undefined)
+        for (const kind of [...priced, ...missing, ...kinds]) {
+          const side = isWritten(kind) ? 'output' : 'input'
+          const rate = line.rates[kind] ?? line.highest
+          if (rate > rates[side]) rates[side] = rate
+        }
       }
     }
     const pico = (rate: bigint) => toSafe((rate + ZEPTO_IN_PICO - 1n) / ZEPTO_IN_PICO)

@@ -3,6 +3,7 @@ import { type Body, isJson, type Json } from './body.ts'
 import { answerOf, answerParsed, objectOf } from './json-answer.ts'
 import { noStreams } from './no-streams.ts'
 import type { Answer, Bounds, Operation, ParsedAnswer, Surcharges } from './operation.ts'
+import { tierAsked } from './surcharges.ts'
 import { codeOfError, isError } from './told-error.ts'
 import { isCount, servedBy } from './usage.ts'
 
@@ -108,10 +109,8 @@ function isStorable(answer: Answer, { body }: { readonly body: Body }): boolean 
   return data.length === inputsIn(body.json.input)?.count
 }
 
-const NO_SURCHARGES: Surcharges = { tier: undefined, toolCalls: {}, kinds: [] }
-
-function isTier(tier: unknown): tier is string {
-  return typeof tier === 'string' && tier !== 'auto' && tier !== ''
+function surcharges({ json }: Body): Surcharges {
+  return { tier: tierAsked(json.service_tier), toolCalls: {}, kinds: [] }
 }
 
 /** OpenAI's embeddings. Nothing is generated, so there is nothing to bound in an answer. */
@@ -121,7 +120,7 @@ export const embeddings: Operation = {
   forwards: [],
   bounded: (body) => body,
   bounds,
-  surcharges: ({ json }) => (isTier(json.service_tier) ? { ...NO_SURCHARGES, tier: json.service_tier } : NO_SURCHARGES),
+  surcharges,
   withOutput: (body) => body,
   fingerprinted,
   isSampled: () => false,

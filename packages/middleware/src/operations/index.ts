@@ -38,5 +38,6 @@ export type {
 export { responses } from './responses/responses.ts'
 export { type StatefulField, statefulField } from './responses/stateless.ts'
 export { type EventSource, eventOf, eventsIn, type StreamEvent } from './stream-event.ts'
+export { type BilledExtras, billedExtras, WEB_SEARCH } from './surcharges.ts'
 export { atMost, highest } from './tokens.ts'
 export { type ChatUsage, isCount } from './usage.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { bodyOf, chat, type Json, type Operation, responses } from './index.ts'
+import { bodyOf, chat, embeddings, type Json, type Operation, responses } from './index.ts'
 import { usageOf } from './usage.ts'
 
 const asked = (operation: Operation, fields: Json) => operation.surcharges(bodyOf(fields))
@@ -12,7 +12,7 @@ describe('what a request asks for of its price', () => {
     ['fast', 'priority'],
     ['priority', 'priority'],
   ])('the tier %s is %s', (service_tier, tier) => {
-    for (const operation of [chat, responses]) expect(asked(operation, { service_tier }).tier).toBe(tier)
+    for (const operation of [chat, responses, embeddings]) expect(asked(operation, { service_tier }).tier).toBe(tier)
   })
 
   const part = (more: Json) => [{ type: 'text', text: 'Why?', ...more }]
@@ -32,6 +32,15 @@ describe('what a request asks for of its price', () => {
     const messages = [{ role: 'user', content }]
     expect(asked(chat, { messages, ...fields }).kinds.includes('cacheWriteLong')).toBe(isLong)
     expect(asked(responses, { input: messages, ...fields }).kinds.includes('cacheWriteLong')).toBe(isLong)
+  })
+
+  test('and which of its writes, where it has both lives', () => {
+    const content = [
+      ...part({ cache_control: { type: 'ephemeral' } }),
+      ...part({ cache_control: { type: 'ephemeral', ttl: '1h' } }),
+    ]
+    expect(asked(chat, { messages: [{ role: 'user', content }] }).kinds).toEqual(['cacheWrite', 'cacheWriteLong'])
+    expect(asked(chat, { messages: [{ role: 'user', content: part({}) }] }).kinds).toEqual([])
   })
 
   test('a life of the prompt cache is no input, so that bytes bound the request', () => {

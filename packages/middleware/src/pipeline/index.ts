@@ -26,11 +26,12 @@ export {
   withHeaders,
 } from './http.ts'
 export type { Log, LogLevel } from './log.ts'
-export type { ModelRules } from './model-rules.ts'
+export type { ModelRules, Unasked } from './model-rules.ts'
 export { namesProxy, withoutProxyNearby } from './no-proxy.ts'
 export { isOutage, StoreUnavailable } from './outage.ts'
 export { type Handler, type Middleware, type Next, type Pipeline, pipeline } from './pipeline.ts'
 export type { Price, Rates, Thousandths, TokenRates } from './price.ts'
+export { PRICED_FIELD_NAMES, PRICED_FIELDS, pricedFields } from './priced-fields.ts'
 export {
   errorCode,
   isRefusal,

@@ -26,4 +26,6 @@ export interface Price extends TokenRates {
   readonly zone?: Thousandths
   /** Whole pico-dollars a call of a hosted tool, by its name. */
   readonly tools?: Readonly<Record<string, number>>
+  /** Fields of a request that move its bill otherwise, where the rates here are the most that they make it. */
+  readonly covers?: readonly string[]
 }

@@ -20,6 +20,8 @@ export type RefusalCode =
   | 'tier_not_allowed'
   /** The same of a hosted tool. */
   | 'tool_not_allowed'
+  /** A limit on money holds, and a field is known to move the bill by what no price says. */
+  | 'field_not_allowed'
   | 'store_unavailable'
   /** Its place among the concurrent requests could not be kept. */
   | 'slot_lost'

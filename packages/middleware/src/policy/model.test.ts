@@ -136,6 +136,50 @@ test('a model’s rules are its context window, and what every service of chat t
   expect(unbounded && rulesOf(unbounded, ALL_RIGHTS).contextWindow).toBeUndefined()
 })
 
+describe('what is known of a model', () => {
+  const known = (model: string, more: object = {}) => {
+    const target = { openai: { baseUrl: 'https://api.openai.com/v1', model, key: { env: 'KEY' } } }
+    const bounds = { env: { KEY: 'k' }, hosts: [], readable: ['KEY'] }
+    const options = { ...OPTIONS, bounds, defaultTarget: undefined }
+    const resolved = resolvePolicy({ models: { m: { targets: [target], ...more } } }, options).models.get('m')
+    return resolved && rulesOf(resolved, ALL_RIGHTS)
+  }
+
+  test.each<[string, string, object, string, true | undefined]>([
+    ['nothing', 'gpt-4o', {}, 'max_tokens', undefined],
+    ['that it thinks, by its name', 'o3-mini', {}, 'max_completion_tokens', true],
+    ['that it thinks, by its price', 'prod', { price: { like: 'azure/gpt-5-mini' } }, 'max_completion_tokens', true],
+    ['its provider’s word, by its price', 'large', { price: { like: 'mistral/mistral-large' } }, 'max_tokens', true],
+    ['its word, by the policy', 'prod', { output: 'max_tokens' }, 'max_tokens', true],
+  ])('of the bound of an answer: %s', (_what, model, more, outputField, isOutputFieldKnown) => {
+    expect(known(model, more)).toMatchObject({ outputField, isOutputFieldKnown })
+  })
+
+  test.each<[string, object, object | undefined]>([
+    ['gpt-4o-search-preview-2025-03-11', {}, { searches: 'once' }],
+    ['gpt-4o-mini-search-preview', {}, { searches: 'once' }],
+    ['gpt-5-search-api', {}, { searches: 'once' }],
+    ['sonar', {}, { searches: 'once' }],
+    ['perplexity/sonar-reasoning-pro', {}, { searches: 'once' }],
+    ['perplexity/sonar-deep-research', {}, { searches: 'often' }],
+    ['openai/gpt-4o:online', {}, { searches: 'once' }],
+    ['prod', { price: { like: 'openai/gpt-4o-search-preview' } }, { searches: 'once' }],
+    ['gpt-5.6-sol', {}, { kinds: ['cacheWrite'] }],
+    ['prod', { price: { like: 'anthropic/claude-haiku-4-5' } }, { kinds: ['cacheWrite'] }],
+    ['gpt-4o', {}, undefined],
+    ['research', {}, undefined],
+  ])('of what %s bills unasked (%o)', (model, more, unasked) => {
+    expect(known(model, more)?.unasked).toEqual(unasked)
+  })
+})
+
+test('fields that a price covers are of the known ones', () => {
+  const covering = (covers: unknown) => ({ models: { small: { targets, price: { input: 1, output: 2, covers } } } })
+  const small = resolve(covering(['enable_thinking', 'provider'])).models.get('small')
+  expect(small && rulesOf(small, ALL_RIGHTS).covers).toEqual(['enable_thinking', 'provider'])
+  expect(() => resolve(covering(['enable_thinkin']))).toThrow(/models\.small\.price\.covers\[0\].*enable_thinking/)
+})
+
 test.each([0, 1.5, 100_000_001])('a context window of %s tokens is refused', (contextWindow) => {
   expect(() => resolve({ models: { small: { targets, contextWindow } } })).toThrow('models.small.contextWindow')
 })

@@ -13,7 +13,7 @@ import { type EgressPolicy, targetContext } from './egress.ts'
 import { interned } from './interned.ts'
 import { listText, name as nameSchema } from './names.ts'
 import { highestPrice, price, priceFaults, resolvePrice } from './price.ts'
-import { bookOf, isReasoning, tokenizerOf } from './price-book.ts'
+import { bookOf, isReasoning, outputFieldOf, tokenizerOf, unaskedOf } from './price-book.ts'
 import { DEFAULT_MODEL } from './route.ts'
 
 /* A model is a name, and the targets that serve it: interchangeable places, each with its price. */
@@ -43,13 +43,22 @@ export interface Model {
   readonly fallback: string | undefined
   /** The most tokens of one request, prompt and answer together; `undefined` where nobody said. */
   readonly contextWindow: number | undefined
-  /** By which field an answer's length is bounded. */
+  /** By which field an answer's length is bounded, and whether that is known. */
   readonly outputField: ModelRules['outputField']
+  readonly isOutputFieldKnown?: ModelRules['isOutputFieldKnown']
   /** Whether it takes a temperature. */
   readonly temperature: boolean
   /** The vocabulary by which it counts; `undefined` where nobody said. */
   readonly tokenizer?: ModelRules['tokenizer']
+  /** What it bills unasked, where that is known. */
+  readonly unasked?: ModelRules['unasked']
 }
+
+/** What is known of a model: by the policy, the book, or the name that its service has for it. */
+type Traits = Pick<
+  Model,
+  'contextWindow' | 'outputField' | 'isOutputFieldKnown' | 'temperature' | 'tokenizer' | 'unasked'
+>
 
 /** What a plan lets its consumers use; each list `undefined` where that is all. */
 export interface Rights {
@@ -59,18 +68,18 @@ export interface Rights {
 }
 
 /** What holds for a model's requests, of consumers who have these rights. */
-export function rulesOf(
-  model: Pick<Model, 'contextWindow' | 'outputField' | 'temperature' | 'tokenizer' | 'targets'>,
-  rights: Rights,
-): ModelRules {
-  const { contextWindow, outputField, temperature, tokenizer, targets } = model
-  const { tiers = {}, tools = {} } = dearestPrice(targets[0]) ?? {}
+export function rulesOf({ targets, ...traits }: Traits & Pick<Model, 'targets'>, rights: Rights): ModelRules {
+  const { contextWindow, outputField, isOutputFieldKnown, temperature, tokenizer, unasked } = traits
+  const { tiers = {}, tools = {}, covers } = dearestPrice(targets[0]) ?? {}
   const allowed = (list: readonly string[] | undefined) => (name: string) => list === undefined || list.includes(name)
   return {
     contextWindow,
     outputField,
+    isOutputFieldKnown,
     temperature,
     tokenizer,
+    covers,
+    unasked,
     tools: Object.keys(tools).filter(allowed(rights.tools)),
     tiers: Object.keys(tiers).filter(allowed(rights.tiers)),
   }
@@ -297,17 +306,19 @@ function provisioned({ tools, tiers }: Price): Price {
   }
 }
 
-/** What is known of a model: by the policy, the book, or the name that its service has for it. */
 function traitsOf(
   { price, contextWindow, output, temperature, tokenizer }: ModelDocuments[string] = {},
   servedAs: string,
-): Pick<Model, 'contextWindow' | 'outputField' | 'temperature' | 'tokenizer'> {
+): Traits {
   const reasons = isReasoning(price?.like ?? servedAs)
+  const known = output ?? outputFieldOf(price?.like ?? servedAs)
   return {
     contextWindow: contextWindow ?? (price?.like === undefined ? undefined : bookOf(price.like)?.contextWindow),
-    outputField: output ?? (reasons ? 'max_completion_tokens' : 'max_tokens'),
+    outputField: known ?? 'max_tokens',
+    isOutputFieldKnown: known === undefined ? undefined : true,
     temperature: temperature ?? !reasons,
     tokenizer: tokenizer ?? (price?.like === undefined ? undefined : tokenizerOf(price.like)),
+    unasked: unaskedOf(price?.like === undefined ? [servedAs] : [servedAs, price.like]),
   }
 }
 

@@ -1,3 +1,4 @@
+import type { ModelRules, Unasked } from '../pipeline/index.ts'
 import book from './listed-prices.json' with { type: 'json' }
 import { closestNames, listText } from './names.ts'
 import type { BookPrice } from './price.ts'
@@ -95,6 +96,34 @@ const REASONING = /^(?:o[1-9]\d*|gpt-(?:[5-9]|\d\d)(?:\.\d+)?)(?!.*chat)(?:-|$)/
 /** Whether a model, by the name that its service has for it, takes no `temperature`, and `max_completion_tokens` alone. */
 export function isReasoning(model: string): boolean {
   return REASONING.test(model.replace(/^.*\//, ''))
+}
+
+/** Providers of the book whose services know no other word for the bound of an answer. */
+const KNOW_MAX_TOKENS = /^(?:mistral|deepseek|cohere)\//
+
+/** The field by which a model bounds its answers, by the name that its service or the book has for it; `undefined` where any serves. */
+export function outputFieldOf(model: string): ModelRules['outputField'] | undefined {
+  if (isReasoning(model)) return 'max_completion_tokens'
+  return KNOW_MAX_TOKENS.test(model) ? 'max_tokens' : undefined
+}
+
+/** Models that search the web in each request: OpenAI's, Perplexity's, and OpenRouter's variants of any. */
+const SEARCHES_ONCE = /-search-(?:preview|api)(?:-|$)|^sonar(?:-|$)|:online$/
+/** One that goes on searching. */
+const SEARCHES_OFTEN = /^sonar-deep-research(?:-|$)/
+
+/**
+ * What a model bills unasked.
+ *
+ * @param names that its service and the book have for it
+ */
+export function unaskedOf(names: readonly string[]): Unasked | undefined {
+  const bare = names.map((name) => name.replace(/^.*\//, ''))
+  const some = (pattern: RegExp) => bare.some((name) => pattern.test(name))
+  const searches = some(SEARCHES_OFTEN) ? 'often' : some(SEARCHES_ONCE) ? 'once' : undefined
+  const writes = names.some((name) => (bookOf(name) ?? bookOf(`openai/${name}`))?.price.cacheWrite !== undefined)
+  if (searches === undefined && !writes) return undefined
+  return { ...(searches && { searches }), ...(writes && { kinds: ['cacheWrite'] }) }
 }
 
 /** Families of OpenAI's that are known to count by it. */

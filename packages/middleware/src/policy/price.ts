@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { isWritten, type Price, type Rates, type TokenRates } from '../pipeline/index.ts'
+import { isWritten, PRICED_FIELD_NAMES, type Price, type Rates, type TokenRates } from '../pipeline/index.ts'
 import { listText, name } from './names.ts'
 import { BOOK_NAMES, bookOf, nearBookNames } from './price-book.ts'
 
@@ -98,6 +98,13 @@ export const price = z
       .record(name, perCall)
       .optional()
       .describe('Hosted tools that may be used, and the dollars for a call of each: {web_search: 0.01}.'),
+    covers: z
+      .array(z.enum(PRICED_FIELD_NAMES))
+      .max(PRICED_FIELD_NAMES.length)
+      .optional()
+      .describe(
+        'Fields that move a bill otherwise, and may be used, since the prices here are the most that they make it: [enable_thinking].',
+      ),
   })
   .describe('USD per million tokens, with at most 6 decimals.')
 
@@ -188,12 +195,13 @@ const THOUSAND = 1_000
 
 /** A price in whole numbers. @param document one without faults */
 export function resolvePrice(document: PriceDocument): Price {
-  const { tiers, zone, tools, ...own } = withBook(document)
+  const { tiers, zone, tools, covers, ...own } = withBook(document)
   return {
     ...resolveRates(own),
     ...(tiers === undefined ? {} : { tiers: mapped(tiers, (tier) => resolveTier(tier)) }),
     ...(zone === undefined ? {} : { zone: thousandths(zone) }),
     ...(tools === undefined ? {} : { tools: mapped(tools, (usd) => Math.round(usd * PICO_IN_DOLLAR)) }),
+    ...(covers === undefined ? {} : { covers }),
   }
 }
 

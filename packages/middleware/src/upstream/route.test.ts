@@ -187,6 +187,20 @@ test.each<[string, Partial<Rights>, object, string | undefined, object]>([
     { code: 'tier_not_allowed', message: expect.stringContaining("'default'") },
   ],
   ['a hosted tool', { tools: [] }, { web_search_options: {} }, 'small', { code: 'tool_not_allowed', param: 'tools' }],
+  [
+    'a field that chooses another',
+    { models: ['small'] },
+    { models: ['dear'] },
+    'small',
+    { code: 'field_not_allowed', param: 'models' },
+  ],
+  [
+    'a field that searches',
+    { tools: ['code'] },
+    { plugins: [{ id: 'web' }] },
+    'small',
+    { code: 'field_not_allowed', param: 'plugins' },
+  ],
 ])('what a plan doesn’t list is refused by name: %s', async (_what, rights, body, name, refusal) => {
   const { reply, seen } = await routed({ max_tokens: 1, ...body }, name, { rights })
   expect(reply).toMatchObject({ kind: 'refused', refusal: { status: 403, ...refusal } })

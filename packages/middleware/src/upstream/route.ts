@@ -11,7 +11,9 @@ import {
   type BaseContext,
   type Middleware,
   type ModelRules,
+  PRICED_FIELDS,
   type Price,
+  pricedFields,
   type Refusal,
   type RefusalCode,
   unknownModel,
@@ -71,8 +73,8 @@ interface Pinned {
  * Resolves the model that a request names, or its route's own, and the exact body for it: its prompt by the route's
  * transforms, with a bound on the answer, and, for a stream, with its usage asked for. Tells the tokens that the transforms
  * saved where the model was asked. Refuses with 404 (`model_not_found`) a name that the policy doesn't have, with 403
- * (`model_not_allowed`, `tier_not_allowed`, `tool_not_allowed`) what the consumer's plan doesn't list, and with 500
- * (`not_configured`) when the route's own model has no target.
+ * (`model_not_allowed`, `tier_not_allowed`, `tool_not_allowed`, `field_not_allowed`) what the consumer's plan doesn't list, and with
+ * 500 (`not_configured`) when the route's own model has no target.
  */
 export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Routed, Call, Reply> {
   return async function route(call, context, next) {
@@ -184,6 +186,12 @@ function mayUse({ models }: Rights, model: string): boolean {
 function forbiddenIn(rights: Rights, model: string, { operation, body }: Call): Refusal | undefined {
   const { models, tiers, tools } = rights
   if (!mayUse(rights, model)) return forbidden('model_not_allowed', 'model', `the model '${model}'`, models)
+  const lists = { model: models, tools, rate: undefined }
+  for (const field of models || tools ? pricedFields(body.json) : []) {
+    const { moves, buys } = PRICED_FIELDS.get(field) ?? {}
+    const list = moves && lists[moves]
+    if (list !== undefined) return forbidden('field_not_allowed', field, `'${field}', which may ${buys}`, list)
+  }
   if (tiers === undefined && tools === undefined) return undefined
   const { tier, toolCalls } = operation.surcharges(body)
   const asked = tier === undefined || isUsualTier(tier) ? 'default' : tier

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { ModelRules } from '../../pipeline/index.ts'
-import { bodyOf } from '../body.ts'
+import { bodyFrom, bodyOf } from '../body.ts'
 import { bounded, bounds, type ChatBody, withOutput } from './request.ts'
 
 const UNKNOWN = { contextWindow: undefined }
@@ -127,6 +127,34 @@ test.each<[object, { readonly each: number; readonly choices: number } | undefin
 ])('the bound that %o states', (change, bound) => {
   const stated = bounds(asked(change), UNKNOWN)
   expect(stated && { each: stated.output, choices: stated.choices }).toEqual(bound)
+})
+
+describe('a bound goes out in the word that the model is known to go by:', () => {
+  test.each<[ModelRules['outputField'], object, object]>([
+    ['max_completion_tokens', { max_tokens: 5 }, { max_completion_tokens: 5 }],
+    ['max_completion_tokens', { max_tokens: 5, max_completion_tokens: 9 }, { max_completion_tokens: 9 }],
+    ['max_completion_tokens', { max_tokens: 5, max_completion_tokens: null }, { max_completion_tokens: 5 }],
+    ['max_completion_tokens', { max_tokens: null }, { max_completion_tokens: 7 }],
+    ['max_completion_tokens', {}, { max_completion_tokens: 7 }],
+    ['max_tokens', { max_completion_tokens: 5 }, { max_tokens: 5 }],
+    ['max_tokens', { max_tokens: 5 }, { max_tokens: 5 }],
+  ])('%s of %o', (outputField, change, expected) => {
+    const rules: ModelRules = { ...RULES, outputField, isOutputFieldKnown: true }
+    const body = bodyFrom(Buffer.from(JSON.stringify({ messages: [], ...change })))
+    if (typeof body === 'string') throw new Error(body)
+    const sent = bounded(body, 7, rules)
+    expect(sent.json).toEqual({ messages: [], ...expected })
+    expect(JSON.parse(Buffer.from(sent.bytes).toString())).toEqual(sent.json)
+    const moved = Object.keys({ ...change, ...expected }).filter(
+      (field) => Object(change)[field] !== Object(expected)[field],
+    )
+    expect([...sent.changed].sort()).toEqual(moved.sort())
+  })
+
+  test('and as it came where nobody knows', () => {
+    const body = asked({ max_completion_tokens: 5 })
+    expect(bounded(body, 7, RULES)).toBe(body)
+  })
 })
 
 test.each([

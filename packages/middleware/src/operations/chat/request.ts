@@ -1,7 +1,7 @@
 import type { ModelRules, TokenKind } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
 import type { Bounds, Surcharges } from '../operation.ts'
-import { asksLongLife, hostedTools, isHosted, tierAsked } from '../surcharges.ts'
+import { cacheWritesIn, hostedTools, isHosted, tierAsked, WEB_SEARCH } from '../surcharges.ts'
 
 /** A chat completion's request in OpenAI's shape, without its `model`. Fields that we don't know are kept. */
 export interface ChatBody {
@@ -46,9 +46,13 @@ export function offersTools({ json }: Body): boolean {
   return json.tools !== undefined || json.functions !== undefined
 }
 
-/** The body as it may be sent: with this bound on its answer where it states none, and for a stream with its usage asked for. */
-export function bounded(body: Body, maxOutputTokens: number, { outputField }: ModelRules): Body {
-  const asked = statesOutput(body.json) ? body : withOutput(body, maxOutputTokens, outputField)
+/**
+ * The body as it may be sent: with this bound on its answer where it states none, in the word that the model is known to go by, and for
+ * a stream with its usage asked for.
+ */
+export function bounded(body: Body, maxOutputTokens: number, rules: ModelRules): Body {
+  const worded = inItsWord(body, rules)
+  const asked = statesOutput(worded.json) ? worded : withOutput(worded, maxOutputTokens, rules.outputField)
   const { stream, stream_options } = body.json
   if (stream !== true || Object(stream_options).include_usage === true) return asked
   return asked.with({ stream_options: { ...Object(stream_options), include_usage: true } })
@@ -77,7 +81,7 @@ export function surcharges({ json }: Body): Surcharges {
   const { service_tier: tier, tools, web_search_options, n } = json
   const calls: [string, number][] = []
   // One search for each answer, whose number no answer tells.
-  if (isStated(web_search_options)) calls.push(['web_search', isPositive(n) ? Number(n) : 1])
+  if (isStated(web_search_options)) calls.push([WEB_SEARCH, isPositive(n) ? Number(n) : 1])
   for (const name of hostedTools(tools)) calls.push([name, Number.POSITIVE_INFINITY])
   return {
     tier: tierAsked(tier),
@@ -97,7 +101,7 @@ function kindsIn(json: Json): readonly TokenKind[] {
   const { messages, modalities } = json
   const kinds = new Set<TokenKind>()
   if (Array.isArray(modalities)) for (const each of modalities) if (each !== 'text') kinds.add(outputKind(each))
-  if (asksLongLife(json)) kinds.add('cacheWriteLong')
+  for (const kind of cacheWritesIn(json)) kinds.add(kind)
   if (!Array.isArray(messages)) return [...kinds]
   for (const message of messages) {
     const content = message?.content
@@ -105,7 +109,7 @@ function kindsIn(json: Json): readonly TokenKind[] {
     for (const part of content) {
       const kind = PART_KINDS.get(part?.type)
       if (kind !== undefined) kinds.add(kind)
-      if (asksLongLife(part)) kinds.add('cacheWriteLong')
+      for (const kind of cacheWritesIn(part)) kinds.add(kind)
     }
   }
   return [...kinds]
@@ -132,6 +136,14 @@ function outputBound(body: Json): { readonly each: number; readonly choices: num
   // Where both are there, nobody knows which one a service goes by.
   const each = Math.max(...stated.map(Number))
   return Number.isSafeInteger(each * Number(choices)) ? { each, choices: Number(choices) } : undefined
+}
+
+/** The same bound in the one field that the model goes by: in another one it would not hold, and services refuse both together. */
+function inItsWord(body: Body, { outputField, isOutputFieldKnown }: ModelRules): Body {
+  const other = OUTPUT_FIELDS.find((field) => field !== outputField && body.json[field] !== undefined)
+  if (!isOutputFieldKnown || other === undefined) return body
+  const { [outputField]: own, [other]: stated } = body.json
+  return body.with({ [other]: undefined, ...(isStated(own) || !isStated(stated) ? {} : { [outputField]: stated }) })
 }
 
 /** Whether a body says how long its answer may be. */

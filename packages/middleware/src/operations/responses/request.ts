@@ -1,7 +1,7 @@
 import type { ModelRules, TokenKind } from '../../pipeline/index.ts'
 import { type Body, isJson, type Json } from '../body.ts'
 import type { Bounds, Surcharges } from '../operation.ts'
-import { asksLongLife, hostedTools, isHosted, tierAsked } from '../surcharges.ts'
+import { cacheWritesIn, hostedTools, isHosted, tierAsked } from '../surcharges.ts'
 
 /**
  * Fields that don't change the answer. A response repeats most fields of its request (`metadata`, `user`, `service_tier`, …), so
@@ -71,13 +71,13 @@ const PART_KINDS: ReadonlyMap<unknown, TokenKind> = new Map([
 function kindsIn(json: Json): readonly TokenKind[] {
   const { input } = json
   const kinds = new Set<TokenKind>()
-  if (asksLongLife(json)) kinds.add('cacheWriteLong')
+  for (const kind of cacheWritesIn(json)) kinds.add(kind)
   for (const item of Array.isArray(input) ? input : []) {
     for (const parts of [item?.content, item?.output]) {
       for (const part of Array.isArray(parts) ? parts : [parts]) {
         const kind = PART_KINDS.get(part?.type)
         if (kind !== undefined) kinds.add(kind)
-        if (asksLongLife(part)) kinds.add('cacheWriteLong')
+        for (const kind of cacheWritesIn(part)) kinds.add(kind)
       }
     }
   }
