@@ -520,6 +520,17 @@ describe('on the wire', () => {
     ['no messages', '{"messages":[]}', 'messages'],
     ['a message that is none', '{"messages":[{"role":"user","content":"a"},1]}', 'messages[1]'],
     ['depth', `{"messages":[{"role":"user","content":${'['.repeat(200)}${']'.repeat(200)}}]}`, 'messages[0]'],
+    [
+      'a bound in other letters',
+      '{"max_tokens":1,"Max_Tokens":9,"messages":[{"role":"user","content":"a"}]}',
+      'Max_Tokens',
+    ],
+    [
+      'another word for a bound',
+      '{"max_tokens":1,"n_predict":-1,"messages":[{"role":"user","content":"a"}]}',
+      'n_predict',
+    ],
+    ['another word for n', '{"best_of":9,"messages":[{"role":"user","content":"a"}]}', 'best_of'],
     ['a model that is no name', '{"model":1,"messages":[{"role":"user","content":"a"}]}', 'model'],
   ])('what a service could read otherwise is refused: %s', async (_what, body, param) => {
     const response = await ask('/v1/chat/completions', body)
@@ -549,9 +560,15 @@ describe('on the wire', () => {
       max_completion_tokens: 500,
       stream_options: { include_usage: true },
     })
-    // What its caller says is the caller's.
+    // What its caller says is the caller's, but for the name of a bound that the model would not hold by.
     await ask('/v1/chat/completions', JSON.stringify({ model: 'thinking', messages, max_tokens: 5, temperature: 1 }))
-    expect(upstream.calls[1]?.body).toEqual({ model: 'thinking-model', messages, max_tokens: 5, temperature: 1 })
+    expect(upstream.calls[1]?.body).toEqual({
+      model: 'thinking-model',
+      messages,
+      max_completion_tokens: 5,
+      temperature: 1,
+    })
+    await expect.poll(() => host.output()).toContain('"changed":["max_tokens","max_completion_tokens"]')
     await ask('/v1/llm/generate', JSON.stringify({ model: 'thinking', prompt: 'Why?', max_tokens: 7, temperature: 1 }))
     expect(upstream.calls[2]?.body).toEqual({
       model: 'thinking-model',

@@ -1,5 +1,6 @@
 import { type Body, type Call, chat, isJson, type Json } from '../operations/index.ts'
 import type { Refusal } from '../pipeline/index.ts'
+import { fieldNames } from './field-names.ts'
 import { azureRefusal, openaiFailure, openaiRefusal } from './openai-error.ts'
 import { deploymentIn, flawed, flawedModel, flawedStream, invalidField, isLeftOut } from './openai-request.ts'
 import { withoutPadding } from './padding.ts'
@@ -36,9 +37,12 @@ export const azureChatCompletions: Surface = {
 }
 
 const OUTPUT_FIELDS = ['max_tokens', 'max_completion_tokens'] as const
+const misread = fieldNames({ bounds: OUTPUT_FIELDS, choices: ['n'] })
 
 function decode(body: Body, model: unknown, maxOutputTokens: number): Decoded | Refusal {
   if (body.flaw !== undefined) return flawed(body.flaw)
+  const misnamed = misread(body.json)
+  if (misnamed !== undefined) return misnamed
   const { messages, stream } = body.json
   const unnamed = flawedModel(model)
   if (unnamed !== undefined) return unnamed

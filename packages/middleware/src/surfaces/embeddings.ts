@@ -1,5 +1,6 @@
 import { type Body, embeddings, inputsIn, MAX_INPUTS } from '../operations/index.ts'
 import type { Refusal } from '../pipeline/index.ts'
+import { fieldNames } from './field-names.ts'
 import { azureRefusal, openaiRefusal } from './openai-error.ts'
 import { deploymentIn, flawed, flawedModel, invalidField, isLeftOut } from './openai-request.ts'
 import type { Decoded, EventWriter, Surface } from './surface.ts'
@@ -30,8 +31,12 @@ export const azureEmbeddings: Surface = {
   decode: (body, { url }) => decode(body, deploymentIn(url)),
 }
 
+const misread = fieldNames()
+
 function decode(body: Body, model: unknown): Decoded | Refusal {
   if (body.flaw !== undefined) return flawed(body.flaw)
+  const misnamed = misread(body.json)
+  if (misnamed !== undefined) return misnamed
   const { input } = body.json
   const unnamed = flawedModel(model)
   if (unnamed !== undefined) return unnamed

@@ -8,6 +8,7 @@ import {
   statefulField,
 } from '../operations/index.ts'
 import type { Refusal } from '../pipeline/index.ts'
+import { fieldNames } from './field-names.ts'
 import { azureRefusal, openaiFailure, openaiRefusal } from './openai-error.ts'
 import { flawed, flawedModel, flawedStream, invalidField, isLeftOut } from './openai-request.ts'
 import { withoutPadding } from './padding.ts'
@@ -31,8 +32,12 @@ export const openaiResponses: Surface = {
 /** Azure OpenAI's, dated and `/openai/v1`: no path of either names a deployment, and so the body's `model` decides on both. */
 export const azureResponses: Surface = { ...openaiResponses, name: 'azure-responses', refuse: azureRefusal }
 
+const misread = fieldNames({ bounds: ['max_output_tokens'], choices: [] })
+
 function decode(body: Body, maxOutputTokens: number): Decoded | Refusal {
   if (body.flaw !== undefined) return flawed(body.flaw)
+  const misnamed = misread(body.json)
+  if (misnamed !== undefined) return misnamed
   const { model, input, stream, tools, max_output_tokens: output } = body.json
   const unnamed = flawedModel(model)
   if (unnamed !== undefined) return unnamed
