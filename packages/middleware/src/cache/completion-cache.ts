@@ -35,7 +35,13 @@ export interface CompletionCacheOptions {
 
 export type CompletionCache = Middleware<Cacheable, Asked, Call, Reply> & {
   /** What the cache would do for a request now: looks, claims nothing and starts nothing. */
-  look(call: Call, context: Readonly<Cacheable>): Promise<'hit' | 'miss' | 'bypass'>
+  look(call: Call, context: Readonly<Cacheable>): Promise<Looked>
+}
+
+export interface Looked {
+  readonly outcome: 'hit' | 'miss' | 'bypass'
+  /** What it would refuse the request with: a refusal that is remembered, or that nothing is cached. */
+  readonly refusal?: Refusal
 }
 
 interface Keyed {
@@ -88,15 +94,21 @@ export function completionCache(options: CompletionCacheOptions): CompletionCach
       : answer(call, context, next, { rule, keyUnder, tag })
   }
 
-  async function look(call: Call, context: Readonly<Cacheable>): Promise<'hit' | 'miss' | 'bypass'> {
+  async function look(call: Call, context: Readonly<Cacheable>): Promise<Looked> {
     const keyed = keyedOf(call, context)
-    if ('bypass' in keyed) return 'bypass'
-    const { noCache, maxAgeMs } = requestDirectives(call.headers)
-    const tag = await tagOf(context, keyed.scope)
-    if (noCache || tag === undefined) return 'miss'
-    const key = keyed.keyUnder(tag)
-    const entry = local.get(key) ?? (await tier.look(key, call))?.entry
-    return entry !== undefined && serves(entry, { rule: keyed.rule, maxAgeMs, now: time.wallClock() }) ? 'hit' : 'miss'
+    const { noCache, onlyIfCached, maxAgeMs } = requestDirectives(call.headers)
+    const otherwise = onlyIfCached ? { refusal: NOT_CACHED } : {}
+    if ('bypass' in keyed) return { outcome: 'bypass', ...otherwise }
+    const { rule, scope, keyUnder } = keyed
+    const tag = await tagOf(context, scope)
+    const key = keyUnder(tag ?? UNKNOWN)
+    const isWanted = (entry: CacheEntry | undefined) =>
+      entry !== undefined && serves(entry, { rule, maxAgeMs, now: time.wallClock() })
+    if (!noCache && isWanted(local.get(key))) return { outcome: 'hit' }
+    const before = noCache || maxAgeMs !== undefined ? undefined : refusals.find(`${context.consumer.id} ${key}`)
+    if (before !== undefined) return { outcome: 'hit', refusal: before.refusal }
+    if (!noCache && tag !== undefined && isWanted((await tier.look(key, call))?.entry)) return { outcome: 'hit' }
+    return { outcome: 'miss', ...otherwise }
   }
 
   function tagOf({ routed }: Pick<Cacheable, 'routed'>, scope: string): ReturnType<PurgeVersions['tag']> {

@@ -17,9 +17,12 @@ const ANSWER = JSON.stringify({
   usage: { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 },
 })
 let asked = 0
+/** A status that the model answers with, in the place of an answer. */
+let refusing: number | undefined
 const model = createServer((incoming, response) => {
   asked += 1
-  incoming.resume().on('end', () => response.writeHead(200, { 'content-type': 'application/json' }).end(ANSWER))
+  const [status, body] = refusing === undefined ? [200, ANSWER] : [refusing, '{"error":{"code":"invalid_type"}}']
+  incoming.resume().on('end', () => response.writeHead(status, { 'content-type': 'application/json' }).end(body))
 })
 let gateway: Gateway
 
@@ -45,8 +48,9 @@ beforeAll(async () => {
         two: { limits: [{ requests: 2, per: '1h' }] },
         poor: { limits: [{ usd: 0.000_5, per: 'day' }] },
         broke: { limits: [{ usd: 0.000_001, per: 'day' }] },
+        rich: { limits: [{ usd: 0.05, per: 'day' }] },
       },
-      models: { default: { price: { input: 1, output: 2 } } },
+      models: { default: { price: { input: 1, output: 2 }, tokenizer: 'o200k_base' } },
     },
     { source: 'a test', bounds: { env: {}, hosts: [], readable: [] }, defaultTarget },
   )
@@ -73,9 +77,10 @@ afterAll(async () => {
   model.close()
 })
 
-async function ask(key: string, body: object, { dry = 'false' } = {}) {
+async function ask(key: string, body: object, { dry = 'false', cacheControl = '' } = {}) {
   const entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
   const headers = new Headers({ 'x-api-key': key, 'x-tollgate-dry-run': dry })
+  if (cacheControl !== '') headers.set('cache-control', cacheControl)
   const lines: object[] = []
   const source = fromIterable([Buffer.from(JSON.stringify(body))])
   const response = await entry({ ...request, headers, body: source }, (_level, line) => lines.push(line))
@@ -124,6 +129,59 @@ test('tells a budget that has less left by the bound that an answer would get', 
   expect(json).toMatchObject({ verdict: 'model_asked', limits: [{ limit: 'usd', counts: 'nano_usd', left: 500_000 }] })
   expect(json.worst.nano_usd).toBeLessThanOrEqual(500_000)
   expect((await ask(key, { prompt: 'x' })).status).toBe(200)
+})
+
+test('tells of a large prompt what a budget reserves, which counts it', async () => {
+  const key = await keyOf('rich')
+  const prompt = 'The gateway reserves the most that a completion could cost. '.repeat(150)
+  const { json } = await dry(key, { prompt, max_tokens: 50 })
+  const { input_tokens, output_tokens, nano_usd } = json.worst
+  expect(input_tokens).toBeGreaterThan(150 * 10)
+  expect(input_tokens).toBeLessThan(Buffer.byteLength(prompt) / 2)
+  expect([output_tokens, nano_usd]).toEqual([50, input_tokens * 1_000 + 50 * 2_000])
+  // Where nobody knows what it took, all that was reserved is charged.
+  refusing = 500
+  const { lines } = await ask(key, { prompt, max_tokens: 50 })
+  refusing = undefined
+  expect(lines).toContainEqual(expect.objectContaining({ uncertain: true, costNanoUsd: nano_usd }))
+  // Of one that no budget counts its bytes are told.
+  const { json: uncounted } = await dry(await keyOf('two'), { prompt, max_tokens: 50 })
+  expect(uncounted.worst.input_tokens).toBeGreaterThan(Buffer.byteLength(prompt))
+})
+
+test('foresees that nothing is cached for one that asks for nothing else', async () => {
+  const key = await keyOf('rich')
+  const body = { prompt: unique('p') }
+  const asking = { cacheControl: 'only-if-cached' }
+  const told = await ask(key, body, { dry: 'true', ...asking })
+  expect(told.json).toMatchObject({ verdict: 'refused', refusal: { status: 504, code: 'not_cached' }, cache: 'miss' })
+  expect((await ask(key, body, asking)).status).toBe(504)
+  expect((await ask(key, body)).status).toBe(200)
+  expect((await ask(key, body, { dry: 'true', ...asking })).json).toMatchObject({ verdict: 'answered_from_cache' })
+  expect((await ask(key, body, { dry: 'true', cacheControl: 'only-if-cached, no-cache' })).json.refusal).toMatchObject({
+    code: 'not_cached',
+  })
+  expect((await ask(key, body, { cacheControl: 'only-if-cached, no-cache' })).status).toBe(504)
+})
+
+test('foresees a refusal of the model’s that is remembered', async () => {
+  const key = await keyOf('rich')
+  const body = { prompt: unique('p') }
+  refusing = 400
+  const real = await ask(key, body)
+  refusing = undefined
+  const before = asked
+  const { json } = await dry(key, body)
+  expect(json).toMatchObject({
+    verdict: 'refused',
+    refusal: { status: real.status, code: real.json.code },
+    cache: 'hit',
+    worst: { nano_usd: 0 },
+  })
+  expect((await ask(key, body)).status).toBe(real.status)
+  expect(asked).toBe(before)
+  // To others it says nothing.
+  expect((await dry(await keyOf('rich'), body)).json).toMatchObject({ verdict: 'model_asked', cache: 'miss' })
 })
 
 test('tells why a request would be refused', async () => {

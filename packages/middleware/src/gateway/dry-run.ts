@@ -7,7 +7,9 @@ import {
   type LimitOptions,
   type LimitStatus,
   type LocalLimiter,
+  type Metered,
   modelLimits,
+  type Reservation,
   requestLimits,
   reservationFor,
 } from '../limits/index.ts'
@@ -77,8 +79,11 @@ export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOpt
     const found: Findings = { limits: [] }
     const looking: LimitOptions = { limiter: lookingAt(limiter, found.limits), wallClock }
 
+    const onReserved = (reserved: Reservation) => {
+      found.worst = worstOf(reserved)
+    }
     const end: Handler<Known & Routed, Call, Reply> = async (call, { routed }) => {
-      found.worst = worstOf(call, routed)
+      found.worst ??= unlimitedWorst(call, routed)
       return refused(ENDS_HERE)
     }
     const calls = pipeline<Known & { readonly admitted: true }, Call, Reply>()
@@ -90,10 +95,12 @@ export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOpt
       })
       .use(modelLimits(looking))
       .use<{ readonly asked: true }>(async function lookedUp(call, inner, next) {
-        found.cache = await cache.look(call, inner)
-        return found.cache === 'hit' ? refused(ENDS_HERE) : next({ asked: true })
+        const { outcome, refusal } = await cache.look(call, inner)
+        found.cache = outcome
+        if (refusal !== undefined) return refused(refusal)
+        return outcome === 'hit' ? refused(ENDS_HERE) : next({ asked: true })
       })
-      .use(budget(looking))
+      .use(budget({ ...looking, onReserved }))
       .handle(end)
     const handler = pipeline<Known>()
       .use(requestLimits(looking))
@@ -136,12 +143,13 @@ function lookingAt(limiter: Pick<Limiter, 'look'>, seen: LimitStatus[]): Admits 
   }
 }
 
-/** The most that the call may take; `undefined` where nobody can tell. */
-function worstOf(call: Call, routed: Routed['routed']): Worst | undefined {
-  if (call.operation.bounds(routed.body, routed.rules)?.input === undefined) return undefined
+/** The most that a call may take which no limit counts; `undefined` where nobody can tell. */
+function unlimitedWorst(call: Call, routed: Metered['routed']): Worst | undefined {
   const reservation = reservationFor([], call, routed)
-  if (isRefusal(reservation)) return undefined
-  const { usage, price } = reservation
+  return isRefusal(reservation) || !reservation.isBounded ? undefined : worstOf(reservation)
+}
+
+function worstOf({ usage, price }: Reservation): Worst {
   return { usage, nanoUsd: price && costOf(usage, price) }
 }
 
