@@ -32,6 +32,8 @@ export const DOUBLE: ModelSheet = {
   tools: { web_search: { usd: '10', calls: 1_000 } },
 }
 export const DOUBLE_PRICE = policyPrice(DOUBLE)
+/** The same as a price that was written before caches were billed: its writes cost what nobody priced. */
+export const OLD_PRICE = { ...DOUBLE_PRICE, cachedInput: undefined, cacheWrite: undefined, cacheWriteLong: undefined }
 
 function rates(read: number, written: number) {
   const usd = (each: number, by: number) => String((each * 1_000 * by) / 1_000)
@@ -75,12 +77,18 @@ export interface DoubleOptions {
   readonly target: BillCase['target']
   /** Answers each call, and tells what it took. */
   readonly isCalm: boolean
+  /** Writes to its cache only where it is asked to. */
+  readonly writesAsked?: boolean
 }
 
 const OUTCOMES: readonly Outcome[] = ['untold', 'failed', 'lost', 'filtered', 'overloaded']
 
 /** @param body what was sent */
-export function modelDouble(dice: Random, body: Json, { target, isCalm }: DoubleOptions): DoubleCall {
+export function modelDouble(
+  dice: Random,
+  body: Json,
+  { target, isCalm, writesAsked = false }: DoubleOptions,
+): DoubleCall {
   const outcome = isCalm || dice.chance(0.8) ? 'told' : dice.pick(OUTCOMES)
   const n = typeof body.n === 'number' ? body.n : 1
   /** Takes the most of everything. */
@@ -108,7 +116,8 @@ export function modelDouble(dice: Random, body: Json, { target, isCalm }: Double
   const outputs = Array.from({ length: n }, () => (isWorst || dice.chance(0.5) ? each : dice.whole(1, each)))
   const output = outputs.reduce((sum, tokens) => sum + tokens, 0)
   const cached = !isWorst && dice.chance(0.5) ? dice.whole(0, prompt) : 0
-  const written = isWorst || dice.chance(0.6) ? prompt - cached : 0
+  const writes = !writesAsked || asksForWrites(body)
+  const written = writes && (isWorst || dice.chance(0.6)) ? prompt - cached : 0
   const usage = {
     prompt_tokens: prompt,
     completion_tokens: output,
@@ -176,6 +185,10 @@ function promptTokens(dice: Random, body: Json, isWorst: boolean): number {
   const bytes = messages.reduce((sum, { content }) => sum + Buffer.byteLength(textOf(content)), 0)
   const most = Math.min(CONTEXT_WINDOW, bytes + 4 * messages.length + 3)
   return isWorst || dice.chance(0.5) ? most : dice.whole(Math.ceil(most / 4), most)
+}
+
+function asksForWrites({ messages }: Json): boolean {
+  return Array.isArray(messages) && messages.some(({ content }) => Array.isArray(content))
 }
 
 function textOf(content: unknown): string {

@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { PRICED_FIELD_NAMES } from '@tollgate/middleware'
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
-import { BARE_HOST, type RunningHost, startHost } from '../support/host.ts'
+import { BARE_HOST, ROOT, type RunningHost, startHost } from '../support/host.ts'
 import { openAccount } from '../support/tables.ts'
 import { answering, startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -77,4 +80,11 @@ test('a model that searches in each request costs a search, or is refused where 
     { code: 'tool_not_allowed', param: 'model', message: expect.stringContaining('price.tools.web_search') },
   ])
   expect(upstream.calls.length).toBe(1)
+})
+
+test('the page names each field that is known', () => {
+  const page = readFileSync(join(ROOT, 'docs/prices.md'), 'utf8')
+  const [, table = ''] = /### Fields that move a bill\n([\s\S]*?)\n### /.exec(page) ?? []
+  const named = [...table.matchAll(/`(\w+)`/g)].map(([, name]) => name)
+  expect(PRICED_FIELD_NAMES.filter((name) => !named.includes(name))).toEqual([])
 })

@@ -22,6 +22,15 @@ describe('whatever callers set, in any schedule of crashes, stalls and a failing
   )
 })
 
+test('nor where its price names no cache, and what they ask to be written there is billed', async () => {
+  const options = ['--old-price', '--schedules', `${SCHEDULES}`, '--seed', '90000']
+  const { code, output } = await simulate('run-billed.ts', ...options)
+  expect(output).toContain(`${SCHEDULES} schedules from seed 90000: 0 with violations`)
+  expect(code).toBe(0)
+  const [, billed] = /([\d.]+) dollars billed/.exec(output) ?? []
+  expect(Number(billed)).toBeGreaterThan(SCHEDULES * 2)
+}, 140_000)
+
 describe('the model’s own bill shows a gateway that', () => {
   test.each(BILL_MUTANTS)(
     '$name',

@@ -1,6 +1,7 @@
 /*
  * `npm run simulate:bill -- --schedules 10000 --seed 1`: runs so many schedules of callers with ten dollars who set what moves a
  * price as they like, and fails if a model bills more than that in one. `--defect` names one of bill-mutants.ts, with which the gateway runs.
+ * `--old-price` is for a price that names no cache.
  */
 import { commandOptions, wholeOption } from '../../packages/workshop/src/command-options.ts'
 import { BILL_MUTANTS } from './bill-mutants.ts'
@@ -12,6 +13,7 @@ const values = commandOptions('npm run simulate:bill', {
   schedules: { type: 'string', default: '200' },
   seed: { type: 'string', default: '1' },
   defect: { type: 'string' },
+  'old-price': { type: 'boolean', default: false },
   /** Ends with the first schedule that breaks something. */
   first: { type: 'boolean', default: false },
 })
@@ -24,7 +26,7 @@ let [broken, drained, dearest] = [0, 0, 0]
 const started = performance.now()
 
 for (let index = 0; index < schedules && !(values.first && broken > 0); index += 1) {
-  const outcome = await runBilled(seed + index, parts)
+  const outcome = await runBilled(seed + index, parts, values['old-price'])
   for (const total of Object.keys(totals) as (keyof typeof totals)[]) totals[total] += outcome[total]
   dearest = Math.max(dearest, outcome.billed)
   if (outcome.wasDrained) drained += 1
