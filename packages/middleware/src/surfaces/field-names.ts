@@ -18,6 +18,9 @@ const DECIDING: readonly string[] = [
   ...PRICED_FIELD_NAMES,
 ]
 
+/** The same of a message or an item of the input. */
+const DECIDING_IN_ITEMS: ReadonlySet<string> = new Set(['role', 'type', 'content', 'output', 'audio', 'tool_calls'])
+
 /** Words for the bound of an answer, beside those of a surface's own: vLLM's and TGI's, llama.cpp's, Ollama's, and older APIs'. */
 const OTHER_BOUNDS: readonly string[] = [
   ...['max_tokens', 'max_completion_tokens', 'max_output_tokens', 'max_new_tokens', 'max_length', 'max_gen_len'],
@@ -55,8 +58,21 @@ export function fieldNames(answer?: AnswerFields): (body: Json) => Refusal | und
     // LiteLLM's proxy takes its fields for the request's own.
     const { extra_body: more } = body
     const within = isJson(more) ? Object.keys(more).find((field) => byLetters.has(lettersOf(field))) : undefined
-    return within === undefined ? undefined : refusal(`extra_body.${within}`, 'Write it outside of it.')
+    if (within !== undefined) return refusal(`extra_body.${within}`, 'Write it outside of it.')
+    return answer && (misnamedItem('messages', body.messages) ?? misnamedItem('input', body.input))
   }
+}
+
+const itemsByLetters = new Map(Array.from(DECIDING_IN_ITEMS, (name) => [lettersOf(name), name]))
+
+function misnamedItem(list: string, items: unknown): Refusal | undefined {
+  for (const [index, item] of Array.isArray(items) ? items.entries() : []) {
+    for (const field in isJson(item) ? item : {}) {
+      const name = DECIDING_IN_ITEMS.has(field) ? undefined : itemsByLetters.get(lettersOf(field))
+      if (name !== undefined) return refusal(`${list}[${index}].${field}`, `Write '${name}'.`)
+    }
+  }
+  return undefined
 }
 
 function insteadOf([field]: readonly string[]): string {
