@@ -142,6 +142,7 @@ export async function runBilled(seed: number, parts: CallParts): Promise<BilledO
       requestId,
       log: () => {},
       tell: (facts: Facts) => void Object.assign(told, facts),
+      step: () => {},
     }
     const streamed = body.stream === true
     const call: Call = {

@@ -37,6 +37,7 @@ export function baseContext(change: Partial<BaseContext> = {}): ToldContext {
     requestId: 'r',
     log: () => {},
     tell: (facts) => addFacts(told, facts),
+    step: () => {},
     told,
     ...change,
   }
