@@ -159,7 +159,7 @@ const NOBODY_KNOWS: Spent = { price: undefined, spend: SPEND_UNKNOWN }
  * Where no limit counts what a call takes, the log line tells it all the same: of one that ended before the model had told,
  * the most that it can have taken, as `uncertain`.
  */
-function uncounted(reply: Reply, call: Call, { routed, tell, log }: BaseContext & Metered): Reply {
+function uncounted(reply: Reply, call: Call, { routed, tell, step, log }: BaseContext & Metered): Reply {
   const most = () => {
     const reservation = reservationFor([], call, routed)
     return isRefusal(reservation) ? undefined : reservation
@@ -170,6 +170,7 @@ function uncounted(reply: Reply, call: Call, { routed, tell, log }: BaseContext 
     try {
       const charges = attempts.map((attempt) => uncountedCharge(attempt, context))
       tell(factsOf(charges, attempts))
+      step('settle', 'not counted')
     } catch (fault) {
       log('error', 'fault', describeFault(fault))
       tell({ uncertain: true })
