@@ -11,3 +11,7 @@ export {
   type UsageRow,
   type UsageSums,
 } from './figures.ts'
+export { FLUSH_MS, type Ledger, type LedgerOptions, ledger } from './ledger.ts'
+export { AGE_MS, type UsageKept, type UsageReaderOptions, usageReader } from './reader.ts'
+export { type RetentionOptions, removeOld } from './retention.ts'
+export { type RollUpOptions, rollUp } from './rollup.ts'

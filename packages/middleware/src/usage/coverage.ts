@@ -1,0 +1,104 @@
+import type { Table } from '../storage/index.ts'
+import { endOf, HOUR_MS, MINUTE_MS, type Period, startOf } from './periods.ts'
+import { type Figures, rolledWithin } from './rolled.ts'
+import { LATE_MS } from './rollup.ts'
+import { minuteOf, minutesOf, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
+import { addTally, newTally, type Tally } from './tally.ts'
+
+/** From one moment on, and before another: milliseconds since 1970. */
+export interface Span {
+  readonly from: number
+  readonly before: number
+}
+
+export interface CoverOptions {
+  readonly table: Table
+  readonly now: number
+  readonly figures: Figures
+  readonly signal: AbortSignal
+}
+
+/**
+ * What requests came to in a span of whole minutes. Each moment is taken from one place: from the longest period that is rolled up
+ * and lies within the span, or from its segments. A roll-up that goes on meanwhile adds periods, and takes away none that was
+ * read, so nothing is counted twice or left out.
+ */
+export async function tallyOver(span: Span, options: CoverOptions): Promise<Tally> {
+  const { table, figures, signal, now } = options
+  const tally = newTally()
+  let gaps: readonly Span[] = [span]
+  for (const period of ['month', 'day', 'hour'] as const) {
+    const left: Span[] = []
+    for (const gap of gaps) {
+      const within = wholePeriods(period, gap)
+      let at = gap.from
+      // What was written late is looked for: it is in its hour only after the next roll-up.
+      const late =
+        period === 'hour' ? await countsSince(Math.max(within.from, now - LATE_MS), within.before, options) : undefined
+      for await (const rolled of rolledWithin(table, period, within, figures, signal)) {
+        const counts = late?.get(rolled.start)
+        if (counts !== undefined && (counts.rows > rolled.rows || counts.segments > rolled.segments)) continue
+        if (at < rolled.start) left.push({ from: at, before: rolled.start })
+        at = endOf(period, rolled.start)
+        addTally(tally, rolled.tally)
+      }
+      if (at < gap.before) left.push({ from: at, before: gap.before })
+    }
+    gaps = left
+  }
+  for (const gap of gaps) {
+    for await (const segment of segmentsWithin(table, gap, SUMS_FIELDS, signal)) {
+      addTally(tally, sumsIn(segment as object as Readonly<Record<string, unknown>>))
+    }
+  }
+  return tally
+}
+
+function wholePeriods(period: Period, { from, before }: Span): Span {
+  const start = startOf(period, from)
+  return { from: start === from ? start : endOf(period, from), before: startOf(period, before) }
+}
+
+/** How many segments and rows the last hours have. */
+async function countsSince(from: number, before: number, { table, signal }: CoverOptions) {
+  const counts = new Map<number, { segments: number; rows: number }>()
+  for await (const segment of segmentsWithin<{ rows: number }>(
+    table,
+    { from: startOf('hour', from), before },
+    ['rows'],
+    signal,
+  )) {
+    const hour = startOf('hour', minuteOf(segment))
+    const of = counts.get(hour) ?? { segments: 0, rows: 0 }
+    of.segments += 1
+    of.rows += segment.rows
+    counts.set(hour, of)
+  }
+  return counts
+}
+
+/** The segments that were opened in a span of whole minutes. */
+export async function* segmentsWithin<T extends object>(
+  table: Table,
+  { from, before }: Span,
+  select: readonly string[] | undefined,
+  signal: AbortSignal,
+) {
+  const whole = { from: Math.ceil(from / HOUR_MS) * HOUR_MS, before: startOf('hour', before) }
+  const fields = select === undefined ? {} : { select }
+  if (from < Math.min(whole.from, before)) yield* partly(from, Math.min(whole.from, before))
+  if (whole.from < whole.before) {
+    const partition = { from: segmentPartition(whole.from), before: segmentPartition(whole.before) }
+    yield* table.scan<T>({ partition, ...fields }, signal)
+  }
+  if (whole.from <= whole.before && whole.before < before) yield* partly(whole.before, before)
+
+  /** Of one hour. */
+  function partly(first: number, end: number) {
+    return table.scan<T>({ partition: segmentPartition(first), rows: minutesOf(first, end), ...fields }, signal)
+  }
+}
+
+export function wholeMinutes({ from, before }: Span): Span {
+  return { from: Math.floor(from / MINUTE_MS) * MINUTE_MS, before: Math.ceil(before / MINUTE_MS) * MINUTE_MS }
+}
