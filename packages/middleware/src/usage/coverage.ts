@@ -1,8 +1,8 @@
 import type { Table } from '../storage/index.ts'
+import { lateHours } from './late.ts'
 import { endOf, HOUR_MS, MINUTE_MS, type Period, startOf } from './periods.ts'
 import { type Figures, rolledWithin } from './rolled.ts'
-import { LATE_MS } from './rollup.ts'
-import { minuteOf, minutesOf, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
+import { minutesOf, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
 import { addTally, newTally, type Tally } from './tally.ts'
 
 /** From one moment on, and before another: milliseconds since 1970. */
@@ -13,7 +13,6 @@ export interface Span {
 
 export interface CoverOptions {
   readonly table: Table
-  readonly now: number
   readonly figures: Figures
   readonly signal: AbortSignal
 }
@@ -24,22 +23,21 @@ export interface CoverOptions {
  * read, so nothing is counted twice or left out.
  */
 export async function tallyOver(span: Span, options: CoverOptions): Promise<Tally> {
-  const { table, figures, signal, now } = options
+  const { table, figures, signal } = options
   const tally = newTally()
+  // Before all else: what comes late from now on has not been there yet.
+  const late = await lateHours(table, signal)
   let gaps: readonly Span[] = [span]
   for (const period of ['month', 'day', 'hour'] as const) {
     const left: Span[] = []
     for (const gap of gaps) {
       const within = wholePeriods(period, gap)
       let at = gap.from
-      // What was written late is looked for: it is in its hour only after the next roll-up.
-      const late =
-        period === 'hour' ? await countsSince(Math.max(within.from, now - LATE_MS), within.before, options) : undefined
       for await (const rolled of rolledWithin(table, period, within, figures, signal)) {
-        const counts = late?.get(rolled.start)
-        if (counts !== undefined && (counts.rows > rolled.rows || counts.segments > rolled.segments)) continue
+        const end = endOf(period, rolled.start)
+        if (late.some(({ start }) => rolled.start <= start && start < end)) continue
         if (at < rolled.start) left.push({ from: at, before: rolled.start })
-        at = endOf(period, rolled.start)
+        at = end
         addTally(tally, rolled.tally)
       }
       if (at < gap.before) left.push({ from: at, before: gap.before })
@@ -54,27 +52,9 @@ export async function tallyOver(span: Span, options: CoverOptions): Promise<Tall
   return tally
 }
 
-function wholePeriods(period: Period, { from, before }: Span): Span {
+function wholePeriods(period: Period, { from, before }: Span) {
   const start = startOf(period, from)
   return { from: start === from ? start : endOf(period, from), before: startOf(period, before) }
-}
-
-/** How many segments and rows the last hours have. */
-async function countsSince(from: number, before: number, { table, signal }: CoverOptions) {
-  const counts = new Map<number, { segments: number; rows: number }>()
-  for await (const segment of segmentsWithin<{ rows: number }>(
-    table,
-    { from: startOf('hour', from), before },
-    ['rows'],
-    signal,
-  )) {
-    const hour = startOf('hour', minuteOf(segment))
-    const of = counts.get(hour) ?? { segments: 0, rows: 0 }
-    of.segments += 1
-    of.rows += segment.rows
-    counts.set(hour, of)
-  }
-  return counts
 }
 
 /** The segments that were opened in a span of whole minutes. */

@@ -30,7 +30,10 @@ export type UsageDimension = 'consumer' | 'model' | 'target'
 
 export interface UsageQuery {
   readonly by: UsageDimension
-  /** Milliseconds since 1970. From an hour's beginning on where it is longer ago than the detail is kept. */
+  /**
+   * Milliseconds since 1970. Both are widened to whole minutes; to whole hours where that is longer ago than the detail is kept,
+   * and to whole months where hours are kept no longer. The report says which span it took.
+   */
   readonly since: number
   readonly until: number
   readonly consumer?: string
@@ -93,7 +96,11 @@ export interface ModelFigures {
 export interface UsageReader {
   report(query: UsageQuery, signal: AbortSignal): Promise<UsageReport>
   /** By model, since the ledger's beginning: they never fall, so that counters can be made of them. */
-  totals(signal: AbortSignal): Promise<{ readonly models: readonly ModelFigures[]; readonly asOf: number }>
+  totals(signal: AbortSignal): Promise<{
+    readonly models: readonly ModelFigures[]
+    readonly asOf: number
+    readonly unattributed: readonly Unattributed[]
+  }>
   /** All rows with a request id, the newest first: the id is the caller's own, and so not unique. */
   why(
     requestId: string,

@@ -8,7 +8,8 @@ import {
   withDeadline,
 } from '../pipeline/index.ts'
 import type { Table } from '../storage/index.ts'
-import { MINUTE_MS } from './periods.ts'
+import { isLate, markLate } from './late.ts'
+import { HOUR_MS, MINUTE_MS } from './periods.ts'
 import { usageRow } from './row.ts'
 import { newSegment, type Segment } from './segment.ts'
 
@@ -74,11 +75,11 @@ export function ledger(options: LedgerOptions): Ledger {
     if (waiting.length >= MOST_WAITING) pack(MOST_WAITING / 2)
     if (stopTimer === undefined) arm()
     // The timer of an instance that was frozen between two requests is late.
-    else if (time.now() > dueAt) flushInBackground()
+    else if (time.wallClock() > dueAt) flushInBackground()
   }
 
   function arm(): void {
-    dueAt = time.now() + FLUSH_MS
+    dueAt = time.wallClock() + FLUSH_MS
     stopTimer = time.every(FLUSH_MS, flushInBackground)
   }
 
@@ -89,18 +90,18 @@ export function ledger(options: LedgerOptions): Ledger {
   }
 
   function flushInBackground(): void {
-    if (writing !== undefined) return
-    disarm()
-    void flush()
+    if (writing === undefined) void flush()
   }
 
   /** Puts the first ones of those that wait into segments. */
   function pack(count: number): void {
+    // An instance that was frozen meanwhile may find that its hour is gone by: then it counts in this one.
+    const since = time.wallClock() - HOUR_MS
     const packed = waiting.slice(0, count)
     waiting = waiting.slice(count)
     for (const request of packed) {
       try {
-        segmentFor(request.startedAt + request.ms).add(usageRow(request))
+        segmentFor(Math.max(request.startedAt + request.ms, since)).add(usageRow(request))
       } catch (fault) {
         log('error', 'fault', describeFault(fault))
       }
@@ -149,6 +150,7 @@ export function ledger(options: LedgerOptions): Ledger {
     // What was recorded since the writing began is not in it.
     while (writing !== undefined) await writing
     signal?.throwIfAborted()
+    disarm()
     pack(waiting.length)
     writing = write(signal).finally(() => {
       writing = undefined
@@ -179,6 +181,7 @@ export function ledger(options: LedgerOptions): Ledger {
     const { rows, dropped } = segment
     const within = <T>(work: (signal: AbortSignal) => Promise<T>) =>
       withDeadline(WRITE_MS, (late) => work(signal === undefined ? late : AbortSignal.any([late, signal])), time)
+    if (isLate(segment.minute, time.wallClock())) await within((late) => markLate(table, segment.minute, late))
     for (;;) {
       if (each.etag === 'unknown') {
         const found = await within((late) => table.read(segment.place, { signal: late, select: ['rows'] }))
@@ -217,7 +220,6 @@ export function ledger(options: LedgerOptions): Ledger {
     record,
     flush,
     async close(signal) {
-      disarm()
       await flush(signal)
       disarm()
     },

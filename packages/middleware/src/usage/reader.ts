@@ -20,7 +20,10 @@ export interface UsageReaderOptions {
   /** Milliseconds since 1970. */
   readonly wallClock?: () => number
   /** What budgets charged that the ledger doesn't show; nothing by default. */
-  readonly unattributed?: (query: UsageQuery, signal: AbortSignal) => Promise<readonly Unattributed[]>
+  readonly unattributed?: (
+    query: Pick<UsageQuery, 'consumer' | 'model'>,
+    signal: AbortSignal,
+  ) => Promise<readonly Unattributed[]>
 }
 
 /** What has ended so long ago has been written, unless its instance was killed or can't reach the tables. */
@@ -34,7 +37,7 @@ export function usageReader({ table, kept, wallClock = Date.now, unattributed }:
     async report(query, signal): Promise<UsageReport> {
       const now = wallClock()
       const span = spanOf(query, now, kept())
-      const tally = await tallyOver(span, { table, now, figures: 'all', signal })
+      const tally = await tallyOver(span, { table, figures: 'all', signal })
       const rows = rowsBy(query, tally)
       return {
         by: query.by,
@@ -50,8 +53,8 @@ export function usageReader({ table, kept, wallClock = Date.now, unattributed }:
     async totals(signal) {
       const now = wallClock()
       const span = wholeMinutes({ from: BEGINNING, before: now + 1 })
-      const tally = await tallyOver(span, { table, now, figures: 'models', signal })
-      return { models: modelFigures(tally), asOf: now - AGE_MS }
+      const tally = await tallyOver(span, { table, figures: 'models', signal })
+      return { models: modelFigures(tally), asOf: now - AGE_MS, unattributed: (await unattributed?.({}, signal)) ?? [] }
     },
 
     async why(requestId, { since, until }, signal) {

@@ -31,11 +31,11 @@ export async function removeOld({ table, kept, now, signal }: RetentionOptions):
     removed += await removeBatch(table, batch, signal)
     if (removed >= MOST) return removed
   }
-  const old = now - kept.hoursMs - HOUR_MS
-  // Of a month that is not over, no row of the month stands in for its days.
-  const month = startOf('month', old)
-  removed += await removeRolled(table, 'hour', Math.min(startOf('day', old), month), MOST - removed, signal)
-  removed += await removeRolled(table, 'day', month, MOST - removed, signal)
+  for (const period of ['hour', 'day'] as const) {
+    // The whole month's row stands in for them.
+    const before = startOf('month', now - kept.hoursMs - HOUR_MS)
+    removed += await removeRolled(table, period, { before, most: MOST - removed, signal })
+  }
   return removed
 }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Condition, EntityKey, KeyRange, Table } from '../storage/index.ts'
 import { CHUNK_BYTES, chunked, chunkNames, joined, MAX_CHUNKS } from './chunks.ts'
-import { endOf, nameOf, type Period, startNamed } from './periods.ts'
+import { endOf, nameOf, type Period, startNamed, startOf } from './periods.ts'
 import { packedTally, tallyIn } from './segment.ts'
 import { addTally, newTally, type Tally, withoutConsumers } from './tally.ts'
 
@@ -177,23 +177,26 @@ export async function writeRolled(
   return etag !== undefined
 }
 
-/** Removes what is rolled up of these periods, with all its parts. Tells how many rows that were. */
+/** Removes the hours or days before a moment, of months that are rolled up themselves. Tells how many rows that were. */
 export async function removeRolled(
   table: Table,
-  period: Period,
-  before: number,
-  most: number,
-  signal: AbortSignal,
+  period: 'hour' | 'day',
+  { before, most, signal }: { readonly before: number; readonly most: number; readonly signal: AbortSignal },
 ): Promise<number> {
+  const months = new Set<number>()
+  const span = { from: 0, before: startOf('month', before) }
+  for await (const month of rolledWithin(table, 'month', span, 'models', signal)) months.add(month.start)
   let removed = 0
   const end = placeOf(period, before)
-  const partition = { from: PARTITIONS[period], before: `${end.partitionKey}${PART}` }
-  for await (const row of table.scan<object>(
-    { partition, rows: { from: '', before: end.rowKey }, select: ['rows'] },
-    signal,
-  )) {
-    if (await table.remove(row, 'any', signal)) removed += 1
+  const where = {
+    partition: { from: PARTITIONS[period], before: `${end.partitionKey}${PART}` },
+    rows: { from: '', before: end.rowKey },
+    select: ['rows'],
+  }
+  for await (const row of table.scan<object>(where, signal)) {
     if (removed >= most) break
+    const [name = ''] = row.rowKey.split(PART)
+    if (months.has(startOf('month', startNamed(name))) && (await table.remove(row, 'any', signal))) removed += 1
   }
   return removed
 }

@@ -1,5 +1,6 @@
 import type { Table } from '../storage/index.ts'
-import { DAY_MS, endOf, HOUR_MS, type Period, startOf, startsOf } from './periods.ts'
+import { clearLate, GRACE_MS, lateHours } from './late.ts'
+import { endOf, HOUR_MS, type Period, startOf, startsOf } from './periods.ts'
 import { findRolled, rolledWithin, writeRolled } from './rolled.ts'
 import { minuteOf, partitionsBefore, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
 import { addTally, newTally, type Tally } from './tally.ts'
@@ -12,12 +13,6 @@ export interface RollUpOptions {
   readonly signal: AbortSignal
 }
 
-/** So long after an hour's end is it rolled up: what its instances had recorded is written by then, in milliseconds. */
-export const GRACE_MS = 2 * 60_000
-/** What an instance could write only later is found where it is looked for again: in these hours each time … */
-export const LATE_MS = 3 * HOUR_MS
-/** … and in these once an hour. */
-const VERY_LATE_MS = 26 * HOUR_MS
 /** Of hours that were left undone; the rest is for the next run. */
 const HOURS_A_RUN = 24 * 14
 const MAX_TRIES = 20
@@ -27,8 +22,6 @@ interface Progress {
   /** The hour in which the ledger begins, and the first one that is not rolled up. */
   readonly first: Date
   readonly next: Date
-  /** When all that could be very late was looked for. */
-  readonly searched: Date
 }
 
 const PROGRESS = { partitionKey: 'progress', rowKey: 'rolled' }
@@ -49,43 +42,42 @@ export async function rollUp({ table, now, signal }: RollUpOptions): Promise<num
   if (progress === undefined) return 0
   const first = progress.first.getTime()
   const next = progress.next.getTime()
-  const over = startOf('hour', now - GRACE_MS)
-  const before = Math.min(over, next + HOURS_A_RUN * HOUR_MS)
-  const isSearch = now - progress.searched.getTime() >= HOUR_MS
-  const from = Math.max(first, Math.min(next, startOf('hour', now - (isSearch ? VERY_LATE_MS : LATE_MS))))
+  const before = Math.max(next, Math.min(startOf('hour', now - GRACE_MS), next + HOURS_A_RUN * HOUR_MS))
+  const late = (await lateHours(table, signal)).filter(({ start }) => start < before)
+  const hours = new Set([...late.map(({ start }) => start), ...startsOf('hour', next, before)])
 
   let written = 0
-  const roll = async (period: Period, start: number, made: () => Promise<Made | undefined>) => {
-    if (await rolledAnew(table, period, start, made, signal)) written += 1
+  const roll = async (period: Period, start: number, make: () => Promise<Made | undefined>) => {
+    if (await rolledAnew(table, period, start, make, signal)) written += 1
   }
-  for (const hour of startsOf('hour', from, before)) await roll('hour', hour, () => hourOf(table, hour, signal))
-  for (const day of startsOf('day', from - DAY_MS, before)) {
-    if (endOf('day', day) <= Math.max(before, next))
-      await roll('day', day, () => wholeOf(table, 'hour', 'day', day, first, signal))
+  for (const hour of hours) await roll('hour', hour, () => hourOf(table, hour, signal))
+  for (const day of startsHolding('day', hours, before)) {
+    await roll('day', day, () => wholeOf(table, 'hour', 'day', day, first, signal))
   }
-  for (const month of startsOf('month', from - DAY_MS, before)) {
-    if (endOf('month', month) <= Math.max(before, next))
-      await roll('month', month, () => wholeOf(table, 'day', 'month', month, first, signal))
+  for (const month of startsHolding('month', hours, before)) {
+    await roll('month', month, () => wholeOf(table, 'day', 'month', month, first, signal))
   }
-  await table.put(
-    {
-      ...PROGRESS,
-      first: progress.first,
-      next: new Date(Math.max(next, before)),
-      searched: isSearch ? new Date(now) : progress.searched,
-    },
-    'any',
-    signal,
-  )
+  // Last, so that a run that was killed is done again.
+  for (const hour of late) await clearLate(table, hour, signal)
+  await table.put({ ...PROGRESS, first: progress.first, next: new Date(before) }, 'any', signal)
   return written
 }
+
+/** The days or months that hold these hours, and are over. */
+function startsHolding(period: Period, hours: Iterable<number>, before: number): Set<number> {
+  const starts = Array.from(hours, (hour) => startOf(period, hour))
+  return new Set(starts.filter((start) => endOf(period, start) <= before))
+}
+
+/** So much earlier than the first segment may another one be, which its instance could write only later. */
+const EARLIER_MS = 24 * HOUR_MS
 
 /** A little before the first segment: one that another instance could write only later belongs to it too. */
 async function begin(table: Table, now: number, signal: AbortSignal): Promise<Progress | undefined> {
   const partition = partitionsBefore(now + HOUR_MS)
   for await (const segment of table.scan({ partition, select: ['rows'] }, signal)) {
-    const first = new Date(startOf('day', minuteOf(segment) - VERY_LATE_MS))
-    return { first, next: first, searched: new Date(now) }
+    const first = new Date(startOf('day', minuteOf(segment) - EARLIER_MS))
+    return { first, next: first }
   }
   return undefined
 }
