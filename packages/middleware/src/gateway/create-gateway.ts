@@ -8,9 +8,10 @@ import { type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } f
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import { azureToken, connect, fallback, probe, type Routed, route, upstream } from '../upstream/index.ts'
-import { ledger, removeOld, rollUp, type UsageReader, usageReader } from '../usage/index.ts'
+import { ledger, removeOld, rollUp, type UsageReader } from '../usage/index.ts'
 import { dryRun, isDryRun } from './dry-run.ts'
 import { limiterEvents } from './limiter-events.ts'
+import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
 import { openStores, type StoresOptions } from './stores.ts'
 
@@ -76,8 +77,8 @@ export function tellingEnds(gateway: () => Gateway): (request: FinishedRequest) 
 
 /** How long a health check may take, in milliseconds. */
 export const CHECK_MS = 3_000
-const DAY_MS = 86_400_000
-const USAGE_KEPT = { detailMs: 30 * DAY_MS, hoursMs: 400 * DAY_MS }
+/** Of usage, where there are no tables. */
+const KEPT_IN_MEMORY = { detailMs: 3_600_000, hoursMs: 86_400_000 }
 /** How long a revoked key may still work. */
 const KEY_MAX_AGE_MS = 30_000
 /** Well under the four minutes after which Azure's load balancer drops a silent connection, and most proxies' minute. */
@@ -145,8 +146,15 @@ export function createGateway(options: GatewayOptions): Gateway {
     storeDown: policy.current().storeDown,
     events: limiterEvents(log),
   })
+  const usageKept = () => (options.storage.kind === 'memory' ? KEPT_IN_MEMORY : policy.current().usage)
   const book = ledger({ table: stores.usage, log })
-  const usage = usageReader({ table: stores.usage, kept: () => USAGE_KEPT, wallClock })
+  const usage = openUsage({
+    table: stores.usage,
+    counters: stores.counters,
+    consumers: stores.consumers,
+    policy: () => ({ ...policy.current(), usage: usageKept() }),
+    wallClock,
+  })
   const purges = purgeVersions({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
   const transport = connect({ token: azureToken(options.clientId), targetKinds: options.targetKinds })
 
@@ -237,7 +245,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     async rollUp(signal) {
       const run = { table: stores.usage, now: wallClock(), signal }
       const written = await rollUp(run)
-      return { written, removed: await removeOld({ ...run, kept: USAGE_KEPT }) }
+      return { written, removed: await removeOld({ ...run, kept: usageKept() }) }
     },
     async close() {
       await Promise.all([limits.close(), book.close()])

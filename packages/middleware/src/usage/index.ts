@@ -11,7 +11,10 @@ export {
   type UsageRow,
   type UsageSums,
 } from './figures.ts'
+export { type ForgetOptions, type Forgotten, forgetConsumer } from './forget.ts'
 export { FLUSH_MS, type Ledger, type LedgerOptions, ledger } from './ledger.ts'
-export { AGE_MS, type UsageKept, type UsageReaderOptions, usageReader } from './reader.ts'
+export { AGE_MS, type UsageReaderOptions, usageReader } from './reader.ts'
 export { type RetentionOptions, removeOld } from './retention.ts'
 export { type RollUpOptions, rollUp } from './rollup.ts'
+export { type Counted, takenSince } from './taken.ts'
+export { FORGOTTEN } from './tally.ts'

@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { finishedRequest, miss } from '../../../../test/support/finished-request.ts'
 import type { FinishedRequest, Time } from '../pipeline/index.ts'
 import { memoryTable, type Table } from '../storage/index.ts'
-import { FLUSH_MS, ledger, rollUp, usageReader } from './index.ts'
+import { FLUSH_MS, forgetConsumer, ledger, removeOld, rollUp, usageReader } from './index.ts'
 
 const NOON = Date.UTC(2026, 10, 27, 12)
 const MINUTE_MS = 60_000
@@ -242,5 +242,189 @@ describe('what requests came to', () => {
       const { asOf: _, until: __, ...figures } = one as never as Record<string, unknown>
       expect(before[index]).toMatchObject(figures)
     }
+  })
+})
+
+describe('a table that fails', () => {
+  const DOWN = Object.assign(new Error('busy'), { code: 'ServerBusy', statusCode: 503 })
+
+  test('is told once, and all is written once it is there again', async () => {
+    const { book, failWith, lines, report } = opened()
+    failWith(() => DOWN)
+    for (let flush = 0; flush < 3; flush += 1) {
+      book.record(finishedRequest({ facts: miss(7) }))
+      await book.flush()
+    }
+    expect(lines.map(([level, event, fields]) => [level, event, fields?.requests])).toEqual([
+      ['warn', 'usage not written', 1],
+    ])
+    failWith(undefined)
+    await book.flush()
+    expect(lines.at(-1)).toEqual(['info', 'usage written again', { ms: 0, lost: 0, lostDetail: 0 }])
+    expect((await report()).total).toMatchObject({ requests: 3, costNanoUsd: 21 })
+  })
+
+  test('a write whose answer was lost, or that arrives after the next one, changes nothing', async () => {
+    const inner = memoryTable()
+    const arriving: (() => Promise<unknown>)[] = []
+    let lost: 'reply' | 'late' | undefined
+    const table: Table = {
+      ...inner,
+      async put(...args) {
+        if (lost === 'late') arriving.push(() => inner.put(...args))
+        else if (lost === undefined) return inner.put(...args)
+        else await inner.put(...args)
+        throw DOWN
+      },
+    }
+    const { book, report } = opened({ inner: table })
+    for (const how of ['reply', 'late', undefined, 'late', 'reply', undefined] as const) {
+      lost = how
+      book.record(finishedRequest({ facts: miss(7) }))
+      await book.flush()
+    }
+    for (const arrive of arriving) await arrive()
+    expect((await report()).total).toMatchObject({ requests: 6, costNanoUsd: 42 })
+  })
+
+  test('rows go before sums where more is kept than fits, and the log counts them', async () => {
+    const { book, failWith, lines, report, why, clock } = opened({ maxBytes: 100_000 })
+    failWith(() => DOWN)
+    for (let count = 0; count < 20_000; count += 1) {
+      const requestId = `${count}-${Math.sin(count)}`
+      book.record(finishedRequest({ requestId, facts: miss(1), startedAt: NOON + count }))
+    }
+    await book.flush()
+    const [, , lost] = lines.find(([, event]) => event === 'usage lost') ?? []
+    expect(lost).toEqual({ requests: 0, details: expect.any(Number) })
+    failWith(undefined)
+    clock.pass(MINUTE_MS)
+    await book.flush()
+    expect((await report()).total).toMatchObject({ requests: 20_000, costNanoUsd: 20_000 })
+    expect(await why(`19999-${Math.sin(19_999)}`)).toHaveLength(1)
+    expect(await why(`0-${Math.sin(0)}`)).toHaveLength(0)
+  })
+
+  test('an instance that was frozen writes with its next request', async () => {
+    const { book, clock, calls } = opened()
+    const time: Time = { ...clock.time, every: () => () => {} }
+    const frozen = opened({ clock: { ...clock, time } })
+    frozen.book.record(finishedRequest())
+    clock.pass(HOUR_MS)
+    expect(frozen.calls).toEqual([])
+    frozen.book.record(finishedRequest())
+    await vi.waitFor(() => expect(frozen.calls).toContain('put'))
+    await book.close()
+    expect(calls).toEqual([])
+  })
+})
+
+describe('a large segment', () => {
+  test('is written in parts, all of whose rows are found', async () => {
+    const { book, report, why, clock, table } = opened()
+    const count = 12_000
+    for (let index = 0; index < count; index += 1) {
+      const requestId = `${index}-${Math.sin(index)}`
+      book.record(
+        finishedRequest({ requestId, facts: { consumer: `consumer-${index % 700}` }, ms: Math.random() * 100 }),
+      )
+    }
+    clock.pass(MINUTE_MS)
+    await book.flush()
+    const { rows, total } = await report()
+    expect([rows.length, total.requests]).toEqual([700, count])
+    const segments = await Array.fromAsync(table.scan({ partition: { from: 's-', before: 's.' } }))
+    expect(segments.length).toBeGreaterThan(1)
+    for (const index of [0, 5_000, count - 1]) {
+      expect((await why(`${index}-${Math.sin(index)}`)).map(({ consumer }) => consumer)).toEqual([
+        `consumer-${index % 700}`,
+      ])
+    }
+  })
+
+  test('an hour of more consumers than a row can hold is rolled up into parts, and read as one', async () => {
+    const { book, report, clock, table, reader } = opened()
+    const count = 12_000
+    for (let index = 0; index < count; index += 1) {
+      const consumer = `${Math.sin(index)}`.repeat(2).slice(0, 40)
+      book.record(finishedRequest({ facts: { ...miss(1_000_000_000 * Math.random()), consumer } }))
+    }
+    await book.flush()
+    clock.pass(4 * HOUR_MS)
+    const before = await report()
+    for (let run = 0; run < 2; run += 1) await rollUp({ table, now: clock.time.wallClock(), signal })
+    const parts = await Array.fromAsync(table.scan({ partition: 'hours-202611', select: ['rows'] }))
+    expect(parts.some(({ rowKey }) => rowKey.includes('~'))).toBe(true)
+    const after = await report()
+    expect(after.rows).toEqual(before.rows)
+    expect((await reader.totals(signal)).models[0]?.sums.requests).toBe(count)
+  })
+})
+
+describe('what is kept no longer', () => {
+  test('goes, and leaves what it came to in the months', async () => {
+    const { book, clock, table, reader, why } = opened()
+    const kept = { detailMs: HOUR_MS, hoursMs: 24 * HOUR_MS }
+    const old = { kept, table, signal }
+    book.record(finishedRequest({ facts: miss(5) }))
+    await book.flush()
+    const run = async () => {
+      await rollUp({ table, now: clock.time.wallClock(), signal })
+      await rollUp({ table, now: clock.time.wallClock(), signal })
+      return removeOld({ ...old, now: clock.time.wallClock() })
+    }
+    clock.pass(HOUR_MS)
+    expect(await run()).toBe(0)
+    expect(await why()).toHaveLength(1)
+    clock.pass(2 * HOUR_MS)
+    expect(await run()).toBe(1)
+    expect(await why()).toEqual([])
+    const rolled = async () =>
+      (await Array.fromAsync(table.scan({ partition: { from: '', before: '~' }, select: ['rows'] }))).map(
+        ({ partitionKey }) => partitionKey,
+      )
+    expect(await rolled()).toContain('hours-202611')
+    clock.pass(40 * 24 * HOUR_MS)
+    await run()
+    clock.pass(24 * HOUR_MS)
+    await run()
+    expect(await rolled()).not.toContain('hours-202611')
+    expect(await rolled()).toContain('months')
+    expect((await reader.totals(signal)).models[0]?.sums).toMatchObject({ requests: 1, costNanoUsd: 5 })
+  })
+})
+
+describe('a consumer that is to be forgotten', () => {
+  test('has no row and no name left, and every total stays', async () => {
+    const { book, clock, table, reader, report, why } = opened()
+    const record = async () => {
+      book.record(finishedRequest({ facts: miss(5) }))
+      book.record(
+        finishedRequest({
+          requestId: 'bobs',
+          facts: { ...miss(3), consumer: 'bob' },
+          startedAt: clock.time.wallClock(),
+        }),
+      )
+      await book.flush()
+    }
+    await record()
+    clock.pass(50 * HOUR_MS)
+    await rollUp({ table, now: clock.time.wallClock(), signal })
+    await record()
+    const before = await reader.totals(signal)
+    clock.pass(MINUTE_MS)
+    const forget = () => forgetConsumer({ table, consumer: 'alice', now: clock.time.wallClock(), signal })
+    const first = await forget()
+    expect(first).toMatchObject({ rows: 2, againAt: expect.any(Number) })
+    expect(first.againAt).toBeGreaterThan(clock.time.wallClock())
+    expect((await report()).rows.map(({ name, costNanoUsd }) => [name, costNanoUsd])).toEqual([
+      ['(forgotten)', 10],
+      ['bob', 6],
+    ])
+    expect((await reader.totals(signal)).models).toEqual(before.models)
+    expect(await why()).toEqual([])
+    expect(await why('bobs')).toHaveLength(2)
+    expect(await forget()).toEqual({ rows: 0, changed: 0, againAt: undefined })
   })
 })

@@ -1,3 +1,4 @@
+import type { UsageKept } from '../policy/index.ts'
 import type { Table } from '../storage/index.ts'
 import { type Span, segmentsWithin, tallyOver, wholeMinutes } from './coverage.ts'
 import type { Unattributed, UsageQuery, UsageReader, UsageReport, UsageRow } from './figures.ts'
@@ -5,14 +6,6 @@ import { endOf, startOf } from './periods.ts'
 import { mayHold, ROW_FIELDS, requestHash, rowsIn } from './segment.ts'
 import { type Adding, addSums, noSums, totalOf } from './sums.ts'
 import { modelFigures, type Tally } from './tally.ts'
-
-/** How long the ledger keeps what, in milliseconds. */
-export interface UsageKept {
-  /** Each request's row. */
-  readonly detailMs: number
-  /** The figures of hours and days; months are kept for good. */
-  readonly hoursMs: number
-}
 
 export interface UsageReaderOptions {
   readonly table: Table

@@ -1,6 +1,6 @@
+import type { UsageKept } from '../policy/index.ts'
 import type { EntityKey, Table } from '../storage/index.ts'
 import { HOUR_MS, startOf } from './periods.ts'
-import type { UsageKept } from './reader.ts'
 import { removeRolled } from './rolled.ts'
 import { progressOf } from './rollup.ts'
 import { partitionsBefore } from './segment.ts'

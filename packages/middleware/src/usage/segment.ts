@@ -4,7 +4,7 @@ import { CHUNK_BYTES, chunked, chunkNames, joined, MAX_CHUNKS } from './chunks.t
 import type { UsageRow } from './figures.ts'
 import { type NewRow, rowPacker, unpackRows } from './packed-rows.ts'
 import { nameOf, startNamed, startOf } from './periods.ts'
-import { addRow, newTally, type Tally, tallyJson, tallyOf } from './tally.ts'
+import { addRow, newTally, type Tally, tallyJson, tallyOf, withoutName } from './tally.ts'
 
 /*
  * A segment is what one instance recorded in one minute, or a part of that: an entity that is written again while it grows. Its
@@ -104,17 +104,9 @@ export function newSegment({ minute, instance, part }: SegmentOptions): Segment 
     },
     entity() {
       seal()
-      const sums = chunked('sums', packedTally(tally))
-      const room = (MAX_CHUNKS - 1 - Object.keys(sums).length) * CHUNK_BYTES
-      if (memberBytes > room) dropDetail()
-      return {
-        ...place,
-        rows: tally.rows,
-        dropped,
-        ...sums,
-        ...(idCount === 0 ? {} : { ids: new Uint8Array(ids.buffer, 0, idCount * ID_BYTES) }),
-        ...chunked('d', withLengths(members)),
-      }
+      const sums = Math.ceil(packedTally(tally).byteLength / CHUNK_BYTES)
+      if (memberBytes > (MAX_CHUNKS - 1 - sums) * CHUNK_BYTES) dropDetail()
+      return entityOf(place, { tally, dropped, ids: ids.subarray(0, idCount), members })
     },
     dropDetail,
   }
@@ -197,6 +189,47 @@ export function mayHold(ids: Uint8Array | undefined, hash: number): boolean {
   const bytes = Buffer.from(ids.buffer, ids.byteOffset, ids.byteLength)
   for (let at = 0; at + ID_BYTES <= bytes.byteLength; at += ID_BYTES) if (bytes.readUInt32LE(at) === hash) return true
   return false
+}
+
+/** The same segment without this consumer: its rows are gone, and its sums have no name; `undefined` where it has none of it. */
+export function forgotten(
+  segment: EntityKey & Readonly<Record<string, unknown>>,
+  consumer: string,
+): { readonly entity: NewEntity; readonly removed: number } | undefined {
+  const tally = withoutName(sumsIn(segment), consumer)
+  if (tally === undefined) return undefined
+  const { partitionKey, rowKey } = segment
+  const rows = rowsIn(segment)
+  const kept = rows.filter((row) => row.consumer !== consumer)
+  const removed = rows.length - kept.length
+  const packer = rowPacker()
+  const members: Uint8Array[] = []
+  for (const { id: _, ...row } of kept) {
+    packer.add(row)
+    if (packer.length >= MAX_TEXT) members.push(packer.take())
+  }
+  if (packer.rows > 0) members.push(packer.take())
+  const ids = Uint32Array.from(kept, ({ requestId }) => requestHash(requestId))
+  const dropped = Number(segment.dropped ?? 0) + removed
+  return { entity: entityOf({ partitionKey, rowKey }, { tally, dropped, ids, members }), removed }
+}
+
+interface Content {
+  readonly tally: Tally
+  readonly dropped: number
+  readonly ids: Uint32Array
+  readonly members: readonly Uint8Array[]
+}
+
+function entityOf(place: EntityKey, { tally, dropped, ids, members }: Content): NewEntity {
+  return {
+    ...place,
+    rows: tally.rows,
+    dropped,
+    ...chunked('sums', packedTally(tally)),
+    ...(ids.length === 0 ? {} : { ids: new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength) }),
+    ...chunked('d', withLengths(members)),
+  }
 }
 
 /** All rows whose detail there is, with their ids. */

@@ -9,7 +9,7 @@ export interface MemoryCounterOptions {
 
 /** Counters of one process, gone with it. */
 export function memoryCounterStore({ wallClock, now }: MemoryCounterOptions): CounterStore {
-  const rows = new Map<string, { text: string; etag: string }>()
+  const rows = new Map<string, { text: string; etag: string; writtenAt: number }>()
   let writes = 0
   const time = (): StoreTime => {
     const at = now()
@@ -24,7 +24,7 @@ export function memoryCounterStore({ wallClock, now }: MemoryCounterOptions): Co
       signal.throwIfAborted()
       if (rows.get(subject)?.etag !== etag) return { etag: undefined, time: time() }
       writes += 1
-      rows.set(subject, { text, etag: String(writes) })
+      rows.set(subject, { text, etag: String(writes), writtenAt: Math.floor(wallClock()) })
       return { etag: String(writes), time: time() }
     },
   }

@@ -27,7 +27,8 @@ export function tableCounterStore({ open, now }: TableCounterOptions): CounterSt
       const sent = now()
       const { entity, date } = await table.read<{ text: string }>(placeOf(subject), { signal })
       const time = timeOf(date, sent)
-      return { row: entity && { text: entity.text, etag: entity.etag }, time }
+      const row = entity && { text: entity.text, etag: entity.etag, writtenAt: Date.parse(entity.timestamp) }
+      return { row, time }
     },
 
     async writeIfMatch(subject, text, etag, signal) {
