@@ -344,7 +344,7 @@ describe('a large segment', () => {
 
   test('an hour of more consumers than a row can hold is rolled up into parts, and read as one', async () => {
     const { book, report, clock, table, reader } = opened()
-    const count = 12_000
+    const count = 24_000
     for (let index = 0; index < count; index += 1) {
       const consumer = `${Math.sin(index)}`.repeat(2).slice(0, 40)
       book.record(finishedRequest({ facts: { ...miss(1_000_000_000 * Math.random()), consumer } }))
@@ -398,7 +398,7 @@ describe('a consumer that is to be forgotten', () => {
   test('has no row and no name left, and every total stays', async () => {
     const { book, clock, table, reader, report, why } = opened()
     const record = async () => {
-      book.record(finishedRequest({ facts: miss(5) }))
+      book.record(finishedRequest({ facts: miss(5), startedAt: clock.time.wallClock() }))
       book.record(
         finishedRequest({
           requestId: 'bobs',
