@@ -57,24 +57,43 @@ const NONE = -1
 export function rowPacker(): RowPacker {
   let from = 0
   let length = 0
+  /** JSON, by a key that is made faster. */
   let commons = new Map<string, number>()
+  let commonTexts: string[] = []
   let prices = new Map<object, number>()
   let rows: string[] = []
 
-  function indexIn<Key>(map: Map<Key, number>, key: Key, size: number): number {
-    let index = map.get(key)
+  function commonIndex(row: NewRow): number {
+    const key = commonKey(row)
+    let index = commons.get(key)
     if (index === undefined) {
-      index = map.size
-      map.set(key, index)
-      length += size
+      index = commonTexts.length
+      commons.set(key, index)
+      const text = JSON.stringify(commonOf(row))
+      commonTexts.push(text)
+      length += text.length
     }
     return index
   }
 
-  function priced(attempts: readonly UsageAttempt[]): Own['attempts'] & object {
-    return attempts.map(({ price, ...attempt }) =>
-      price === undefined ? attempt : { ...attempt, price: indexIn(prices, price, JSON.stringify(price).length) },
+  function priceIndex(price: object): number {
+    let index = prices.get(price)
+    if (index === undefined) {
+      index = prices.size
+      prices.set(price, index)
+      length += JSON.stringify(price).length
+    }
+    return index
+  }
+
+  function ownText({ usage, toolCalls, reserved, costNanoUsd, savedNanoUsd, attempts }: NewRow): string {
+    if (usage === undefined && reserved === undefined && costNanoUsd === undefined && attempts === undefined) {
+      if (toolCalls === undefined) return savedNanoUsd === undefined ? '0' : `{"savedNanoUsd":${savedNanoUsd}}`
+    }
+    const told = attempts?.map(({ price, ...attempt }) =>
+      price === undefined ? attempt : { ...attempt, price: priceIndex(price) },
     )
+    return JSON.stringify({ usage, toolCalls, reserved, costNanoUsd, savedNanoUsd, attempts: told })
   }
 
   return {
@@ -85,42 +104,22 @@ export function rowPacker(): RowPacker {
       return rows.length
     },
     add(row) {
-      const { requestId, promptHash = 0, startedAt, ms, firstTokenMs = NONE, steps, left, ...others } = row
-      const { usage, toolCalls, reserved, costNanoUsd, savedNanoUsd, attempts, ...alike } = others
-      const common: Common = {
-        ...alike,
-        steps: steps.map(({ name, decision }) => [name, decision]),
-        ...(left && { left: left.map(({ limit, measure, of }) => [limit, measure, of]) }),
-      }
-      const key = JSON.stringify(common)
-      const own: Own = {
-        ...(usage && { usage }),
-        ...(toolCalls && { toolCalls }),
-        ...(reserved && { reserved }),
-        ...(costNanoUsd !== undefined && { costNanoUsd }),
-        ...(savedNanoUsd !== undefined && { savedNanoUsd }),
-        ...(attempts && { attempts: priced(attempts) }),
-      }
+      const { requestId, promptHash, startedAt, ms, firstTokenMs = NONE, steps, left } = row
       if (rows.length === 0) from = startedAt
-      const packed: PackedRow = [
-        requestId,
-        promptHash,
-        startedAt - from,
-        ms,
-        firstTokenMs,
-        indexIn(commons, key, key.length),
-        steps.map((step) => step.ms),
-        left === undefined ? 0 : left.map((each) => each.left),
-        isEmpty(own) ? 0 : own,
-      ]
-      const text = JSON.stringify(packed)
+      let stepMs = ''
+      for (const step of steps) stepMs += stepMs === '' ? hundredths(step.ms) : `,${hundredths(step.ms)}`
+      let lefts = ''
+      for (const each of left ?? []) lefts += lefts === '' ? each.left : `,${each.left}`
+      // A `PackedRow`, written by hand: this is done for each request.
+      const text = `[${JSON.stringify(requestId)},${promptHash === undefined ? 0 : `"${promptHash}"`},${startedAt - from},${hundredths(ms)},${hundredths(firstTokenMs)},${commonIndex(row)},[${stepMs}],${left === undefined ? 0 : `[${lefts}]`},${ownText(row)}]`
       length += text.length
       rows.push(text)
     },
     take() {
-      const text = `{"v":1,"from":${from},"commons":[${[...commons.keys()].join()}],"prices":${JSON.stringify([...prices.keys()])},"rows":[${rows.join()}]}`
+      const text = `{"v":1,"from":${from},"commons":[${commonTexts.join()}],"prices":${JSON.stringify([...prices.keys()])},"rows":[${rows.join()}]}`
       length = 0
       commons = new Map()
+      commonTexts = []
       prices = new Map()
       rows = []
       return deflateRawSync(text, { level: 1 })
@@ -128,9 +127,28 @@ export function rowPacker(): RowPacker {
   }
 }
 
-function isEmpty(value: object): boolean {
-  for (const _ in value) return false
-  return true
+function commonOf(row: NewRow): Common {
+  const { call, status, outcome, refusal, stream, consumer, plan, policy, surface, operation, streamed, route } = row
+  const { model, cache, limit, tier, uncertain, clamped, dryRun, steps, left } = row
+  const who = { call, status, outcome, refusal, stream, consumer, plan, policy, surface, operation, streamed, route }
+  return {
+    ...who,
+    ...{ model, cache, limit, tier, uncertain, clamped, dryRun },
+    steps: steps.map(({ name, decision }) => [name, decision]),
+    left: left?.map(({ limit: name, measure, of }) => [name, measure, of]),
+  } as Common
+}
+
+/** Different for each two rows that differ in what `commonOf` says of them. */
+function commonKey(row: NewRow): string {
+  let key = `${row.call}\0${row.status}\0${row.outcome}\0${row.refusal}\0${row.stream}\0${row.consumer}\0${row.plan}\0${row.policy}\0${row.surface}\0${row.operation}\0${row.streamed}\0${row.route}\0${row.model}\0${row.cache}\0${row.limit}\0${row.tier}\0${row.uncertain}\0${row.clamped}\0${row.dryRun}`
+  for (const { name, decision } of row.steps) key += `\0${name}\0${decision}`
+  for (const { limit, measure, of } of row.left ?? []) key += `\0${limit}\0${measure}\0${of}`
+  return key
+}
+
+function hundredths(ms: number): number {
+  return Math.round(ms * 100) / 100
 }
 
 /** @throws Error where these are no rows, or of a version that this one doesn't know */

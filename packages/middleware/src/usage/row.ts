@@ -1,19 +1,19 @@
-import type { AttemptFacts, FinishedRequest } from '../pipeline/index.ts'
+import type { AttemptFacts, FinishedRequest, Standing } from '../pipeline/index.ts'
 import type { UsageAttempt, UsageRow } from './figures.ts'
 import type { NewRow } from './packed-rows.ts'
 
-/** A request's end as a row. Fields that say nothing are left out. */
+/** A request's end as a row. A field that says nothing is `undefined`, and is not written. */
 export function usageRow(request: FinishedRequest): NewRow {
   const { requestId, call, startedAt, ms, firstTokenMs, status, refusal, stream, facts, story } = request
   const { consumer, plan, policy, promptHash, model, cache, limit, tier, usage, toolCalls, attempts } = facts
   const { surface, operation, streamed, route, reserved, steps, standings } = story
-  const costNanoUsd = costOf(facts)
-  const row = {
+  // No spread, and nothing is left out: this is done for each request.
+  return {
     requestId,
     call,
     startedAt,
-    ms: hundredths(ms),
-    firstTokenMs: call > 0 || firstTokenMs === undefined ? undefined : hundredths(firstTokenMs),
+    ms,
+    firstTokenMs: call > 0 ? undefined : firstTokenMs,
     status,
     outcome: outcomeOf(request),
     refusal,
@@ -33,21 +33,21 @@ export function usageRow(request: FinishedRequest): NewRow {
     usage,
     toolCalls,
     reserved,
-    costNanoUsd,
+    costNanoUsd: costOf(facts),
     savedNanoUsd: facts.sparedNanoUsd,
     uncertain: facts.uncertain,
     clamped: facts.clamped,
     dryRun: facts.dryRun,
     attempts: attempts?.map(attemptOf),
-    steps: steps.map((step) => ({ name: step.name, decision: step.decision, ms: hundredths(step.ms) })),
-    left: standings?.map(({ limit: { name, measure, quota }, remaining }) => ({
-      limit: name,
-      measure,
-      of: quota,
-      left: remaining,
-    })),
-  }
-  return withoutUndefined(row) as unknown as NewRow
+    steps,
+    left: standings?.map(leftOf),
+  } as Partial<NewRow> as NewRow
+}
+
+type Left = (NewRow['left'] & object)[number]
+
+function leftOf({ limit: { name, measure, quota }, remaining }: Standing): Left {
+  return { limit: name, measure, of: quota, left: remaining }
 }
 
 function outcomeOf({ call, status, stream }: FinishedRequest): UsageRow['outcome'] {
@@ -78,10 +78,4 @@ function attemptOf({ failure, ms, firstTokenMs, ...attempt }: AttemptFacts): Usa
 
 function hundredths(ms: number): number {
   return Math.round(ms * 100) / 100
-}
-
-function withoutUndefined(row: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const defined: Record<string, unknown> = {}
-  for (const name in row) if (row[name] !== undefined) defined[name] = row[name]
-  return defined
 }
