@@ -17,7 +17,7 @@ import { BARE_HOST, type RunningHost, startHost } from '../support/host.ts'
 import { openAccount } from '../support/tables.ts'
 import { type ReceivedCall, startUpstream, type Upstream } from '../support/upstream.ts'
 
-const REQUESTS = Number(process.env.TOLLGATE_USAGE_REQUESTS ?? 10_000)
+const REQUESTS = Number(process.env.TOLLGATE_USAGE_REQUESTS ?? 2_000)
 const MODEL = unique('counted')
 /** Nano-dollars a token: a dollar a million read, and two a million written. */
 const [INPUT, OUTPUT] = [1_000, 2_000]
