@@ -285,6 +285,46 @@ describe('the ledger beside what the model counts by itself', () => {
   })
 })
 
+test('each way in is written down, with its steps', { timeout: 60_000 }, async () => {
+  const host = await startHost(settings, BARE_HOST)
+  const { consumer, key } = await caller('free')
+  const chat = { model: MODEL, messages: [{ role: 'user', content: 'Hello' }] }
+  const ways: readonly (readonly [
+    path: string,
+    body: object | undefined,
+    headers: Record<string, string>,
+    seen: object,
+  ])[] = [
+    ['generate', { prompt: 'Hello', model: MODEL }, {}, { surface: 'generate', route: 'generate', cache: 'miss' }],
+    ['v1/chat/completions', chat, {}, { surface: 'chat-completions', route: 'chat', model: MODEL }],
+    ['openai/v1/chat/completions', chat, {}, { route: 'chat', model: MODEL }],
+    ['v1/models', undefined, {}, { outcome: 'answered', consumer }],
+    ['v1/chat/completions', chat, { 'x-tollgate-dry-run': 'true' }, { dryRun: true }],
+    [
+      'v1/chat/completions',
+      chat,
+      { authorization: 'Bearer none' },
+      { outcome: 'refused', status: 401, refusal: 'invalid_api_key' },
+    ],
+  ]
+  const sent: [id: string, seen: object][] = []
+  for (const [path, body, headers, seen] of ways) {
+    const id = unique('way')
+    sent.push([id, seen])
+    await fetch(`${host.url}/api/${path}`, {
+      method: body === undefined ? 'GET' : 'POST',
+      headers: { authorization: `Bearer ${key}`, 'x-request-id': id, 'content-type': 'application/json', ...headers },
+      ...(body && { body: JSON.stringify(body) }),
+    }).then((response) => response.text())
+  }
+  await host.stop()
+  for (const [id, seen] of sent) {
+    const rows = await reader().why(id, { since: started, until: Date.now() }, signal)
+    expect(rows).toEqual([expect.objectContaining({ requestId: id, ...seen })])
+    expect(rows[0]?.steps[0]?.name).toBe('key')
+  }
+})
+
 function sumOf(all: readonly Count[]): Count {
   const sum = { requests: 0, input: 0, output: 0, nanoUsd: 0 }
   for (const each of all)
