@@ -152,8 +152,8 @@ function reader({ laterMs = 0 } = {}) {
   const later: CounterStore = {
     ...counters,
     async read(...args) {
-      const { row, time } = await counters.read(...args)
-      return { row, time: time && { ...time, date: time.date + laterMs } }
+      const { time, ...read } = await counters.read(...args)
+      return { ...read, time: time && { ...time, date: time.date + laterMs } }
     },
   }
   const outline = outlinePolicy({ root: folder, path: policy })

@@ -19,9 +19,8 @@ async function world({ tellsTime = true } = {}) {
   const counters: CounterStore = {
     ...inMemory,
     async read(...args) {
-      const { row, ...read } = await inMemory.read(...args)
-      if (row === undefined || tellsTime) return { row, ...read }
-      return { row: { text: row.text, etag: row.etag }, ...read }
+      const { writtenAt, ...read } = await inMemory.read(...args)
+      return tellsTime && writtenAt !== undefined ? { ...read, writtenAt } : read
     },
   }
   const policy = resolvePolicy(

@@ -30,7 +30,7 @@ export interface ChargedOptions {
 
 /** `undefined` where nothing was ever counted. Changes nothing. @throws the store's own error; RowUnreadable */
 export async function chargedTo({ store, subject, limits, signal }: ChargedOptions): Promise<Charged | undefined> {
-  const { row, time } = await store.read(subject, signal)
+  const { row, time, writtenAt } = await store.read(subject, signal)
   if (row === undefined || time === undefined) return undefined
   const { accounts, nonce } = parseRow(row.text)
   const at = time.date
@@ -40,5 +40,5 @@ export async function chargedTo({ store, subject, limits, signal }: ChargedOptio
     const { granted, out } = rollBudget(account, { earliest: at, latest: at })
     return [{ limit, windowStart: account.epoch, units: granted - unitsIn(out) }]
   })
-  return { limits: charged, nonce, writtenAt: row.writtenAt, at }
+  return { limits: charged, nonce, writtenAt, at }
 }

@@ -35,7 +35,9 @@ export async function tallyOver(span: Span, options: CoverOptions): Promise<Tall
       let at = gap.from
       for await (const rolled of rolledWithin(table, period, within, figures, signal)) {
         const end = endOf(period, rolled.start)
-        if (late.some(({ start }) => rolled.start <= start && start < end)) continue
+        const isLate = late.some(({ start }) => rolled.start <= start && start < end)
+        // Of an hour whose first segments are kept no longer, what is rolled up says more than those that came late.
+        if (isLate && (period !== 'hour' || (await rowsIn(table, rolled.start, signal)) > rolled.rows)) continue
         if (at < rolled.start) left.push({ from: at, before: rolled.start })
         at = end
         addTally(tally, rolled.tally)
@@ -55,6 +57,17 @@ export async function tallyOver(span: Span, options: CoverOptions): Promise<Tall
 function wholePeriods(period: Period, { from, before }: Span) {
   const start = startOf(period, from)
   return { from: start === from ? start : endOf(period, from), before: startOf(period, before) }
+}
+
+async function rowsIn(table: Table, hour: number, signal: AbortSignal): Promise<number> {
+  let rows = 0
+  for await (const segment of table.scan<{ rows: number }>(
+    { partition: segmentPartition(hour), select: ['rows'] },
+    signal,
+  )) {
+    rows += segment.rows
+  }
+  return rows
 }
 
 /** The segments that were opened in a span of whole minutes. */

@@ -394,6 +394,31 @@ describe('what is kept no longer', () => {
   })
 })
 
+describe('a segment that comes when the others of its hour are kept no longer', () => {
+  test('takes nothing away from what the hour came to', async () => {
+    const clock = handClock()
+    const inner = memoryTable()
+    const [one, late] = [opened({ clock, inner }), opened({ clock, inner })]
+    for (let count = 0; count < 3; count += 1) one.book.record(finishedRequest({ facts: miss(5) }))
+    await one.book.flush()
+    late.book.record(finishedRequest({ facts: miss(7) }))
+    late.failWith(() => new Error('down'))
+    await late.book.flush()
+    clock.pass(3 * HOUR_MS)
+    const now = () => clock.time.wallClock()
+    const kept = { detailMs: HOUR_MS, hoursMs: HOUR_MS }
+    const run = () => rollUp({ table: inner, now: now(), signal })
+    await run()
+    expect(await removeOld({ table: inner, kept, now: now(), signal })).toBe(1)
+    late.failWith(undefined)
+    await late.book.flush()
+    const seen = async () => (await one.report()).total.costNanoUsd
+    expect(await seen()).toBe(15)
+    await run()
+    expect(await seen()).toBe(15)
+  })
+})
+
 describe('a consumer that is to be forgotten', () => {
   test('has no row and no name left, and every total stays', async () => {
     const { book, clock, table, reader, report, why } = opened()

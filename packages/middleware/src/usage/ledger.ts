@@ -44,6 +44,8 @@ const MAX_BYTES = 32 * 1024 * 1024
  */
 const MOST_WAITING = 1_024
 const WRITES_AT_ONCE = 4
+/** Nothing but a consumer's being forgotten changes a segment, and that once. */
+const MAX_TRIES = 5
 
 /** A segment, and what of it is written. */
 interface Kept {
@@ -133,10 +135,10 @@ export function ledger(options: LedgerOptions): Ledger {
       lostDetail += segment.dropDetail()
       bytes -= before - segment.bytes
     }
-    for (const { segment } of kept.values()) {
+    for (const { segment, written } of kept.values()) {
       if (bytes <= most || segment === open) break
       kept.delete(segment)
-      lostRows += segment.rows
+      lostRows += segment.rows - (written?.rows ?? 0)
       bytes -= segment.bytes
     }
     if (failing !== undefined) {
@@ -182,7 +184,7 @@ export function ledger(options: LedgerOptions): Ledger {
     const within = <T>(work: (signal: AbortSignal) => Promise<T>) =>
       withDeadline(WRITE_MS, (late) => work(signal === undefined ? late : AbortSignal.any([late, signal])), time)
     if (isLate(segment.minute, time.wallClock())) await within((late) => markLate(table, segment.minute, late))
-    for (;;) {
+    for (let tries = 0; tries < MAX_TRIES; tries += 1) {
       if (each.etag === 'unknown') {
         const found = await within((late) => table.read(segment.place, { signal: late, select: ['rows'] }))
         each.etag = found.entity?.etag
@@ -196,6 +198,7 @@ export function ledger(options: LedgerOptions): Ledger {
       each.written = { rows, dropped }
       return
     }
+    throw new Error('A segment of the ledger kept changing')
   }
 
   /** Once for each time that the table fails. */

@@ -212,7 +212,7 @@ describe('whatever is written and rolled up, in whatever order', () => {
           if (world.unsure.size === 0) expect(await world.seen()).toEqual(world.expected())
         }
       }),
-      { numRuns: Number(process.env.TOLLGATE_RUNS ?? 100) },
+      { numRuns: Number(process.env.TOLLGATE_RUNS ?? 60) },
     )
   })
 })

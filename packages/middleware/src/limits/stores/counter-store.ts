@@ -11,16 +11,11 @@ export interface StoreTime {
 
 export interface CounterRead {
   /** `undefined` where the subject has no row yet. */
-  readonly row:
-    | {
-        readonly text: string
-        readonly etag: string
-        /** When it was written, by the store's clock: milliseconds since 1970; left out where the store doesn't tell. */
-        readonly writtenAt?: number
-      }
-    | undefined
+  readonly row: { readonly text: string; readonly etag: string } | undefined
   /** `undefined` where the answer bore no date. */
   readonly time: StoreTime | undefined
+  /** When the row was written, by the store's clock: milliseconds since 1970; left out where the store doesn't tell. */
+  readonly writtenAt?: number
 }
 
 export interface CounterWrite {

@@ -18,7 +18,10 @@ export function memoryCounterStore({ wallClock, now }: MemoryCounterOptions): Co
   return {
     async read(subject, signal) {
       signal.throwIfAborted()
-      return { row: rows.get(subject), time: time() }
+      const row = rows.get(subject)
+      if (row === undefined) return { row, time: time() }
+      const { writtenAt, ...found } = row
+      return { row: found, time: time(), writtenAt }
     },
     async writeIfMatch(subject, text, etag, signal) {
       signal.throwIfAborted()
