@@ -19,6 +19,7 @@ import { registerHealth } from './routes/health.ts'
 import { registerOpenai } from './routes/openai.ts'
 import { readSettings } from './settings.ts'
 import { registerSweep } from './timers/sweep.ts'
+import { registerUsage } from './timers/usage.ts'
 
 /** The app's folder: this file is bundled to dist/index.js. */
 const ROOT = join(__dirname, '..')
@@ -68,3 +69,4 @@ registerOpenai(gateway)
 registerAzureOpenai(gateway)
 registerHealth(gateway)
 registerSweep(gateway)
+registerUsage(gateway)

@@ -47,7 +47,8 @@ async function main(): Promise<void> {
     process.cwd(),
   )
   const gateway = createGateway({ ...settings, policy: fixedPolicy(settings.policy), log })
-  const generateEntry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
+  const { finished } = gateway
+  const generateEntry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate), finished })
   const openaiEntry = dialectEntry(openaiDialect, () => gateway)
   const azureEntry = dialectEntry(azureDialect, () => gateway)
 
@@ -73,6 +74,7 @@ async function main(): Promise<void> {
   const sweeping = new AbortController()
   const sweeper = setInterval(() => {
     gateway.sweep(sweeping.signal).catch((fault) => log('error', 'sweep failed', describeFault(fault)))
+    gateway.rollUp(sweeping.signal).catch((fault) => log('error', 'usage not rolled up', describeFault(fault)))
   }, SWEEP_MS)
 
   // Requests and streams that are under way may end; new ones go to another process.

@@ -148,6 +148,7 @@ export async function runBilled(seed: number, parts: CallParts, hasOldPrice = fa
       requestId,
       log: () => {},
       tell: (facts: Facts) => void Object.assign(told, facts),
+      step: () => {},
     }
     const streamed = body.stream === true
     const call: Call = {

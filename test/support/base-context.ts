@@ -25,7 +25,7 @@ export const request: GatewayRequest = {
   signal: new AbortController().signal,
 }
 
-/** A base context, and what was told to it, for a middleware that is tested alone. */
+/** A base context, and what was told to it for the request's line, for a middleware that is tested alone. */
 export interface ToldContext extends BaseContext {
   readonly told: Facts
 }
@@ -36,7 +36,10 @@ export function baseContext(change: Partial<BaseContext> = {}): ToldContext {
   return {
     requestId: 'r',
     log: () => {},
-    tell: (facts) => addFacts(told, facts),
+    tell({ outlived, attempts: _, ...facts }) {
+      if (outlived === undefined) addFacts(told, facts)
+    },
+    step: () => {},
     told,
     ...change,
   }

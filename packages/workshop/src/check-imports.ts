@@ -20,6 +20,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   cache: ['pipeline', 'policy', 'operations', 'storage'],
   transform: ['pipeline', 'policy', 'operations'],
   upstream: ['pipeline', 'targets', 'policy', 'operations', 'transform'],
+  usage: ['pipeline', 'policy', 'storage'],
   gateway: [
     'pipeline',
     'storage',
@@ -33,6 +34,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
     'limits',
     'cache',
     'upstream',
+    'usage',
   ],
 }
 

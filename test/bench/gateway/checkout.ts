@@ -1,6 +1,6 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { build } from 'esbuild'
+import { build, type Plugin } from 'esbuild'
 import { ROOT } from '../../support/host.ts'
 import type { ServerCommand } from './server-process.ts'
 
@@ -66,8 +66,17 @@ export function writePolicy(folder: string, { cache, route = 'generate' }: Polic
   return file
 }
 
-/** The library in a plain server of Node's, as `npm run example` builds it. @returns the file */
-export async function bundlePortable({ name, root }: Checkout, folder: string): Promise<string> {
+/**
+ * The library in a plain server of Node's, as `npm run example` builds it.
+ *
+ * @param plugins by which a bench changes it
+ * @returns the file
+ */
+export async function bundlePortable(
+  { name, root }: Checkout,
+  folder: string,
+  plugins: readonly Plugin[] = [],
+): Promise<string> {
   const outfile = join(folder, `portable-${name}.cjs`)
   await build({
     absWorkingDir: join(root, 'examples/portable'),
@@ -81,6 +90,7 @@ export async function bundlePortable({ name, root }: Checkout, folder: string): 
     minifySyntax: true,
     legalComments: 'none',
     logLevel: 'warning',
+    plugins: [...plugins],
   })
   return outfile
 }

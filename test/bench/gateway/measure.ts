@@ -26,6 +26,8 @@ export interface Measured {
   readonly cpu: Spread
   /** Of the floor's in the same round. */
   readonly ratio: Spread
+  /** Processor milliseconds a request above the floor's in the same round. */
+  readonly added: Spread
 }
 
 /** By the entrants' names. */
@@ -68,7 +70,11 @@ function summarize({ floor }: Contest, figures: ReadonlyMap<Entrant, readonly nu
   return new Map(
     [...figures].map(([{ name }, all]) => [
       name,
-      { cpu: spread(all), ratio: spread(all.map((figure, round) => figure / (floors[round] ?? Number.NaN))) },
+      {
+        cpu: spread(all),
+        ratio: spread(all.map((figure, round) => figure / (floors[round] ?? Number.NaN))),
+        added: spread(all.map((figure, round) => figure - (floors[round] ?? Number.NaN))),
+      },
     ]),
   )
 }

@@ -57,7 +57,7 @@ export function authenticate(
     return consumer
   }
 
-  return async function authenticate(request, context, next) {
+  async function callerOf(request: GatewayRequest, log: Log): Promise<Consumer | Refusal> {
     const credentials = credentialsFrom(request.headers)
     if (credentials.length === 0) return MISSING
     // What is no key of ours may be meant for a proxy on the way.
@@ -67,13 +67,22 @@ export function authenticate(
     let consumer: Consumer | undefined
     for (const key of keys) {
       const presented = parseKey(key)
-      const found = presented === undefined ? INVALID : await owner(presented, request, context.log)
+      const found = presented === undefined ? INVALID : await owner(presented, request, log)
       if ('kind' in found) return found
       if (consumer !== undefined && consumer.id !== found.id) return DIFFERENT
       consumer = found
     }
-    if (consumer === undefined) return MISSING
+    return consumer ?? MISSING
+  }
+
+  return async function authenticate(request, context, next) {
+    const consumer = await callerOf(request, context.log)
+    if ('kind' in consumer) {
+      context.step('key', consumer.code)
+      return consumer
+    }
     context.tell({ consumer: consumer.id, plan: consumer.plan })
+    context.step('key', 'known')
     return next({ consumer })
   }
 }

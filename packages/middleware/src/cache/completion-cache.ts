@@ -83,6 +83,7 @@ export function completionCache(options: CompletionCacheOptions): CompletionCach
     const keyed = keyedOf(call, context)
     if ('bypass' in keyed) {
       context.tell({ cache: 'bypass' })
+      context.step('cache', `bypass: ${keyed.bypass}`)
       const { onlyIfCached } = requestDirectives(call.headers)
       return onlyIfCached ? notCached() : next({ asked: true }).then(withStatus(bypassStatus(keyed.bypass)))
     }
@@ -148,6 +149,7 @@ export function completionCache(options: CompletionCacheOptions): CompletionCach
     const before = noCache || maxAgeMs !== undefined ? undefined : refusals.find(ownKey)
     if (before !== undefined) {
       context.tell({ cache: 'hit' })
+      context.step('cache', 'hit: a refusal')
       return refusedBy(before.refusal, hitStatus(before.ttl, 'refused'))
     }
 
@@ -199,10 +201,14 @@ export function completionCache(options: CompletionCacheOptions): CompletionCach
       local.set(key, found.entry)
       return hit(found.entry, call, context, { rule, now, answer: found.answer })
     }
-    if (onlyIfCached) return notCached()
+    if (onlyIfCached) {
+      context.step('cache', NOT_CACHED.code)
+      return notCached()
+    }
     if (request.keeps) return alone(request)
     // Nobody else is answered by this call, and nothing of it is kept.
     context.tell({ cache: 'miss' })
+    context.step('cache', 'miss')
     return withStatus(forwardedStatus({ fwd }))(await next({ asked: true }))
   }
 }

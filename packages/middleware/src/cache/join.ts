@@ -73,6 +73,7 @@ function waited(
       return turnAway(outcome.refusal, request, subscription, outcome.fallible)
     case 'answer':
       context.tell({ cache: 'collapsed', ...sparedFacts(outcome.answer.usage, context) })
+      context.step('cache', 'collapsed')
       return stored(outcome.answer, undefined, call, COLLAPSED)
     case 'stream':
       return call.streamed
@@ -96,6 +97,7 @@ function followed(stream: SharedStream, { call, context }: CacheRequest, subscri
     return 'ask alone'
   }
   context.tell({ cache: 'collapsed' })
+  context.step('cache', 'collapsed')
   return { kind: 'stream', events, ended, storable: true, ...COLLAPSED }
 }
 
@@ -108,6 +110,7 @@ async function collected(stream: SharedStream, request: CacheRequest, subscripti
     const answer = whole?.answer()
     if (answer === undefined) return 'ask alone'
     context.tell({ cache: 'collapsed', ...sparedFacts(whole?.usage, context) })
+    context.step('cache', 'collapsed')
     return stored(answer, undefined, call, COLLAPSED)
   } catch (fault) {
     if (call.signal.aborted) return turnAway(leftBy(call.signal), request, subscription)
@@ -128,6 +131,7 @@ function turnAway(
 ): Reply {
   const collapsed = !subscription.leads()
   context.tell({ cache: collapsed ? 'collapsed' : 'miss' })
+  if (collapsed) context.step('cache', 'collapsed')
   return {
     kind: 'refused',
     refusal,

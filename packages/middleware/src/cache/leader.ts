@@ -58,6 +58,7 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
   return async function lead(leader, signal) {
     const { request, facts } = leader
     const within: Asked & Pick<BaseContext, 'tell'> = { asked: true, tell: facts.tell }
+    request.context.step('cache', 'miss')
     let reply: Reply
     try {
       reply = await request.next(within, { ...request.call, signal })
@@ -92,6 +93,7 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
     const isKept = storable && isStorable(answer, request)
     const entry = isKept ? entryOf(request, answer, undefined, answer.usage) : undefined
     const stored = entry !== undefined && (await write(request.key, entry, claim(), request.context.log))
+    request.context.step('store', storeDecision(isKept, stored))
     return {
       own: own(reply, request, stored),
       others: storable ? { kind: 'answer', answer } : { kind: 'alone' },
@@ -125,9 +127,10 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
   async function store({ request, claim }: Leader, { whole }: SharedEnd, storable: boolean): Promise<void> {
     if (whole === undefined || !storable || !request.keeps) return
     const answer = whole.answer()
-    if (answer === undefined || !isStorable(answer, request)) return
+    if (answer === undefined || !isStorable(answer, request)) return request.context.step('store', NOT_STORABLE)
     const entry = entryOf(request, answer, whole.events, whole.usage)
-    await write(request.key, entry, claim(), request.context.log)
+    const stored = await write(request.key, entry, claim(), request.context.log)
+    request.context.step('store', storeDecision(true, stored))
   }
 
   function isStorable(answer: Answer, { call, context, keeps, rule: { tools } }: CacheRequest): boolean {
@@ -144,6 +147,13 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
     const expiresAt = expiryOf(rule, storedAt, random())
     return { answer: ownBytes(bytes), events: events && ownBytes(events), usage, storedAt, expiresAt }
   }
+}
+
+const NOT_STORABLE = 'not storable'
+
+function storeDecision(isKept: boolean, stored: boolean): string {
+  if (!isKept) return NOT_STORABLE
+  return stored ? 'stored' : 'not stored'
 }
 
 function own(reply: Reply, { forwardedAs: fwd }: CacheRequest, stored = false): OwnOutcome {
@@ -198,6 +208,7 @@ export interface CallFacts {
 }
 
 export function callFacts({ tell, log }: Pick<BaseContext, 'tell' | 'log'>): CallFacts {
+  const [startedAt, started] = [Date.now(), performance.now()]
   let hasLeft = false
   let hasEnded = false
   /** All that was told until the call's end. */
@@ -205,8 +216,13 @@ export function callFacts({ tell, log }: Pick<BaseContext, 'tell' | 'log'>): Cal
   const end = (failure?: UpstreamFailure) => {
     hasEnded = true
     const { upstream = failure } = told
-    if (hasLeft) log('info', 'call of a request that had left', { ...parted(told).taken, upstream })
-    else tell(told)
+    if (!hasLeft) return tell(told)
+    const { attempts, ...taken } = { ...parted(told).taken, upstream }
+    log('info', 'call of a request that had left', taken)
+    const known: Facts = Object.fromEntries(
+      Object.entries({ ...taken, attempts }).filter(([, fact]) => fact !== undefined),
+    )
+    tell({ ...known, outlived: { startedAt, ms: performance.now() - started } })
   }
   return {
     tell(facts) {
@@ -226,7 +242,7 @@ export function callFacts({ tell, log }: Pick<BaseContext, 'tell' | 'log'>): Cal
 }
 
 /** What a call took, and what else was told. */
-function parted(facts: Facts): { readonly taken: object; readonly others: Facts } {
-  const { usage, costNanoUsd, toolCalls, tier, spillover, uncertain, upstream, ...others } = facts
-  return { taken: { usage, costNanoUsd, toolCalls, tier, spillover, uncertain, upstream }, others }
+function parted(facts: Facts) {
+  const { usage, costNanoUsd, toolCalls, tier, spillover, uncertain, upstream, attempts, ...others } = facts
+  return { taken: { usage, costNanoUsd, toolCalls, tier, spillover, uncertain, upstream, attempts }, others }
 }

@@ -27,7 +27,7 @@ import { type CacheEntry, freshUntil } from './entry.ts'
 /** Bytes of a stored stream that are sent at a time, or one event where that is longer. */
 const PIECE_BYTES = 16 * 1024
 
-type Asking = Readonly<Cacheable & Pick<BaseContext, 'tell'>>
+type Asking = Readonly<Cacheable & Pick<BaseContext, 'tell' | 'step'>>
 
 export interface HitOptions {
   readonly rule: CacheRule
@@ -40,6 +40,7 @@ export interface HitOptions {
 /** Answers with an entry, whose age and remaining life it tells (RFC 9111, section 5.1; RFC 9211, section 2.4). */
 export function hit(entry: CacheEntry, call: Call, context: Asking, { rule, now, answer }: HitOptions): Reply {
   context.tell({ cache: 'hit', ...sparedFacts(entry.usage, context) })
+  context.step('cache', 'hit')
   const age = Math.max(0, Math.floor((now - entry.storedAt) / 1_000))
   const ttl = Math.max(0, Math.floor((freshUntil(entry, rule) - now) / 1_000))
   const kept = answer ?? call.operation.answerOf(entry.answer, entry.usage)

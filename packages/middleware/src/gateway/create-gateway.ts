@@ -3,13 +3,15 @@ import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '.
 import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
-import { digestWith, type Handler, type Log, pipeline } from '../pipeline/index.ts'
+import { digestWith, type FinishedRequest, type Handler, type Log, pipeline } from '../pipeline/index.ts'
 import { type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import { azureToken, connect, fallback, probe, type Routed, route, upstream } from '../upstream/index.ts'
+import { ledger, removeOld, rollUp, type UsageReader } from '../usage/index.ts'
 import { dryRun, isDryRun } from './dry-run.ts'
 import { limiterEvents } from './limiter-events.ts'
+import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
 import { openStores, type StoresOptions } from './stores.ts'
 
@@ -47,12 +49,36 @@ export interface Gateway {
   readonly checks: Readonly<Record<'tables' | 'limits' | 'model', Check['run']>>
   /** Removes what has expired from the tables, and tells how much that was. */
   sweep(signal: AbortSignal): Promise<{ readonly completions: number; readonly generations: number }>
-  /** Gives back what it holds of limits. To be called when the process ends. */
+  /** To be told of each request's end by the `trace` that it goes through: it is written down. */
+  finished(request: FinishedRequest): void
+  /** What all instances' requests came to. */
+  readonly usage: UsageReader
+  /**
+   * Sums up what was written down, hour by hour, and removes what the policy no longer keeps. Any number of instances may do so at
+   * the same time.
+   */
+  rollUp(signal: AbortSignal): Promise<{ readonly written: number; readonly removed: number }>
+  /** Writes down the last requests, and gives back what it holds of limits. To be called when the process ends. */
   close(): Promise<void>
+}
+
+/** What tells a gateway of each request's end. One that can't be had, since its settings are wrong, has failed the request already. */
+export function tellingEnds(gateway: () => Gateway): (request: FinishedRequest) => void {
+  return function finished(request) {
+    let found: Gateway
+    try {
+      found = gateway()
+    } catch {
+      return
+    }
+    found.finished(request)
+  }
 }
 
 /** How long a health check may take, in milliseconds. */
 export const CHECK_MS = 3_000
+/** Of usage, where there are no tables. */
+const KEPT_IN_MEMORY = { detailMs: 3_600_000, hoursMs: 86_400_000 }
 /** How long a revoked key may still work. */
 const KEY_MAX_AGE_MS = 30_000
 /** Well under the four minutes after which Azure's load balancer drops a silent connection, and most proxies' minute. */
@@ -119,6 +145,15 @@ export function createGateway(options: GatewayOptions): Gateway {
     deadlineMs,
     storeDown: policy.current().storeDown,
     events: limiterEvents(log),
+  })
+  const usageKept = () => (options.storage.kind === 'memory' ? KEPT_IN_MEMORY : policy.current().usage)
+  const book = ledger({ table: stores.usage, log })
+  const usage = openUsage({
+    table: stores.usage,
+    counters: stores.counters,
+    consumers: stores.consumers,
+    policy: () => ({ ...policy.current(), usage: usageKept() }),
+    wallClock,
   })
   const purges = purgeVersions({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
   const transport = connect({ token: azureToken(options.clientId), targetKinds: options.targetKinds })
@@ -205,8 +240,15 @@ export function createGateway(options: GatewayOptions): Gateway {
       const purged = await stores.generations.sweep(at - GENERATION_LIFE_MS, signal)
       return { completions: completions?.removed ?? 0, generations: purged.removed }
     },
+    finished: book.record,
+    usage,
+    async rollUp(signal) {
+      const run = { table: stores.usage, now: wallClock(), signal }
+      const written = await rollUp(run)
+      return { written, removed: await removeOld({ ...run, kept: usageKept() }) }
+    },
     async close() {
-      await limits.close()
+      await Promise.all([limits.close(), book.close()])
       stores.close()
     },
   }

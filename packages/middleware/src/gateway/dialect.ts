@@ -14,7 +14,7 @@ import {
   type Surface,
 } from '../surfaces/index.ts'
 import { type Entry, trace } from '../telemetry/index.ts'
-import type { Gateway } from './create-gateway.ts'
+import { type Gateway, tellingEnds } from './create-gateway.ts'
 
 /** The paths that a family of clients asks, under a base URL of theirs. */
 export interface Dialect {
@@ -57,7 +57,11 @@ export const azureDialect: Dialect = {
  * @param gateway found for each request, so that a configuration fault is answered like any other
  */
 export function dialectEntry(dialect: Dialect, gateway: () => Gateway): Entry {
-  return trace({ refuse: dialect.refuse, handler: () => byPath(dialect, gateway()) })
+  return trace({
+    refuse: dialect.refuse,
+    handler: () => byPath(dialect, gateway()),
+    finished: tellingEnds(gateway),
+  })
 }
 
 const MODELS = /^(?:\/v1)?\/models(?:\/[^/]+)?$/

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { replyText, request } from '../../../../test/support/base-context.ts'
 import { unique } from '../../../../test/support/consumers.ts'
 import { issueKey } from '../auth/index.ts'
-import { type ByteStream, fromIterable, type HttpResponse } from '../pipeline/index.ts'
+import { type ByteStream, type FinishedRequest, fromIterable, type HttpResponse } from '../pipeline/index.ts'
 import { fixedPolicy, resolvePolicy } from '../policy/index.ts'
 import { generate } from '../surfaces/index.ts'
 import type { OpenAISettings } from '../targets/index.ts'
@@ -45,6 +45,8 @@ const model = createServer(async (incoming, response) => {
   for await (const piece of incoming) body += piece
   answer(response, body.includes('"stream":true'), incoming.socket)
 })
+/** Whose end was told. */
+const finished: FinishedRequest[] = []
 let gateway: Gateway
 let entry: Entry
 let key: string
@@ -82,7 +84,11 @@ beforeAll(async () => {
     clientId: undefined,
     log: () => {},
   })
-  entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
+  entry = trace({
+    refuse: generate.refuse,
+    handler: () => gateway.handler(generate),
+    finished: (each) => finished.push(each),
+  })
   const plan = { plan: 'all', defaultPlan: 'all', plans: ['all'], now: Date.now() }
   key = (await issueKey(gateway.consumers, { consumer: 'a', ...plan })).key
 })
@@ -93,6 +99,7 @@ afterAll(async () => {
 })
 beforeEach(() => {
   answer = whole
+  finished.length = 0
 })
 afterEach(() => void vi.restoreAllMocks())
 
@@ -174,4 +181,97 @@ test('a client that leaves while its stream is waited for has closed the modelâ€
   }
   // The best of five: a busy machine can hold any single one up.
   expect(Math.min(...tries)).toBeLessThan(10)
+})
+
+describe('the story of a request', () => {
+  const stepsOf = ({ story }: FinishedRequest) => story.steps.map(({ name, decision }) => `${name}: ${decision}`)
+  const WAY = ['key: known', 'limits: admitted', 'body: decoded', 'route: default', 'limits: admitted']
+
+  test('of a miss has each step, what was reserved, where limits stood, and what its attempt took', async () => {
+    const prompt = unique('story')
+    await ask(prompt)
+    const [told] = finished
+    if (told === undefined) throw new Error('nothing was told')
+    expect(stepsOf(told)).toEqual([
+      ...WAY,
+      'cache: miss',
+      'budget: reserved',
+      'attempts: answered',
+      'settle: certain',
+      'store: stored',
+    ])
+    const sum = told.story.steps.reduce((total, { ms }) => total + ms, 0)
+    expect(sum).toBeGreaterThan(0)
+    expect(sum).toBeLessThanOrEqual(told.ms)
+    const { facts, story } = told
+    expect(told).toMatchObject({ call: 0, status: 200, firstTokenMs: undefined })
+    expect(story).toMatchObject({ surface: 'generate', operation: 'chat', streamed: false, route: 'generate' })
+    expect(story.standings?.map(({ limit, remaining }) => [limit.measure, remaining < limit.quota])).toEqual([
+      ['requests', true],
+      ['requests', true],
+      ['money', true],
+    ])
+    expect(story.reserved?.costNanoUsd).toBeGreaterThanOrEqual(facts.costNanoUsd ?? Number.NaN)
+    expect(facts.attempts).toMatchObject([
+      { model: 'default', usage: { input: 11, output: 7 }, costNanoUsd: facts.costNanoUsd, price: { rates: {} } },
+    ])
+    expect(JSON.stringify(told)).not.toContain(prompt)
+
+    await ask(prompt)
+    expect(stepsOf(finished[1] as FinishedRequest)).toEqual([...WAY, 'cache: hit'])
+  })
+
+  test('of a stream tells when its first byte went out, and is told at its end', async () => {
+    const { response } = await ask(unique('story'), true)
+    expect(finished).toEqual([])
+    await replyText(response)
+    const [told] = finished
+    expect(told?.stream).toBe('complete')
+    expect(told?.firstTokenMs).toBeLessThanOrEqual(told?.ms ?? 0)
+    expect(told?.facts.attempts?.[0]?.firstTokenMs).toBeGreaterThan(0)
+    // It is stored after its end was sent, and told all the same.
+    await vi.waitFor(() =>
+      expect(stepsOf(told as FinishedRequest).slice(-3)).toEqual([
+        'attempts: streaming',
+        'settle: certain',
+        'store: stored',
+      ]),
+    )
+  })
+
+  test('ends where it is refused, and says why', async () => {
+    const headers = new Headers({ 'x-api-key': 'tg_wrong' })
+    await entry({ ...request, headers, body: fromIterable([Buffer.from('{}')]) }, () => {})
+    expect(finished.map(stepsOf)).toEqual([['key: invalid_api_key']])
+    finished.length = 0
+    const known = new Headers({ 'x-api-key': key })
+    await entry({ ...request, headers: known, body: fromIterable([Buffer.from('{')]) }, () => {})
+    expect(finished.map(stepsOf)).toEqual([['key: known', 'limits: admitted', 'body: invalid_json']])
+    expect(finished[0]).toMatchObject({ status: 400, refusal: 'invalid_json', facts: { consumer: 'a' } })
+  })
+
+  test('of a call that goes on for others when its caller has left is told by itself, and once', async () => {
+    const begun = Promise.withResolvers<ServerResponse>()
+    answer = (response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write(said)
+      begun.resolve(response)
+    }
+    const prompt = unique('outlives')
+    const leader = await ask(prompt, true)
+    const follower = await ask(prompt, true)
+    await (leader.response.body as ByteStream).read()
+    ;(leader.response.body as ByteStream).cancel(new DOMException('The client has left', 'AbortError'))
+    await (leader.response.body as ByteStream).ended
+    ;(await begun.promise).end(STREAM)
+    await replyText(follower.response)
+    await vi.waitFor(() => expect(finished).toHaveLength(3))
+    const took = finished.map(({ call, stream, facts }) => [call, stream, facts.cache, facts.attempts?.length])
+    expect(took.toSorted()).toEqual([
+      [0, 'client_left', 'miss', undefined],
+      [0, 'complete', 'collapsed', undefined],
+      [1, undefined, undefined, 1],
+    ])
+    const [outlived] = finished.filter(({ call }) => call === 1)
+    expect(outlived?.facts).toMatchObject({ consumer: 'a', model: 'default', costNanoUsd: expect.any(Number) })
+  })
 })

@@ -1,3 +1,4 @@
 export { type AnsweredCall, costOfAnswer } from './cost-of-answer.ts'
-export { CHECK_MS, createGateway, type Gateway, type GatewayOptions } from './create-gateway.ts'
+export { CHECK_MS, createGateway, type Gateway, type GatewayOptions, tellingEnds } from './create-gateway.ts'
 export { azureDialect, type Dialect, dialectEntry, openaiDialect } from './dialect.ts'
+export { type OpenUsageOptions, openUsage } from './open-usage.ts'

@@ -10,7 +10,7 @@ import {
   tableGenerationStore,
 } from '../cache/index.ts'
 import { type CounterStore, memoryCounterStore, redisCounterStore, tableCounterStore } from '../limits/index.ts'
-import { openRedis, openTables, type StorageLocation } from '../storage/index.ts'
+import { memoryTable, openRedis, openTables, type StorageLocation, type Table } from '../storage/index.ts'
 
 /** All that a gateway keeps outside of a request. */
 export interface Stores {
@@ -20,6 +20,8 @@ export interface Stores {
   readonly generations: GenerationStore
   /** What has expired where nothing goes by itself. */
   readonly sweepable: Sweepable | undefined
+  /** The ledger's, in the tables also where Redis keeps the counters: it is to outlive both. */
+  readonly usage: Table
   close(): void
 }
 
@@ -60,6 +62,7 @@ function openStorage(location: StorageLocation): Omit<Stores, 'close'> {
       completions: memoryCacheStore(MEMORY_CACHE),
       generations: memoryGenerationStore({ wallClock }),
       sweepable: undefined,
+      usage: memoryTable({ wallClock }),
     }
   }
   const open = openTables(location)
@@ -70,5 +73,6 @@ function openStorage(location: StorageLocation): Omit<Stores, 'close'> {
     completions,
     generations: tableGenerationStore(open),
     sweepable: completions,
+    usage: open('tollgateusage'),
   }
 }

@@ -1,4 +1,4 @@
-import { attemptsBefore, billedExtras, type Call, type Reply, refused } from '../operations/index.ts'
+import { attemptsBefore, billedExtras, type Call, costOf, type Reply, refused } from '../operations/index.ts'
 import {
   type BaseContext,
   describeFault,
@@ -7,6 +7,8 @@ import {
   type Refusal,
   refusalOfEnded,
   SPEND_UNKNOWN,
+  type Story,
+  tokensRead,
   tokensWritten,
   unlessEnded,
 } from '../pipeline/index.ts'
@@ -68,22 +70,27 @@ export function budget({
   Reply
 > {
   return async function budget(call, context, next) {
-    const { routed, tell, log } = context
+    const { routed, tell, step, log } = context
     const subjects = subjectsOf(context.policy, context.consumer)
-    if (isRefusal(subjects)) return refused(subjects)
+    const turned = (refusal: Refusal, { standings }: Partial<Decision> = {}) => {
+      step('budget', refusal.code, standings && { standings })
+      return refused(refusal, standings && addRateLimits({}, standings, wallClock()))
+    }
+    if (isRefusal(subjects)) return turned(subjects)
     const limits = usageLimits(subjects, routed.model.name)
-    if (limits.length === 0) return uncounted(await next({ reserved: UNLIMITED, routed }), call, context)
+    if (limits.length === 0) {
+      step('budget', 'none')
+      return uncounted(await next({ reserved: UNLIMITED, routed }), call, context)
+    }
 
     const byBytes = reservationFor(limits, call, routed)
-    if (isRefusal(byBytes)) return refused(byBytes)
+    if (isRefusal(byBytes)) return turned(byBytes)
     const tighter = tightened(byBytes, limits, call, routed)
     const asked = tighter instanceof Promise ? await unlessEnded(tighter, call.signal) : tighter
-    if (asked === 'ended') return refused(refusalOfEnded(call.signal))
+    if (asked === 'ended') return turned(refusalOfEnded(call.signal))
     const { decision, reserved } = await reserve(limits, asked, call, tell)
-    if (isRefusal(decision)) return refused(decision)
-    if (!decision.admitted) {
-      return refused(turnAway(decision, tell), addRateLimits({}, decision.standings, wallClock()))
-    }
+    if (isRefusal(decision)) return turned(decision)
+    if (!decision.admitted) return turned(turnAway(decision, tell), decision)
     onReserved?.(reserved)
 
     const settle = (attempts: readonly Spent[]) => {
@@ -92,7 +99,9 @@ export function budget({
         const charges = attempts.map((attempt) => chargeOf(attempt, reserved, log))
         const units = new Map(limits.map(({ limit }) => [limit, unitsCharged(limit, charges)]))
         decision.settle((limit) => units.get(limit) ?? 0)
-        tell(factsOf(charges))
+        const facts = factsOf(charges, attempts)
+        tell(facts)
+        step('settle', facts.uncertain ? 'uncertain' : 'certain')
       } catch (fault) {
         // What can't be reckoned has taken all that was reserved; the answer is there all the same.
         log('error', 'fault', describeFault(fault))
@@ -102,6 +111,10 @@ export function budget({
     }
     const isClamped = reserved.output.each < asked.output.each
     if (isClamped) tell({ clamped: true })
+    step('budget', isClamped ? 'clamped' : decision.checked ? 'reserved' : 'unchecked', {
+      reserved: reservedFacts(reserved),
+      standings: decision.standings,
+    })
     const body = isClamped ? call.operation.withOutput(routed.body, reserved.output.each) : routed.body
     let reply: Reply
     try {
@@ -135,6 +148,12 @@ export function budget({
   }
 }
 
+function reservedFacts({ usage, price }: Reservation): Story['reserved'] & object {
+  const { tokens } = usage
+  const reserved = { input: tokensRead(tokens), output: tokensWritten(tokens) }
+  return price === undefined ? reserved : { ...reserved, costNanoUsd: costOf(usage, price) }
+}
+
 /** For a gateway that limits neither tokens nor money. The log line tells what a call took all the same. */
 export function noBudget(): Middleware<Metered & Asked, { readonly reserved: Reserved }, Call, Reply> {
   return async function noBudget(call, context, next) {
@@ -149,7 +168,7 @@ const NOBODY_KNOWS: Spent = { price: undefined, spend: SPEND_UNKNOWN }
  * Where no limit counts what a call takes, the log line tells it all the same: of one that ended before the model had told,
  * the most that it can have taken, as `uncertain`.
  */
-function uncounted(reply: Reply, call: Call, { routed, tell, log }: BaseContext & Metered): Reply {
+function uncounted(reply: Reply, call: Call, { routed, tell, step, log }: BaseContext & Metered): Reply {
   const most = () => {
     const reservation = reservationFor([], call, routed)
     return isRefusal(reservation) ? undefined : reservation
@@ -158,7 +177,9 @@ function uncounted(reply: Reply, call: Call, { routed, tell, log }: BaseContext 
   return whenTaken(reply, (attempts, isWhole) => {
     const context = { listed: routed.price, most, surcharges, isWhole }
     try {
-      tell(factsOf(attempts.map((attempt) => uncountedCharge(attempt, context))))
+      const charges = attempts.map((attempt) => uncountedCharge(attempt, context))
+      tell(factsOf(charges, attempts))
+      step('settle', 'not counted')
     } catch (fault) {
       log('error', 'fault', describeFault(fault))
       tell({ uncertain: true })

@@ -1,4 +1,5 @@
 export { type BudgetOptions, budget, noBudget, type Reserved } from './budget.ts'
+export { type Charged, type ChargedOptions, chargedTo } from './charged.ts'
 export {
   type Admission,
   type Claim,

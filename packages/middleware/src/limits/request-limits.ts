@@ -133,13 +133,24 @@ async function within<In extends Input, Out>(
   onion: Onion<Out>,
   next: (input: In) => Promise<Out>,
 ): Promise<Out> {
-  if (isRefusal(claims)) return onion.refused(claims, {})
-  if (claims.length === 0) return next(input)
-  const decision = await decide(limiter, claims, input.signal, context.tell)
-  if (isRefusal(decision)) return onion.refused(decision, {})
-  if (!decision.admitted) {
-    return onion.refused(turnAway(decision, context.tell), addRateLimits({}, decision.standings, wallClock()))
+  const { tell, step } = context
+  if (isRefusal(claims)) {
+    step('limits', claims.code)
+    return onion.refused(claims, {})
   }
+  if (claims.length === 0) return next(input)
+  const decision = await decide(limiter, claims, input.signal, tell)
+  if (isRefusal(decision)) {
+    step('limits', decision.code)
+    return onion.refused(decision, {})
+  }
+  const { standings } = decision
+  if (!decision.admitted) {
+    const refusal = turnAway(decision, tell)
+    step('limits', refusal.code, { standings })
+    return onion.refused(refusal, addRateLimits({}, standings, wallClock()))
+  }
+  step('limits', decision.checked ? 'admitted' : 'unchecked', { standings })
 
   const slot = decision.lost === undefined ? undefined : holdSlot(input.signal, decision.lost)
   const end = () => {

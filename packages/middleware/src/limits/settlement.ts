@@ -1,6 +1,7 @@
 import { atMost, billed, costOf, highest, isUsualTier, type Surcharges } from '../operations/index.ts'
 import {
   type Attempt,
+  type AttemptFacts,
   type Facts,
   type Log,
   NOTHING_SPENT,
@@ -15,7 +16,7 @@ import type { Limit } from '../policy/index.ts'
 import { type Reservation, unitsOf } from './reservation.ts'
 
 /** What a limit and the log must know of a call to a model. */
-export type Spent = Pick<Attempt, 'price' | 'spend' | 'failure' | 'spillover'>
+export type Spent = Pick<Attempt, 'price' | 'spend'> & Partial<Attempt>
 
 /** A usage, and at what price. */
 interface Priced {
@@ -127,10 +128,11 @@ export function unitsCharged(limit: Limit, charges: readonly Charge[]): number {
   return sum(charges, ({ usages }) => Math.max(...usages.map(({ usage, price }) => unitsOf(limit, usage, price))))
 }
 
-/** What the log says that these calls took together, and cost. Nothing where there is nothing to say. */
-export function factsOf(charges: readonly Charge[]): Facts {
+/** What is told of these calls: each by itself, and what they took together and cost, where there is something to say. */
+export function factsOf(charges: readonly Charge[], spents: readonly Spent[]): Facts {
+  const attempts = spents.flatMap((spent, index) => attemptFacts(spent, charges[index]) ?? [])
   const told = charges.filter((charge) => charge.told !== undefined)
-  if (told.length === 0) return {}
+  if (told.length === 0) return attempts.length === 0 ? {} : { attempts }
   const usage: Record<string, number> = {}
   const toolCalls: Record<string, number> = {}
   let tier: string | undefined
@@ -142,12 +144,33 @@ export function factsOf(charges: readonly Charge[]): Facts {
     spillover = charge.spillover ?? spillover
   }
   return {
+    attempts,
     usage: usage as Facts['usage'] & object,
     ...(told.every(isPriced) ? { costNanoUsd: sum(told, costOfCharge) } : {}),
     ...(told.every(({ isCertain }) => isCertain) ? {} : { uncertain: true }),
     ...(tier === undefined ? {} : { tier }),
     ...(Object.keys(toolCalls).length === 0 ? {} : { toolCalls }),
     ...(spillover === undefined ? {} : { spillover }),
+  }
+}
+
+function attemptFacts({ model, target, ms, ...spent }: Spent, charge: Charge | undefined): AttemptFacts | undefined {
+  // Of what a fault broke off, nothing is known but that it may have cost something.
+  if (model === undefined || target === undefined || ms === undefined) return undefined
+  const { failure, spillover, firstTokenMs } = spent
+  const { told } = charge ?? {}
+  const price = charge?.usages[0]?.price
+  return {
+    model,
+    target,
+    ms,
+    ...(firstTokenMs === undefined ? {} : { firstTokenMs }),
+    ...(failure === undefined ? {} : { failure }),
+    ...(spillover === undefined ? {} : { spillover }),
+    ...(told === undefined ? {} : { usage: toldUsage(told) }),
+    ...(told?.tier === undefined ? {} : { tier: told.tier }),
+    ...(price === undefined ? {} : { price }),
+    ...(told !== undefined && charge !== undefined && isPriced(charge) ? { costNanoUsd: costOfCharge(charge) } : {}),
   }
 }
 

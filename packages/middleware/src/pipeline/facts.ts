@@ -20,6 +20,27 @@ export interface Attempt {
   readonly failure?: UpstreamFailure
   /** Milliseconds. */
   readonly ms: number
+  /** Milliseconds until the first event of a stream came. */
+  readonly firstTokenMs?: number
+}
+
+/** One call to one target, as it is told: what it took, and at which price. */
+export interface AttemptFacts {
+  /** The policy's name. */
+  readonly model: string
+  /** The target's id. */
+  readonly target: string
+  /** Milliseconds, and until the first event of a stream came. */
+  readonly ms: number
+  readonly firstTokenMs?: number
+  readonly failure?: UpstreamFailure
+  readonly tier?: string
+  readonly spillover?: string
+  /** Left out where it certainly generated nothing, and where nobody knows. */
+  readonly usage?: TokenUsage
+  /** Of that usage; left out where the model has no price. */
+  readonly costNanoUsd?: number
+  readonly price?: Price
 }
 
 /** How a streamed answer ended: whole, given up by its reader, or broken by its writer or by the end of the process. */
@@ -32,6 +53,8 @@ export type StreamOutcome = 'complete' | 'client_left' | 'broken'
 export interface Facts {
   readonly consumer?: string
   readonly plan?: string
+  /** Revision of the policy that decided. */
+  readonly policy?: string
   /** HMAC (or plain SHA-256) of the prompt, so that two log lines can be compared without showing it. */
   readonly promptHash?: string
   /** The policy's name of the model. */
@@ -66,6 +89,10 @@ export interface Facts {
   /** The top-level fields of the caller's body that the model was sent otherwise, but for `model`. */
   readonly changed?: readonly string[]
   readonly upstream?: UpstreamFailure
+  /** Added to what was told before. For the ledger: the line tells their sum. */
+  readonly attempts?: readonly AttemptFacts[]
+  /** These are of a call that went on for others when its caller had left: none of the request's own, and in no line of its. */
+  readonly outlived?: { readonly startedAt: number; readonly ms: number }
 }
 
 /** Facts that are being told. */
@@ -76,8 +103,9 @@ export type ToldFacts = { -readonly [Fact in keyof Facts]: Facts[Fact] }
  * whoever made them; all else replaces.
  */
 export function addFacts(before: ToldFacts, now: Facts): void {
-  const { usage, toolCalls, costNanoUsd } = before
+  const { usage, toolCalls, costNanoUsd, attempts } = before
   Object.assign(before, now)
+  if (attempts && now.attempts) before.attempts = [...attempts, ...now.attempts]
   if (usage && now.usage) before.usage = sumOf(usage, now.usage)
   if (toolCalls && now.toolCalls) before.toolCalls = sumOf(toolCalls, now.toolCalls)
   if (costNanoUsd !== undefined && now.costNanoUsd !== undefined) {

@@ -5,6 +5,7 @@ export { type Digest, digestWith } from './digest.ts'
 export { CLIENT_LEFT, clientHasLeft, endedBy, RequestEnded, refusalOfEnded, unlessEnded } from './ended.ts'
 export {
   type Attempt,
+  type AttemptFacts,
   addFacts,
   type CacheOutcome,
   type Facts,
@@ -51,6 +52,7 @@ export {
   type Source,
   toWebStream,
 } from './source.ts'
+export type { FinishedRequest, Standing, Step, StepName, Story } from './story.ts'
 export { pause, systemTime, type Time } from './time.ts'
 export { untilAborted } from './until-aborted.ts'
 export {

@@ -46,3 +46,4 @@ export {
 export { type CacheRule, DEFAULT_MODEL, ROUTES, type RoutePolicy, routeOf, type TransformRule } from './route.ts'
 export { policyJsonSchema } from './schema.ts'
 export { fixedPolicy, type PolicySource } from './source.ts'
+export type { UsageKept } from './usage.ts'

@@ -9,7 +9,9 @@ export interface WithPolicy {
 
 /** Gives a request the policy that is in force as it comes, so that one request sees one revision. Stands first. */
 export function pinPolicy(source: PolicySource): Middleware<{}, WithPolicy> {
-  return function pinPolicy(_request, _context, next) {
-    return next({ policy: source.current() })
+  return function pinPolicy(_request, { tell }, next) {
+    const policy = source.current()
+    tell({ policy: policy.revision })
+    return next({ policy })
   }
 }

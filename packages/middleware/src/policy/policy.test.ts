@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import type { OpenAISettings } from '../targets/index.ts'
 import { PolicyError, type ResolveOptions, resolvePolicy, routeOf } from './index.ts'
 
+const DAY_MS = 86_400_000
 const DEFAULT: OpenAISettings = { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'k' }
 
 const options = (change: Partial<ResolveOptions['bounds']> = {}): ResolveOptions => ({
@@ -58,6 +59,7 @@ describe('a policy', () => {
     )
     expect(policy.global).toEqual([])
     expect(policy.storeDown).toBe('closed')
+    expect(policy.usage).toEqual({ detailMs: 30 * DAY_MS, hoursMs: 400 * DAY_MS })
     expect(policy.defaultPlan).toBe('default')
     expect(routeOf(policy, 'generate')).toEqual({
       model: 'default',
@@ -105,6 +107,12 @@ describe('a policy', () => {
     expect(resolve({ storeDown: 'open' }).storeDown).toBe('open')
   })
 
+  test('says how long the ledger keeps what, which is no part of the revision', () => {
+    expect(resolve({ usage: { detail: '1h', hours: '2h' } }).usage).toEqual({ detailMs: 3_600_000, hoursMs: 7_200_000 })
+    expect(resolve({ usage: { detail: '7d' } }).usage).toEqual({ detailMs: 7 * DAY_MS, hoursMs: 400 * DAY_MS })
+    expect(resolve({ usage: { detail: '7d' } }).revision).toBe(resolve({}).revision)
+  })
+
   test('turns the cache off, or its parts, by route', () => {
     const cache = (generate: object) => routeOf(resolve({ routes: { generate } }), 'generate').cache
     expect(cache({ cache: false })).toBeUndefined()
@@ -132,6 +140,10 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
     ['no requests', plan({ requests: 0, per: '1m' }), 'plans.free.limits[0].requests'],
     ['half a request', plan({ requests: 1.5, per: '1m' }), 'plans.free.limits[0].requests'],
     ['an unknown period', plan({ requests: 10, per: '1 minute' }), 'plans.free.limits[0].per'],
+    ['detail for less than an hour', { usage: { detail: '59m' } }, 'usage.detail: must be from 1h to 400d'],
+    ['detail for longer than 400 days', { usage: { detail: '401d' } }, 'usage.detail: must be from 1h to 400d'],
+    ['hours for a shorter time than the detail', { usage: { hours: '7d' } }, 'usage.hours: must be at least as long'],
+    ['an unknown field of usage', { usage: { rows: '7d' } }, 'usage'],
     ['an unknown state of the store', { storeDown: 'ajar' }, 'storeDown'],
     ['a name with a slash', { plans: { 'a/b': { limits: [] } } }, 'plans'],
     [

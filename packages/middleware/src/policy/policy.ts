@@ -2,6 +2,7 @@ import { OperatorError } from '../pipeline/index.ts'
 import type { Limit } from './limit.ts'
 import type { Model, Rights } from './model.ts'
 import type { Routes } from './route.ts'
+import type { UsageKept } from './usage.ts'
 
 export interface Plan {
   readonly name: string
@@ -16,8 +17,8 @@ export interface Plan {
 /** A policy, checked and resolved. */
 export interface Policy {
   /**
-   * Tells by what a request was decided: 12 hexadecimal digits of a hash of all that follows, the same in each process and
-   * for each document that means the same. No secret is part of it, only the names of the variables that hold them.
+   * Tells by what a request was decided: 12 hexadecimal digits of a hash of all that follows but `usage`, the same in each process
+   * and for each document that means the same. No secret is part of it, only the names of the variables that hold them.
    */
   readonly revision: string
   readonly plans: ReadonlyMap<string, Plan>
@@ -30,6 +31,8 @@ export interface Policy {
   readonly routes: Routes
   /** What limits on requests, tokens and concurrency do while the counters' store is down; money is always closed. */
   readonly storeDown: 'closed' | 'open'
+  /** How long the ledger keeps what. It decides no request. */
+  readonly usage: UsageKept
 }
 
 /** Many faults are mostly of one kind, which the first ones show, and a log line has a longest length. */

@@ -20,6 +20,7 @@ import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeFaults, routeOf } from './ro
 import { type PolicyDocument, policySchema } from './schema.ts'
 import { schemaFaults } from './schema-faults.ts'
 import { revisionOf } from './source.ts'
+import { resolveUsage, usageFaults } from './usage.ts'
 
 export interface ResolveOptions extends ModelOptions, KnownRoutes {
   /** What the document came from, for error messages. */
@@ -64,7 +65,7 @@ export function resolveDocument(document: Document, options: ModelOptions & Know
 }
 
 /** What a policy says by itself, for tools that run without the app's settings. */
-export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan' | 'global' | 'routes'> {
+export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan' | 'global' | 'routes' | 'usage'> {
   /** The policy's own models, and those of the settings that a route goes to. */
   readonly models: ReadonlyMap<string, OutlinedModel>
 }
@@ -110,7 +111,12 @@ export function outlineDocument(document: Document, options: KnownRoutes & Known
 /** What can be told of a document by itself. */
 function meaning(checked: PolicyDocument, { isFile }: Document) {
   const isModel = (name: string) => knowsModel(checked.models, name)
-  const faults = [...planFaults(checked), ...modelFaults(checked), ...routeFaults(checked.routes)]
+  const faults = [
+    ...planFaults(checked),
+    ...modelFaults(checked),
+    ...routeFaults(checked.routes),
+    ...usageFaults(checked.usage),
+  ]
   const plans = resolvePlans(checked, isModel, faults)
   for (const [name, route] of Object.entries(checked.routes ?? {})) {
     if (route?.model === undefined || isModel(route.model)) continue
@@ -121,6 +127,7 @@ function meaning(checked: PolicyDocument, { isFile }: Document) {
   return {
     ...plans,
     routes: resolveRoutes(checked.routes),
+    usage: resolveUsage(checked.usage),
     faults: faults.map((fault) => withKnownModels(fault, known)),
   }
 }

@@ -19,6 +19,7 @@ const WHOLE = {
   },
   global: { limits: [{ requests: 1000, per: '1s' }] },
   storeDown: 'closed',
+  usage: { detail: '7d', hours: '30d' },
   unpriced: 'refuse',
   models: {
     default: { price: { input: 1, cachedInput: 0.5, output: 2 }, contextWindow: 10 },

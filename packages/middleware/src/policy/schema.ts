@@ -4,6 +4,7 @@ import { limits } from './limit.ts'
 import { modelSchema } from './model.ts'
 import { name } from './names.ts'
 import { ROUTES, routesSchema } from './route.ts'
+import { usageSchema } from './usage.ts'
 
 /*
  * The policy document's grammar. What the grammar knows but this version does not enforce is refused where it is resolved,
@@ -51,6 +52,7 @@ export function policySchema(routes: readonly string[], kinds: readonly TargetKi
           "Models that callers may name. 'default' is the one of the OPENAI_* settings unless it is given here.",
         ),
       routes: routesSchema(routes).optional(),
+      usage: usageSchema.optional(),
     })
     .describe('Tollgate policy')
 }

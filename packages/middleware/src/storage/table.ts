@@ -2,6 +2,7 @@ import type { TableClient, TableEntityQueryOptions } from '@azure/data-tables'
 import { isOutage } from '../pipeline/index.ts'
 import { type Entity, type EntityKey, entityJson, entityOf, type NewEntity } from './entity.ts'
 import type { TableAnswer, TableConnection, TableRequest } from './table-connection.ts'
+import { ANSWER_TOO_LONG } from './undici-client.ts'
 
 /** What must hold of a row for a change to be carried out. */
 export type Condition = { readonly etag: string } | 'absent' | 'any'
@@ -28,6 +29,20 @@ export interface Before {
   readonly from: string
 }
 
+/** Keys from the first on, and before the second: as they are compared by their UTF-16 units. */
+export interface KeyRange {
+  readonly from: string
+  readonly before: string
+}
+
+export interface Scan {
+  readonly partition: string | KeyRange
+  /** All rows by default. */
+  readonly rows?: KeyRange
+  /** The fields wanted; all by default. The keys come in any case. */
+  readonly select?: readonly string[]
+}
+
 /**
  * One table. It is made when a row is first written to it, so a warm start pays nothing for it. A write is sent once: where
  * a method rejects, it may or may not have been carried out, and may still be.
@@ -47,6 +62,11 @@ export interface Table {
   removeAll(keys: readonly EntityKey[], signal: AbortSignal): Promise<void>
   /** The entities whose fields have these values, a page at a time; none where the table does not exist. */
   list<T extends object>(where: Readonly<Record<string, string>>, signal?: AbortSignal): AsyncGenerator<T & EntityKey>
+  /**
+   * The entities of these partitions and rows, in the order of their keys, a page at a time; none where the table does not
+   * exist. A page that is longer than an answer may be is asked for again, in smaller ones.
+   */
+  scan<T extends object>(where: Scan, signal?: AbortSignal): AsyncGenerator<T & EntityKey & { readonly etag: string }>
   /** The entities whose field names a time before this, a page at a time; none where the table does not exist. */
   listBefore(before: Before, signal: AbortSignal): AsyncGenerator<EntityKey>
 }
@@ -56,6 +76,9 @@ export interface ReadOptions {
   /** The fields wanted; all by default. */
   readonly select?: readonly string[] | undefined
 }
+
+/** Entities of a scan's first page. */
+const PAGE = 250
 
 /** @param connect is asked for each use, and connects once */
 export function tableOver(connect: () => Promise<TableConnection>): Table {
@@ -141,6 +164,36 @@ export function tableOver(connect: () => Promise<TableConnection>): Table {
         .map(([field, value]) => odata`${field} eq ${value}`)
         .join(' and ')
       yield* list(filter === '' ? {} : { filter }, signal)
+    },
+
+    async *scan<T extends object>({ partition, rows, select }: Scan, signal?: AbortSignal) {
+      const { odata } = await import('./sdk.ts')
+      const { client } = await connect()
+      const of =
+        typeof partition === 'string'
+          ? odata`PartitionKey eq ${partition}`
+          : odata`PartitionKey ge ${partition.from} and PartitionKey lt ${partition.before}`
+      const filter = rows === undefined ? of : `${of} and ${odata`RowKey ge ${rows.from} and RowKey lt ${rows.before}`}`
+      const queryOptions = { filter, ...(select && { select: ['PartitionKey', 'RowKey', ...select] }) }
+      const entities = () => client.listEntities({ queryOptions, ...(signal ? { abortSignal: signal } : {}) })
+      let maxPageSize = PAGE
+      let continuationToken: string | undefined
+      for (;;) {
+        const pages = entities().byPage({ maxPageSize, ...(continuationToken && { continuationToken }) })
+        try {
+          for await (const page of pages) {
+            yield* page as Iterable<unknown> as Iterable<T & EntityKey & { readonly etag: string }>
+            continuationToken = page.continuationToken
+          }
+        } catch (error) {
+          const { code } = error as { readonly code?: unknown }
+          if (code === 'TableNotFound') return
+          if (code !== ANSWER_TOO_LONG || maxPageSize === 1) throw error
+          maxPageSize = Math.ceil(maxPageSize / 4)
+          continue
+        }
+        return
+      }
     },
 
     async *listBefore({ field, time, from }, signal) {

@@ -5,6 +5,9 @@ import type * as Sdk from './sdk.ts'
 /** The most that is read of an answer, in bytes: a row has 1 MiB at most, which is a third more in base64. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
+/** The code of an answer that is cut at its bound. */
+export const ANSWER_TOO_LONG = 'ANSWER_TOO_LONG'
+
 /** undici's codes, or names where it gives no code, in the words of Node, which are those that logs have. */
 const CODES: Readonly<Record<string, string>> = {
   UND_ERR_SOCKET: 'ECONNRESET',
@@ -55,7 +58,7 @@ export function undiciClient(pool: Pool, sdk: Pick<typeof Sdk, 'RestError' | 'cr
       onResponseData(controller, chunk) {
         length += chunk.length
         if (length <= MAX_ANSWER_BYTES) chunks.push(chunk)
-        else controller.abort(new Error(`The answer of the table service is longer than ${MAX_ANSWER_BYTES} bytes`))
+        else controller.abort(tooLong())
       },
       onResponseEnd() {
         settled()
@@ -67,11 +70,20 @@ export function undiciClient(pool: Pool, sdk: Pick<typeof Sdk, 'RestError' | 'cr
         settled()
         if (signal?.aborted) return reject(error)
         // As the SDK calls it when a body breaks off.
-        const code = status === 0 ? codeOf(error) : sdk.RestError.PARSE_ERROR
+        const code = status === 0 ? codeOf(error) : isTooLong(error) ? ANSWER_TOO_LONG : sdk.RestError.PARSE_ERROR
         reject(new sdk.RestError(error.message, { code: code ?? sdk.RestError.REQUEST_SEND_ERROR }))
       },
     })
   }
+}
+
+function tooLong(): Error {
+  const message = `The answer of the table service is longer than ${MAX_ANSWER_BYTES} bytes`
+  return Object.assign(new Error(message), { code: ANSWER_TOO_LONG })
+}
+
+function isTooLong({ code }: NodeJS.ErrnoException): boolean {
+  return code === ANSWER_TOO_LONG
 }
 
 function codeOf({ code, name }: NodeJS.ErrnoException): string | undefined {

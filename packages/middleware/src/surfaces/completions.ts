@@ -13,6 +13,7 @@ import {
   type BaseContext,
   type Digest,
   describeFault,
+  type GatewayRequest,
   type Handler,
   type HttpResponse,
   isOutage,
@@ -21,7 +22,7 @@ import {
   refusalOfEnded,
   withHeaders,
 } from '../pipeline/index.ts'
-import { readBody } from './request-body.ts'
+import { type BodyRefused, readBody } from './request-body.ts'
 import type { EventWriter, Surface } from './surface.ts'
 import { EVENT_STREAM_HEADERS, writtenStream } from './written-stream.ts'
 
@@ -57,20 +58,31 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
     return bytes
   }
 
-  return async function completions(request, context) {
-    const bytes = await readBody(request, maxBodyBytes)
-    if (bytes === 'ended') return refusalOfEnded(request.signal)
-    if (typeof bytes === 'string') return bytes === 'too large' ? tooLarge(maxBodyBytes) : IN_PIECES
+  function unread(why: BodyRefused | 'ended', { signal }: GatewayRequest): Refusal {
+    if (why === 'ended') return refusalOfEnded(signal)
+    return why === 'too large' ? tooLarge(maxBodyBytes) : IN_PIECES
+  }
+
+  function decode(bytes: Uint8Array, request: GatewayRequest): ReturnType<Surface['decode']> {
     const body = bodyFrom(bytes)
     if (body === 'no JSON') return INVALID_JSON
     // What is no object has no fields, and the surface says which one it misses.
-    const decoded = surface.decode(body === 'no object' ? NO_FIELDS : body, request, { maxOutputTokens })
-    if (isRefusal(decoded)) return decoded
+    return surface.decode(body === 'no object' ? NO_FIELDS : body, request, { maxOutputTokens })
+  }
 
+  return async function completions(request, context) {
+    const bytes = await readBody(request, maxBodyBytes)
+    const decoded = typeof bytes === 'string' ? unread(bytes, request) : decode(bytes, request)
+    const { name, operation, route } = surface
+    const told = { surface: name, operation: operation.name }
+    if (isRefusal(decoded)) {
+      context.step('body', decoded.code, told)
+      return decoded
+    }
     const { prompt, ...asked } = decoded
     context.tell({ promptHash: digest(prompt) })
+    context.step('body', 'decoded', { ...told, streamed: asked.streamed })
     const { signal, headers } = request
-    const { name, operation, route } = surface
     // With the surface's name: another one may decode the same bytes to another call.
     const bodyDigest = () => `${name} ${hash('sha256', bytes, 'base64url')}`
     const call: Call = { operation, route, signal, headers, bodyDigest, ...asked }

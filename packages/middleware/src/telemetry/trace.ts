@@ -5,6 +5,7 @@ import {
   describeFault,
   endedBy,
   type Facts,
+  type FinishedRequest,
   type GatewayRequest,
   type Handler,
   type HttpReply,
@@ -17,6 +18,9 @@ import {
   type Refusal,
   type RefusalCode,
   refusalOfEnded,
+  type Step,
+  type StepName,
+  type Story,
   type StreamOutcome,
   type ToldFacts,
 } from '../pipeline/index.ts'
@@ -27,6 +31,8 @@ export interface TraceOptions {
   readonly refuse: (refusal: Refusal) => HttpResponse
   /** Found for each request inside the trace, so that a configuration fault is answered and logged like any other. */
   readonly handler: () => Handler
+  /** Is told of each request at its end, and of a call that went on after that. What it throws is logged. */
+  readonly finished?: (request: FinishedRequest) => void
 }
 
 /** Where finished log lines go; the host adds its own level and time. */
@@ -52,15 +58,34 @@ interface Outcome {
 export function trace(options: TraceOptions): Entry {
   return async function traced(request, sink) {
     const started = performance.now()
+    const startedAt = Date.now()
     const requestId = requestIdFrom(request.headers)
     const facts: ToldFacts = {}
+    const story = newStory(started)
+    let firstTokenMs: number | undefined
+    let calls = 0
     const log: Log = (level, event, fields) => {
       const { promptHash } = facts
       sink(level, { event, requestId, ...(promptHash === undefined ? {} : { promptHash }), ...fields })
     }
-    const tell = (told: Facts) => addFacts(facts, told)
-    const finish = ({ status, ...outcome }: Outcome) => {
-      log('info', 'request', { ...facts, ...outcome, status, ms: Math.round(performance.now() - started) })
+    const report = (outcome: Outcome, ended: Pick<FinishedRequest, 'call' | 'startedAt' | 'ms' | 'facts'>) => {
+      try {
+        options.finished?.({ requestId, firstTokenMs, ...outcome, ...ended, story: story.told })
+      } catch (fault) {
+        log('error', 'fault', describeFault(fault))
+      }
+    }
+    const tell = ({ outlived, ...told }: Facts) => {
+      if (outlived === undefined) return addFacts(facts, told)
+      calls += 1
+      report(GONE_ON, { call: calls, ...outlived, facts: { ...callerIn(facts), ...told } })
+    }
+    const finish = (outcome: Outcome) => {
+      const { attempts: _, ...line } = facts
+      const { status, ...how } = outcome
+      const ms = performance.now() - started
+      log('info', 'request', { ...line, ...how, status, ms: Math.round(ms) })
+      report(outcome, { call: 0, startedAt, ms, facts })
     }
 
     /** Total: a surface whose `refuse` throws must not leave a request without an answer and a line. */
@@ -76,7 +101,7 @@ export function trace(options: TraceOptions): Entry {
     const { signal } = request
     let reply: HttpReply
     try {
-      reply = endedBy(signal)?.refusal ?? (await options.handler()(request, { requestId, log, tell }))
+      reply = endedBy(signal)?.refusal ?? (await options.handler()(request, { requestId, log, tell, step: story.step }))
     } catch (fault) {
       reply = isOfAbort(fault, signal) ? refusalOfEnded(signal) : failed(fault, log)
     }
@@ -91,7 +116,10 @@ export function trace(options: TraceOptions): Entry {
       let last: Uint8Array | undefined
       let isOver = false
       const orLast = (piece: Uint8Array | undefined) => {
-        if (piece !== undefined) return piece
+        if (piece !== undefined) {
+          firstTokenMs ??= performance.now() - started
+          return piece
+        }
         isOver = true
         return last
       }
@@ -119,6 +147,37 @@ export function trace(options: TraceOptions): Entry {
     finish({ status: response.status, ...(refusal === undefined ? {} : { refusal: refusal.code }) })
     return { ...response, headers: { ...response.headers, 'x-request-id': requestId, ...costHeader(facts) } }
   }
+}
+
+/** How a request ended whose call went on for others. */
+const GONE_ON: Outcome = { status: CLIENT_LEFT.status, refusal: CLIENT_LEFT.code }
+
+/** Of the request, what is true of all its calls. */
+function callerIn({ consumer, plan, policy, promptHash, model }: Facts): Facts {
+  return {
+    ...(policy === undefined ? {} : { policy }),
+    ...(consumer === undefined ? {} : { consumer }),
+    ...(plan === undefined ? {} : { plan }),
+    ...(promptHash === undefined ? {} : { promptHash }),
+    ...(model === undefined ? {} : { model }),
+  }
+}
+
+/** A request's story, as it is told. */
+function newStory(started: number) {
+  const steps: Step[] = []
+  const told: Story & { steps: Step[] } = { steps }
+  let last = started
+  const step = (name: StepName, decision: string, more?: Story) => {
+    const now = performance.now()
+    steps.push({ name, decision, ms: now - last })
+    last = now
+    if (more === undefined) return
+    const { standings } = told
+    Object.assign(told, more)
+    if (standings && more.standings) Object.assign(told, { standings: [...standings, ...more.standings] })
+  }
+  return { told, step }
 }
 
 const COST = 'x-tollgate-cost'

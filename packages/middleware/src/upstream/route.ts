@@ -82,11 +82,18 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
     const { model: ownModel, cache, transforms } = routeOf(policy, call.route)
     const name = call.model ?? ownModel
     const model = policy.models.get(name)
-    if (model === undefined) return name === ownModel ? NOT_CONFIGURED : refused(unknownModel(name))
+    if (model === undefined) {
+      const reply = name === ownModel ? NOT_CONFIGURED : refused(unknownModel(name))
+      context.step('route', reply.refusal.code, { route: call.route })
+      return reply
+    }
     context.tell({ model: name })
     const rights = policy.plans.get(context.consumer.plan)?.rights ?? ALL_RIGHTS
     const forbidden = forbiddenIn(rights, name, call)
-    if (forbidden !== undefined) return refused(forbidden)
+    if (forbidden !== undefined) {
+      context.step('route', forbidden.code, { route: call.route })
+      return refused(forbidden)
+    }
     const messages = messagesOf(call)
     const transformed = transform(messages, transforms)
     const { removed } = transformed
@@ -113,6 +120,7 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
         return model && routedTo(model)
       }
     }
+    context.step('route', call.model === undefined ? 'default' : 'named', { route: call.route })
     const onward = () => next({ routed: routedTo(model) })
     return removed.length === 0 ? onward() : telling(removed, context, onward)
   }

@@ -130,12 +130,14 @@ interface AskOptions extends UpstreamOptions {
 /** One call to one target. */
 async function ask(call: Call, context: Callable & BaseContext, options: AskOptions): Promise<Reply> {
   const { operation, streamed, signal } = call
-  const { routed, reserved, requestId, tell, log } = context
+  const { routed, reserved, requestId, tell, step, log } = context
   const { target } = options.candidate
   const startedAt = performance.now()
   const progress: CallProgress = {}
   const bounds = callBounds(streamed ? options.streamTotalMs : options.totalMs, signal)
   let parser: StreamParser | undefined
+  /** Milliseconds, once the first event of a stream has come. */
+  let firstTokenMs: number | undefined
   /** Of the answer, where there is one. */
   let spillover: string | undefined
 
@@ -143,7 +145,11 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const { id } = target
     const price = spillover === undefined ? target.price : target.spilloverPrice
     const ms = performance.now() - startedAt
-    const more = { ...(failure && { failure }), ...(spillover !== undefined && { spillover }) }
+    const more = {
+      ...(failure && { failure }),
+      ...(spillover !== undefined && { spillover }),
+      ...(firstTokenMs !== undefined && { firstTokenMs }),
+    }
     const attempt: Attempt = { model: routed.model.name, target: id, price, spend, ms, ...more }
     try {
       options.balancer.report(options.candidate, attempt)
@@ -156,10 +162,13 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
 
   const answered = (answer: Answer, spend: Spend): AnswerReply => {
     bounds.done()
+    step('attempts', 'answered')
     return { ...MADE, kind: 'answer', answer, attempts: attempts(spend) }
   }
 
   const streaming = (events: OpenEvents): StreamReply => {
+    firstTokenMs = performance.now() - startedAt
+    step('attempts', 'streaming')
     const ending = (how: StreamOutcome, failure?: UpstreamFailure) => ({
       how,
       attempts: attempts(events.spend(), failure),
@@ -173,6 +182,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     spend: Spend,
     { said, ...more }: Omit<FailedCall, 'url'> & { readonly said?: Json | undefined } = {},
   ): RefusedReply => {
+    step('attempts', failure.code ?? 'failed')
     const ended = endedBy(signal)
     if (ended !== undefined) {
       const told = { ...(failure.unspent ? { unspent: true as const } : {}), code: ended.code }
@@ -239,6 +249,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const spend = parser === undefined ? spendOfFailure(failure) : spendOf(parser)
     if (signal.aborted || isOutage(error)) return refusedBy(failure, spend, { error })
     tell({ upstream: failure })
+    step('attempts', 'fault')
     throw faultAfter(error, attempts(spend, failure))
   }
 }

@@ -14,6 +14,8 @@ export interface CounterRead {
   readonly row: { readonly text: string; readonly etag: string } | undefined
   /** `undefined` where the answer bore no date. */
   readonly time: StoreTime | undefined
+  /** When the row was written, by the store's clock: milliseconds since 1970; left out where the store doesn't tell. */
+  readonly writtenAt?: number
 }
 
 export interface CounterWrite {

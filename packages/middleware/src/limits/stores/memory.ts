@@ -9,7 +9,7 @@ export interface MemoryCounterOptions {
 
 /** Counters of one process, gone with it. */
 export function memoryCounterStore({ wallClock, now }: MemoryCounterOptions): CounterStore {
-  const rows = new Map<string, { text: string; etag: string }>()
+  const rows = new Map<string, { text: string; etag: string; writtenAt: number }>()
   let writes = 0
   const time = (): StoreTime => {
     const at = now()
@@ -18,13 +18,16 @@ export function memoryCounterStore({ wallClock, now }: MemoryCounterOptions): Co
   return {
     async read(subject, signal) {
       signal.throwIfAborted()
-      return { row: rows.get(subject), time: time() }
+      const row = rows.get(subject)
+      if (row === undefined) return { row, time: time() }
+      const { writtenAt, ...found } = row
+      return { row: found, time: time(), writtenAt }
     },
     async writeIfMatch(subject, text, etag, signal) {
       signal.throwIfAborted()
       if (rows.get(subject)?.etag !== etag) return { etag: undefined, time: time() }
       writes += 1
-      rows.set(subject, { text, etag: String(writes) })
+      rows.set(subject, { text, etag: String(writes), writtenAt: Math.floor(wallClock()) })
       return { etag: String(writes), time: time() }
     },
   }

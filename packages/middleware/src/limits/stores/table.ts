@@ -27,7 +27,9 @@ export function tableCounterStore({ open, now }: TableCounterOptions): CounterSt
       const sent = now()
       const { entity, date } = await table.read<{ text: string }>(placeOf(subject), { signal })
       const time = timeOf(date, sent)
-      return { row: entity && { text: entity.text, etag: entity.etag }, time }
+      if (entity === undefined) return { row: undefined, time }
+      const { text, etag, timestamp } = entity
+      return { row: { text, etag }, time, writtenAt: Date.parse(timestamp) }
     },
 
     async writeIfMatch(subject, text, etag, signal) {

@@ -1,0 +1,50 @@
+import type { Facts, StreamOutcome } from './facts.ts'
+import type { RefusalCode } from './refusal.ts'
+
+/** A step on a request's way. `limits` comes twice where the model has limits of its own. */
+export type StepName = 'key' | 'limits' | 'body' | 'route' | 'cache' | 'budget' | 'attempts' | 'settle' | 'store'
+
+export interface Step {
+  readonly name: StepName
+  readonly decision: string
+  /** Milliseconds since the step before ended, or since the request came. */
+  readonly ms: number
+}
+
+/** Where a limit stood when it was asked. */
+export interface Standing {
+  readonly limit: { readonly name: string; readonly measure: string; readonly quota: number }
+  /** Whole units: of money nano-dollars. */
+  readonly remaining: number
+}
+
+/** What a request's story tells beside what its line says. Never a secret, never a prompt. */
+export interface Story {
+  readonly surface?: string
+  readonly operation?: string
+  readonly streamed?: boolean
+  readonly route?: string
+  /** Reserved for the call before it was made: whole tokens, and nano-dollars where the model has a price. */
+  readonly reserved?: { readonly input: number; readonly output: number; readonly costNanoUsd?: number }
+  /** Added to what was told before, as limits are asked one after the other; all else replaces. */
+  readonly standings?: readonly Standing[]
+}
+
+/** A request that has ended, or a call of its that went on after that, and has ended now. */
+export interface FinishedRequest {
+  /** The caller's own word, and so not unique. */
+  readonly requestId: string
+  /** 0: the request. 1, 2, …: what calls took that went on for others when its caller had left. */
+  readonly call: number
+  /** Milliseconds since 1970. */
+  readonly startedAt: number
+  readonly ms: number
+  /** Until the first byte of a stream went out; `undefined` where none did. */
+  readonly firstTokenMs: number | undefined
+  readonly status: number
+  readonly refusal?: RefusalCode
+  readonly stream?: StreamOutcome
+  readonly facts: Facts
+  /** A step may still be added after the end: an answer can be stored when it was sent. */
+  readonly story: Story & { readonly steps: readonly Step[] }
+}

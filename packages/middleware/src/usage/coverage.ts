@@ -1,0 +1,97 @@
+import type { Table } from '../storage/index.ts'
+import { lateHours } from './late.ts'
+import { endOf, HOUR_MS, MINUTE_MS, type Period, startOf } from './periods.ts'
+import { type Figures, rolledWithin } from './rolled.ts'
+import { minutesOf, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
+import { addTally, newTally, type Tally } from './tally.ts'
+
+/** From one moment on, and before another: milliseconds since 1970. */
+export interface Span {
+  readonly from: number
+  readonly before: number
+}
+
+export interface CoverOptions {
+  readonly table: Table
+  readonly figures: Figures
+  readonly signal: AbortSignal
+}
+
+/**
+ * What requests came to in a span of whole minutes. Each moment is taken from one place: from the longest period that is rolled up
+ * and lies within the span, or from its segments. A roll-up that goes on meanwhile adds periods, and takes away none that was
+ * read, so nothing is counted twice or left out.
+ */
+export async function tallyOver(span: Span, options: CoverOptions): Promise<Tally> {
+  const { table, figures, signal } = options
+  const tally = newTally()
+  // Before all else: what comes late from now on has not been there yet.
+  const late = await lateHours(table, signal)
+  let gaps: readonly Span[] = [span]
+  for (const period of ['month', 'day', 'hour'] as const) {
+    const left: Span[] = []
+    for (const gap of gaps) {
+      const within = wholePeriods(period, gap)
+      let at = gap.from
+      for await (const rolled of rolledWithin(table, period, within, figures, signal)) {
+        const end = endOf(period, rolled.start)
+        const isLate = late.some(({ start }) => rolled.start <= start && start < end)
+        // Of an hour whose first segments are kept no longer, what is rolled up says more than those that came late.
+        if (isLate && (period !== 'hour' || (await rowsIn(table, rolled.start, signal)) > rolled.rows)) continue
+        if (at < rolled.start) left.push({ from: at, before: rolled.start })
+        at = end
+        addTally(tally, rolled.tally)
+      }
+      if (at < gap.before) left.push({ from: at, before: gap.before })
+    }
+    gaps = left
+  }
+  for (const gap of gaps) {
+    for await (const segment of segmentsWithin(table, gap, SUMS_FIELDS, signal)) {
+      addTally(tally, sumsIn(segment as object as Readonly<Record<string, unknown>>))
+    }
+  }
+  return tally
+}
+
+function wholePeriods(period: Period, { from, before }: Span) {
+  const start = startOf(period, from)
+  return { from: start === from ? start : endOf(period, from), before: startOf(period, before) }
+}
+
+async function rowsIn(table: Table, hour: number, signal: AbortSignal): Promise<number> {
+  let rows = 0
+  for await (const segment of table.scan<{ rows: number }>(
+    { partition: segmentPartition(hour), select: ['rows'] },
+    signal,
+  )) {
+    rows += segment.rows
+  }
+  return rows
+}
+
+/** The segments that were opened in a span of whole minutes. */
+export async function* segmentsWithin<T extends object>(
+  table: Table,
+  { from, before }: Span,
+  select: readonly string[] | undefined,
+  signal: AbortSignal,
+) {
+  const whole = { from: Math.ceil(from / HOUR_MS) * HOUR_MS, before: startOf('hour', before) }
+  const fields = select === undefined ? {} : { select }
+  if (from < Math.min(whole.from, before)) yield* partly(from, Math.min(whole.from, before))
+  if (whole.from < whole.before) {
+    const partition = { from: segmentPartition(whole.from), before: segmentPartition(whole.before) }
+    yield* table.scan<T>({ partition, ...fields }, signal)
+  }
+  if (whole.from <= whole.before && whole.before < before) yield* partly(whole.before, before)
+
+  /** Of one hour. */
+  function partly(first: number, end: number) {
+    return table.scan<T>({ partition: segmentPartition(first), rows: minutesOf(first, end), ...fields }, signal)
+  }
+}
+
+export function wholeMinutes({ from, before }: Span): Span {
+  return { from: Math.floor(from / MINUTE_MS) * MINUTE_MS, before: Math.ceil(before / MINUTE_MS) * MINUTE_MS }
+}

@@ -1,0 +1,20 @@
+export {
+  type Histogram,
+  LATENCY_BOUNDS_MS,
+  type ModelFigures,
+  type Unattributed,
+  type UsageAttempt,
+  type UsageDimension,
+  type UsageQuery,
+  type UsageReader,
+  type UsageReport,
+  type UsageRow,
+  type UsageSums,
+} from './figures.ts'
+export { type ForgetOptions, type Forgotten, forgetConsumer } from './forget.ts'
+export { FLUSH_MS, type Ledger, type LedgerOptions, ledger } from './ledger.ts'
+export { AGE_MS, type UsageReaderOptions, usageReader } from './reader.ts'
+export { type RetentionOptions, removeOld } from './retention.ts'
+export { type RollUpOptions, rollUp } from './rollup.ts'
+export { type Counted, takenSince } from './taken.ts'
+export { FORGOTTEN } from './tally.ts'

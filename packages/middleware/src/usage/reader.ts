@@ -1,0 +1,101 @@
+import type { UsageKept } from '../policy/index.ts'
+import type { Table } from '../storage/index.ts'
+import { type Span, segmentsWithin, tallyOver, wholeMinutes } from './coverage.ts'
+import type { Unattributed, UsageQuery, UsageReader, UsageReport, UsageRow } from './figures.ts'
+import { endOf, startOf } from './periods.ts'
+import { mayHold, ROW_FIELDS, requestHash, rowsIn } from './segment.ts'
+import { type Adding, addSums, noSums, totalOf } from './sums.ts'
+import { modelFigures, type Tally } from './tally.ts'
+
+export interface UsageReaderOptions {
+  readonly table: Table
+  readonly kept: () => UsageKept
+  /** Milliseconds since 1970. */
+  readonly wallClock?: () => number
+  /** What budgets charged that the ledger doesn't show; nothing by default. */
+  readonly unattributed?: (
+    query: Pick<UsageQuery, 'consumer' | 'model'>,
+    signal: AbortSignal,
+  ) => Promise<readonly Unattributed[]>
+}
+
+/** What has ended so long ago has been written, unless its instance was killed or can't reach the tables. */
+export const AGE_MS = 10_000
+/** Before there was a ledger. */
+const BEGINNING = Date.UTC(2025, 0)
+const READS_AT_ONCE = 8
+
+export function usageReader({ table, kept, wallClock = Date.now, unattributed }: UsageReaderOptions): UsageReader {
+  return {
+    async report(query, signal): Promise<UsageReport> {
+      const now = wallClock()
+      const span = spanOf(query, now, kept())
+      const tally = await tallyOver(span, { table, figures: 'all', signal })
+      const rows = rowsBy(query, tally)
+      return {
+        by: query.by,
+        since: span.from,
+        until: span.before,
+        asOf: Math.min(span.before, now - AGE_MS),
+        rows,
+        total: totalOf(rows),
+        unattributed: (await unattributed?.(query, signal)) ?? [],
+      }
+    },
+
+    async totals(signal) {
+      const now = wallClock()
+      const span = wholeMinutes({ from: BEGINNING, before: now + 1 })
+      const tally = await tallyOver(span, { table, figures: 'models', signal })
+      return { models: modelFigures(tally), asOf: now - AGE_MS, unattributed: (await unattributed?.({}, signal)) ?? [] }
+    },
+
+    async why(requestId, { since, until }, signal) {
+      const hash = requestHash(requestId)
+      const found: UsageRow[] = []
+      const places: { readonly partitionKey: string; readonly rowKey: string }[] = []
+      const span = wholeMinutes({ from: since, before: until + 1 })
+      for await (const segment of segmentsWithin<{ ids?: Uint8Array }>(table, span, ['ids'], signal)) {
+        if (mayHold(segment.ids, hash)) places.push({ partitionKey: segment.partitionKey, rowKey: segment.rowKey })
+      }
+      const read = async () => {
+        for (let place = places.pop(); place !== undefined; place = places.pop()) {
+          const { entity } = await table.read<object>(place, { signal, select: ROW_FIELDS })
+          if (entity === undefined) continue
+          found.push(...rowsIn({ ...entity, ...place }).filter((row) => row.requestId === requestId))
+        }
+      }
+      await Promise.all(Array.from({ length: READS_AT_ONCE }, read))
+      return found.sort((a, b) => b.startedAt - a.startedAt || b.call - a.call)
+    },
+  }
+}
+
+/** Of whole minutes, or of whole hours or months where nothing finer is kept any more. */
+function spanOf({ since, until }: UsageQuery, now: number, { detailMs, hoursMs }: UsageKept): Span {
+  const { from, before } = wholeMinutes({ from: since, before: until })
+  const period = from < now - hoursMs ? 'month' : from < now - detailMs ? 'hour' : undefined
+  const end = before < now - hoursMs ? 'month' : before < now - detailMs ? 'hour' : undefined
+  return {
+    from: Math.max(BEGINNING, period === undefined ? from : startOf(period, from)),
+    before: end === undefined || startOf(end, before) === before ? before : endOf(end, before),
+  }
+}
+
+function rowsBy({ by, consumer, model }: UsageQuery, tally: Tally): UsageReport['rows'] {
+  const named = new Map<string, Adding>()
+  const add = (name: string, sums: Adding) => {
+    const own = named.get(name) ?? noSums()
+    addSums(own, sums)
+    named.set(name, own)
+  }
+  for (const cell of tally.cells.values()) {
+    if (consumer !== undefined && cell.consumer !== consumer) continue
+    if (model !== undefined && cell.model !== model) continue
+    if (by !== 'target') add(cell[by], cell.sums)
+    else for (const [target, sums] of cell.targets) add(target, sums)
+  }
+  return Array.from(named, ([name, sums]) => ({ name, ...sums })).sort(
+    (a, b) => b.costNanoUsd - a.costNanoUsd || b.requests - a.requests || (a.name < b.name ? -1 : 1),
+  )
+}

@@ -1,0 +1,141 @@
+import type { Table } from '../storage/index.ts'
+import { clearLate, GRACE_MS, lateHours } from './late.ts'
+import { endOf, HOUR_MS, type Period, startOf, startsOf } from './periods.ts'
+import { findRolled, rolledWithin, writeRolled } from './rolled.ts'
+import { minuteOf, partitionsBefore, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
+import { addTally, newTally, type Tally } from './tally.ts'
+
+export interface RollUpOptions {
+  readonly table: Table
+  /** Milliseconds since 1970. */
+  readonly now: number
+  /** Ends it early: the next run goes on. */
+  readonly signal: AbortSignal
+}
+
+/** Of hours that were left undone; the rest is for the next run. */
+const HOURS_A_RUN = 24 * 14
+const MAX_TRIES = 20
+
+/** How far the roll-up has come: one row. */
+interface Progress {
+  /** The hour in which the ledger begins, and the first one that is not rolled up. */
+  readonly first: Date
+  readonly next: Date
+}
+
+const PROGRESS = { partitionKey: 'progress', rowKey: 'rolled' }
+
+export async function progressOf(table: Table, signal: AbortSignal): Promise<Progress | undefined> {
+  return (await table.read<Progress>(PROGRESS, { signal })).entity
+}
+
+/**
+ * Makes hours of segments, days of hours and months of days, each as a whole, once it is over. Right if it is run twice at once,
+ * again, or killed at any moment: each row is computed of what there is, and written only if it is still as it was before that
+ * was read.
+ *
+ * @returns the hours, days and months that were written
+ */
+export async function rollUp({ table, now, signal }: RollUpOptions): Promise<number> {
+  const progress = (await progressOf(table, signal)) ?? (await begin(table, now, signal))
+  if (progress === undefined) return 0
+  const first = progress.first.getTime()
+  const next = progress.next.getTime()
+  const before = Math.max(next, Math.min(startOf('hour', now - GRACE_MS), next + HOURS_A_RUN * HOUR_MS))
+  const late = (await lateHours(table, signal)).filter(({ start }) => start < before)
+  const hours = new Set([...late.map(({ start }) => start), ...startsOf('hour', next, before)])
+
+  let written = 0
+  const roll = async (period: Period, start: number, make: () => Promise<Made | undefined>) => {
+    if (await rolledAnew(table, period, start, make, signal)) written += 1
+  }
+  for (const hour of hours) await roll('hour', hour, () => hourOf(table, hour, signal))
+  for (const day of startsHolding('day', hours, before)) {
+    await roll('day', day, () => wholeOf(table, 'hour', 'day', day, first, signal))
+  }
+  for (const month of startsHolding('month', hours, before)) {
+    await roll('month', month, () => wholeOf(table, 'day', 'month', month, first, signal))
+  }
+  // Last, so that a run that was killed is done again.
+  for (const hour of late) await clearLate(table, hour, signal)
+  await table.put({ ...PROGRESS, first: progress.first, next: new Date(before) }, 'any', signal)
+  return written
+}
+
+/** The days or months that hold these hours, and are over. */
+function startsHolding(period: Period, hours: Iterable<number>, before: number): Set<number> {
+  const starts = Array.from(hours, (hour) => startOf(period, hour))
+  return new Set(starts.filter((start) => endOf(period, start) <= before))
+}
+
+/** So much earlier than the first segment may another one be, which its instance could write only later. */
+const EARLIER_MS = 24 * HOUR_MS
+
+/** A little before the first segment: one that another instance could write only later belongs to it too. */
+async function begin(table: Table, now: number, signal: AbortSignal): Promise<Progress | undefined> {
+  const partition = partitionsBefore(now + HOUR_MS)
+  for await (const segment of table.scan({ partition, select: ['rows'] }, signal)) {
+    const first = new Date(startOf('day', minuteOf(segment) - EARLIER_MS))
+    return { first, next: first }
+  }
+  return undefined
+}
+
+interface Made {
+  readonly tally: Tally
+  readonly segments: number
+}
+
+/** Writes a period's row, if it has become another one. */
+async function rolledAnew(
+  table: Table,
+  period: Period,
+  start: number,
+  make: () => Promise<Made | undefined>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+    // Before what it is made of: so another run can't put its older sums over newer ones.
+    const before = await findRolled(table, period, start, signal)
+    const made = await make()
+    if (made === undefined) return false
+    // Fewer rows than before: some of what they were made of is removed by now.
+    if (before !== undefined && made.tally.rows <= before.rows) return false
+    if (await writeRolled(table, period, { start, ...made }, before ?? 'absent', signal)) return true
+  }
+  throw new Error(`The ${period}'s figures kept changing`)
+}
+
+async function hourOf(table: Table, hour: number, signal: AbortSignal): Promise<Made> {
+  const tally = newTally()
+  let segments = 0
+  for await (const segment of table.scan({ partition: segmentPartition(hour), select: SUMS_FIELDS }, signal)) {
+    addTally(tally, sumsIn(segment as object as Readonly<Record<string, unknown>>))
+    segments += 1
+  }
+  return { tally, segments }
+}
+
+/** What the parts of a period add up to; `undefined` until all of them are there. */
+async function wholeOf(
+  table: Table,
+  part: Period,
+  period: Period,
+  start: number,
+  first: number,
+  signal: AbortSignal,
+): Promise<Made | undefined> {
+  const from = Math.max(start, startOf(part, first))
+  const before = endOf(period, start)
+  const missing = new Set(startsOf(part, from, before))
+  if (missing.size === 0) return undefined
+  const tally = newTally()
+  let segments = 0
+  for await (const rolled of rolledWithin(table, part, { from, before }, 'all', signal)) {
+    missing.delete(rolled.start)
+    addTally(tally, rolled.tally)
+    segments += rolled.segments
+  }
+  return missing.size === 0 ? { tally, segments } : undefined
+}
