@@ -29,6 +29,7 @@ keys
   .description('Make a key, and its consumer if that is new. The key is shown once.')
   .requiredOption('--consumer <id>', 'whose key it is')
   .option('--plan <plan>', "the consumer's plan, if the consumer is new")
+  .option('--scope <scope>', 'call: asks models, the default; read: sees usage and metrics, of all consumers')
   .option('--expires <when>', 'a span such as 90d, or a date; without, never')
   .option(...JSON_OPTION)
   .action((options) => print(createKey(options, place)))

@@ -31,6 +31,8 @@ export interface TraceOptions {
   readonly refuse: (refusal: Refusal) => HttpResponse
   /** Found for each request inside the trace, so that a configuration fault is answered and logged like any other. */
   readonly handler: () => Handler
+  /** The event of its line: `request` by default. */
+  readonly event?: string
   /** Is told of each request at its end, and of a call that went on after that. What it throws is logged. */
   readonly finished?: (request: FinishedRequest) => void
 }
@@ -56,6 +58,7 @@ interface Outcome {
  * gateway's failure. A request that the gateway had ended before it came is answered with that refusal, unread.
  */
 export function trace(options: TraceOptions): Entry {
+  const { event = 'request' } = options
   return async function traced(request, sink) {
     const started = performance.now()
     const startedAt = Date.now()
@@ -64,9 +67,9 @@ export function trace(options: TraceOptions): Entry {
     const story = newStory(started)
     let firstTokenMs: number | undefined
     let calls = 0
-    const log: Log = (level, event, fields) => {
+    const log: Log = (level, name, fields) => {
       const { promptHash } = facts
-      sink(level, { event, requestId, ...(promptHash === undefined ? {} : { promptHash }), ...fields })
+      sink(level, { event: name, requestId, ...(promptHash === undefined ? {} : { promptHash }), ...fields })
     }
     const report = (outcome: Outcome, ended: Pick<FinishedRequest, 'call' | 'startedAt' | 'ms' | 'facts'>) => {
       try {
@@ -84,7 +87,7 @@ export function trace(options: TraceOptions): Entry {
       const { attempts: _, ...line } = facts
       const { status, ...how } = outcome
       const ms = performance.now() - started
-      log('info', 'request', { ...line, ...how, status, ms: Math.round(ms) })
+      log('info', event, { ...line, ...how, status, ms: Math.round(ms) })
       report(outcome, { call: 0, startedAt, ms, facts })
     }
 
