@@ -15,6 +15,7 @@ import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
 import { READS, readRate } from './read-rate.ts'
 import { openStores, type StoresOptions } from './stores.ts'
+import { usageApi } from './usage-api.ts'
 
 /** All durations are milliseconds. */
 export interface GatewayOptions extends StoresOptions {
@@ -45,8 +46,8 @@ export interface Gateway {
   handler(surface: Surface): Handler
   /** The way of those who ask which models they may use. */
   readonly models: Handler
-  /** The way of those who read usage or metrics, by a key of scope `read`, to be put into a `trace`. */
-  reads(handler: Handler<Reading>): Handler
+  /** The way of those who read what requests came to, by a key of scope `read`, to be put into a `readEntry`. */
+  readonly usageApi: Handler
   readonly consumers: ConsumerStore
   /** What it can't work without. The cache is not among it: without one, every request is a miss. */
   readonly checks: Readonly<Record<'tables' | 'limits' | 'model', Check['run']>>
@@ -225,7 +226,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   return {
     consumers: stores.consumers,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
-    reads: (handler) => reading.handle(handler),
+    usageApi: reading.handle(usageApi({ reader: usage, wallClock })),
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)
       handlers.set(surface, handler)

@@ -10,3 +10,4 @@ export {
 export { azureDialect, type Dialect, dialectEntry, openaiDialect } from './dialect.ts'
 export { type OpenUsageOptions, openUsage } from './open-usage.ts'
 export { readEntry } from './read-entry.ts'
+export { type UsageApiOptions, usageApi } from './usage-api.ts'

@@ -3,6 +3,7 @@ import {
   CLIENT_LEFT,
   clientHasLeft,
   describeFault,
+  dollarsText,
   endedBy,
   type Facts,
   type FinishedRequest,
@@ -184,16 +185,11 @@ function newStory(started: number) {
 }
 
 const COST = 'x-tollgate-cost'
-const NANO_DOLLARS = 1e9
 
 /** What a request cost, in US dollars, to the nano-dollar: the line's figure. `undefined` where nobody knows. */
 function costText({ costNanoUsd, sparedNanoUsd }: Facts): string | undefined {
   const nano = costNanoUsd ?? (sparedNanoUsd === undefined ? undefined : 0)
-  if (nano === undefined) return undefined
-  const decimals = String(nano % NANO_DOLLARS)
-    .padStart(9, '0')
-    .replace(/0+$/, '')
-  return `${Math.floor(nano / NANO_DOLLARS)}${decimals === '' ? '' : `.${decimals}`}`
+  return nano === undefined ? undefined : dollarsText(nano)
 }
 
 function costHeader(facts: Facts): Readonly<Record<string, string>> {
