@@ -9,6 +9,8 @@ import { createKey, expireKey, listKeys, revokeKey, setKeyDisabled } from './key
 import { resetLimitsOf } from './limits.ts'
 import { showPrices } from './prices.ts'
 import { printable } from './printable.ts'
+import { showUsage } from './usage.ts'
+import { showWhy } from './why.ts'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..')
 
@@ -110,6 +112,30 @@ limits
   .option('--global', "everybody's")
   .option('--limit <name>', 'of them this one alone, by its name in refusals, such as usd')
   .action((options) => print(resetLimitsOf(options, place)))
+
+const SINCE = ['--since <when>', 'a span back from now such as 12h or 7d, or a date in UTC'] as const
+const UNTIL = ['--until <when>', 'the same; now, without'] as const
+
+program
+  .command('usage')
+  .description('What requests came to: who asked how much, what it cost, and what the cache saved.')
+  .option('--by <dimension>', 'consumer, model or target', 'consumer')
+  .option(...SINCE, '7d')
+  .option(...UNTIL)
+  .option('--consumer <id>', 'of this consumer alone')
+  .option('--model <name>', 'of this model of the policy alone')
+  .option(...JSON_OPTION)
+  .option('--csv', 'print CSV, for a spreadsheet')
+  .action((options) => print(showUsage(options, place)))
+
+program
+  .command('why')
+  .description("A request's whole story: its key, limits, route, cache, calls and cost, and why it was refused.")
+  .argument('<request-id>', 'as X-Request-ID of its answer says')
+  .option(...SINCE, '1d')
+  .option(...UNTIL)
+  .option(...JSON_OPTION)
+  .action((id, options) => print(showWhy(id, options, place)))
 
 try {
   applyLocalSettings(ROOT, process.env)
