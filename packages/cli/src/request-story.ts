@@ -152,6 +152,7 @@ const STEPS: Readonly<Record<string, InWords>> = {
   settle: (decision, row) =>
     words(decision, {
       certain: 'charged what the model told',
+      'not counted': 'charged to no limit, since none counts tokens or money',
       uncertain: `charged all that was reserved, since the model did not tell what it took${row.reserved ? '' : ': nothing was'}`,
     }),
   store: (decision) =>

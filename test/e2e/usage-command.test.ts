@@ -1,0 +1,151 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
+import { newKey, unique } from '../support/consumers.ts'
+import { type Answer, BARE_HOST, cleanEnv, generate, ROOT, startHost } from '../support/host.ts'
+import { openAccount } from '../support/tables.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
+
+/* `tollgate usage` and `tollgate why` tell what a host that has ended was asked, from the tables that it wrote. */
+
+const POLICY = 'test/contract/usage.yaml'
+const open = openAccount(inject('azurite'))
+const [spender, thrifty] = [unique('spender'), unique('thrifty')]
+const requestId = unique('their-own-id')
+let upstream: Upstream
+let key: string
+/** Of all answers to the one who spends, in nano-dollars, as they themselves told. */
+let cost = 0
+beforeAll(async () => {
+  upstream = await startUpstream()
+  const host = await startHost(
+    {
+      TOLLGATE_STORAGE: inject('azurite'),
+      TOLLGATE_POLICY: POLICY,
+      OPENAI_BASE_URL: upstream.baseUrl,
+      OPENAI_API_KEY: 'sk-upstream-secret',
+      OPENAI_MODEL_NAME: 'test-model',
+    },
+    BARE_HOST,
+  )
+  key = await newKey(open, spender, 'ample')
+  const other = await newKey(open, thrifty, 'single')
+  const asking = (as: string, prompt: string): Promise<Answer> =>
+    generate(host, JSON.stringify({ prompt }), { 'x-api-key': as, 'x-request-id': requestId })
+  const prompt = unique('prompt')
+  for (const each of [prompt, prompt, unique('prompt')]) {
+    const { status, headers } = await asking(key, each)
+    expect(status).toBe(200)
+    cost += Math.round(Number(headers.get('x-tollgate-cost')) * 1e9)
+  }
+  expect((await asking(other, unique('prompt'))).status).toBe(200)
+  expect((await asking(other, unique('prompt'))).status).toBe(429)
+  // An instance that ends writes its last requests down.
+  await host.stop()
+})
+afterAll(() => upstream?.close())
+
+interface Run {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+const tollgate = (...args: string[]): Promise<Run> =>
+  promisify(execFile)(process.execPath, [join(ROOT, 'packages/cli/src/tollgate.ts'), ...args], {
+    cwd: ROOT,
+    env: cleanEnv({ TOLLGATE_STORAGE: inject('azurite'), TOLLGATE_POLICY: join(ROOT, POLICY) }),
+  }).then(
+    ({ stdout, stderr }) => ({ code: 0, out: stdout.trimEnd(), err: stderr.trim() }),
+    ({ code, stdout, stderr }) => ({ code, out: stdout.trimEnd(), err: stderr.trim() }),
+  )
+
+describe('tollgate usage', () => {
+  test('is the same as a table, as JSON and as CSV', async () => {
+    const asked = ['usage', '--since', '1h', '--consumer', spender]
+    const { code, out, err } = await tollgate(...asked)
+    expect([code, err]).toEqual([0, ''])
+    const lines = out.split('\n')
+    expect(lines[0]).toMatch(/^CONSUMER +REQUESTS +HITS +COLLAPSED +REFUSED +FAILED +INPUT +OUTPUT +COST +SAVED$/)
+    expect(lines[1]).toMatch(new RegExp(`^${spender} +3 +1 +0 +0 +0 `))
+    // The total row has the figures of the only other.
+    expect(lines[2]?.replace(/^total +/, '')).toBe(lines[1]?.replace(/^\S+ +/, ''))
+    expect(out).toMatch(/\n\nFrom \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC to .* UTC.*\.\n/)
+    expect(out).toMatch(/\n\nStorage: the storage account '\w+', by the configured connection string$/)
+
+    const { rows, total } = JSON.parse((await tollgate(...asked, '--json')).out)
+    expect(rows).toMatchObject([{ name: spender, requests: 3, hits: 1, costNanoUsd: cost }])
+    expect(total).toMatchObject({ requests: 3, costNanoUsd: cost, costUsd: String(cost / 1e9) })
+
+    const csv = (await tollgate(...asked, '--csv')).out.split('\n')
+    expect(csv[0]).toMatch(/^"consumer","requests",/)
+    expect(csv.slice(1)).toEqual([expect.stringMatching(new RegExp(`^"${spender}",3,3,1,0,0,0,.*,${cost},`))])
+  })
+
+  test('by model and by target', async () => {
+    const of = ['--since', '1h', '--consumer', thrifty]
+    const byModel = (await tollgate('usage', '--by', 'model', ...of)).out
+    expect(byModel).toMatch(/^MODEL .*\ndefault +1 .*\n\(no model\) +1 +0 +0 +1 .*\ntotal +2 /)
+    const byTarget = (await tollgate('usage', '--by', 'target', ...of)).out
+    expect(byTarget).toMatch(/^TARGET +CALLS +FAILED +INPUT +OUTPUT +COST\nopenai:test-model\S* +1 +0 .*\ntotal +1 /)
+  })
+
+  test('says that there was nothing', async () => {
+    expect((await tollgate('usage', '--consumer', unique('nobody'))).out).toMatch(/^No requests\.\n\nFrom /)
+  })
+
+  test.each([
+    [['--by', 'user'], '--by must be consumer, model or target.'],
+    [['--since', 'yesterday'], '--since must be a span back from now such as 30m, 12h or 7d'],
+    [['--since', '1d', '--until', '2d'], '--since must be before --until.'],
+    [['--json', '--csv'], '--json and --csv exclude each other.'],
+    [['--form', 'csv'], "unknown option '--form'"],
+  ])('%j is refused with what to correct', async (args, message) => {
+    const { code, err, out } = await tollgate('usage', ...args)
+    expect([code, out]).toEqual([1, ''])
+    expect(err).toContain(message)
+  })
+})
+
+describe('tollgate why', () => {
+  test('tells the stories of all requests of an id, the newest first', async () => {
+    const { code, out, err } = await tollgate('why', requestId)
+    expect([code, err]).toEqual([0, ''])
+    expect(out).toMatch(
+      /^5 requests have this id, since a caller may choose it\. The newest is the first\.\n\nCAME +CONSUMER/,
+    )
+    const [, refused = '', answered = '', , hit = '', first = ''] = out.split(`\n\n${'-'.repeat(80)}\n\n`)
+    expect(refused).toContain(
+      `'${thrifty}', on plan 'single', was refused with 429 (insufficient_quota) by limit 'requests', which had 0 of 1 left,`,
+    )
+    expect(refused).toMatch(/^ {2}limits +'requests' is spent: refused +[\d.]+ ms$/m)
+    expect(answered).toMatch(
+      /^'thrifty\S+', on plan 'single', was answered by model 'default' at openai:test-model\S* in /m,
+    )
+    expect(hit).toMatch(/ was answered from the cache in .*, for \$0, and \$\d\.\d+ saved\.$/m)
+    expect(first).toMatch(/^ {2}budget +reserved [\d,]+ input and [\d,]+ output tokens, \$0\.\d+ +/m)
+    expect(first).toMatch(/^Reserved: .* Given back: [\d,]+ tokens, \$0\.\d+\.$/m)
+    expect(first).toMatch(/^ {2}usd +money +\$4\.\d+ +\$5$/m)
+    expect(first).toMatch(/^ {2}input +\d+ +\$1 per million$/m)
+    for (const secret of [key, 'sk-upstream-secret', 'echo:']) expect(out).not.toContain(secret)
+  })
+
+  test('tells a program the same', async () => {
+    const rows = JSON.parse((await tollgate('why', requestId, '--json')).out)
+    expect(rows).toHaveLength(5)
+    expect(rows[0]).toMatchObject({ requestId, consumer: thrifty, status: 429, limit: 'requests' })
+    expect(rows[4]).toMatchObject({
+      requestId,
+      consumer: spender,
+      status: 200,
+      cache: 'miss',
+      costUsd: expect.stringMatching(/^0\.\d+$/),
+    })
+  })
+
+  test('says where there is none, and what to try', async () => {
+    const { code, out, err } = await tollgate('why', `no\u001b[31m-such-id`, '--since', '2h')
+    expect([code, out]).toEqual([1, ''])
+    expect(err).toMatch(/^No request 'no\?\[31m-such-id' came from .* Look further back with --since 30d;/)
+  })
+})
