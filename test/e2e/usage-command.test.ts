@@ -13,6 +13,7 @@ const POLICY = 'test/contract/usage.yaml'
 const open = openAccount(inject('azurite'))
 const [spender, thrifty] = [unique('spender'), unique('thrifty')]
 const requestId = unique('their-own-id')
+const tooDear = unique('too-dear')
 let upstream: Upstream
 let key: string
 /** Of all answers to the one who spends, in nano-dollars, as they themselves told. */
@@ -41,6 +42,9 @@ beforeAll(async () => {
   }
   expect((await asking(other, unique('prompt'))).status).toBe(200)
   expect((await asking(other, unique('prompt'))).status).toBe(429)
+  const tight = await newKey(open, unique('tight'), 'tight')
+  const headers = { 'x-api-key': tight, 'x-request-id': tooDear }
+  expect((await generate(host, '{"prompt":"a"}', headers)).status).toBe(400)
   // An instance that ends writes its last requests down.
   await host.stop()
 })
@@ -128,6 +132,17 @@ describe('tollgate why', () => {
     expect(first).toMatch(/^ {2}usd +money +\$4\.\d+ +\$5$/m)
     expect(first).toMatch(/^ {2}input +\d+ +\$1 per million$/m)
     for (const secret of [key, 'sk-upstream-secret', 'echo:']) expect(out).not.toContain(secret)
+  })
+
+  test('tells what a budget had no room for, and that the request was given back', async () => {
+    const { out } = await tollgate('why', tooDear)
+    expect(out).toMatch(
+      / was refused with 400 \(request_too_expensive\) by limit 'tokens', which had 500 of 500 left, /,
+    )
+    expect(out).toMatch(
+      /^ {2}budget +wanted \d+ input and 800 output tokens, \$0\.\d+, which 'tokens' never grants: refused +/m,
+    )
+    expect(out).toContain('The limits that had admitted the request before were given it back.')
   })
 
   test('tells a program the same', async () => {

@@ -111,7 +111,9 @@ test('a refusal names the limit, what it had left, and what was given back', () 
   expect(text).toContain(
     "'alice', on plan 'pro', was refused with 429 (insufficient_quota) by limit 'usd', which had $0.00012 of $5 left, after 1.84 s.",
   )
-  expect(text).toMatch(/^ {2}budget +'usd' is spent: refused +1 ms$/m)
+  expect(text).toMatch(
+    /^ {2}budget +wanted 1,200 input and 800 output tokens, \$0\.000660, which 'usd' has not left: refused +1 ms$/m,
+  )
   expect(text).toContain('The limits that had admitted the request before were given it back.')
   expect(text).not.toContain('Reserved:')
 })
