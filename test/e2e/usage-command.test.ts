@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { limiter, outlinePolicy, tableCounterStore } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
 import { type Answer, BARE_HOST, cleanEnv, generate, ROOT, startHost } from '../support/host.ts'
@@ -13,7 +14,7 @@ const POLICY = 'test/contract/usage.yaml'
 const open = openAccount(inject('azurite'))
 const [spender, thrifty] = [unique('spender'), unique('thrifty')]
 const requestId = unique('their-own-id')
-const tooDear = unique('too-dear')
+const [tooDear, killed] = [unique('too-dear'), unique('killed')]
 let upstream: Upstream
 let key: string
 /** Of all answers to the one who spends, in nano-dollars, as they themselves told. */
@@ -32,11 +33,11 @@ beforeAll(async () => {
   )
   key = await newKey(open, spender, 'ample')
   const other = await newKey(open, thrifty, 'single')
-  const asking = (as: string, prompt: string): Promise<Answer> =>
-    generate(host, JSON.stringify({ prompt }), { 'x-api-key': as, 'x-request-id': requestId })
+  const asking = (as: string, prompt: string, model?: string): Promise<Answer> =>
+    generate(host, JSON.stringify({ prompt, model }), { 'x-api-key': as, 'x-request-id': requestId })
   const prompt = unique('prompt')
   for (const each of [prompt, prompt, unique('prompt')]) {
-    const { status, headers } = await asking(key, each)
+    const { status, headers } = await asking(key, each, 'own')
     expect(status).toBe(200)
     cost += Math.round(Number(headers.get('x-tollgate-cost')) * 1e9)
   }
@@ -45,10 +46,26 @@ beforeAll(async () => {
   const tight = await newKey(open, unique('tight'), 'tight')
   const headers = { 'x-api-key': tight, 'x-request-id': tooDear }
   expect((await generate(host, '{"prompt":"a"}', headers)).status).toBe(400)
+  await chargeUnwritten()
   // An instance that ends writes its last requests down.
   await host.stop()
 })
 afterAll(() => upstream?.close())
+
+/** What an instance had charged that was killed before it wrote its last requests down. */
+async function chargeUnwritten(): Promise<void> {
+  await newKey(open, killed, 'ample')
+  const counters = tableCounterStore({ open, now: () => performance.now() })
+  const gate = limiter({ store: counters, deadlineMs: 5_000 })
+  const limits = outlinePolicy({ root: ROOT, path: POLICY }).plans.get('ample')?.limits ?? []
+  const [usd] = limits.filter(({ measure }) => measure === 'money')
+  if (usd === undefined) throw new Error('No limit on money')
+  const subject = { id: `consumer:${killed}`, limits }
+  const decision = await gate.admit([{ subject, limit: usd, units: 2_000_000_000 }])
+  if (!decision.admitted) throw new Error('Not admitted')
+  decision.settle(() => 1_234_567_890)
+  await gate.close()
+}
 
 interface Run {
   readonly code: number
@@ -127,6 +144,7 @@ describe('tollgate why', () => {
       /^'thrifty\S+', on plan 'single', was answered by model 'default' at openai:test-model\S* in /m,
     )
     expect(hit).toMatch(/ was answered from the cache in .*, for \$0, and \$\d\.\d+ saved\.$/m)
+    expect(first).toMatch(/^ {2}route +route 'generate'; the request names model 'own' +/m)
     expect(first).toMatch(/^ {2}budget +reserved [\d,]+ input and [\d,]+ output tokens, \$0\.\d+ +/m)
     expect(first).toMatch(/^Reserved: .* Given back: [\d,]+ tokens, \$0\.\d+\.$/m)
     expect(first).toMatch(/^ {2}usd +money +\$4\.\d+ +\$5$/m)
@@ -162,5 +180,55 @@ describe('tollgate why', () => {
     const { code, out, err } = await tollgate('why', `no\u001b[31m-such-id`, '--since', '2h')
     expect([code, out]).toEqual([1, ''])
     expect(err).toMatch(/^No request 'no\?\[31m-such-id' came from .* Look further back with --since 30d;/)
+  })
+})
+
+test('what a limit has charged and no row tells of is unattributed, once its counters have been still for half a minute', async () => {
+  const asked = ['usage', '--consumer', killed]
+  await expect
+    .poll(async () => JSON.parse((await tollgate(...asked, '--json')).out), { timeout: 120_000, interval: 2_000 })
+    .toMatchObject({
+      rows: [],
+      unattributed: [
+        { subject: `consumer:${killed}`, limit: 'usd', measure: 'money', nanoUsd: 1_234_567_890, usd: '1.23456789' },
+      ],
+    })
+  const month = new Date().toISOString().slice(0, 7)
+  expect((await tollgate(...asked)).out).toContain(
+    `Unattributed: charged to these limits, and in no row above.\n  consumer:${killed}: $1.23456789 of limit 'usd' since ${month}-01 00:00:00 UTC\n`,
+  )
+}, 150_000)
+
+describe('tollgate consumers forget', () => {
+  test('asks, and changes nothing where nobody answers', async () => {
+    const { code, out, err } = await tollgate('consumers', 'forget', spender)
+    expect([code, out]).toEqual([1, ''])
+    expect(err).toBe(
+      `Removes all that the ledger of usage keeps of consumer '${spender}'. This can't be undone: say --yes.`,
+    )
+    expect((await tollgate('consumers', 'forget', 'a/b', '--yes')).err).toContain('<consumer>: 1 to 128 letters')
+  })
+
+  test('takes its requests and its name, and leaves all sums as they are', async () => {
+    const sums = async () =>
+      JSON.parse((await tollgate('usage', '--by', 'model', '--model', 'own', '--json')).out).total
+    const before = await sums()
+    const { code, out, err } = await tollgate('consumers', 'forget', spender, '--yes')
+    expect([code, err]).toEqual([0, ''])
+    expect(out).toMatch(
+      new RegExp(
+        `^Forgotten: 3 requests of consumer '${spender}'\\. What they came to stays in the totals, under \\(forgotten\\)\\.\n` +
+          `Its last requests may still be written by an instance: run this again after .* UTC\\.\n` +
+          `Its plan, keys, limits' counters and cached completions stay, .*consumers set ${spender} --disable`,
+      ),
+    )
+    expect(before).toMatchObject({ requests: 3, costNanoUsd: cost })
+    expect(await sums()).toEqual(before)
+    expect(JSON.parse((await tollgate('usage', '--consumer', spender, '--json')).out).rows).toEqual([])
+    const rows = JSON.parse((await tollgate('why', requestId, '--json')).out)
+    expect(rows.map((row: { readonly consumer: string }) => row.consumer)).toEqual([thrifty, thrifty])
+    expect((await tollgate('consumers', 'forget', spender, '--yes')).out).toBe(
+      `The ledger has nothing of consumer '${spender}'.`,
+    )
   })
 })

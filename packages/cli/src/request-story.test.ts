@@ -88,7 +88,7 @@ test('the whole story of a request that was answered at the second try', () => {
   settle    charged what the model told                            1 ms
   store     kept, to answer the same again                         1 ms
 
-Limits, with what they had left when this was asked:
+Limits, and what each had left:
   LIMIT     COUNTS        LEFT  QUOTA
   requests  requests   9           10
   usd       money     $4.99934     $5

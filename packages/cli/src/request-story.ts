@@ -191,7 +191,7 @@ function limitsText(row: UsageRow): string[] {
   )
   const back = givenBack(row)
   return [
-    ...(left.length === 0 ? [] : [`Limits, with what they had left when this was asked:\n${table}`]),
+    ...(left.length === 0 ? [] : [`Limits, and what each had left:\n${table}`]),
     ...(back === undefined ? [] : [back]),
   ]
 }

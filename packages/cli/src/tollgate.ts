@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { applyLocalSettings, faultText } from '@tollgate/local-host'
 import { Command } from 'commander'
 import { purgeCache } from './cache.ts'
-import { listConsumers, setConsumer, showConsumer } from './consumers.ts'
+import { forgetUsageOf, listConsumers, setConsumer, showConsumer } from './consumers.ts'
 import { createKey, expireKey, listKeys, revokeKey, setKeyDisabled } from './keys.ts'
 import { resetLimitsOf } from './limits.ts'
 import { showPrices } from './prices.ts'
@@ -83,6 +83,13 @@ consumers
   .option('--disable', 'refuse all its keys')
   .option('--enable', 'let them in again')
   .action((id, options) => print(setConsumer(id, options, place)))
+
+consumers
+  .command('forget')
+  .description('Remove what the ledger of usage keeps of a consumer: its requests, and its name in all figures.')
+  .argument('<consumer>')
+  .option('--yes', "don't ask")
+  .action((id, options) => print(forgetUsageOf(id, options, place)))
 
 const cache = program.command('cache').description('Completions that are stored to answer again')
 cache

@@ -11,9 +11,9 @@ import {
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { count, dollars, exactDollars, utc } from './figures.ts'
+import { withUsage } from './ledger.ts'
 import type { Place } from './place.ts'
 import { onOneLine } from './printable.ts'
-import { withUsage } from './usage-reader.ts'
 
 export interface UsageOptions {
   readonly by?: string

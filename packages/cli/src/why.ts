@@ -2,11 +2,11 @@ import { isUsageFault, rowJson, type UsageRow, whyQuery } from '@tollgate/middle
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { utc } from './figures.ts'
+import { withRequests } from './ledger.ts'
 import type { Place } from './place.ts'
 import { onOneLine } from './printable.ts'
 import { requestStory } from './request-story.ts'
 import { optionFault } from './usage.ts'
-import { withUsage } from './usage-reader.ts'
 
 export interface WhyOptions {
   readonly since?: string
@@ -20,7 +20,8 @@ const TIMEOUT_MS = 120_000
 export async function showWhy(requestId: string, { json, ...asked }: WhyOptions, place: Place): Promise<string> {
   const query = whyQuery(asked, Date.now())
   if (isUsageFault(query)) throw optionFault(query)
-  const rows = await withUsage(place, (reader) => reader.why(requestId, query, AbortSignal.timeout(TIMEOUT_MS)))
+  const signal = AbortSignal.timeout(TIMEOUT_MS)
+  const rows = await withRequests(place, (reader) => reader.why(requestId, query, signal))
   if (json) return JSON.stringify(rows.map(rowJson))
   const [first] = rows
   if (first === undefined) {
