@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
-import { BARE_HOST, generate, type RunningHost, startHost } from '../support/host.ts'
+import { BARE_HOST, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
 import { openAccount } from '../support/tables.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -97,6 +99,19 @@ test('what a consumer asked, by consumer, model and target, to the token and nan
 
   const csv = await (await usage(`${query}&format=csv`)).text()
   expect(csv).toMatch(new RegExp(`\\r\\n"${consumer}",5,4,2,0,1,0,.*,${nano},`))
+})
+
+test('the page shows the fields that there are', async () => {
+  const page = readFileSync(join(ROOT, 'docs/usage.md'), 'utf8')
+  const [, shown = ''] = /```json\n([\s\S]*?)```/.exec(page) ?? []
+  const fields = ({ rows: [row], total, ...report }: Report) => ({ report, row, total: Object.keys(total) })
+  const { report, row, total } = fields(JSON.parse(shown))
+  const real = fields(await reportOf('?since=1h', 1))
+  expect([Object.keys(report), Object.keys(row ?? {}), total]).toEqual([
+    Object.keys(real.report),
+    Object.keys(real.row ?? {}),
+    real.total,
+  ])
 })
 
 test('why a request was refused: all requests of its id, the newest first', async () => {
