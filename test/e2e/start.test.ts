@@ -319,6 +319,7 @@ describe('tollgate keys create', () => {
       id: expect.stringMatching(/^[0-9A-Za-z]{12}$/),
       consumer: 'alice',
       plan: 'default',
+      scopes: ['call'],
     })
     expect(stdout.trim().split('\n')).toHaveLength(1)
     const second = await tollgate('keys', 'create', '--consumer', 'alice')
