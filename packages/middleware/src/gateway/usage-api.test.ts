@@ -54,7 +54,9 @@ let queries: UsageQuery[]
 let asked: [string, object][]
 let lines: Readonly<Record<string, unknown>>[]
 let fail: Error | undefined
+let hold: Promise<void>
 beforeEach(() => {
+  hold = Promise.resolve()
   queries = []
   asked = []
   lines = []
@@ -66,6 +68,7 @@ const handler = usageApi({
   reader: {
     async report(query) {
       queries.push(query)
+      await hold
       if (fail) throw fail
       return REPORT
     },
@@ -79,9 +82,9 @@ const entry = readEntry(
   () => (input, context) => handler(input, { ...baseContext(), ...context } as unknown as Reading & typeof context),
 )
 
-async function ask(path: string, method = 'GET') {
+async function ask(path: string, method = 'GET', signal = request.signal) {
   const url = new URL(`http://127.0.0.1/api/usage${path}`)
-  const response: HttpResponse = await entry({ ...request, method, url }, (_level, line) => lines.push(line))
+  const response: HttpResponse = await entry({ ...request, method, url, signal }, (_level, line) => lines.push(line))
   const text = await replyText(response)
   const isJson = response.headers['content-type'] === 'application/json'
   return { ...response, text, json: isJson ? JSON.parse(text) : undefined }
@@ -168,6 +171,21 @@ describe('GET /usage', () => {
 
   test('a name that is no parameter is not repeated at length', async () => {
     expect((await ask(`?${'x'.repeat(5_000)}=1`)).text.length).toBeLessThan(250)
+  })
+
+  test('four reports are read at once, the others wait their turn, and those whose client has left are not read', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    hold = promise
+    const left = new AbortController()
+    const asked = Array.from({ length: 6 }, () => ask(''))
+    const leaving = ask('', 'GET', left.signal)
+    await new Promise((settled) => setImmediate(settled))
+    expect(queries).toHaveLength(4)
+    left.abort(new DOMException('The client has left', 'AbortError'))
+    expect((await leaving).status).toBe(499)
+    resolve()
+    expect((await Promise.all(asked)).map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 200])
+    expect(queries).toHaveLength(6)
   })
 
   test('tables that can’t be reached are a 503, a defect is a 500', async () => {

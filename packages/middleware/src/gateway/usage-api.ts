@@ -1,3 +1,4 @@
+import pLimit from 'p-limit'
 import {
   describeFault,
   type GatewayRequest,
@@ -34,11 +35,39 @@ export interface UsageApiOptions {
 
 /** Under the minute after which most proxies give up. */
 const READ_MS = 50_000
+/** In each process: a dashboard's dozen questions must not hold up calls to models. */
+const READS_AT_ONCE = 4
 
 const NO_STORE = { 'cache-control': 'no-store' }
 
 /** `GET …/usage`: what requests came to. `GET …/usage/requests/{id}`: all requests of this id, each with its story. */
 export function usageApi({ reader, wallClock }: UsageApiOptions): Handler<Reading> {
+  const takingTurns = pLimit(READS_AT_ONCE)
+
+  /** Reads the tables while somebody waits for it. @throws what is no outage */
+  async function reading<T>(
+    read: (late: AbortSignal) => Promise<T>,
+    signal: AbortSignal,
+    log: Log,
+  ): Promise<T | Refusal> {
+    const inTurn = (late: AbortSignal) =>
+      takingTurns(() => {
+        late.throwIfAborted()
+        return read(late)
+      })
+    try {
+      const done = await unlessEnded(
+        withDeadline(READ_MS, (late) => inTurn(AbortSignal.any([late, signal]))),
+        signal,
+      )
+      return done === 'ended' ? refusalOfEnded(signal) : done
+    } catch (error) {
+      if (!isOutage(error)) throw error
+      log('error', 'usage not read', describeFault(error))
+      return NOT_READ
+    }
+  }
+
   async function report({ url, signal }: GatewayRequest, log: Log): Promise<HttpReply> {
     const asked = parametersOf(url, REPORT_PARAMETERS)
     if (isRefusal(asked)) return asked
@@ -134,25 +163,6 @@ const WRONG_METHOD: Refusal = {
 function csvResponse(text: string): HttpResponse {
   const headers = { 'content-type': 'text/csv; charset=utf-8', ...NO_STORE }
   return { kind: 'response', status: 200, headers, body: Buffer.from(text) }
-}
-
-/** Reads the tables while somebody waits for it. @throws what is no outage */
-async function reading<T>(
-  read: (late: AbortSignal) => Promise<T>,
-  signal: AbortSignal,
-  log: Log,
-): Promise<T | Refusal> {
-  try {
-    const done = await unlessEnded(
-      withDeadline(READ_MS, (late) => read(AbortSignal.any([late, signal]))),
-      signal,
-    )
-    return done === 'ended' ? refusalOfEnded(signal) : done
-  } catch (error) {
-    if (!isOutage(error)) throw error
-    log('error', 'usage not read', describeFault(error))
-    return NOT_READ
-  }
 }
 
 const NOT_READ: Refusal = {
