@@ -5,6 +5,7 @@ import { limiter, outlinePolicy, tableCounterStore } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
 import { type Answer, BARE_HOST, cleanEnv, generate, ROOT, startHost } from '../support/host.ts'
+import { noRedis, startRedis } from '../support/redis.ts'
 import { openAccount } from '../support/tables.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -72,10 +73,11 @@ interface Run {
   readonly out: string
   readonly err: string
 }
-const tollgate = (...args: string[]): Promise<Run> =>
+const tollgate = (...args: string[]): Promise<Run> => tollgateWith({}, ...args)
+const tollgateWith = (settings: Record<string, string>, ...args: string[]): Promise<Run> =>
   promisify(execFile)(process.execPath, [join(ROOT, 'packages/cli/src/tollgate.ts'), ...args], {
     cwd: ROOT,
-    env: cleanEnv({ TOLLGATE_STORAGE: inject('azurite'), TOLLGATE_POLICY: join(ROOT, POLICY) }),
+    env: cleanEnv({ TOLLGATE_STORAGE: inject('azurite'), TOLLGATE_POLICY: join(ROOT, POLICY), ...settings }),
   }).then(
     ({ stdout, stderr }) => ({ code: 0, out: stdout.trimEnd(), err: stderr.trim() }),
     ({ code, stdout, stderr }) => ({ code, out: stdout.trimEnd(), err: stderr.trim() }),
@@ -109,6 +111,22 @@ describe('tollgate usage', () => {
     expect(byModel).toMatch(/^MODEL .*\ndefault +1 .*\n\(no model\) +1 +0 +0 +1 .*\ntotal +2 /)
     const byTarget = (await tollgate('usage', '--by', 'target', ...of)).out
     expect(byTarget).toMatch(/^TARGET +CALLS +FAILED +INPUT +OUTPUT +COST\nopenai:test-model\S* +1 +0 .*\ntotal +1 /)
+  })
+
+  test.skipIf(noRedis !== undefined)('holds it against the counters in Redis, where they are there', async () => {
+    const redis = await startRedis()
+    try {
+      const asked = ['usage', '--consumer', spender, '--json']
+      const { code, out } = await tollgateWith({ TOLLGATE_REDIS: redis.url }, ...asked)
+      expect([code, JSON.parse(out)]).toMatchObject([0, { rows: [{ requests: 3 }], unattributed: [] }])
+    } finally {
+      await redis.close()
+    }
+    const { code, out, err } = await tollgateWith({ TOLLGATE_REDIS: 'http://localhost' }, 'usage')
+    expect([code, out, err]).toEqual([1, '', 'TOLLGATE_REDIS is no redis:// or rediss:// URL.'])
+    // A request's story needs neither counters nor a policy.
+    const broken = { TOLLGATE_REDIS: 'http://localhost', TOLLGATE_POLICY: 'nowhere.yaml' }
+    expect((await tollgateWith(broken, 'why', requestId)).code).toBe(0)
   })
 
   test('says that there was nothing', async () => {
