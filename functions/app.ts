@@ -17,6 +17,7 @@ import { registerAzureOpenai } from './routes/azure-openai.ts'
 import { registerGenerate } from './routes/generate.ts'
 import { registerHealth } from './routes/health.ts'
 import { registerOpenai } from './routes/openai.ts'
+import { registerUsageApi } from './routes/usage.ts'
 import { readSettings } from './settings.ts'
 import { registerSweep } from './timers/sweep.ts'
 import { registerUsage } from './timers/usage.ts'
@@ -67,6 +68,7 @@ app.hook.appTerminate(async () => {
 registerGenerate(gateway)
 registerOpenai(gateway)
 registerAzureOpenai(gateway)
+registerUsageApi(gateway)
 registerHealth(gateway)
 registerSweep(gateway)
 registerUsage(gateway)

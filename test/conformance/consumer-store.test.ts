@@ -3,6 +3,7 @@ import {
   type ConsumerStore,
   type KeyRecord,
   memoryConsumerStore,
+  type OpenTable,
   tableConsumerStore,
 } from '@tollgate/middleware'
 import { describe, expect, test } from 'vitest'
@@ -10,7 +11,10 @@ import { unique } from '../support/consumers.ts'
 import { tableAccounts } from '../support/tables.ts'
 
 conforms('memory', memoryConsumerStore)
-for (const { name, open } of tableAccounts()) conforms(name, () => tableConsumerStore(open))
+for (const { name, open } of tableAccounts()) {
+  conforms(name, () => tableConsumerStore(open))
+  beside(name, open)
+}
 
 function conforms(name: string, create: () => ConsumerStore): void {
   describe(`consumer store: ${name}`, () => {
@@ -19,6 +23,7 @@ function conforms(name: string, create: () => ConsumerStore): void {
       publicId: unique('key').replaceAll('-', ''),
       consumer: 'alice',
       digest: 'q'.repeat(43),
+      scopes: ['call'],
       disabled: false,
       createdAt: 1_790_000_000_123,
     })
@@ -38,6 +43,17 @@ function conforms(name: string, create: () => ConsumerStore): void {
       expect(await store.findConsumer(alice.id)).toEqual(alice)
       expect(await store.findKey(plain.publicId)).toEqual(plain)
       expect(await store.findKey(expiring.publicId)).toEqual(expiring)
+    })
+
+    test.each([[['read']], [['call', 'read']], [['admin']], [[]]])('keeps the scopes %j of a key', async (scopes) => {
+      const store = create()
+      const scoped = { ...key(), scopes, consumer: unique('scoped') }
+      await store.addKey(scoped)
+      expect(await store.updateKey(scoped.publicId, { disabled: true })).toBe(true)
+      expect(await store.findKey(scoped.publicId)).toEqual({ ...scoped, disabled: true })
+      expect(await Array.fromAsync(store.listKeys({ consumer: scoped.consumer }))).toEqual([
+        { ...scoped, disabled: true },
+      ])
     })
 
     test('never replaces: a taken id is refused and left as it was', async () => {
@@ -108,6 +124,45 @@ function conforms(name: string, create: () => ConsumerStore): void {
       const upper = { ...key(), publicId: `A${unique('k').replaceAll('-', '')}` }
       await store.addKey(upper)
       expect(await store.findKey(upper.publicId.toLowerCase())).toBeUndefined()
+    })
+  })
+}
+
+/** What versions that know no scopes write, and what they read. */
+function beside(name: string, open: OpenTable): void {
+  describe(`keys beside a version without scopes: ${name}`, () => {
+    const rows = open('tollgatekeys')
+    const record = (scopes: readonly string[]): KeyRecord => ({
+      publicId: unique('key').replaceAll('-', ''),
+      consumer: 'alice',
+      digest: 'q'.repeat(43),
+      scopes,
+      disabled: false,
+      createdAt: 1_790_000_000_123,
+    })
+    const place = (publicId: string) => ({ partitionKey: publicId, rowKey: 'key' })
+
+    test('a row of theirs is of a key that may call', async () => {
+      const { publicId, createdAt, scopes, ...fields } = record(['call'])
+      await rows.put({ ...place(publicId), ...fields, createdAt: new Date(createdAt) }, 'absent')
+      expect(await tableConsumerStore(open).findKey(publicId)).toEqual({ publicId, createdAt, scopes, ...fields })
+    })
+
+    test.each([[['read']], [['admin', 'read']], [[]]])(
+      'they find no digest of a key of scopes %j, and let it nowhere in',
+      async (scopes) => {
+        const key = record(scopes)
+        await tableConsumerStore(open).addKey(key)
+        const { entity } = await rows.read<{ digest: string }>(place(key.publicId))
+        expect(entity?.digest).toBe('')
+      },
+    )
+
+    test('they find the digest of one that may call too', async () => {
+      const key = record(['call', 'read'])
+      await tableConsumerStore(open).addKey(key)
+      const { entity } = await rows.read<{ digest: string }>(place(key.publicId))
+      expect(entity?.digest).toBe(key.digest)
     })
   })
 }

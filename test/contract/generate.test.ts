@@ -277,7 +277,8 @@ describe('a key', () => {
       const consumer = unique('standing')
       await store.addConsumer({ id: consumer, plan: 'ample', disabled: change.consumerDisabled ?? false })
       const expires = change.expiresAt === undefined ? {} : { expiresAt: change.expiresAt }
-      await store.addKey({ publicId, digest, consumer, createdAt: 0, disabled: change.disabled ?? false, ...expires })
+      const record = { publicId, digest, scopes: ['call'], consumer, createdAt: 0, ...expires }
+      await store.addKey({ ...record, disabled: change.disabled ?? false })
       return (await generate(host, '{"prompt":"a"}', { 'x-api-key': text })).status
     }
     expect(await issue({ disabled: true })).toBe(401)

@@ -83,6 +83,14 @@ test('OpenAI’s and Azure OpenAI’s clients are answered too, each in its own 
   expect(await (await ask('/v1/llm/generate', [])).json()).toMatchObject({ code: 'invalid_request' })
 })
 
+test('usage is read by a key of scope read alone', async () => {
+  const [reads, calls] = [await newKey(open, unique('grafana'), 'default', ['read']), await newKey(open, unique('app'))]
+  const read = (key: string, path = '') => fetch(`${server.url}/api/usage${path}`, { headers: { 'api-key': key } })
+  expect(await (await read(reads, '?by=model')).json()).toMatchObject({ by: 'model', unattributed: expect.any(Array) })
+  expect(await (await read(reads, '/requests/none')).json()).toMatchObject({ requestId: 'none', requests: [] })
+  expect([(await read(calls)).status, (await read('none')).status]).toEqual([403, 401])
+})
+
 describe('on tables', () => {
   test('a miss asks the model, a hit does not, streamed or plain; and the tables are those of any Tollgate', async () => {
     const [key, prompt] = [await newKey(open, unique('portable')), unique('why')]

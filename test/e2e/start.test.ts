@@ -375,6 +375,7 @@ describe('on an Azurite that runs already', () => {
         id: expect.stringMatching(/^[0-9A-Za-z]{12}$/),
         consumer: alice,
         plan: 'default',
+        scopes: ['call'],
       })
       expect(stdout.trim().split('\n')).toHaveLength(1)
       const second = await tollgate('keys', 'create', '--consumer', alice)

@@ -85,9 +85,25 @@ describe('tollgate keys', () => {
     expect(days).toBeGreaterThan(89.9)
     expect(days).toBeLessThanOrEqual(90)
     const { out } = await tollgate('keys', 'list')
-    expect(out).toMatch(/^ID +CONSUMER +STATE +MADE +EXPIRES\n/)
+    expect(out).toMatch(/^ID +CONSUMER +SCOPE +STATE +MADE +EXPIRES\n/)
     expect(out).toContain(one.id)
     expect(out).not.toContain('tg_')
+  })
+
+  test('makes a key that may call, or one that may read, and lists which is which', async () => {
+    const [consumer, grafana] = [unique('alice'), unique('grafana')]
+    const [calls, reads] = [await create(consumer), await create(grafana, '--scope', 'read')]
+    expect([calls, reads]).toMatchObject([{ scopes: ['call'] }, { scopes: ['read'] }])
+    expect(await keysOf(grafana)).toMatchObject([{ id: reads.id, scopes: ['read'] }])
+    const { out } = await tollgate('keys', 'list', '--consumer', grafana)
+    expect(out).toMatch(new RegExp(`^${reads.id} +${grafana} +read +active `, 'm'))
+    expect((await tollgate('keys', 'create', '--consumer', grafana, '--scope', 'read')).out).toContain(
+      `Key of scope 'read' for consumer '${grafana}' on plan 'free'`,
+    )
+    expect(await answerTo(calls.key, reads.key)).toEqual([
+      [200, undefined],
+      [403, expect.stringContaining("not of scope 'call'")],
+    ])
   })
 
   test('disabled, enabled, expired and revoked keys are answered so', async () => {
@@ -125,6 +141,7 @@ describe('tollgate keys', () => {
     [['keys', 'expire', 'abcdefghijkl', '--at', 'soon'], "--at: 'soon' is neither a span"],
     [['keys', 'expire', 'abcdefghijkl', '--at', '2026-13-01'], "--at: '2026-13-01' is neither"],
     [['keys', 'expire', 'abcdefghijkl', '--at', '2027-02-31'], "--at: '2027-02-31' is neither"],
+    [['keys', 'create', '--consumer', 'c', '--scope', 'reed'], "--scope: 'reed' is none of call, read."],
     [['keys', 'create', '--consumer', 'c', '--expires', '2020-01-01'], "--expires: '2020-01-01' is past."],
     [['keys', 'revoke'], "missing required argument 'key'"],
   ])('%j is refused with what to correct', async (args, message) => {

@@ -1,13 +1,19 @@
-import { issueKey, type OpenTable, tableConsumerStore } from '@tollgate/middleware'
+import { issueKey, type OpenTable, type Scope, tableConsumerStore } from '@tollgate/middleware'
 
 /** A key for a new consumer, in the tables that a host under test reads. */
-export async function newKey(open: OpenTable, consumer: string, plan = 'default'): Promise<string> {
+export async function newKey(
+  open: OpenTable,
+  consumer: string,
+  plan = 'default',
+  scopes?: readonly Scope[],
+): Promise<string> {
   const { key } = await issueKey(tableConsumerStore(open), {
     consumer,
     plan,
     defaultPlan: undefined,
     plans: [plan],
     now: Date.now(),
+    ...(scopes === undefined ? {} : { scopes }),
   })
   return key
 }

@@ -295,6 +295,18 @@ describe.skipIf(noPrevious)(noPrevious ?? 'this version beside the previous one,
       expect(count(200) + count(429)).toBe(60)
     })
 
+    test('a key of scope read calls through neither, one of scope call through both', async () => {
+      const body = { prompt: unique('prompt') }
+      const [calls, reads] = [
+        await newKey(open, unique('app')),
+        await newKey(open, unique('grafana'), undefined, ['read']),
+      ]
+      expect((await ask(THIS, calls, body)).status).toBe(200)
+      expect((await ask(PREVIOUS, calls, body)).status).toBe(200)
+      expect(await ask(THIS, reads, body)).toMatchObject({ status: 403, body: { code: 'insufficient_scope' } })
+      expect((await ask(PREVIOUS, reads, body)).status).toBe(401)
+    })
+
     test.each([
       ['the previous version', PREVIOUS, THIS],
       ['this version', THIS, PREVIOUS],

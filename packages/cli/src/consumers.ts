@@ -1,8 +1,11 @@
-import { type Consumer, type ConsumerChange, outlinePolicy, PolicyError } from '@tollgate/middleware'
+import { type Consumer, type ConsumerChange, forgetConsumer, outlinePolicy, PolicyError } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
+import { confirm } from './confirm.ts'
 import { withConsumers } from './consumer-directory.ts'
+import { count, utc } from './figures.ts'
 import { checkConsumerId, inStorage, keyTable, SEEN_BY, show } from './keys.ts'
+import { withLedger } from './ledger.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
 
@@ -86,6 +89,33 @@ export async function setConsumer(id: string, options: ConsumerSetOptions, place
   )
   if (consumer === undefined) throw unknownConsumer(id)
   return `${id}: plan '${consumer.plan}', ${state(consumer)}. ${SEEN_BY}`
+}
+
+const FORGET_MS = 10 * 60_000
+
+/** Takes a consumer out of the ledger of usage. */
+export async function forgetUsageOf(id: string, { yes }: { readonly yes?: boolean }, place: Place): Promise<string> {
+  checkConsumerId(id, '<consumer>')
+  await confirm(`Removes all that the ledger of usage keeps of consumer '${id}'.`, id, yes)
+  const { rows, changed, againAt } = await withLedger(place, (table) =>
+    forgetConsumer({
+      table,
+      consumer: id,
+      now: Date.now(),
+      signal: AbortSignal.timeout(FORGET_MS),
+    }),
+  )
+  const again =
+    againAt === undefined
+      ? []
+      : [`Its last requests may still be written by an instance: run this again after ${utc(againAt)}.`]
+  if (rows + changed === 0) return [`The ledger has nothing of consumer '${id}'.`, ...again].join('\n')
+  return [
+    `Forgotten: ${count(rows)} ${rows === 1 ? 'request' : 'requests'} of consumer '${id}'. What they came to stays in the totals, under (forgotten).`,
+    ...again,
+    `Its plan, keys, limits' counters and cached completions stay, and its next request is written down: ` +
+      `consumers set ${id} --disable, cache purge --consumer ${id}`,
+  ].join('\n')
 }
 
 function state({ disabled }: Consumer): string {

@@ -1,4 +1,13 @@
-import { isConsumerId, issueKey, type KeyChange, type KeyRecord, outlinePolicy, parseKey } from '@tollgate/middleware'
+import {
+  isConsumerId,
+  issueKey,
+  type KeyChange,
+  type KeyRecord,
+  outlinePolicy,
+  parseKey,
+  SCOPES,
+  type Scope,
+} from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { withConsumers } from './consumer-directory.ts'
@@ -9,6 +18,7 @@ import { checkPlan } from './plan-option.ts'
 export interface KeysCreateOptions {
   readonly consumer: string
   readonly plan?: string
+  readonly scope?: string
   readonly expires?: string
   readonly json?: boolean
 }
@@ -20,25 +30,35 @@ export const SEEN_BY = 'The gateway goes by it within 30 seconds.'
 export async function createKey(options: KeysCreateOptions, place: Place): Promise<string> {
   const { consumer, plan, expires } = options
   checkConsumerId(consumer, '--consumer')
+  const scopes = options.scope === undefined ? {} : { scopes: [scopeOf(options.scope)] }
   const now = Date.now()
   const expiresAt = expires === undefined ? undefined : moment('--expires', expires, now)
   if (expiresAt !== undefined && expiresAt <= now) throw new CommandFault(`--expires: '${expires}' is past.`)
   const { plans, defaultPlan } = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
   if (plan !== undefined) checkPlan(plan, plans)
   const [issued, storage] = await withConsumers(place, async (store, where) => [
-    await issueKey(store, { consumer, plan, defaultPlan, plans: [...plans.keys()], now, expiresAt }),
+    await issueKey(store, { consumer, plan, defaultPlan, plans: [...plans.keys()], now, expiresAt, ...scopes }),
     where,
   ])
   const until = expiresAt === undefined ? undefined : new Date(expiresAt).toISOString()
   if (options.json) return JSON.stringify({ ...issued, ...(until === undefined ? {} : { expiresAt: until }) })
   const limit = until === undefined ? '' : `, until ${until}`
+  const kind = issued.scopes.includes(CALL) ? 'Key' : `Key of scope '${issued.scopes.join(' ')}'`
   return [
-    `Key for consumer '${issued.consumer}' on plan '${issued.plan}' (id ${issued.id})${limit}. It is shown only now:`,
+    `${kind} for consumer '${issued.consumer}' on plan '${issued.plan}' (id ${issued.id})${limit}. It is shown only now:`,
     '',
     `  ${issued.key}`,
     '',
     inStorage(storage),
   ].join('\n')
+}
+
+const CALL: Scope = 'call'
+
+function scopeOf(text: string): Scope {
+  const scope = SCOPES.find((known) => known === text)
+  if (scope !== undefined) return scope
+  throw new CommandFault(`--scope: '${text}' is none of ${SCOPES.join(', ')}.`)
 }
 
 export async function listKeys(options: { consumer?: string; json?: boolean }, place: Place): Promise<string> {
@@ -60,17 +80,19 @@ export function inStorage(storage: string): string {
 export interface ShownKey {
   readonly id: string
   readonly consumer: string
+  readonly scopes: readonly string[]
   readonly state: 'active' | 'disabled' | 'expired'
   readonly createdAt: string
   readonly expiresAt: string | null
 }
 
 export function show(key: KeyRecord): ShownKey {
-  const { publicId, consumer, disabled, createdAt, expiresAt } = key
+  const { publicId, consumer, scopes, disabled, createdAt, expiresAt } = key
   const expired = expiresAt !== undefined && expiresAt <= Date.now()
   return {
     id: publicId,
     consumer,
+    scopes,
     state: disabled ? 'disabled' : expired ? 'expired' : 'active',
     createdAt: new Date(createdAt).toISOString(),
     expiresAt: expiresAt === undefined ? null : new Date(expiresAt).toISOString(),
@@ -79,14 +101,15 @@ export function show(key: KeyRecord): ShownKey {
 
 export function keyTable(keys: readonly ShownKey[], none: string): string {
   if (keys.length === 0) return none
-  const rows = keys.map(({ id, consumer, state, createdAt, expiresAt }) => [
+  const rows = keys.map(({ id, consumer, scopes, state, createdAt, expiresAt }) => [
     id,
     consumer,
+    scopes.join(' ') || 'none',
     state,
     createdAt,
     expiresAt ?? 'never',
   ])
-  return columns([['ID', 'CONSUMER', 'STATE', 'MADE', 'EXPIRES'], ...rows])
+  return columns([['ID', 'CONSUMER', 'SCOPE', 'STATE', 'MADE', 'EXPIRES'], ...rows])
 }
 
 export async function revokeKey(key: string, place: Place): Promise<string> {

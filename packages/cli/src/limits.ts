@@ -1,16 +1,13 @@
 import {
   type ConsumerStore,
-  type CounterStore,
   type Limit,
-  openRedis,
   outlinePolicy,
   type PolicyOutline,
-  redisCounterStore,
   resetLimits,
   tableConsumerStore,
-  tableCounterStore,
 } from '@tollgate/middleware'
 import { CommandFault } from './command-fault.ts'
+import { withCounters } from './counters.ts'
 import { checkConsumerId } from './keys.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
@@ -34,7 +31,6 @@ interface Subject {
 }
 
 const TIMEOUT_MS = 30_000
-const now = () => performance.now()
 
 /** Lets the limits of a subject, or one of them, begin anew. */
 export async function resetLimitsOf(options: LimitsResetOptions, place: Place): Promise<string> {
@@ -45,9 +41,7 @@ export async function resetLimitsOf(options: LimitsResetOptions, place: Place): 
     const subject = await subjectOf(options, policy, tableConsumerStore(open))
     if (subject.limits.length === 0) throw new CommandFault(`${subject.text} has no limits in the policy.`)
     const limit = options.limit === undefined ? undefined : limitOf(subject, options.limit)
-    await withCounters(place, tableCounterStore({ open, now }), (store) =>
-      resetLimits({ store, subject: subject.id, limit, signal }),
-    )
+    await withCounters(place, open, (store) => resetLimits({ store, subject: subject.id, limit, signal }))
     const what = limit === undefined ? `All limits of ${subject.text}` : `Limit '${limit.name}' of ${subject.text}`
     return `Reset: ${what}. Every instance goes by it within 10 seconds.`
   })
@@ -92,23 +86,4 @@ function limitOf({ limits, text }: Subject, name: string): Limit {
   if (found !== undefined) return found
   const names = limits.map((limit) => limit.name).join(', ')
   throw new CommandFault(`--limit: ${text} has no limit '${name}' in the policy. It has: ${names}.`)
-}
-
-/** Counters are in Redis where `TOLLGATE_REDIS` is set, as for the gateway. */
-async function withCounters(
-  { env }: Place,
-  tables: CounterStore,
-  work: (store: CounterStore) => Promise<void>,
-): Promise<void> {
-  const { TOLLGATE_REDIS: url } = env
-  if (!url) return await work(tables)
-  if (!/^rediss?:$/.test(URL.parse(url)?.protocol ?? '')) {
-    throw new CommandFault('TOLLGATE_REDIS is no redis:// or rediss:// URL.')
-  }
-  const redis = openRedis(url)
-  try {
-    await work(redisCounterStore({ redis, now }))
-  } finally {
-    redis.close()
-  }
 }

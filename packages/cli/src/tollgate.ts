@@ -4,11 +4,13 @@ import { fileURLToPath } from 'node:url'
 import { applyLocalSettings, faultText } from '@tollgate/local-host'
 import { Command } from 'commander'
 import { purgeCache } from './cache.ts'
-import { listConsumers, setConsumer, showConsumer } from './consumers.ts'
+import { forgetUsageOf, listConsumers, setConsumer, showConsumer } from './consumers.ts'
 import { createKey, expireKey, listKeys, revokeKey, setKeyDisabled } from './keys.ts'
 import { resetLimitsOf } from './limits.ts'
 import { showPrices } from './prices.ts'
 import { printable } from './printable.ts'
+import { showUsage } from './usage.ts'
+import { showWhy } from './why.ts'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..')
 
@@ -29,6 +31,7 @@ keys
   .description('Make a key, and its consumer if that is new. The key is shown once.')
   .requiredOption('--consumer <id>', 'whose key it is')
   .option('--plan <plan>', "the consumer's plan, if the consumer is new")
+  .option('--scope <scope>', 'call: asks models, the default; read: sees usage and metrics, of all consumers')
   .option('--expires <when>', 'a span such as 90d, or a date; without, never')
   .option(...JSON_OPTION)
   .action((options) => print(createKey(options, place)))
@@ -81,6 +84,13 @@ consumers
   .option('--enable', 'let them in again')
   .action((id, options) => print(setConsumer(id, options, place)))
 
+consumers
+  .command('forget')
+  .description('Remove what the ledger of usage keeps of a consumer: its requests, and its name in all figures.')
+  .argument('<consumer>')
+  .option('--yes', "don't ask")
+  .action((id, options) => print(forgetUsageOf(id, options, place)))
+
 const cache = program.command('cache').description('Completions that are stored to answer again')
 cache
   .command('purge')
@@ -110,6 +120,30 @@ limits
   .option('--global', "everybody's")
   .option('--limit <name>', 'of them this one alone, by its name in refusals, such as usd')
   .action((options) => print(resetLimitsOf(options, place)))
+
+const SINCE = ['--since <when>', 'a span back from now such as 12h or 7d, or a date in UTC'] as const
+const UNTIL = ['--until <when>', 'the same; now, without'] as const
+
+program
+  .command('usage')
+  .description('What requests came to: who asked how much, what it cost, and what the cache saved.')
+  .option('--by <dimension>', 'consumer, model or target', 'consumer')
+  .option(...SINCE, '7d')
+  .option(...UNTIL)
+  .option('--consumer <id>', 'of this consumer alone')
+  .option('--model <name>', 'of this model of the policy alone')
+  .option(...JSON_OPTION)
+  .option('--csv', 'print CSV, for a spreadsheet')
+  .action((options) => print(showUsage(options, place)))
+
+program
+  .command('why')
+  .description("A request's whole story: its key, limits, route, cache, calls and cost, and why it was refused.")
+  .argument('<request-id>', 'as X-Request-ID of its answer says')
+  .option(...SINCE, '1d')
+  .option(...UNTIL)
+  .option(...JSON_OPTION)
+  .action((id, options) => print(showWhy(id, options, place)))
 
 try {
   applyLocalSettings(ROOT, process.env)

@@ -3,7 +3,16 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { baseContext, replyText, request, textReply } from '../../../../test/support/base-context.ts'
 import { localLimiter } from '../limits/index.ts'
 import { type Log, pipeline, type Refusal, StoreUnavailable } from '../pipeline/index.ts'
-import { authenticate, type ConsumerStore, generateKey, issueKey, memoryConsumerStore } from './index.ts'
+import {
+  authenticate,
+  type ConsumerStore,
+  generateKey,
+  issueKey,
+  keyDirectory,
+  memoryConsumerStore,
+  parseKey,
+  type Scope,
+} from './index.ts'
 
 let time: number
 let lookups: number
@@ -27,7 +36,7 @@ beforeEach(() => {
   }
 })
 
-function door(log: Log = () => {}) {
+function door(log: Log = () => {}, scope: Scope = 'call') {
   const refusals: Refusal[] = []
   const base = { ...baseContext({ log }), policy: {} }
   const guard = localLimiter({
@@ -35,8 +44,9 @@ function door(log: Log = () => {}) {
     total: { capacity: 5, refill: 1, periodMs: 1_000 },
     now: () => time,
   })
+  const keys = keyDirectory({ store, guard, maxAgeMs: 30_000, deadlineMs: 200, now: () => time })
   const handler = pipeline<{ policy: object }>()
-    .use(authenticate({ store, guard, maxAgeMs: 30_000, deadlineMs: 200, now: () => time, wallClock: () => time }))
+    .use(authenticate({ keys, scope, wallClock: () => time }))
     .handle((_request, { consumer }) => textReply(consumer.id))
   const knock = async (key: string | Record<string, string>, clientAddress = '203.0.113.1') => {
     const headers = new Headers(typeof key === 'string' ? { 'x-api-key': key } : key)
@@ -47,8 +57,11 @@ function door(log: Log = () => {}) {
   return { knock, base, refusals }
 }
 
-const newKey = async (consumer = 'alice') =>
-  (await issueKey(store, { consumer, plan: undefined, defaultPlan: 'free', plans: ['free'], now: 0 })).key
+const newKey = async (consumer = 'alice', scopes?: readonly Scope[]) => {
+  const scoped = scopes === undefined ? {} : { scopes }
+  const options = { consumer, plan: undefined, defaultPlan: 'free', plans: ['free'], now: 0, ...scoped }
+  return (await issueKey(store, options)).key
+}
 
 /** A secret of one key behind the public id of another, with a checksum that fits. */
 function forge(key: string): string {
@@ -124,6 +137,46 @@ describe('authentication', () => {
       'Invalid API key.',
       'Invalid API key.',
     ])
+  })
+
+  test.each([
+    ['call', 'read', 'made without --scope'],
+    ['read', 'call', 'made with --scope read'],
+  ] as const)(
+    'where %s is needed, a key of scope %s is a 403 that names both and the fix',
+    async (needed, other, fix) => {
+      const { knock, base, refusals } = door(undefined, needed)
+      expect(await replyText(await knock(await newKey('alice', [needed])))).toBe('alice')
+      expect((await knock(await newKey('bob', [other]))).status).toBe(403)
+      expect((await knock(await newKey('carol', []))).status).toBe(403)
+      expect(refusals[0]).toMatchObject({
+        code: 'insufficient_scope',
+        message: expect.stringContaining(`not of scope '${needed}'`),
+        headers: { 'www-authenticate': `Bearer realm="tollgate", error="insufficient_scope", scope="${needed}"` },
+      })
+      expect(refusals[0]?.message).toContain(fix)
+      // Who was refused is known.
+      expect(base.told).toMatchObject({ consumer: 'carol', plan: 'free' })
+    },
+  )
+
+  test('a key has scope call unless it is told otherwise, and a word that nobody knows gives no right', async () => {
+    const [plain, odd] = [await newKey(), generateKey()]
+    expect(await replyText(await door().knock(plain))).toBe('alice')
+    expect((await door(undefined, 'read').knock(plain)).status).toBe(403)
+    const { publicId, digest } = parseKey(odd) ?? expect.fail('It did not parse')
+    const scopes = ['admin', 'Call', 'call,read']
+    await store.addKey({ publicId, digest, scopes, consumer: 'alice', disabled: false, createdAt: 0 })
+    for (const scope of ['call', 'read'] as const) expect((await door(undefined, scope).knock(odd)).status).toBe(403)
+  })
+
+  test('of two keys of one consumer one must be of the scope; what else is wrong with a key is told first', async () => {
+    const { knock } = door(undefined, 'read')
+    const [calls, reads] = [await newKey(), await newKey('alice', ['read'])]
+    expect((await knock({ 'api-key': calls, authorization: `Bearer ${reads}` })).status).toBe(200)
+    expect((await knock({ 'api-key': reads, authorization: `Bearer ${calls}` })).status).toBe(200)
+    await store.updateKey(parseKey(calls)?.publicId ?? '', { disabled: true })
+    expect((await door(undefined, 'read').knock(calls)).status).toBe(401)
   })
 
   test('refuses more keys than there are headers, unread', async () => {
@@ -299,15 +352,18 @@ async function flood({
   const handler = pipeline<{ policy: object }>()
     .use(
       authenticate({
-        store: slow,
-        guard: localLimiter({
-          each: { capacity: 60, refill: 1, periodMs: 1_000 },
-          total: { capacity: 600, refill: 20, periodMs: 1_000 },
+        keys: keyDirectory({
+          store: slow,
+          guard: localLimiter({
+            each: { capacity: 60, refill: 1, periodMs: 1_000 },
+            total: { capacity: 600, refill: 20, periodMs: 1_000 },
+            now: () => clock,
+          }),
+          maxAgeMs: 30_000,
+          deadlineMs: 20_000,
           now: () => clock,
         }),
-        maxAgeMs: 30_000,
-        deadlineMs: 20_000,
-        now: () => clock,
+        scope: 'call',
         wallClock: () => clock,
       }),
     )

@@ -11,30 +11,44 @@ import {
 import type { Consumer } from './consumer.ts'
 import { credentialsFrom } from './credential.ts'
 import { looksLikeKey, type ParsedKey, parseKey, sameDigest } from './key.ts'
-import { type KeyDirectoryOptions, keyDirectory } from './key-directory.ts'
+import type { KeyDirectory, KnownKey } from './key-directory.ts'
+import type { Scope } from './scope.ts'
 
-export interface AuthenticateOptions extends KeyDirectoryOptions {
+export interface AuthenticateOptions<Needed extends Scope> {
+  /** One for all ways into a process, so that a key is looked up once. */
+  readonly keys: KeyDirectory
+  /** What the key must be allowed to do. */
+  readonly scope: Needed
   /** Milliseconds since 1970, for the expiry of keys. */
   readonly wallClock: () => number
 }
 
+/** Who calls, by a key that may. */
+export interface Authenticated<Held extends Scope> {
+  readonly consumer: Consumer
+  readonly scope: Held
+}
+
 /**
  * Lets a request in if it carries a valid API key, and adds its consumer. Reads headers only. Where it carries several, all must
- * be the same consumer's. Refuses with 401 (`invalid_api_key`), with 429 when a network tries too many unknown keys, and with 503 when the
+ * be the same consumer's, and one of the scope. Refuses with 401 (`invalid_api_key`), with 403 a key of another scope
+ * (`insufficient_scope`), with 429 when a network tries too many unknown keys, and with 503 when the
  * key can't be looked up: an unreachable store never lets anyone in. Throws what is no outage of the store.
  *
  * Stands behind `pinPolicy`, since a policy says who callers may be.
  *
  * @example
- * pipeline().use(pinPolicy(source)).use(authenticate({ store, guard, maxAgeMs: 30_000, deadlineMs: 2_000, now, wallClock: Date.now }))
+ * pipeline().use(pinPolicy(source)).use(authenticate({ keys: keyDirectory({ … }), scope: 'call', wallClock: Date.now }))
  */
-export function authenticate(
-  options: AuthenticateOptions,
-): Middleware<{ readonly policy: object }, { readonly consumer: Consumer }> {
-  const find = keyDirectory(options)
+export function authenticate<Needed extends Scope>({
+  keys: find,
+  scope,
+  wallClock,
+}: AuthenticateOptions<Needed>): Middleware<{ readonly policy: object }, Authenticated<Needed>> {
+  const insufficient = insufficientScope(scope)
 
-  /** Whose a key is. */
-  async function owner(presented: ParsedKey, request: GatewayRequest, log: Log): Promise<Consumer | Refusal> {
+  /** A key that is good, whatever it may do. */
+  async function valid(presented: ParsedKey, request: GatewayRequest, log: Log): Promise<KnownKey | Refusal> {
     let found: Awaited<ReturnType<typeof find>> | 'ended'
     try {
       const finding = find(presented.publicId, request.clientAddress)
@@ -51,40 +65,48 @@ export function authenticate(
     if (known === undefined || !sameDigest(known.key.digest, presented.digest)) return INVALID
     const { key, consumer } = known
     if (key.disabled || consumer.disabled) return unauthorized('This API key is disabled.', 'invalid_token')
-    if (key.expiresAt !== undefined && options.wallClock() >= key.expiresAt) {
+    if (key.expiresAt !== undefined && wallClock() >= key.expiresAt) {
       return unauthorized('This API key has expired.', 'invalid_token')
     }
-    return consumer
+    return known
   }
 
-  async function callerOf(request: GatewayRequest, log: Log): Promise<Consumer | Refusal> {
+  async function callerOf(request: GatewayRequest, log: Log): Promise<Caller | Refusal> {
     const credentials = credentialsFrom(request.headers)
     if (credentials.length === 0) return MISSING
     // What is no key of ours may be meant for a proxy on the way.
     const keys = credentials.length === 1 ? credentials : credentials.filter(looksLikeKey)
     if (keys.length === 0 || keys.length > MOST_KEYS) return INVALID
 
-    let consumer: Consumer | undefined
+    let caller: Caller | undefined
     for (const key of keys) {
       const presented = parseKey(key)
-      const found = presented === undefined ? INVALID : await owner(presented, request, log)
+      const found = presented === undefined ? INVALID : await valid(presented, request, log)
       if ('kind' in found) return found
-      if (consumer !== undefined && consumer.id !== found.id) return DIFFERENT
-      consumer = found
+      const { consumer, key: record } = found
+      if (caller !== undefined && caller.consumer.id !== consumer.id) return DIFFERENT
+      caller = { consumer, may: caller?.may === true || record.scopes.includes(scope) }
     }
-    return consumer ?? MISSING
+    return caller ?? MISSING
   }
 
   return async function authenticate(request, context, next) {
-    const consumer = await callerOf(request, context.log)
-    if ('kind' in consumer) {
-      context.step('key', consumer.code)
-      return consumer
+    const caller = await callerOf(request, context.log)
+    if ('kind' in caller) {
+      context.step('key', caller.code)
+      return caller
     }
+    const { consumer, may } = caller
     context.tell({ consumer: consumer.id, plan: consumer.plan })
-    context.step('key', 'known')
-    return next({ consumer })
+    context.step('key', may ? 'known' : insufficient.code)
+    return may ? next({ consumer, scope }) : insufficient
   }
+}
+
+interface Caller {
+  readonly consumer: Consumer
+  /** One of its keys is of the scope. */
+  readonly may: boolean
 }
 
 /** There are four headers for one; each key costs a lookup. */
@@ -101,6 +123,18 @@ const MISSING = unauthorized(
 )
 const INVALID = unauthorized('Invalid API key.', 'invalid_token')
 const DIFFERENT = unauthorized('The request carries keys of different consumers. Send one.', 'invalid_token')
+
+const NEEDED: Readonly<Record<Scope, string>> = {
+  call: "This API key may not ask models: it is not of scope 'call'. Use a key that was made without --scope.",
+  read: "This API key may not see usage and metrics: it is not of scope 'read'. Use a key that was made with --scope read.",
+}
+
+/** RFC 6750, section 3.1. */
+function insufficientScope(scope: Scope): Refusal {
+  const challenge = `Bearer realm="tollgate", error="insufficient_scope", scope="${scope}"`
+  const headers = { 'www-authenticate': challenge }
+  return { kind: 'refusal', code: 'insufficient_scope', status: 403, message: NEEDED[scope], headers }
+}
 
 function tooManyUnknownKeys(retryAfterMs: number): Refusal {
   return {

@@ -13,6 +13,8 @@ export interface KeyRecord {
   readonly consumer: string
   /** SHA-256 of the whole key, base64url. */
   readonly digest: string
+  /** What it may do, in words (`SCOPES`). One that this version doesn't know gives no right. */
+  readonly scopes: readonly string[]
   readonly disabled: boolean
   /** Milliseconds since 1970, UTC. */
   readonly createdAt: number

@@ -1,9 +1,16 @@
-export { type AuthenticateOptions, authenticate } from './authenticate.ts'
+export { type Authenticated, type AuthenticateOptions, authenticate } from './authenticate.ts'
 export { type Consumer, isConsumerId, type KeyRecord } from './consumer.ts'
 export { type IssuedKey, IssueKeyError, issueKey } from './issue-key.ts'
 export { generateKey, type ParsedKey, parseKey, sameDigest } from './key.ts'
-export type { LookupGuard, LookupReservation } from './key-directory.ts'
+export {
+  type KeyDirectory,
+  type KeyDirectoryOptions,
+  keyDirectory,
+  type LookupGuard,
+  type LookupReservation,
+} from './key-directory.ts'
 export { type PlanSurvey, surveyPlans, surveyText } from './plan-survey.ts'
+export { DEFAULT_SCOPES, SCOPES, type Scope } from './scope.ts'
 export type { ConsumerChange, ConsumerStore, KeyChange } from './store.ts'
 export { memoryConsumerStore } from './stores/memory.ts'
 export { tableConsumerStore } from './stores/table.ts'

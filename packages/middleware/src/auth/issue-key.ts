@@ -1,5 +1,6 @@
 import { OperatorError } from '../pipeline/index.ts'
 import { generateKey, parseKey } from './key.ts'
+import { DEFAULT_SCOPES, type Scope } from './scope.ts'
 import type { ConsumerStore } from './store.ts'
 
 /** A new key in clear. It is shown once and can't be had again. */
@@ -9,6 +10,7 @@ export interface IssuedKey {
   readonly id: string
   readonly consumer: string
   readonly plan: string
+  readonly scopes: readonly Scope[]
 }
 
 export interface IssueKeyOptions {
@@ -19,6 +21,8 @@ export interface IssueKeyOptions {
   readonly defaultPlan: string | undefined
   /** The plans that the policy has: a key on any other would be refused by the gateway. */
   readonly plans: readonly string[]
+  /** What the key may do: `call` by default. */
+  readonly scopes?: readonly Scope[]
   /** Milliseconds since 1970. */
   readonly now: number
   /** Milliseconds since 1970; without, the key doesn't expire. */
@@ -43,6 +47,7 @@ export async function issueKey(store: ConsumerStore, options: IssueKeyOptions): 
       `Consumer '${options.consumer}' is on plan '${plan}', which the policy doesn't have. It has: ${known}.`,
     )
   }
+  const { scopes = DEFAULT_SCOPES } = options
   const key = generateKey()
   const parsed = parseKey(key)
   if (parsed === undefined) throw new Error('A generated key did not parse')
@@ -50,12 +55,13 @@ export async function issueKey(store: ConsumerStore, options: IssueKeyOptions): 
     publicId: parsed.publicId,
     consumer: options.consumer,
     digest: parsed.digest,
+    scopes,
     disabled: false,
     createdAt: options.now,
     ...(options.expiresAt === undefined ? {} : { expiresAt: options.expiresAt }),
   })
   if (!added) throw new IssueKeyError('The new key met an id in use. Nothing was changed; run the command again.')
-  return { key, id: parsed.publicId, consumer: options.consumer, plan }
+  return { key, id: parsed.publicId, consumer: options.consumer, plan, scopes }
 }
 
 async function planOf(store: ConsumerStore, { consumer, plan, defaultPlan }: IssueKeyOptions): Promise<string> {

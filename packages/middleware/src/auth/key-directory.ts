@@ -14,6 +14,9 @@ export interface KnownKey {
 /** A guarded lookup is one that was not made: `retryAfterMs` says when it may be. */
 export type Lookup = { readonly known: KnownKey | undefined } | { readonly retryAfterMs: number }
 
+/** Finds a key by its public id, for a client at this address. */
+export type KeyDirectory = (publicId: string, address: string) => Lookup | Promise<Lookup>
+
 /** One lookup, reserved before it is made. Exactly one of the two is called, once. */
 export interface LookupReservation {
   /** The lookup found nothing. */
@@ -77,9 +80,7 @@ const MAX_NEW_LOOKUPS = 32
  * before it is made: it is charged if the id turns out to be unknown, and else given back. A request that finds no room
  * because of reservations waits for what becomes of them, so that many new valid keys only wait their turn.
  */
-export function keyDirectory(
-  options: KeyDirectoryOptions,
-): (publicId: string, address: string) => Lookup | Promise<Lookup> {
+export function keyDirectory(options: KeyDirectoryOptions): KeyDirectory {
   const { store, guard, maxAgeMs, deadlineMs, now } = options
   const answers = new LRUCache<string, Answer>({ max: MAX_KEYS })
   const lookups = new Map<string, SharedLookup>()

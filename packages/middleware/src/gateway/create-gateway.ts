@@ -1,4 +1,4 @@
-import { authenticate, type Consumer, type ConsumerStore } from '../auth/index.ts'
+import { type Authenticated, authenticate, type ConsumerStore, keyDirectory } from '../auth/index.ts'
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
@@ -13,7 +13,9 @@ import { dryRun, isDryRun } from './dry-run.ts'
 import { limiterEvents } from './limiter-events.ts'
 import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
+import { READS, readRate } from './read-rate.ts'
 import { openStores, type StoresOptions } from './stores.ts'
+import { usageApi } from './usage-api.ts'
 
 /** All durations are milliseconds. */
 export interface GatewayOptions extends StoresOptions {
@@ -44,6 +46,8 @@ export interface Gateway {
   handler(surface: Surface): Handler
   /** The way of those who ask which models they may use. */
   readonly models: Handler
+  /** The way of those who read what requests came to, by a key of scope `read`, to be put into a `readEntry`. */
+  readonly usageApi: Handler
   readonly consumers: ConsumerStore
   /** What it can't work without. The cache is not among it: without one, every request is a miss. */
   readonly checks: Readonly<Record<'tables' | 'limits' | 'model', Check['run']>>
@@ -61,6 +65,9 @@ export interface Gateway {
   /** Writes down the last requests, and gives back what it holds of limits. To be called when the process ends. */
   close(): Promise<void>
 }
+
+/** What is given to a handler of those who read usage or metrics. */
+export type Reading = WithPolicy & Authenticated<'read'>
 
 /** What tells a gateway of each request's end. One that can't be had, since its settings are wrong, has failed the request already. */
 export function tellingEnds(gateway: () => Gateway): (request: FinishedRequest) => void {
@@ -126,7 +133,7 @@ function isUnpriced(model: string, { policy, consumer }: Admitted): boolean {
 }
 
 /** What the call onion is given by the HTTP onion. */
-type Admitted = WithPolicy & { readonly consumer: Consumer; readonly admitted: true }
+type Admitted = WithPolicy & Authenticated<'call'> & { readonly admitted: true }
 
 /**
  * Composes the gateway. The order of the middleware is written here and nowhere else: by which policy, who, how often;
@@ -167,18 +174,20 @@ export function createGateway(options: GatewayOptions): Gateway {
     log,
   })
 
+  const keys = keyDirectory({
+    store: stores.consumers,
+    guard: localLimiter({ ...UNKNOWN_KEYS, now }),
+    maxAgeMs: KEY_MAX_AGE_MS,
+    deadlineMs,
+    now,
+  })
   const known = pipeline()
     .use(pinPolicy(policy))
-    .use(
-      authenticate({
-        store: stores.consumers,
-        guard: localLimiter({ ...UNKNOWN_KEYS, now }),
-        maxAgeMs: KEY_MAX_AGE_MS,
-        deadlineMs,
-        now,
-        wallClock,
-      }),
-    )
+    .use(authenticate({ keys, scope: 'call', wallClock }))
+  const reading = pipeline()
+    .use(pinPolicy(policy))
+    .use(authenticate({ keys, scope: 'read', wallClock }))
+    .use(readRate(localLimiter({ ...READS, now })))
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
   const asked = pipeline<Admitted & Routed, Call, Reply>()
@@ -217,6 +226,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   return {
     consumers: stores.consumers,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
+    usageApi: reading.handle(usageApi({ reader: usage, wallClock })),
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)
       handlers.set(surface, handler)

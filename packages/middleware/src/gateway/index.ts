@@ -1,4 +1,13 @@
 export { type AnsweredCall, costOfAnswer } from './cost-of-answer.ts'
-export { CHECK_MS, createGateway, type Gateway, type GatewayOptions, tellingEnds } from './create-gateway.ts'
+export {
+  CHECK_MS,
+  createGateway,
+  type Gateway,
+  type GatewayOptions,
+  type Reading,
+  tellingEnds,
+} from './create-gateway.ts'
 export { azureDialect, type Dialect, dialectEntry, openaiDialect } from './dialect.ts'
 export { type OpenUsageOptions, openUsage } from './open-usage.ts'
+export { readEntry } from './read-entry.ts'
+export { type UsageApiOptions, usageApi } from './usage-api.ts'

@@ -2,7 +2,7 @@
  * Wrong orders of the gateway's middleware must not compile. Checked by the type check alone: an error that is expected and
  * does not come is an error.
  */
-import type { authenticate as Authenticate, Consumer } from '../auth/index.ts'
+import type { authenticate as Authenticate, Authenticated } from '../auth/index.ts'
 import type { completionCache } from '../cache/index.ts'
 import type { budget as Budget, modelLimits as ModelLimits, requestLimits as RequestLimits } from '../limits/index.ts'
 import type { Call, Reply } from '../operations/index.ts'
@@ -11,10 +11,11 @@ import type { pinPolicy as PinPolicy, WithPolicy } from '../policy/index.ts'
 import type { completions as Completions } from '../surfaces/index.ts'
 import { fallback, type route as Route, type Routed, type upstream as Upstream } from '../upstream/index.ts'
 
-type Inside = WithPolicy & { readonly consumer: Consumer; readonly admitted: true }
+type Inside = WithPolicy & Authenticated<'call'> & { readonly admitted: true }
 
 declare const pinPolicy: ReturnType<typeof PinPolicy>
-declare const authenticate: ReturnType<typeof Authenticate>
+declare const authenticate: ReturnType<typeof Authenticate<'call'>>
+declare const authenticateReader: ReturnType<typeof Authenticate<'read'>>
 declare const requestLimits: ReturnType<typeof RequestLimits>
 declare const route: ReturnType<typeof Route>
 declare const modelLimits: ReturnType<typeof ModelLimits>
@@ -49,6 +50,9 @@ pipeline().use(pinPolicy).use(requestLimits)
 
 // @ts-expect-error: requests' limits left out
 pipeline().use(pinPolicy).use(authenticate).handle(completions)
+
+// @ts-expect-error: a model asked by a key that may only read
+pipeline().use(pinPolicy).use(authenticateReader).use(requestLimits).handle(completions)
 
 // @ts-expect-error: the model asked without a budget
 pipeline<Inside, Call, Reply>().use(route).use(modelLimits).use(cache).handle(upstream)

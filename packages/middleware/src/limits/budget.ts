@@ -72,8 +72,8 @@ export function budget({
   return async function budget(call, context, next) {
     const { routed, tell, step, log } = context
     const subjects = subjectsOf(context.policy, context.consumer)
-    const turned = (refusal: Refusal, { standings }: Partial<Decision> = {}) => {
-      step('budget', refusal.code, standings && { standings })
+    const turned = (refusal: Refusal, { standings }: Partial<Decision> = {}, wanted?: Reservation) => {
+      step('budget', refusal.code, standings && { standings, ...(wanted && { reserved: reservedFacts(wanted) }) })
       return refused(refusal, standings && addRateLimits({}, standings, wallClock()))
     }
     if (isRefusal(subjects)) return turned(subjects)
@@ -90,7 +90,7 @@ export function budget({
     if (asked === 'ended') return turned(refusalOfEnded(call.signal))
     const { decision, reserved } = await reserve(limits, asked, call, tell)
     if (isRefusal(decision)) return turned(decision)
-    if (!decision.admitted) return turned(turnAway(decision, tell), decision)
+    if (!decision.admitted) return turned(turnAway(decision, tell), decision, reserved)
     onReserved?.(reserved)
 
     const settle = (attempts: readonly Spent[]) => {

@@ -2,6 +2,7 @@ export { type CircuitBreaker, type CircuitBreakerOptions, circuitBreaker } from 
 export type { BaseContext } from './context.ts'
 export { isTimeout, withDeadline } from './deadline.ts'
 export { type Digest, digestWith } from './digest.ts'
+export { dollarsText } from './dollars.ts'
 export { CLIENT_LEFT, clientHasLeft, endedBy, RequestEnded, refusalOfEnded, unlessEnded } from './ended.ts'
 export {
   type Attempt,

@@ -3,6 +3,8 @@
  */
 export type RefusalCode =
   | 'invalid_api_key'
+  /** The key may do something else. RFC 6750's word. */
+  | 'insufficient_scope'
   | 'plan_unavailable'
   /** Comes back by itself, soon. */
   | 'rate_limit_exceeded'

@@ -24,7 +24,10 @@ export interface Story {
   readonly operation?: string
   readonly streamed?: boolean
   readonly route?: string
-  /** Reserved for the call before it was made: whole tokens, and nano-dollars where the model has a price. */
+  /**
+   * Reserved for the call before it was made: whole tokens, and nano-dollars where the model has a price. Where a budget refused
+   * it, what was to be reserved.
+   */
   readonly reserved?: { readonly input: number; readonly output: number; readonly costNanoUsd?: number }
   /** Added to what was told before, as limits are asked one after the other; all else replaces. */
   readonly standings?: readonly Standing[]

@@ -3,6 +3,7 @@ import {
   CLIENT_LEFT,
   clientHasLeft,
   describeFault,
+  dollarsText,
   endedBy,
   type Facts,
   type FinishedRequest,
@@ -31,6 +32,8 @@ export interface TraceOptions {
   readonly refuse: (refusal: Refusal) => HttpResponse
   /** Found for each request inside the trace, so that a configuration fault is answered and logged like any other. */
   readonly handler: () => Handler
+  /** The event of its line: `request` by default. */
+  readonly event?: string
   /** Is told of each request at its end, and of a call that went on after that. What it throws is logged. */
   readonly finished?: (request: FinishedRequest) => void
 }
@@ -56,6 +59,7 @@ interface Outcome {
  * gateway's failure. A request that the gateway had ended before it came is answered with that refusal, unread.
  */
 export function trace(options: TraceOptions): Entry {
+  const { event = 'request' } = options
   return async function traced(request, sink) {
     const started = performance.now()
     const startedAt = Date.now()
@@ -64,9 +68,9 @@ export function trace(options: TraceOptions): Entry {
     const story = newStory(started)
     let firstTokenMs: number | undefined
     let calls = 0
-    const log: Log = (level, event, fields) => {
+    const log: Log = (level, name, fields) => {
       const { promptHash } = facts
-      sink(level, { event, requestId, ...(promptHash === undefined ? {} : { promptHash }), ...fields })
+      sink(level, { event: name, requestId, ...(promptHash === undefined ? {} : { promptHash }), ...fields })
     }
     const report = (outcome: Outcome, ended: Pick<FinishedRequest, 'call' | 'startedAt' | 'ms' | 'facts'>) => {
       try {
@@ -84,7 +88,7 @@ export function trace(options: TraceOptions): Entry {
       const { attempts: _, ...line } = facts
       const { status, ...how } = outcome
       const ms = performance.now() - started
-      log('info', 'request', { ...line, ...how, status, ms: Math.round(ms) })
+      log('info', event, { ...line, ...how, status, ms: Math.round(ms) })
       report(outcome, { call: 0, startedAt, ms, facts })
     }
 
@@ -181,16 +185,11 @@ function newStory(started: number) {
 }
 
 const COST = 'x-tollgate-cost'
-const NANO_DOLLARS = 1e9
 
 /** What a request cost, in US dollars, to the nano-dollar: the line's figure. `undefined` where nobody knows. */
 function costText({ costNanoUsd, sparedNanoUsd }: Facts): string | undefined {
   const nano = costNanoUsd ?? (sparedNanoUsd === undefined ? undefined : 0)
-  if (nano === undefined) return undefined
-  const decimals = String(nano % NANO_DOLLARS)
-    .padStart(9, '0')
-    .replace(/0+$/, '')
-  return `${Math.floor(nano / NANO_DOLLARS)}${decimals === '' ? '' : `.${decimals}`}`
+  return nano === undefined ? undefined : dollarsText(nano)
 }
 
 function costHeader(facts: Facts): Readonly<Record<string, string>> {

@@ -139,6 +139,7 @@ export interface UsageRow {
   readonly tier?: string
   readonly usage?: TokenUsage
   readonly toolCalls?: Readonly<Record<string, number>>
+  /** Before the call was made. Of one that a budget refused, what was to be reserved. */
   readonly reserved?: { readonly input: number; readonly output: number; readonly costNanoUsd?: number }
   readonly costNanoUsd?: number
   readonly savedNanoUsd?: number

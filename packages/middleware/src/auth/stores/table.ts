@@ -1,13 +1,19 @@
 import type { OpenTable } from '../../storage/index.ts'
 import type { Consumer, KeyRecord } from '../consumer.ts'
+import { DEFAULT_SCOPES, type Scope } from '../scope.ts'
 import type { ConsumerStore } from '../store.ts'
 
 const CONSUMER_ROW = 'consumer'
 const KEY_ROW = 'key'
+const CALL: Scope = 'call'
 
 interface KeyEntity {
   consumer: string
+  /** '' of a key that may not call, whose digest stands in the other field: versions that know no scopes read this one alone. */
   digest: string
+  scopedDigest?: string
+  /** Words with a space between them; not there in rows of versions that know no scopes. */
+  scopes?: string
   disabled: boolean
   createdAt: Date
   expiresAt?: Date
@@ -35,8 +41,15 @@ export function tableConsumerStore(open: OpenTable): ConsumerStore {
       const added = await consumers.put({ ...consumerPlace(id), plan, disabled }, 'absent', signal)
       return added.etag !== undefined
     },
-    async addKey({ publicId, consumer, digest, disabled, createdAt, expiresAt }: KeyRecord, signal) {
-      const fields = { consumer, digest, disabled, createdAt: new Date(createdAt), expiresAt: dateOf(expiresAt) }
+    async addKey({ publicId, consumer, digest, scopes, disabled, createdAt, expiresAt }: KeyRecord, signal) {
+      const fields = {
+        consumer,
+        ...(scopes.includes(CALL) ? { digest } : { digest: '', scopedDigest: digest }),
+        scopes: scopes.join(' '),
+        disabled,
+        createdAt: new Date(createdAt),
+        expiresAt: dateOf(expiresAt),
+      }
       const added = await keys.put({ ...keyPlace(publicId), ...fields }, 'absent', signal)
       return added.etag !== undefined
     },
@@ -62,11 +75,13 @@ const consumerPlace = (id: string) => ({ partitionKey: id, rowKey: CONSUMER_ROW 
 const keyPlace = (publicId: string) => ({ partitionKey: publicId, rowKey: KEY_ROW })
 const dateOf = (ms: number | undefined) => (ms === undefined ? undefined : new Date(ms))
 
-function keyOf(publicId: string, { consumer, digest, disabled, createdAt, expiresAt }: KeyEntity): KeyRecord {
+function keyOf(publicId: string, entity: KeyEntity): KeyRecord {
+  const { consumer, digest, scopedDigest, scopes, disabled, createdAt, expiresAt } = entity
   return {
     publicId,
     consumer,
-    digest,
+    digest: scopedDigest ?? digest,
+    scopes: scopes === undefined ? DEFAULT_SCOPES : scopes.split(' ').filter((word) => word !== ''),
     disabled,
     createdAt: new Date(createdAt).getTime(),
     ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt).getTime() }),

@@ -1,0 +1,40 @@
+import {
+  openUsage,
+  outlinePolicy,
+  type Table,
+  tableConsumerStore,
+  type UsageReader,
+  usageReader,
+} from '@tollgate/middleware'
+import { withCounters } from './counters.ts'
+import type { Place } from './place.ts'
+import { withTables } from './tables.ts'
+
+/** Runs a command's work on the table of the ledger that the gateway writes. */
+export function withLedger<T>(place: Place, work: (table: Table, storage: string) => Promise<T>): Promise<T> {
+  return withTables(place, 'Reports', (open, storage) => work(open('tollgateusage'), storage))
+}
+
+/** Runs a command's work on the requests themselves: neither the policy nor the counters are needed for it. */
+export function withRequests<T>(place: Place, work: (reader: Pick<UsageReader, 'why'>) => Promise<T>): Promise<T> {
+  return withLedger(place, (table) => work(usageReader({ table, kept: () => outlineOf(place).usage })))
+}
+
+/** Runs a command's work on what requests came to, held against what limits have counted. */
+export async function withUsage<T>(
+  place: Place,
+  work: (reader: UsageReader, storage: string) => Promise<T>,
+): Promise<T> {
+  const outline = outlineOf(place)
+  return withTables(place, 'Reports', (open, storage) =>
+    withCounters(place, open, (counters) => {
+      const consumers = tableConsumerStore(open)
+      const reader = openUsage({ table: open('tollgateusage'), counters, consumers, policy: () => outline })
+      return work(reader, storage)
+    }),
+  )
+}
+
+function outlineOf({ root, env }: Place) {
+  return outlinePolicy({ root, path: env.TOLLGATE_POLICY || undefined })
+}

@@ -1,0 +1,125 @@
+import {
+  isUsageFault,
+  reportCsv,
+  reportJson,
+  type Unattributed,
+  type UsageFault,
+  type UsageReport,
+  type UsageSums,
+  usageQuery,
+} from '@tollgate/middleware'
+import { columns } from './columns.ts'
+import { CommandFault } from './command-fault.ts'
+import { count, dollars, exactDollars, utc } from './figures.ts'
+import { withUsage } from './ledger.ts'
+import type { Place } from './place.ts'
+import { onOneLine } from './printable.ts'
+
+export interface UsageOptions {
+  readonly by?: string
+  readonly since?: string
+  readonly until?: string
+  readonly consumer?: string
+  readonly model?: string
+  readonly json?: boolean
+  readonly csv?: boolean
+}
+
+const TIMEOUT_MS = 120_000
+
+/** What requests came to, by consumer, model or target. */
+export async function showUsage(options: UsageOptions, place: Place): Promise<string> {
+  const { json, csv, ...asked } = options
+  if (json && csv) throw new CommandFault('--json and --csv exclude each other.')
+  const query = usageQuery(asked, Date.now())
+  if (isUsageFault(query)) throw optionFault(query)
+  const [report, storage] = await withUsage(place, async (reader, where) => [
+    await reader.report(query, AbortSignal.timeout(TIMEOUT_MS)),
+    where,
+  ])
+  if (json) return JSON.stringify(reportJson(report))
+  // The line ends of a terminal: the command's output ends with one.
+  if (csv) return reportCsv(report).replaceAll('\r\n', '\n').trimEnd()
+  return usageText(report, `Storage: ${storage}`)
+}
+
+export function optionFault({ parameter, rule }: UsageFault): CommandFault {
+  return new CommandFault(`--${parameter} ${rule.replace(/'(since|until)'/g, '--$1')}.`)
+}
+
+/** A report for people. @param source where it is from */
+export function usageText(report: UsageReport, source: string): string {
+  const { rows, since, until, asOf, unattributed } = report
+  const span = `From ${utc(since)} to ${utc(until)}${asOf < until ? `, as of ${utc(asOf)}` : ''}.`
+  const table = rows.length === 0 ? 'No requests.' : tableOf(report)
+  return [table, [span, ...notes(report)].join('\n'), ...unattributedText(unattributed), source].join('\n\n')
+}
+
+interface Column {
+  readonly title: string
+  readonly cell: (sums: UsageSums) => string
+}
+
+const REQUESTS: readonly Column[] = [
+  { title: 'REQUESTS', cell: ({ requests }) => count(requests) },
+  { title: 'HITS', cell: ({ hits }) => count(hits) },
+  { title: 'COLLAPSED', cell: ({ collapsed }) => count(collapsed) },
+  { title: 'REFUSED', cell: ({ refused }) => count(refused) },
+]
+/** A target is only called: what was answered or refused before that is no target's. */
+const CALLS: readonly Column[] = [{ title: 'CALLS', cell: ({ requests }) => count(requests) }]
+const TAKEN: readonly Column[] = [
+  { title: 'FAILED', cell: ({ failed }) => count(failed) },
+  { title: 'INPUT', cell: ({ tokens }) => count(tokens.input) },
+  { title: 'OUTPUT', cell: ({ tokens }) => count(tokens.output) },
+  { title: 'COST', cell: ({ costNanoUsd, unpriced }) => moneyCell(costNanoUsd, unpriced) },
+]
+const SAVED: Column = { title: 'SAVED', cell: ({ savedNanoUsd }) => dollars(savedNanoUsd) }
+
+function tableOf({ by, rows, total }: UsageReport): string {
+  const shown = by === 'target' ? [...CALLS, ...TAKEN] : [...REQUESTS, ...TAKEN, SAVED]
+  const line = (name: string, sums: UsageSums) => [name, ...shown.map(({ cell }) => cell(sums))]
+  return columns(
+    [
+      [by.toUpperCase(), ...shown.map(({ title }) => title)],
+      ...rows.map(({ name, ...sums }) => line(name === '' ? UNNAMED[by] : onOneLine(name), sums)),
+      line('total', total),
+    ],
+    1,
+  )
+}
+
+const UNNAMED = { consumer: '(no valid key)', model: '(no model)', target: '(no target)' } as const
+
+/** What is not known is no $0. */
+function moneyCell(nanoUsd: number, unpriced: number): string {
+  return nanoUsd === 0 && unpriced > 0 ? '–' : dollars(nanoUsd)
+}
+
+function notes({ total: { unpriced, uncertain } }: UsageReport): string[] {
+  return [
+    ...(unpriced === 0
+      ? []
+      : [
+          `${count(unpriced)} ${unpriced === 1 ? 'call has' : 'calls have'} no price, and so no cost here: ` +
+            'npm run tollgate -- prices shows which models have none.',
+        ]),
+    ...(uncertain === 0
+      ? []
+      : [
+          `${count(uncertain)} ${uncertain === 1 ? 'request counts' : 'requests count'} with all that was reserved, ` +
+            'since the model did not tell what it generated.',
+        ]),
+  ]
+}
+
+function unattributedText(unattributed: readonly Unattributed[]): string[] {
+  if (unattributed.length === 0) return []
+  const lines = unattributed.map(({ subject, limit, measure, windowStart, units }) => {
+    const amount = measure === 'money' ? exactDollars(units) : `${count(units)} ${UNITS[measure]}`
+    return `  ${onOneLine(subject)}: ${amount} of limit '${onOneLine(limit)}' since ${utc(windowStart)}`
+  })
+  return [['Unattributed: charged to these limits, and in no row above.', ...lines].join('\n')]
+}
+
+const UNITS = { tokens: 'tokens', input: 'input tokens', output: 'output tokens' } as const

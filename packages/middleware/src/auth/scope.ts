@@ -1,0 +1,6 @@
+/** What a key may do: `call` asks models, `read` sees usage and metrics, of all consumers. */
+export const SCOPES = ['call', 'read'] as const
+export type Scope = (typeof SCOPES)[number]
+
+/** Of a key for which none was named, and of each that was made before there were scopes. */
+export const DEFAULT_SCOPES: readonly Scope[] = ['call']
