@@ -288,9 +288,9 @@ describe('a table that fails', () => {
   })
 
   test('rows go before sums where more is kept than fits, and the log counts them', async () => {
-    const { book, failWith, lines, report, why, clock } = opened({ maxBytes: 100_000 })
+    const { book, failWith, lines, report, why, clock } = opened({ maxBytes: 1_000_000 })
     failWith(() => DOWN)
-    for (let count = 0; count < 20_000; count += 1) {
+    for (let count = 0; count < 50_000; count += 1) {
       const requestId = `${count}-${Math.sin(count)}`
       book.record(finishedRequest({ requestId, facts: miss(1), startedAt: NOON + count }))
     }
@@ -300,8 +300,8 @@ describe('a table that fails', () => {
     failWith(undefined)
     clock.pass(MINUTE_MS)
     await book.flush()
-    expect((await report()).total).toMatchObject({ requests: 20_000, costNanoUsd: 20_000 })
-    expect(await why(`19999-${Math.sin(19_999)}`)).toHaveLength(1)
+    expect((await report()).total).toMatchObject({ requests: 50_000, costNanoUsd: 50_000 })
+    expect(await why(`49999-${Math.sin(49_999)}`)).toHaveLength(1)
     expect(await why(`0-${Math.sin(0)}`)).toHaveLength(0)
   })
 

@@ -38,10 +38,7 @@ export const FLUSH_MS = 10_000
 /** A write that takes longer is given up, and tried again at the next flush. */
 const WRITE_MS = 10_000
 const MAX_BYTES = 32 * 1024 * 1024
-/**
- * Requests that wait to be packed. A step may still be added after a request's end (its answer is stored when it was sent): so
- * they wait until the flush, or until as many have come after them.
- */
+/** Requests that wait until another step is told of them, or until as many have come after them. */
 const MOST_WAITING = 1_024
 const WRITES_AT_ONCE = 4
 /** Nothing but a consumer's being forgotten changes a segment, and that once. */
@@ -73,8 +70,12 @@ export function ledger(options: LedgerOptions): Ledger {
   let failing: { readonly since: number; lostRows: number; lostDetail: number } | undefined
 
   function record(request: FinishedRequest): void {
-    waiting.push(request)
-    if (waiting.length >= MOST_WAITING) pack(MOST_WAITING / 2)
+    // What is packed at once dies young, and costs the garbage collector nothing.
+    if (isComplete(request)) pack(request)
+    else {
+      waiting.push(request)
+      if (waiting.length >= MOST_WAITING) packFirst(MOST_WAITING / 2)
+    }
     if (stopTimer === undefined) arm()
     // The timer of an instance that was frozen between two requests is late.
     else if (time.wallClock() > dueAt) flushInBackground()
@@ -96,19 +97,20 @@ export function ledger(options: LedgerOptions): Ledger {
   }
 
   /** Puts the first ones of those that wait into segments. */
-  function pack(count: number): void {
+  function packFirst(count: number): void {
     // An instance that was frozen meanwhile may find that its hour is gone by: then it counts in this one.
     const since = time.wallClock() - HOUR_MS
-    const packed = waiting.slice(0, count)
+    const first = waiting.slice(0, count)
     waiting = waiting.slice(count)
-    for (const request of packed) {
-      try {
-        segmentFor(Math.max(request.startedAt + request.ms, since)).add(usageRow(request))
-      } catch (fault) {
-        log('error', 'fault', describeFault(fault))
-      }
+    for (const request of first) pack(request, since)
+  }
+
+  function pack(request: FinishedRequest, since = 0): void {
+    try {
+      segmentFor(Math.max(request.startedAt + request.ms, since)).add(usageRow(request))
+    } catch (fault) {
+      log('error', 'fault', describeFault(fault))
     }
-    keepWithin(maxBytes)
   }
 
   function segmentFor(endedAt: number): Segment {
@@ -116,6 +118,7 @@ export function ledger(options: LedgerOptions): Ledger {
     // What ended a moment before the minute did may be told after it; a clock that was set back is another matter.
     const isOf = open !== undefined && minute <= open.minute && minute >= open.minute - MINUTE_MS
     if (open !== undefined && isOf && open.hasRoom()) return open
+    keepWithin(maxBytes)
     open = newSegment({ minute, instance, part: parts })
     parts += 1
     kept.set(open, { segment: open, written: undefined, etag: undefined })
@@ -153,7 +156,8 @@ export function ledger(options: LedgerOptions): Ledger {
     while (writing !== undefined) await writing
     signal?.throwIfAborted()
     disarm()
-    pack(waiting.length)
+    packFirst(waiting.length)
+    keepWithin(maxBytes)
     writing = write(signal).finally(() => {
       writing = undefined
       if (stopTimer === undefined && (waiting.length > 0 || [...kept.values()].some(isUnwritten))) arm()
@@ -227,6 +231,11 @@ export function ledger(options: LedgerOptions): Ledger {
       disarm()
     },
   }
+}
+
+/** Of a call to a model more may be told after the request's end: its answer is stored when it was sent. */
+function isComplete({ facts }: FinishedRequest): boolean {
+  return facts.cache !== 'miss'
 }
 
 function isUnwritten({ segment, written }: Kept): boolean {

@@ -26,6 +26,7 @@ type PackedRow = readonly [
   promptHash: string | 0,
   /** Milliseconds since the first row's. */
   startedAt: number,
+  /** Hundredths of milliseconds, as all of these. */
   ms: number,
   firstTokenMs: number,
   common: number,
@@ -57,23 +58,21 @@ const NONE = -1
 export function rowPacker(): RowPacker {
   let from = 0
   let length = 0
-  /** JSON, by a key that is made faster. */
-  let commons = new Map<string, number>()
+  let commons = newBranch()
+  /** JSON of each. */
   let commonTexts: string[] = []
   let prices = new Map<object, number>()
   let rows: string[] = []
 
   function commonIndex(row: NewRow): number {
-    const key = commonKey(row)
-    let index = commons.get(key)
-    if (index === undefined) {
-      index = commonTexts.length
-      commons.set(key, index)
+    const branch = branchOf(commons, row)
+    if (branch.index === undefined) {
+      branch.index = commonTexts.length
       const text = JSON.stringify(commonOf(row))
       commonTexts.push(text)
       length += text.length
     }
-    return index
+    return branch.index
   }
 
   function priceIndex(price: object): number {
@@ -104,21 +103,21 @@ export function rowPacker(): RowPacker {
       return rows.length
     },
     add(row) {
-      const { requestId, promptHash, startedAt, ms, firstTokenMs = NONE, steps, left } = row
+      const { requestId, promptHash, startedAt, ms, firstTokenMs, steps, left } = row
       if (rows.length === 0) from = startedAt
       let stepMs = ''
       for (const step of steps) stepMs += stepMs === '' ? hundredths(step.ms) : `,${hundredths(step.ms)}`
       let lefts = ''
       for (const each of left ?? []) lefts += lefts === '' ? each.left : `,${each.left}`
       // A `PackedRow`, written by hand: this is done for each request.
-      const text = `[${JSON.stringify(requestId)},${promptHash === undefined ? 0 : `"${promptHash}"`},${startedAt - from},${hundredths(ms)},${hundredths(firstTokenMs)},${commonIndex(row)},[${stepMs}],${left === undefined ? 0 : `[${lefts}]`},${ownText(row)}]`
+      const text = `[${JSON.stringify(requestId)},${promptHash === undefined ? 0 : `"${promptHash}"`},${startedAt - from},${hundredths(ms)},${firstTokenMs === undefined ? NONE : hundredths(firstTokenMs)},${commonIndex(row)},[${stepMs}],${left === undefined ? 0 : `[${lefts}]`},${ownText(row)}]`
       length += text.length
       rows.push(text)
     },
     take() {
       const text = `{"v":1,"from":${from},"commons":[${commonTexts.join()}],"prices":${JSON.stringify([...prices.keys()])},"rows":[${rows.join()}]}`
       length = 0
-      commons = new Map()
+      commons = newBranch()
       commonTexts = []
       prices = new Map()
       rows = []
@@ -139,16 +138,41 @@ function commonOf(row: NewRow): Common {
   } as Common
 }
 
-/** Different for each two rows that differ in what `commonOf` says of them. */
-function commonKey(row: NewRow): string {
-  let key = `${row.call}\0${row.status}\0${row.outcome}\0${row.refusal}\0${row.stream}\0${row.consumer}\0${row.plan}\0${row.policy}\0${row.surface}\0${row.operation}\0${row.streamed}\0${row.route}\0${row.model}\0${row.cache}\0${row.limit}\0${row.tier}\0${row.uncertain}\0${row.clamped}\0${row.dryRun}`
-  for (const { name, decision } of row.steps) key += `\0${name}\0${decision}`
-  for (const { limit, measure, of } of row.left ?? []) key += `\0${limit}\0${measure}\0${of}`
-  return key
+/** What rows have in common, found by walking from one of its values to the next: cheaper than to make a text of them all. */
+interface Branch {
+  readonly next: Map<unknown, Branch>
+  /** Where the common part stands whose last value this is. */
+  index: number | undefined
 }
 
+function newBranch(): Branch {
+  return { next: new Map(), index: undefined }
+}
+
+function to(branch: Branch, value: unknown): Branch {
+  let next = branch.next.get(value)
+  if (next === undefined) {
+    next = newBranch()
+    branch.next.set(value, next)
+  }
+  return next
+}
+
+/** Another one for each two rows that differ in what `commonOf` says of them. What differs most often is looked at last. */
+function branchOf(root: Branch, row: NewRow): Branch {
+  let at = to(to(root, row.steps.length), row.left?.length)
+  for (const { name, decision } of row.steps) at = to(to(at, name), decision)
+  for (const { limit, measure, of } of row.left ?? []) at = to(to(to(at, limit), measure), of)
+  at = to(to(to(to(at, row.call), row.outcome), row.refusal), row.stream)
+  at = to(to(to(to(at, row.policy), row.surface), row.operation), row.streamed)
+  at = to(to(to(to(at, row.route), row.cache), row.limit), row.tier)
+  at = to(to(to(to(at, row.uncertain), row.clamped), row.dryRun), row.status)
+  return to(to(to(at, row.model), row.plan), row.consumer)
+}
+
+/** Whole ones are turned into text much faster than milliseconds with their fraction. */
 function hundredths(ms: number): number {
-  return Math.round(ms * 100) / 100
+  return Math.round(ms * 100)
 }
 
 /** @throws Error where these are no rows, or of a version that this one doesn't know */
@@ -163,8 +187,8 @@ export function unpackRows(bytes: Uint8Array): NewRow[] {
       requestId,
       ...(promptHash === 0 ? {} : { promptHash }),
       startedAt: from + startedAt,
-      ms,
-      ...(firstTokenMs === NONE ? {} : { firstTokenMs }),
+      ms: ms / 100,
+      ...(firstTokenMs === NONE ? {} : { firstTokenMs: firstTokenMs / 100 }),
       ...alike,
       ...others,
       ...(attempts && {
@@ -172,7 +196,7 @@ export function unpackRows(bytes: Uint8Array): NewRow[] {
           price === undefined ? attempt : { ...attempt, price: prices[price] ?? {} },
         ),
       }),
-      steps: steps.map(([name, decision], index) => ({ name, decision, ms: stepMs[index] ?? 0 })),
+      steps: steps.map(([name, decision], index) => ({ name, decision, ms: (stepMs[index] ?? 0) / 100 })),
       ...(left && {
         left: left.map(([limit, measure, of], index) => ({
           limit,

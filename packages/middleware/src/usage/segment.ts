@@ -16,7 +16,7 @@ const MAX_ROWS = 8_192
 const ID_BYTES = 4
 /** What all rows of a part come to when they are deflated, and not. */
 const MAX_DETAIL_BYTES = 6 * CHUNK_BYTES
-const MAX_TEXT = 64 * 1024
+const MAX_TEXT = 128 * 1024
 /** Consumers × models of a part: their sums, deflated, are well under a few properties. */
 const MAX_CELLS = 500
 
@@ -89,7 +89,7 @@ export function newSegment({ minute, instance, part }: SegmentOptions): Segment 
     hasRoom: () =>
       tally.rows < MAX_ROWS &&
       tally.cells.size < MAX_CELLS &&
-      memberBytes + packer.length + MAX_TEXT / 4 < MAX_DETAIL_BYTES,
+      memberBytes + packer.length + MAX_TEXT / 8 < MAX_DETAIL_BYTES,
     add(row) {
       addRow(tally, row as UsageRow)
       if (idCount === ids.length) {
