@@ -161,3 +161,12 @@ test('counters never fall, whichever instance is asked, and end at what was aske
     { numRuns: 40 },
   )
 })
+
+test('what the limits’ store can’t tell is left out, and all else is told', async () => {
+  const down = async () => Promise.reject(new StoreUnavailable())
+  const reader = usageReader({ table: memoryTable(), kept: () => ({ detailMs: 1, hoursMs: 1 }), unattributed: down })
+  const { ask } = page((signal) => reader.totals(signal))
+  const families = parseMetrics(await replyText((await ask()) as HttpResponse))
+  const samples = (metric: string) => families.find(({ name }) => name === metric)?.series.length
+  expect([samples('tollgate_unattributed_usd'), samples('tollgate_models_left_out')]).toEqual([0, 1])
+})

@@ -173,7 +173,7 @@ describe('whatever the ledger has', () => {
           }
         }
         const [tokens, money] = [0, 0].map((_, index) =>
-          given.unattributed
+          (given.unattributed ?? [])
             .filter(({ measure }) => (measure === 'money') === (index === 1))
             .reduce((sum, { units }) => sum + units, 0),
         )

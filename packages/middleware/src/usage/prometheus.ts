@@ -1,4 +1,11 @@
-import { type Histogram, LATENCY_BOUNDS_MS, type ModelFigures, type UsageReader, type UsageSums } from './figures.ts'
+import {
+  type Histogram,
+  LATENCY_BOUNDS_MS,
+  type ModelFigures,
+  type Unattributed,
+  type UsageReader,
+  type UsageSums,
+} from './figures.ts'
 
 /** `litellm`: the names and labels by which LiteLLM's users have dashboards. */
 export type MetricNames = 'tollgate' | 'litellm'
@@ -45,7 +52,7 @@ const NANO = 1e9
  *
  * @example tollgate_requests_total{model="small",outcome="answered",cache="hit"} 12
  */
-export function metricsText({ models, asOf, unattributed }: UsageTotals, exposition: Exposition): string {
+export function metricsText({ models, asOf, unattributed = [] }: UsageTotals, exposition: Exposition): string {
   const { names, openMetrics, maxBytes } = exposition
   const metrics = names === 'litellm' ? LITELLM : TOLLGATE
   const lines = metrics.map((metric) => [heading(metric, openMetrics)])
@@ -188,8 +195,14 @@ const LITELLM: readonly Metric<ModelFigures>[] = [
   ),
 ]
 
+interface State {
+  readonly asOf: number
+  readonly unattributed: readonly Unattributed[]
+  readonly leftOut: number
+}
+
 /** What is no single model's. */
-const STATE: readonly Metric<Pick<UsageTotals, 'asOf' | 'unattributed'> & { readonly leftOut: number }>[] = [
+const STATE: readonly Metric<State>[] = [
   {
     name: 'tollgate_usage_as_of_timestamp_seconds',
     type: 'gauge',
