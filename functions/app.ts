@@ -16,6 +16,7 @@ import { tellPolicy } from './policy-in-force.ts'
 import { registerAzureOpenai } from './routes/azure-openai.ts'
 import { registerGenerate } from './routes/generate.ts'
 import { registerHealth } from './routes/health.ts'
+import { registerMetrics } from './routes/metrics.ts'
 import { registerOpenai } from './routes/openai.ts'
 import { registerUsageApi } from './routes/usage.ts'
 import { readSettings } from './settings.ts'
@@ -70,5 +71,6 @@ registerOpenai(gateway)
 registerAzureOpenai(gateway)
 registerUsageApi(gateway)
 registerHealth(gateway)
+registerMetrics(gateway)
 registerSweep(gateway)
 registerUsage(gateway)

@@ -170,6 +170,11 @@ param alertRefusedPercent int = 20
 @minValue(0)
 param alertSpendUsdPerHour int = 5
 
+@description('An alert: per cent of the calls of 15 minutes to one model that failed, more than this. Fewer than 20 calls never raise it.')
+@minValue(0)
+@maxValue(100)
+param alertUpstreamFailedPercent int = 20
+
 @description('An alert: calls that storage throttled in 15 minutes, of one kind of throttling, more than this.')
 @minValue(0)
 param alertThrottledCalls int = 10
@@ -436,6 +441,7 @@ module alerts 'modules/alerts.bicep' = if (watched) {
     serverErrors: alertServerErrors
     refusedPercent: alertRefusedPercent
     spendUsdPerHour: alertSpendUsdPerHour
+    upstreamFailedPercent: alertUpstreamFailedPercent
     throttledCalls: alertThrottledCalls
   }
 }

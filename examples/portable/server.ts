@@ -24,7 +24,7 @@ import { nodeHttp } from './node-http.ts'
 
 /*
  * The gateway in a plain server of Node's, without Azure Functions: POST /api/generate, what OpenAI's and Azure OpenAI's clients
- * ask under /api/v1/ and /api/openai/, GET /api/usage, GET /health. The settings are those
+ * ask under /api/v1/ and /api/openai/, GET /api/usage, GET /api/metrics, GET /health. The settings are those
  * of docs/settings.md; without a TOLLGATE_STORAGE all is kept in memory, and a key is made and printed.
  * PORT, HOST: where it listens (8080, 0.0.0.0). BEHIND_PROXY=1: a proxy of yours stands in front.
  */
@@ -54,6 +54,7 @@ async function main(): Promise<void> {
   const azureEntry = dialectEntry(azureDialect, () => gateway)
 
   const usageEntry = readEntry(() => gateway.usageApi)
+  const metricsEntry = readEntry(() => gateway.metrics)
 
   const entry: Entry = async (request, to) => {
     const { pathname } = request.url
@@ -61,6 +62,7 @@ async function main(): Promise<void> {
     if (/^\/api\/v1\//i.test(pathname)) return openaiEntry(request, to)
     if (/^\/api\/openai\//i.test(pathname)) return azureEntry(request, to)
     if (/^\/api\/usage(?:\/|$)/i.test(pathname)) return usageEntry(request, to)
+    if (request.method === 'GET' && pathname === '/api/metrics') return metricsEntry(request, to)
     if (request.method === 'GET' && pathname === '/health') return jsonResponse(200, { status: 'live' })
     return jsonResponse(404, { error: 'Not found' })
   }

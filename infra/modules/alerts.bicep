@@ -34,6 +34,9 @@ param refusedPercent int
 @description('US dollars an hour that models cost.')
 param spendUsdPerHour int
 
+@description('Per cent of the calls of 15 minutes to one model that failed.')
+param upstreamFailedPercent int
+
 @description('Calls that storage throttled in 15 minutes.')
 param throttledCalls int
 
@@ -64,6 +67,40 @@ AppTraces
 | summarize Usd = sum(tolong(line.costNanoUsd) * ItemCount) / 1e9
 '''
 
+// Of each model, what was asked of its service: it told what that took, or failed. What it turns away for what a caller asks
+// (400) is answered with that, and counts as no failure.
+var upstreamQuery = '''
+AppTraces
+| where Message contains '"event":"request"'
+| extend line = parse_json(substring(Message, indexof(Message, '{')))
+| where line.event == 'request' and toint(line.status) != 499 and (isnotnull(line.usage) or isnotnull(line.upstream))
+| summarize
+    Calls = sum(ItemCount),
+    Failed = sumif(ItemCount, isnotnull(line.upstream) and (toint(line.status) >= 500 or line.stream == 'broken'))
+    by Model = tostring(line.model)
+| where Calls >= 20
+| project Model, FailedPercent = 100.0 * Failed / Calls
+'''
+
+// A defect in the code, Tollgate's or a store's.
+var faultsQuery = '''
+AppTraces
+| where Message contains '"event":"fault"'
+| extend line = parse_json(substring(Message, indexof(Message, '{')))
+| where line.event == 'fault'
+| summarize Faults = sum(ItemCount)
+'''
+
+// What /api/usage and the metrics lack from then on, or will, if the tables stay away.
+var usageQuery = '''
+AppTraces
+| where Message contains '"event":"usage '
+| extend line = parse_json(substring(Message, indexof(Message, '{')))
+| where tostring(line.event) in ('usage lost', 'usage not written')
+| summarize Lines = sum(ItemCount)
+'''
+
+// An alert is split by these columns: one for each of their values.
 var logAlerts = [
   {
     name: 'server-errors'
@@ -74,6 +111,7 @@ var logAlerts = [
     threshold: serverErrors
     window: 'PT5M'
     frequency: 'PT5M'
+    splitBy: []
   }
   {
     name: 'refusals'
@@ -84,6 +122,7 @@ var logAlerts = [
     threshold: refusedPercent
     window: 'PT15M'
     frequency: 'PT5M'
+    splitBy: []
   }
   {
     name: 'spend'
@@ -94,6 +133,40 @@ var logAlerts = [
     threshold: spendUsdPerHour
     window: 'PT1H'
     frequency: 'PT15M'
+    splitBy: []
+  }
+  {
+    name: 'upstream'
+    title: 'Calls to a model fail'
+    severity: 1
+    query: upstreamQuery
+    column: 'FailedPercent'
+    threshold: upstreamFailedPercent
+    window: 'PT15M'
+    frequency: 'PT5M'
+    splitBy: ['Model']
+  }
+  {
+    name: 'faults'
+    title: 'A defect showed in Tollgate'
+    severity: 1
+    query: faultsQuery
+    column: 'Faults'
+    threshold: 0
+    window: 'PT15M'
+    frequency: 'PT15M'
+    splitBy: []
+  }
+  {
+    name: 'usage'
+    title: 'Usage is not written, or lost'
+    severity: 2
+    query: usageQuery
+    column: 'Lines'
+    threshold: 0
+    window: 'PT15M'
+    frequency: 'PT15M'
+    splitBy: []
   }
 ]
 
@@ -139,6 +212,11 @@ resource onLogs 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for alert
           timeAggregation: 'Maximum'
           operator: 'GreaterThan'
           threshold: alert.threshold
+          dimensions: map(alert.splitBy, column => {
+            name: column
+            operator: 'Include'
+            values: ['*']
+          })
           failingPeriods: {
             numberOfEvaluationPeriods: 1
             minFailingPeriodsToAlert: 1

@@ -9,7 +9,7 @@ import { ROOT } from '../support/host.ts'
  * What the pages on deployment show, against what is there. Azure's own tools are not run.
  */
 
-const PAGES = ['docs/deploy.md', 'docs/front.md', 'docs/portable.md', 'docs/cost.md']
+const PAGES = ['docs/deploy.md', 'docs/front.md', 'docs/portable.md', 'docs/cost.md', 'docs/observability.md']
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8')
 const blocks = (page: string, language: string) =>
   [...read(page).matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\`$`, 'gm'))].map(([, text = '']) => text)
@@ -89,13 +89,14 @@ test('the commands for Azure name one group and one deployment, which are set in
 })
 
 test('the queries ask for fields that a request’s line has', () => {
-  const queries = blocks('docs/deploy.md', 'kusto')
+  const queries = blocks('docs/observability.md', 'kusto')
   expect(queries.length).toBeGreaterThan(4)
-  // What is told of a request, and what the trace adds of its outcome.
-  const types = ['pipeline/facts.ts', 'telemetry/trace.ts'].map((file) => read(`packages/middleware/src/${file}`))
+  // What is told of a request, what the trace adds of its outcome, and what is told of a failed call.
+  const files = ['pipeline/facts.ts', 'telemetry/trace.ts', 'pipeline/refusal.ts', 'upstream/failure.ts']
+  const types = files.map((file) => read(`packages/middleware/src/${file}`))
   const fields = names(types.join('\n'), /^ {2}(?:readonly )?(\w+)\??:/gm)
   for (const field of names(queries.join('\n'), /\bline\.(\w+)/g)) {
-    expect([field, fields.has(field) || ['event', 'status', 'ms'].includes(field)]).toEqual([field, true])
+    expect([field, fields.has(field) || ['event', 'requestId', 'status', 'ms'].includes(field)]).toEqual([field, true])
   }
 })
 

@@ -13,6 +13,7 @@ import { complete } from '../support/completions.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { type CountedModel, startCountedModel, whole } from '../support/counted-model.ts'
 import { generate, ROOT, type RunningHost, rawStatus, startHost } from '../support/host.ts'
+import { parseMetrics } from '../support/prometheus.ts'
 import { rawConnection } from '../support/raw-connection.ts'
 import { noRedis, startRedis } from '../support/redis.ts'
 import { openAccount } from '../support/tables.ts'
@@ -224,6 +225,13 @@ describe('on tables', () => {
     'ftp://x/api/generate',
   ])('J1: the target %s is no path to the gateway', async (path) => {
     expect(await rawStatus(server, { path, method: 'POST' })).toBeOneOf([400, 404])
+  })
+
+  test('a Prometheus is answered, with a key that may read', async () => {
+    const scrape = (key: string) => fetch(`${server.url}/api/metrics`, { headers: { authorization: `Bearer ${key}` } })
+    const answer = await scrape(await newKey(open, unique('prometheus'), 'default', ['read']))
+    expect(parseMetrics(await answer.text()).map(({ name }) => name)).toContain('tollgate_requests_total')
+    expect((await scrape(await newKey(open, unique('caller')))).status).toBe(403)
   })
 
   test('answers whether it lives, and nothing else', async () => {

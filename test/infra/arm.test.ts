@@ -276,7 +276,7 @@ describe.skipIf(NO_COMPILER !== undefined)('what is made', () => {
         'Microsoft.CognitiveServices/accounts/deployments': openAi === 'new' ? 1 : 0,
         'Microsoft.Cache/redisEnterprise': redis ? 1 : 0,
         'Microsoft.Network/virtualNetworks': privateNetwork ? 1 : 0,
-        'Microsoft.Insights/scheduledQueryRules': rest ? 3 : 0,
+        'Microsoft.Insights/scheduledQueryRules': rest ? 6 : 0,
         'Microsoft.Insights/metricAlerts': rest ? 2 : 0,
         'Microsoft.Consumption/budgets': rest ? 1 : 0,
       })

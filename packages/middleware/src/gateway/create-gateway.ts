@@ -11,6 +11,7 @@ import { azureToken, connect, fallback, probe, type Routed, route, upstream } fr
 import { ledger, removeOld, rollUp, type UsageReader } from '../usage/index.ts'
 import { dryRun, isDryRun } from './dry-run.ts'
 import { limiterEvents } from './limiter-events.ts'
+import { metricsPage } from './metrics-page.ts'
 import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
 import { READS, readRate } from './read-rate.ts'
@@ -57,6 +58,8 @@ export interface Gateway {
   finished(request: FinishedRequest): void
   /** What all instances' requests came to. */
   readonly usage: UsageReader
+  /** What all requests came to, for Prometheus, by a key of scope `read`: to be put into a `readEntry`. */
+  readonly metrics: Handler
   /**
    * Sums up what was written down, hour by hour, and removes what the policy no longer keeps. Any number of instances may do so at
    * the same time.
@@ -124,6 +127,9 @@ const DRY_RUNS = {
   each: { capacity: 60, refill: 1, periodMs: 1_000 },
   total: { capacity: 600, refill: 60, periodMs: 1_000 },
 }
+
+/** What Prometheus is answered. It waits 10 s for it by default, and mostly asks each 15 s or more. */
+const METRICS = { deadlineMs: 8_000, maxAgeMs: 5_000, maxBytes: 4 * 1024 * 1024 }
 
 const now = () => performance.now()
 const wallClock = () => Date.now()
@@ -252,6 +258,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     },
     finished: book.record,
     usage,
+    metrics: reading.handle(metricsPage({ usage, ...METRICS, now })),
     async rollUp(signal) {
       const run = { table: stores.usage, now: wallClock(), signal }
       const written = await rollUp(run)

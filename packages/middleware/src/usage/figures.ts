@@ -99,7 +99,8 @@ export interface UsageReader {
   totals(signal: AbortSignal): Promise<{
     readonly models: readonly ModelFigures[]
     readonly asOf: number
-    readonly unattributed: readonly Unattributed[]
+    /** `undefined` where the counters can't be read: then all else is told. */
+    readonly unattributed: readonly Unattributed[] | undefined
   }>
   /** All rows with a request id, the newest first: the id is the caller's own, and so not unique. */
   why(

@@ -13,6 +13,14 @@ export {
 } from './figures.ts'
 export { type ForgetOptions, type Forgotten, forgetConsumer } from './forget.ts'
 export { FLUSH_MS, type Ledger, type LedgerOptions, ledger } from './ledger.ts'
+export {
+  type Exposition,
+  METRICS_TYPE,
+  type MetricNames,
+  metricsText,
+  OPEN_METRICS_TYPE,
+  type UsageTotals,
+} from './prometheus.ts'
 export { isUsageFault, USAGE_DIMENSIONS, type UsageAsked, type UsageFault, usageQuery, whyQuery } from './query.ts'
 export { AGE_MS, type UsageReaderOptions, usageReader } from './reader.ts'
 export { type RetentionOptions, removeOld } from './retention.ts'

@@ -1,3 +1,4 @@
+import { isOutage } from '../pipeline/index.ts'
 import type { UsageKept } from '../policy/index.ts'
 import type { Table } from '../storage/index.ts'
 import { type Span, segmentsWithin, tallyOver, wholeMinutes } from './coverage.ts'
@@ -47,7 +48,8 @@ export function usageReader({ table, kept, wallClock = Date.now, unattributed }:
       const now = wallClock()
       const span = wholeMinutes({ from: BEGINNING, before: now + 1 })
       const tally = await tallyOver(span, { table, figures: 'models', signal })
-      return { models: modelFigures(tally), asOf: now - AGE_MS, unattributed: (await unattributed?.({}, signal)) ?? [] }
+      const beyond = unattributed === undefined ? [] : await unattributed({}, signal).catch(unlessFault)
+      return { models: modelFigures(tally), asOf: now - AGE_MS, unattributed: beyond }
     },
 
     async why(requestId, { since, until }, signal) {
@@ -69,6 +71,11 @@ export function usageReader({ table, kept, wallClock = Date.now, unattributed }:
       return found.sort((a, b) => b.startedAt - a.startedAt || b.call - a.call)
     },
   }
+}
+
+/** @throws what is no outage */
+function unlessFault(error: unknown): undefined {
+  if (!isOutage(error)) throw error
 }
 
 /** Of whole minutes, or of whole hours or months where nothing finer is kept any more. */
