@@ -181,6 +181,14 @@ export const MUTANTS: readonly Mutant[] = [
     schedules: 0,
   },
   {
+    name: 'refuses for want of certainty alone',
+    file: 'leases/shared-counter.ts',
+    find: 'if (lacksCertainty(last, interval)) return',
+    replace: 'if (claim === undefined) return',
+    seed: 1,
+    schedules: 0,
+  },
+  {
     name: 'tells how long to wait by what it saw before the request came',
     file: 'leases/shared-counter.ts',
     find: '(seen?.at ?? 0) < since && !wasRefused(claim)',

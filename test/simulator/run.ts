@@ -10,6 +10,7 @@ import { LONE_INSTANCES, LONE_LOADS, loneCaller } from './lone-caller.ts'
 import { MUTANTS, plantNamed } from './mutants.ts'
 import { REMEMBERED_LOSSES, rememberedLoss, resetWhileReserved } from './remembered-loss.ts'
 import { runSchedule } from './schedule.ts'
+import { SMALL_BUCKET_LOADS, smallBucket } from './small-bucket.ts'
 
 const values = commandOptions('npm run simulate', {
   schedules: { type: 'string', default: '2000' },
@@ -72,7 +73,18 @@ async function runLoneCallers(versions: Versions): Promise<void> {
   }
 }
 
+async function runSmallBuckets(): Promise<void> {
+  for (const load of SMALL_BUCKET_LOADS) {
+    const { refused, unavailable, excess } = await smallBucket([limits], load, seed)
+    const what = `bursts of ${load.burst} at a small bucket, over a ${load.store}`
+    if (excess > 0) tell(seed, `${what}, exceed the limit by ${excess}`)
+    if (refused > 0) tell(seed, `${what}: ${refused} were refused though it had room`)
+    if (unavailable > 0) tell(seed, `${what}: ${unavailable} were told to try again`)
+  }
+}
+
 for (const versions of orders) await runCases(versions)
+if (!isOver()) await runSmallBuckets()
 for (let index = 0; index < schedules && !isOver(); index += 1) {
   const outcome = await runSchedule(seed + index, limits, {
     unconditional: values.unconditional,

@@ -16,7 +16,7 @@ export interface LeaseManager {
   /** Whether the leases are of these limits, in whatever array they come. */
   isFor(limits: readonly Limit[]): boolean
   /** What is known of the shared counter. */
-  readonly counter: Pick<SharedCounter, 'estimate' | 'room' | 'rowAt'>
+  readonly counter: Pick<SharedCounter, 'await' | 'estimate' | 'room' | 'rowAt'>
   /**
    * Waits until it is certain that the shared counter has what it perhaps has now, ahead of requests that come later.
    *

@@ -31,13 +31,14 @@ export interface LeaseSync {
    * Reads the row, and writes it if that grants, returns or renews anything; again with full jitter while others change it.
    *
    * @param waiters requests that wait for units, the first first; asked anew for each try
-   * @param saw told of the row whenever it is seen, and of `undefined` when what was seen may no longer hold
+   * @param saw told of the row whenever it is seen, and whether this instance has just written it; and of `undefined` when
+   *   what was seen may no longer hold
    * @throws LimiterUnavailable when time is up, or the row can't be read; what the store threw, where that is no outage
    */
   run(
     task: SyncTask,
     waiters: () => readonly { readonly claims: readonly Claim[] }[],
-    saw: (row: Row | undefined) => void,
+    saw: (row: Row | undefined, isOwnWrite?: boolean) => void,
   ): Promise<void>
   /** Instances that hold a lease by this row, this one included. */
   instances(row: Row): number
@@ -198,7 +199,7 @@ export function leaseSync(subject: Subject, leases: ReadonlyMap<string, Lease>, 
         if (loss !== undefined) events.rowLost?.(subject.id, loss)
         for (const { limit, units } of lostBetween(version.row, write.row)) events.unitsLost?.(subject.id, limit, units)
         own = { row: write.row, etag: written.etag, writes: (own?.writes ?? 0) + 1, at: time.now() }
-        saw(write.row)
+        saw(write.row, true)
         return
       }
       own = undefined

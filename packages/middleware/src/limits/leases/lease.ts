@@ -1,6 +1,7 @@
 import type { Limit } from '../../policy/index.ts'
 import type { Claim } from './decision.ts'
 import { type Demand, demand } from './demand.ts'
+import { type OptimisticBucket, optimisticBucket } from './optimistic-bucket.ts'
 
 /**
  * What an instance holds of one limit: units that the shared counter has handed out to it, to be spent without asking.
@@ -36,9 +37,12 @@ export interface Lease {
   /** One for each request that uses its slots, aborted when the slots can't be kept: the request must end. */
   readonly alarms: Set<AbortController>
   readonly demand: Demand
+  /** Of a rate of requests: a request for which the row has no room may lack certainty alone. */
+  readonly optimistic: OptimisticBucket | undefined
 }
 
 export function emptyLease(limit: Limit, now: number): Lease {
+  const isRequestRate = limit.kind === 'rate' && limit.measure === 'requests'
   return {
     limit,
     generation: 0,
@@ -56,6 +60,7 @@ export function emptyLease(limit: Limit, now: number): Lease {
     usedAt: now,
     alarms: new Set(),
     demand: demand(now),
+    optimistic: isRequestRate ? optimisticBucket(limit, now) : undefined,
   }
 }
 
@@ -95,6 +100,7 @@ export function debit(lease: Lease, { limit, units }: Pick<Claim, 'limit' | 'uni
   lease.held -= units
   if (reserved) lease.inFlight += units
   lease.demand.add(units, now)
+  lease.optimistic?.use(units, now)
   lease.largest = Math.max(units, 0.9 * lease.largest)
   lease.usedAt = now
   return { lease, limit, units, generation: lease.generation, term: lease.term, reserved }
@@ -114,6 +120,7 @@ export function settle({ lease, units, generation, term, reserved }: Debit, used
     // Never more than is booked: a slot that isn't booked any more is not kept when it is free.
     lease.held = Math.max(lease.held, Math.min(lease.held + units - used, lease.booked - lease.inFlight - lease.frozen))
     lease.demand.add(used - units, now)
+    lease.optimistic?.use(used - units, now)
   }
 }
 
@@ -144,12 +151,12 @@ export function close(lease: Lease): void {
  *
  * @throws RangeError that names the limit and what does not hold
  */
-export function assertLease(lease: Readonly<Omit<Lease, 'alarms' | 'demand'>>): void {
+export function assertLease(lease: Readonly<Omit<Lease, 'alarms' | 'demand' | 'optimistic'>>): void {
   const fault = faultOf(lease)
   if (fault !== undefined) throw new RangeError(`The lease of '${lease.limit.key}' ${fault}`)
 }
 
-function faultOf(lease: Readonly<Omit<Lease, 'alarms' | 'demand'>>): string | undefined {
+function faultOf(lease: Readonly<Omit<Lease, 'alarms' | 'demand' | 'optimistic'>>): string | undefined {
   const { limit, slot, booked, held, inFlight, frozen, debt } = lease
   const counts = { booked, held, inFlight, frozen, debt }
   for (const name in counts) {

@@ -721,6 +721,55 @@ describe('a limiter whose store fails', () => {
     await expect(ask(with300(dead), 1)).rejects.toEqual(failure('store_failed'))
   })
 
+  describe('or stalls until a request’s own time is up: while the bucket perhaps has room, that is no refusal', () => {
+    const unavailable = expect.objectContaining({ name: 'LimiterUnavailable', code: 'contention' })
+
+    test('by a store that answers late', async () => {
+      const store = sharedStore()
+      await ask(instance(store), 15)
+      await settled()
+      const late: CounterStore = {
+        async read(...args) {
+          const reply = await store.read(...args)
+          advance(1_600)
+          return reply
+        },
+        writeIfMatch: (...args) => store.writeIfMatch(...args),
+      }
+      // When the answer is here, the next unit is back in 20 ms, and three quarters of two seconds are over.
+      advance(4_380)
+      const gate = limiter({ store: late, deadlineMs: 2_000, time: slow })
+      await expect(ask(gate, 1)).rejects.toEqual(unavailable)
+      // One that truly has no room refuses all the same.
+      advance(100)
+      expect(admitted(await ask(instance(store), 1))).toBe(1)
+      await expect(ask(gate, 1)).resolves.toMatchObject([{ admitted: false }])
+    })
+
+    test('by an event loop that stands still', async () => {
+      const store = sharedStore()
+      const quick = [{ ...TEN_A_MINUTE, key: 'requests:1000', capacity: 5, refill: 25, periodMs: 1_000 }]
+      const other = instance(store)
+      expect(admitted(await ask(other, 5, 'alice', quick))).toBe(5)
+      await settled()
+      let stalls = 0
+      const stalling: Time = {
+        ...slow,
+        after(ms, callback) {
+          if (ms > 100 || stalls > 0) return slow.after(ms, callback)
+          stalls += 1
+          advance(1_600)
+          // Meanwhile another instance takes what came back, and the next is back in 40 ms.
+          void ask(other, 5, 'alice', quick).then(settled).then(callback)
+          return () => {}
+        },
+      }
+      const gate = limiter({ store, deadlineMs: 2_000, time: stalling })
+      await expect(ask(gate, 1, 'alice', quick)).rejects.toEqual(unavailable)
+      expect(stalls).toBe(1)
+    })
+  })
+
   test('tells once that the store fails, with what it said, and once that it works again', async () => {
     const refused = Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })
     const store = sharedStore()

@@ -121,8 +121,11 @@ export function limiter(options: LimiterOptions): Limiter {
   async function acquire(groups: readonly SubjectClaims[], gone: AbortSignal): Promise<Decision> {
     const since = time.now()
     // A wait must leave time to ask afterwards.
-    const lastWait = since + (3 / 4) * deadlineMs
+    const longestWaitMs = (3 / 4) * deadlineMs
+    const lastWait = since + longestWaitMs
     let looks = 0
+    /** Of its own accord, for certainty. */
+    let waitedMs = 0
     let hasSeenAll = false
     for (let tries = 0; tries < MAX_TRIES && !gone.aborted; tries += 1) {
       const interval = clock.interval()
@@ -157,9 +160,11 @@ export function limiter(options: LimiterOptions): Limiter {
         await askAll([...asking, last.group]).catch(unlessUnavailable)
         continue
       }
-      // A bucket that many wait for is as good as empty. A budget may just have begun anew: that is no refusal.
+      // A bucket that many wait for is as good as empty: that is a refusal. It is none where this request would still have time
+      // to wait if neither the store nor this process had kept it so long, nor where a budget may just have begun anew.
       const tooLong = time.now() + waitMs > lastWait
-      if (tooLong && kind === 'wait' && claim.limit.kind === 'budget') break
+      const wasKept = tooLong && waitedMs + waitMs <= longestWaitMs
+      if (kind === 'wait' && tooLong && (wasKept || claim.limit.kind === 'budget')) break
       if (kind === 'wait') calibration.start()
       if ((tooLong || kind !== 'wait') && unknown.length > 0 && !hasSeenAll) {
         // Another subject may have room later still: the told wait must be true for all.
@@ -170,6 +175,7 @@ export function limiter(options: LimiterOptions): Limiter {
       if (tooLong || kind !== 'wait') return denial(groups, claim, waitMs - NEAR_MS, interval)
       // It may have room already, and will have for certain once the store's clock is surely past that moment.
       const { manager, claims: waiting } = last.group
+      waitedMs += waitMs
       const over = new AbortController()
       const ended = AbortSignal.any([gone, over.signal])
       try {
@@ -259,6 +265,7 @@ export function limiter(options: LimiterOptions): Limiter {
       const groups = bySubject(claims, managerOf)
       const decided = atOnce(claims, groups)
       if (decided !== undefined) return decided
+      const awaited = groups.map(({ manager, claims }) => manager.counter.await(claims))
       try {
         return await withDeadline(deadlineMs, (late) => acquire(groups, late), time)
       } catch (error) {
@@ -266,6 +273,8 @@ export function limiter(options: LimiterOptions): Limiter {
         const open = storeDown === 'open' && claims.every(({ limit }) => limit.measure !== 'money')
         if (reason.code === 'store_failed' && open) return freeAdmission(false, statusesOf(groups, clock.interval()))
         throw reason
+      } finally {
+        for (const end of awaited) end()
       }
     },
 

@@ -3,12 +3,15 @@ import {
   type Account,
   free,
   hasUnits,
+  isBooked,
   rollAccount,
   withoutLeases,
   withoutSpent,
   withReturned,
 } from '../accounts/account.ts'
 import { epochAt } from '../accounts/budget.ts'
+import { freeOfRate } from '../accounts/rate.ts'
+import { unitsIn } from '../accounts/slots.ts'
 import { isSet, type StoreInterval } from '../stores/store-clock.ts'
 import type { Claim, LimitStatus, Subject } from './decision.ts'
 import { type Lease, spendable, spentOf, unbookedOf } from './lease.ts'
@@ -35,14 +38,20 @@ export interface Room {
 
 /** What an instance knows of a subject's shared counter: the row in the store, as it was last seen. */
 export interface SharedCounter {
-  /** To be called whenever the row is seen, and with `undefined` when what was seen may no longer hold. */
-  saw(row: Row | undefined): void
+  /**
+   * To be called whenever the row is seen, and with `undefined` when what was seen may no longer hold.
+   *
+   * @param isOwnWrite whether this instance has just written it, over the version that was seen last
+   */
+  saw(row: Row | undefined, isOwnWrite?: boolean): void
   /** The row brought forward; `undefined` where it was never seen. */
   rowAt(time: StoreInterval): Row | undefined
   /** A lease beside its account in the row; `undefined` where that was never seen. */
   situationOf(lease: Lease, time: StoreInterval): Situation | undefined
   /** When there is room for all claims, and the claim that waits longest; `undefined` where the row was never seen. */
   room(claims: readonly Claim[], time: StoreInterval): Room | undefined
+  /** To be called when a request begins to wait for a decision on these claims; what it returns, when it has one. */
+  await(claims: readonly Claim[]): () => void
   /**
    * @param since when the request came, by our monotonic clock: what was seen after that holds for it
    * @param looks how often the request has looked again for what others hold
@@ -77,6 +86,11 @@ const TELLING_MS = 1_000
 export const WRITE_OFF_MS = 25
 /** What a read and a write take when the store is slow. */
 const ROUND_TRIPS_MS = 75
+/**
+ * How far behind the truth the row may be: a second that its clock hides, and what it takes to write off what was spent. A
+ * request does not wait longer for what the row should have.
+ */
+const UNCERTAIN_MS = 1_000 + WRITE_OFF_MS + ROUND_TRIPS_MS
 /** Slots come back when requests end, which can't be foretold: a second is as good a guess as any. */
 const SLOT_WAIT_MS = 1_000
 
@@ -166,12 +180,31 @@ export function sharedCounter(
     return last !== undefined && units >= last.units && time.now() - last.at < SHARED_CERTAINTY_MS
   }
 
+  /** Tells the optimistic buckets what the row says. */
+  function compare(row: Row, isOwn: boolean): void {
+    for (const { limit, slot, booked, epoch, held, optimistic } of leases.values()) {
+      const account = row.accounts[limit.key]
+      if (optimistic === undefined || account?.kind !== 'rate') continue
+      const isMine = slot !== undefined && isBooked(account, slot, booked, epoch)
+      const units = freeOfRate(account) + (isMine ? held : 0)
+      const others = unitsIn(account.out) - (isMine ? booked : 0)
+      optimistic.saw({ units, others, isOwn }, time.now())
+    }
+  }
+
+  /** Whether a claim for which the row soon has room would find it now, beside all others that wait, if all were certain. */
+  function lacksCertainty({ claim, at }: Room, { latest }: StoreInterval): boolean {
+    const optimistic = leases.get(claim.limit.key)?.optimistic
+    return optimistic !== undefined && at <= latest + UNCERTAIN_MS && optimistic.waitMs(time.now()) <= NEAR_MS
+  }
+
   return {
-    saw(row) {
+    saw(row, isOwnWrite = false) {
       if (row === undefined) {
         if (seen !== undefined) seen = { ...seen, at: Number.NEGATIVE_INFINITY }
         return
       }
+      compare(row, isOwnWrite || row.nonce === seen?.row.nonce)
       const certainMs = isAlone(row) ? SOLE_CERTAINTY_MS : SHARED_CERTAINTY_MS * (0.75 + 0.25 * random())
       seen = { row, instances: instances(row), at: time.now(), certainMs }
     },
@@ -189,6 +222,14 @@ export function sharedCounter(
       return row && lastRoom(claims, row, interval)
     },
 
+    await(claims) {
+      const add = (sign: 1 | -1) => {
+        for (const { limit, units } of claims) leases.get(limit.key)?.optimistic?.await(sign * units, time.now())
+      }
+      add(1)
+      return () => add(-1)
+    },
+
     estimate(claims, interval, since, looks) {
       const { earliest, latest } = interval
       const row = rowAt(interval)
@@ -196,8 +237,10 @@ export function sharedCounter(
       if (row === undefined || !isFresh || !isSet(interval)) return { kind: 'ask', hasRoom: false }
       const last = lastRoom(claims, row, interval)
       if (last === undefined || last.at <= earliest) return { kind: 'ask', hasRoom: true }
-      if (last.at <= latest + NEAR_MS) return { kind: 'wait', ...last }
       const { claim } = last
+      if (last.at <= latest + NEAR_MS) return { kind: 'wait', ...last }
+      // By then what was spent is written off: the row is looked at again.
+      if (lacksCertainty(last, interval)) return { kind: 'wait', claim, at: Math.min(last.at, writtenOffAt(interval)) }
       if (isStale(claim, since)) return { kind: 'ask', hasRoom: false }
       const ms = lookAgainMs(claim, last.at, row, interval, looks)
       if (ms !== undefined) return { kind: 'look again', ms, ...last }
@@ -255,6 +298,10 @@ function refillMs(limit: Limit, units: number): number {
 }
 
 /** The account once what was spent is written off, a moment from now: until then that leaves no room for refill. */
-function writtenOffBy(account: Account, { earliest, latest }: StoreInterval): Account {
-  return rollAccount(account, { earliest, latest: latest + WRITE_OFF_MS + ROUND_TRIPS_MS })
+function writtenOffBy(account: Account, interval: StoreInterval): Account {
+  return rollAccount(account, { earliest: interval.earliest, latest: writtenOffAt(interval) })
+}
+
+function writtenOffAt({ latest }: StoreInterval): number {
+  return latest + WRITE_OFF_MS + ROUND_TRIPS_MS
 }
