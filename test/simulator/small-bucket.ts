@@ -1,10 +1,4 @@
-import {
-  type CounterStore,
-  type Decision,
-  memoryCounterStore,
-  type RateLimit,
-  type Subject,
-} from '@tollgate/middleware'
+import type { CounterStore, Decision, RateLimit, Subject } from '@tollgate/middleware'
 import { audit } from './audit.ts'
 import { type Versions, versionOf } from './limits-under-test.ts'
 import { type Machine, machine } from './machine.ts'
@@ -69,6 +63,8 @@ export async function smallBucket(
   const here = world(Date.UTC(2026, 0, 10))
   const dice = random(seed)
   const table = sharedStore(here, dice, { onWrite: () => {} })
+  // Loaded here: a defect is planted before.
+  const { memoryCounterStore } = await import('@tollgate/middleware')
   const memory = memoryCounterStore({ wallClock: here.now, now: here.now })
   const storeOf = (its: Machine): CounterStore => (store === 'table' ? table.from(its) : timed(memory, its))
   const subject: Subject = { id: 'global', limits: [LIMIT] }
