@@ -309,8 +309,8 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'a price of another name',
     'models:\n  default: {price: {prompt: 2, completion: 8}}\n',
-    "line 2, models.default.price.prompt: unknown field. Did you mean 'input'? models.default.price takes input, output, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput, audioOutput, imageOutput, above, like and 3 more.",
-    "line 2, models.default.price.completion: unknown field. Did you mean 'output'? models.default.price takes input, output, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput, audioOutput, imageOutput, above, like and 3 more.",
+    "line 2, models.default.price.prompt: unknown field. Did you mean 'input'? models.default.price takes input, output, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput, audioOutput, imageOutput, above, like and 4 more.",
+    "line 2, models.default.price.completion: unknown field. Did you mean 'output'? models.default.price takes input, output, cachedInput, cacheWrite, cacheWriteLong, audioInput, imageInput, audioOutput, imageOutput, above, like and 4 more.",
   ],
   [
     'a price from the cache above the other',
