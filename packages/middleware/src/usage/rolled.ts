@@ -3,7 +3,7 @@ import type { Condition, EntityKey, KeyRange, Table } from '../storage/index.ts'
 import { CHUNK_BYTES, chunked, chunkNames, joined, MAX_CHUNKS } from './chunks.ts'
 import { endOf, nameOf, type Period, startNamed, startOf } from './periods.ts'
 import { packedTally, tallyIn } from './segment.ts'
-import { addTally, newTally, type Tally, withoutConsumers } from './tally.ts'
+import { type Tally, withoutConsumers } from './tally.ts'
 
 /*
  * What a whole hour, day or month came to: one row, which is there or not. So a reader sees a period once, from here or from what
@@ -199,11 +199,4 @@ export async function removeRolled(
     if (months.has(startOf('month', startNamed(name))) && (await table.remove(row, 'any', signal))) removed += 1
   }
   return removed
-}
-
-/** All of these together. */
-export function sumOf(tallies: Iterable<Tally>): Tally {
-  const sum = newTally()
-  for (const tally of tallies) addTally(sum, tally)
-  return sum
 }

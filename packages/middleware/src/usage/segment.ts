@@ -165,11 +165,6 @@ export function minuteOf({ partitionKey, rowKey }: EntityKey): number {
 export const SUMS_FIELDS = ['rows', ...chunkNames('sums')]
 export const ROW_FIELDS = chunkNames('d')
 
-export interface SegmentSums {
-  readonly rows: number
-  readonly [chunk: `sums${number}`]: Uint8Array
-}
-
 export function packedTally(tally: Tally): Uint8Array {
   return deflateRawSync(tallyJson(tally))
 }
