@@ -1,2 +1,3 @@
 export { requestIdFrom } from './request-id.ts'
-export { type Entry, type LogSink, type TraceOptions, trace } from './trace.ts'
+export type { Sampler } from './request-trace.ts'
+export { type Entry, type LogSink, type Telemetry, type TraceOptions, trace } from './trace.ts'
