@@ -43,6 +43,7 @@ export interface FinishedRequest {
   /** Until the first byte of a stream went out; `undefined` where none did. */
   readonly firstTokenMs: number | undefined
   readonly status: number
+  readonly method?: string
   readonly refusal?: RefusalCode
   readonly stream?: StreamOutcome
   readonly facts: Facts

@@ -23,19 +23,16 @@ export interface TraceParent {
   readonly isSampled: boolean
 }
 
-/** Version, trace, parent, flags. A later version may add to it (section 3.2.4). */
-const TRACEPARENT = /^([\da-f]{2})-([\da-f]{32})-([\da-f]{16})-([\da-f]{2})(-.*)?$/
-const NO_TRACE = '0'.repeat(32)
-const NO_SPAN = '0'.repeat(16)
+/** Version, trace, parent, flags; neither id all zeros. A later version may add to it (section 3.2.4). */
+const TRACEPARENT = /^(?!ff)[\da-f]{2}-(?!0{32})[\da-f]{32}-(?!0{16})[\da-f]{16}-[\da-f]{2}(?:$|-)/
+const LENGTH = 55
 const SAMPLED = 1
 
 /** `undefined` for what is no `traceparent`: a trace then begins anew (section 3.2.2). */
 export function readTraceparent(text: string | null | undefined): TraceParent | undefined {
-  if (!text) return undefined
-  const [, version, traceId = NO_TRACE, parentId = NO_SPAN, flags = '00', more] = TRACEPARENT.exec(text) ?? []
-  if (version === undefined || version === 'ff' || (version === '00' && more !== undefined)) return undefined
-  if (traceId === NO_TRACE || parentId === NO_SPAN) return undefined
-  return { traceId, parentId, isSampled: (Number.parseInt(flags, 16) & SAMPLED) === SAMPLED }
+  if (!text || !TRACEPARENT.test(text) || (text.length > LENGTH && text.startsWith('00'))) return undefined
+  const isSampled = (Number.parseInt(text.slice(53, LENGTH), 16) & SAMPLED) === SAMPLED
+  return { traceId: text.slice(3, 35), parentId: text.slice(36, 52), isSampled }
 }
 
 /** A `key=value` of a `tracestate` (section 3.3.1.3). */
@@ -72,11 +69,10 @@ function digits(): string {
 }
 
 export function newTraceId(): string {
-  const id = digits() + digits() + digits() + digits()
-  return id === NO_TRACE ? newTraceId() : id
+  return newSpanId() + newSpanId()
 }
 
 export function newSpanId(): string {
   const id = digits() + digits()
-  return id === NO_SPAN ? newSpanId() : id
+  return /[^0]/.test(id) ? id : newSpanId()
 }

@@ -11,7 +11,7 @@ function asked(headers: Record<string, string>, hostSpan?: GatewayRequest['hostS
   return { ...request, headers: new Headers(headers), hostSpan }
 }
 const traceparent = (flags: string, span = SPAN) => `00-${TRACE}-${span}-${flags}`
-const parentBased: Sampler = (_traceId, parent) => parent ?? true
+const parentBased = { sampler: ((_traceId, parent) => parent ?? true) satisfies Sampler, hasHostRequest: true }
 
 describe('where no spans are exported', () => {
   test('a request is in no trace, unless it came with one', () => {
@@ -60,7 +60,17 @@ describe('where spans are exported', () => {
   ])('a sampler is told of a host’s span %s', (_what, flags, expected) => {
     const told: unknown[] = []
     const sampler: Sampler = (_traceId, parent) => told.push(parent) > 0
-    requestTrace(asked({}, { traceparent: traceparent(flags, HOST) }), sampler)
+    requestTrace(asked({}, { traceparent: traceparent(flags, HOST) }), { sampler, hasHostRequest: true })
     expect(told).toEqual([expected])
+  })
+
+  test('the span of a host that records none is no parent: what its client sent is', () => {
+    const exported = { ...parentBased, hasHostRequest: false }
+    const hostSpan = { traceparent: `00-${'a'.repeat(32)}-${HOST}-00` }
+    expect(requestTrace(asked({ traceparent: traceparent('01') }, hostSpan), exported)).toMatchObject({
+      traceId: TRACE,
+      parentId: SPAN,
+    })
+    expect(requestTrace(asked({}, hostSpan), exported)).toMatchObject({ parentId: undefined })
   })
 })

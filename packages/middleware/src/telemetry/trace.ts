@@ -25,7 +25,7 @@ import {
   type ToldFacts,
 } from '../pipeline/index.ts'
 import { requestIdFrom } from './request-id.ts'
-import { requestTrace, type Sampler } from './request-trace.ts'
+import { type Exported, requestTrace } from './request-trace.ts'
 
 export interface TraceOptions {
   /** Renders refusals in the shape of the surface that is called. */
@@ -39,8 +39,7 @@ export interface TraceOptions {
 }
 
 /** Exports what is told of requests. */
-export interface Telemetry {
-  readonly sampler: Sampler
+export interface Telemetry extends Exported {
   /** Is told as `finished` is. It waits for nothing. */
   finished(request: FinishedRequest): void
 }
@@ -71,7 +70,7 @@ export function trace(options: TraceOptions): Entry {
     const startedAt = Date.now()
     const requestId = requestIdFrom(request.headers)
     const telemetry = options.telemetry?.()
-    const trace = requestTrace(request, telemetry?.sampler)
+    const trace = requestTrace(request, telemetry)
     const faults: Readonly<Record<string, unknown>>[] = []
     const facts: ToldFacts = {}
     const story = newStory(started)
@@ -90,7 +89,11 @@ export function trace(options: TraceOptions): Entry {
     }
     const report = (outcome: Outcome, ended: Pick<FinishedRequest, 'call' | 'startedAt' | 'ms' | 'facts'>) => {
       if (options.finished === undefined && telemetry === undefined) return
-      const more = { ...(trace === undefined ? {} : { trace }), ...(faults.length === 0 ? {} : { faults }) }
+      const more = {
+        method: request.method,
+        ...(trace === undefined ? {} : { trace }),
+        ...(faults.length === 0 ? {} : { faults }),
+      }
       const finished = { requestId, firstTokenMs, ...outcome, ...ended, ...more, story: story.told }
       telling(() => options.finished?.(finished))
       telling(() => telemetry?.finished(finished))
