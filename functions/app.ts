@@ -5,6 +5,7 @@ import { drainRequests } from '@tollgate/azure-functions'
 import {
   createGateway,
   describeFault,
+  type ExportedTelemetry,
   fixedPolicy,
   type Gateway,
   pause,
@@ -20,6 +21,7 @@ import { registerMetrics } from './routes/metrics.ts'
 import { registerOpenai } from './routes/openai.ts'
 import { registerUsageApi } from './routes/usage.ts'
 import { readSettings } from './settings.ts'
+import { hostRecords, telemetryFrom } from './telemetry.ts'
 import { registerSweep } from './timers/sweep.ts'
 import { registerUsage } from './timers/usage.ts'
 
@@ -35,6 +37,13 @@ function gateway(): Gateway {
 function open(): Gateway {
   const settings = tellPolicy(readSettings(process.env, ROOT))
   return createGateway({ ...settings, policy: fixedPolicy(settings.policy), log: consoleLog })
+}
+
+let exported: { readonly to: ExportedTelemetry | undefined } | undefined
+/** Apart from the gateway: what can't be configured is told, too. */
+function telemetry(): ExportedTelemetry | undefined {
+  exported ??= { to: telemetryFrom(process.env, hostRecords(process.env, ROOT), consoleLog) }
+  return exported.to
 }
 
 // Before anything is registered: an answer goes out as it comes, and a client that leaves is noticed.
@@ -56,19 +65,26 @@ const CLOSE_MS = 250
 /** The last lines leave by a connection to the host that can't be asked whether they are gone, and are lost if the worker exits. */
 const LAST_LINES_MS = 250
 
+/** Telemetry that waits has what the rest leaves: all of it where nothing was in flight, and so long at most. */
+const MOST_SENDING_MS = 2_000
+
 app.hook.appTerminate(async () => {
+  const endsAt = performance.now() + DRAIN.waitMs + DRAIN.endMs + CLOSE_MS + LAST_LINES_MS
+  // What waits is sent meanwhile; what ends meanwhile, after that.
+  void telemetry()?.flush(DRAIN.waitMs)
   const cut = await drainRequests(DRAIN)
   if (cut > 0) consoleLog('warn', 'requests cut off', { requests: cut })
   // What this instance holds of limits is of use to others at once, and not only when its lease is over.
   await withDeadline(CLOSE_MS, async () => opened?.close()).catch((fault) =>
     consoleLog('warn', 'limits not given back', describeFault(fault)),
   )
-  await pause(LAST_LINES_MS, systemTime)
+  const sent = telemetry()?.close(Math.min(MOST_SENDING_MS, endsAt - performance.now()))
+  await Promise.all([pause(LAST_LINES_MS, systemTime), sent])
 })
 
-registerGenerate(gateway)
-registerOpenai(gateway)
-registerAzureOpenai(gateway)
+registerGenerate(gateway, telemetry)
+registerOpenai(gateway, telemetry)
+registerAzureOpenai(gateway, telemetry)
 registerUsageApi(gateway)
 registerHealth(gateway)
 registerMetrics(gateway)

@@ -18,6 +18,7 @@ const OF_THE_APP = [
   'TOLLGATE_TOTAL_MS',
   'TOLLGATE_IDLE_MS',
   'TOLLGATE_STREAM_TOTAL_MS',
+  'TOLLGATE_APPLICATION_INSIGHTS',
 ]
 
 /** What the local host, the tests and the deployment read: no setting of the app, and no typo of one either. */

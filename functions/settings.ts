@@ -12,6 +12,7 @@ import {
 import { defaultTarget } from './default-target.ts'
 import { misspeltSettings } from './setting-names.ts'
 import { SettingsError } from './settings-error.ts'
+import { checkTelemetry } from './telemetry.ts'
 
 export { SettingsError } from './settings-error.ts'
 
@@ -65,6 +66,7 @@ export function readSettings(env: Environment, root: string): Settings {
   // Without its bounds each of its targets would be a fault of its own.
   const loaded =
     bounds && attempt(() => readPolicy({ root, path: env.TOLLGATE_POLICY || undefined, bounds, defaultTarget: target }))
+  attempt(() => checkTelemetry(env))
   const misspelt = misspeltSettings(env, { read, readable: bounds?.readable ?? [] })
   faults.push(...misspelt.faults.map((fault) => new SettingsError(fault)))
   const settings: Settings = {

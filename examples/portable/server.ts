@@ -19,6 +19,7 @@ import {
   trace,
 } from '@tollgate/middleware'
 import { readSettings } from '../../functions/settings.ts'
+import { telemetryFrom } from '../../functions/telemetry.ts'
 import { logLines } from './log-lines.ts'
 import { nodeHttp } from './node-http.ts'
 
@@ -35,6 +36,9 @@ const KEEP_ALIVE_MS = 75_000
 /** What is under way when the process is told to end may take so long, and then so long to be told so, in milliseconds. */
 const DRAIN = { waitMs: 25_000, endMs: 1_000 }
 
+/** What waits to be exported may take so long to be sent, in milliseconds. */
+const TELEMETRY_MS = 2_000
+
 const GENERATE = /^\/api\/(?:v1\/llm\/)?generate$/
 
 const write = logLines()
@@ -49,9 +53,16 @@ async function main(): Promise<void> {
   )
   const gateway = createGateway({ ...settings, policy: fixedPolicy(settings.policy), log })
   const { finished } = gateway
-  const generateEntry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate), finished })
-  const openaiEntry = dialectEntry(openaiDialect, () => gateway)
-  const azureEntry = dialectEntry(azureDialect, () => gateway)
+  const telemetry = telemetryFrom(process.env, false, log)
+  const to = () => telemetry
+  const generateEntry = trace({
+    refuse: generate.refuse,
+    handler: () => gateway.handler(generate),
+    finished,
+    telemetry: to,
+  })
+  const openaiEntry = dialectEntry(openaiDialect, () => gateway, to)
+  const azureEntry = dialectEntry(azureDialect, () => gateway, to)
 
   const usageEntry = readEntry(() => gateway.usageApi)
   const metricsEntry = readEntry(() => gateway.metrics)
@@ -90,7 +101,8 @@ async function main(): Promise<void> {
     server.close()
     await inFlight.drain(DRAIN)
     server.closeAllConnections()
-    await gateway.close().finally(() => process.exit(0))
+    await Promise.allSettled([gateway.close(), telemetry?.close(TELEMETRY_MS)])
+    process.exit(0)
   }
   process.once('SIGTERM', end)
   process.once('SIGINT', end)

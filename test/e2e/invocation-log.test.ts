@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { request } from 'node:http'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
@@ -60,6 +61,27 @@ describe('H5: the line of a streamed request', () => {
     const itsOwn = /^information Function\.generate: \{"event":"request".*"stream":"complete"/
     expect(lines().filter((line) => !itsOwn.test(line))).toEqual([])
     expect(host.output()).not.toContain('Unexpected call to')
+  })
+
+  test('and so is each other line of a stream that breaks half-way; all name its trace', async () => {
+    const key = await newKey(open, unique('c'), 'ample')
+    const [id, traceId] = [unique('id'), randomBytes(16).toString('hex')]
+    upstream.reply = streaming(['a', 'b'], { end: (response) => response.destroy() })
+    const answer = await post(key, unique('p'), {
+      'x-request-id': id,
+      traceparent: `00-${traceId}-b7ad6b7169203331-01`,
+    })
+    await answer.text().catch(() => '')
+    const lines = () =>
+      host
+        .output()
+        .split('\n')
+        .filter((line) => line.includes(id))
+    await expect.poll(() => lines().some((line) => line.includes('"event":"request"')), { timeout: 10_000 }).toBe(true)
+    expect(lines().length).toBeGreaterThan(1)
+    const itsOwn =
+      /^(?:information|warning|error) Function\.generate: \{"event":"[^"]+","requestId":"[^"]+","traceId":"([\da-f]+)"/
+    expect(lines().map((line) => itsOwn.exec(line)?.[1])).toEqual(lines().map(() => traceId))
   })
 
   test('and one that comes after its invocation’s end goes to the console, and names the invocation', async () => {

@@ -50,9 +50,17 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }))
 describe('the zip', () => {
   test('holds the bundle, host.json, package.json and the policy where there is one, and is small', () => {
     const policy = existsSync(join(ROOT, 'tollgate.policy.yaml')) ? ['tollgate.policy.yaml'] : []
-    const built = ['azure-pipeline', 'identity', 'index', 'openai', 'redis', 'tables', 'tokens', 'undici'].map(
-      (name) => `dist/${name}.js`,
-    )
+    const built = [
+      'azure-pipeline',
+      'identity',
+      'index',
+      'openai',
+      'opentelemetry',
+      'redis',
+      'tables',
+      'tokens',
+      'undici',
+    ].map((name) => `dist/${name}.js`)
     expect(paths).toEqual([...built, 'host.json', 'package.json', ...policy])
     expect(zip.byteLength).toBeLessThanOrEqual(MOST_BYTES)
     for (const path of paths) expect(readFileSync(join(app, path)).equals(readFileSync(join(ROOT, path)))).toBe(true)

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
@@ -13,6 +14,7 @@ import { complete } from '../support/completions.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { type CountedModel, startCountedModel, whole } from '../support/counted-model.ts'
 import { generate, ROOT, type RunningHost, rawStatus, startHost } from '../support/host.ts'
+import { startOtlpReceiver } from '../support/otlp-receiver.ts'
 import { parseMetrics } from '../support/prometheus.ts'
 import { rawConnection } from '../support/raw-connection.ts'
 import { noRedis, startRedis } from '../support/redis.ts'
@@ -90,6 +92,26 @@ test('usage is read by a key of scope read alone', async () => {
   expect(await (await read(reads, '?by=model')).json()).toMatchObject({ by: 'model', unattributed: expect.any(Array) })
   expect(await (await read(reads, '/requests/none')).json()).toMatchObject({ requestId: 'none', requests: [] })
   expect([(await read(calls)).status, (await read('none')).status]).toEqual([403, 401])
+})
+
+test('it sends spans and metrics to a collector: the request among them, since no host records it', async () => {
+  const receiver = await startOtlpReceiver()
+  const told = await start({ TOLLGATE_STORAGE: 'memory:', OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url })
+  try {
+    const key = /"key":"([^"]+)"/.exec(told.output())?.[1] ?? ''
+    const [prompt, traceId] = [unique('PROMPT'), randomBytes(16).toString('hex')]
+    const headers = { 'x-api-key': key, traceparent: `00-${traceId}-b7ad6b7169203331-01` }
+    expect((await generate(told, JSON.stringify({ prompt }), headers)).status).toBe(200)
+    await told.stop()
+    const [server, ...calls] = receiver.spans.toSorted((a, b) => a.kind - b.kind)
+    expect(server).toMatchObject({ name: 'tollgate generate', kind: 2, traceId, parentSpanId: 'b7ad6b7169203331' })
+    expect(calls.map(({ kind, parentSpanId }) => [kind, parentSpanId])).toEqual([[3, server?.spanId]])
+    expect(receiver.points.map(({ metric }) => metric)).toContain('tollgate.requests')
+    expect(receiver.bodies.some((body) => body.includes(prompt) || body.includes(key))).toBe(false)
+  } finally {
+    await told.stop('SIGKILL')
+    await receiver.close()
+  }
 })
 
 describe('on tables', () => {

@@ -24,7 +24,7 @@ export interface RunningHost {
 /** Settings that would let a developer's own environment into the tests are taken out. */
 export function cleanEnv(settings: Record<string, string>): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(
-    ([name]) => !/^(?:TOLLGATE_|OPENAI_|AZURE|AzureWebJobs|APPLICATIONINSIGHTS|npm_|PORT$|HOST$)/.test(name),
+    ([name]) => !/^(?:TOLLGATE_|OPENAI_|AZURE|AzureWebJobs|APPLICATIONINSIGHTS|OTEL_|npm_|PORT$|HOST$)/.test(name),
   )
   return { ...Object.fromEntries(kept), PORT: '0', ...settings }
 }

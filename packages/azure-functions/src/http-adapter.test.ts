@@ -7,9 +7,10 @@ import { httpHandler } from './http-adapter.ts'
 // The library's classes can't be imported by name as an ES module.
 const { HttpRequest, InvocationContext } = createRequire(import.meta.url)('@azure/functions')
 
-async function run(entry: Entry, headers: Record<string, string> = {}) {
+async function run(entry: Entry, headers: Record<string, string> = {}, traceContext?: object) {
   const lines: string[] = []
-  const invocation = new InvocationContext({ logHandler: (_level: string, line: string) => lines.push(line) })
+  const logHandler = (_level: string, line: string) => lines.push(line)
+  const invocation = new InvocationContext({ logHandler, traceContext })
   const request = new HttpRequest({
     url: 'http://127.0.0.1/api/generate',
     method: 'POST',
@@ -63,5 +64,19 @@ describe('the HTTP adapter', () => {
       { 'x-forwarded-for': forwarded },
     )
     expect(seen?.clientAddress).toBe(address)
+  })
+
+  test.each([
+    ['that it is told', { traceParent: 'p', traceState: 's' }, { traceparent: 'p', tracestate: 's' }],
+    ['as far as it is told', { traceParent: 'p' }, { traceparent: 'p', tracestate: undefined }],
+    ['of none', undefined, undefined],
+  ])('hands on the host’s span %s', async (_what, traceContext, hostSpan) => {
+    let seen: GatewayRequest | undefined
+    const entry: Entry = async (request) => {
+      seen = request
+      return { kind: 'response', status: 200, headers: {}, body: null }
+    }
+    await run(entry, {}, traceContext)
+    expect(seen?.hostSpan).toEqual(hostSpan)
   })
 })

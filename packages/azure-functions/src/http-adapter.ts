@@ -59,7 +59,7 @@ export function httpHandler(entry: Entry): HttpHandler {
     if (refusal !== undefined) ending.abort(new RequestEnded(refusal.code, refusal))
     const log = logSink(invocation)
     try {
-      const response = await entry(toGatewayRequest(request, signal), log.sink)
+      const response = await entry(toGatewayRequest(request, invocation, signal), log.sink)
       const { status, headers, body } = response
       if (!isStream(body)) return buffered(status, headers, body)
       if (connection === undefined) return buffered(status, headers, await wholeOf(body))
@@ -78,12 +78,19 @@ export function httpHandler(entry: Entry): HttpHandler {
   }
 }
 
-function toGatewayRequest(request: HttpRequest, signal: AbortSignal): GatewayRequest {
+function toGatewayRequest(
+  request: HttpRequest,
+  { traceContext }: InvocationContext,
+  signal: AbortSignal,
+): GatewayRequest {
   return {
     method: request.method,
     url: new URL(request.url),
     headers: request.headers as Headers,
     body: request.body && fromWebStream(request.body as ReadableStream<Uint8Array>),
+    ...(traceContext && {
+      hostSpan: { traceparent: traceContext.traceParent, tracestate: traceContext.traceState },
+    }),
     clientAddress: clientAddress(request),
     signal,
   }

@@ -20,6 +20,7 @@ const LATER: Readonly<Record<string, string>> = {
   'packages/middleware/src/storage/sdk.ts': 'tables',
   'packages/middleware/src/operations/o200k-base.ts': 'tokens',
   'packages/middleware/src/targets/sdk.ts': 'openai',
+  'packages/middleware/src/telemetry/open-exporters.ts': 'opentelemetry',
   'packages/middleware/src/upstream/azure-pipeline.ts': 'azure-pipeline',
 }
 
@@ -54,6 +55,7 @@ export async function bundle(): Promise<Bundled> {
     await build({
       ...OPTIONS,
       entryPoints: Object.entries(LATER).map(([file, name]) => ({ in: file, out: name })),
+      plugins: [later()],
     }),
     await build({
       ...OPTIONS,

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { RpcBody } from '../worker/core-types.ts'
 import type { WorkerLog } from '../worker/functions-core.ts'
@@ -36,9 +36,22 @@ export async function runHttpFunction(app: FunctionApp, call: HttpCall, log: Wor
   await forward({ request, response, url, to: HttpUri, headers, invocationId, invoke: run })
 }
 
+const PARENT = /^00-([\da-f]{32})-[\da-f]{16}-[\da-f]{2}$/
+
+/**
+ * What the worker is told of the trace. With Application Insights on, the host begins a span of its own for each request, in the
+ * client's trace or a new one; in its classic mode it leaves the flag unset that says whether it is recorded.
+ */
 function traceContextOf({ headers: { traceparent, tracestate } }: IncomingMessage) {
+  const parent = typeof traceparent === 'string' ? traceparent : undefined
+  const own = process.env.APPLICATIONINSIGHTS_CONNECTION_STRING ? hostSpan(parent) : parent
   return {
-    ...(typeof traceparent === 'string' ? { traceParent: traceparent } : {}),
+    ...(own === undefined ? {} : { traceParent: own }),
     ...(typeof tracestate === 'string' ? { traceState: tracestate } : {}),
   }
+}
+
+function hostSpan(parent = ''): string {
+  const [, traceId = randomBytes(16).toString('hex')] = PARENT.exec(parent) ?? []
+  return `00-${traceId}-${randomBytes(8).toString('hex')}-00`
 }

@@ -13,7 +13,7 @@ import {
   openaiResponses,
   type Surface,
 } from '../surfaces/index.ts'
-import { type Entry, trace } from '../telemetry/index.ts'
+import { type Entry, type TraceOptions, trace } from '../telemetry/index.ts'
 import { type Gateway, tellingEnds } from './create-gateway.ts'
 
 /** The paths that a family of clients asks, under a base URL of theirs. */
@@ -56,13 +56,20 @@ export const azureDialect: Dialect = {
  *
  * @param gateway found for each request, so that a configuration fault is answered like any other
  */
-export function dialectEntry(dialect: Dialect, gateway: () => Gateway): Entry {
+export function dialectEntry(
+  dialect: Dialect,
+  gateway: () => Gateway,
+  telemetry: TraceOptions['telemetry'] = NOT_EXPORTED,
+): Entry {
   return trace({
     refuse: dialect.refuse,
     handler: () => byPath(dialect, gateway()),
     finished: tellingEnds(gateway),
+    telemetry,
   })
 }
+
+const NOT_EXPORTED = () => undefined
 
 const MODELS = /^(?:\/v1)?\/models(?:\/[^/]+)?$/
 

@@ -157,13 +157,15 @@ export function factsOf(charges: readonly Charge[], spents: readonly Spent[]): F
 function attemptFacts({ model, target, ms, ...spent }: Spent, charge: Charge | undefined): AttemptFacts | undefined {
   // Of what a fault broke off, nothing is known but that it may have cost something.
   if (model === undefined || target === undefined || ms === undefined) return undefined
-  const { failure, spillover, firstTokenMs } = spent
+  const { failure, spillover, startedAt, asked, firstTokenMs } = spent
   const { told } = charge ?? {}
   const price = charge?.usages[0]?.price
   return {
     model,
     target,
+    ...(startedAt === undefined ? {} : { startedAt }),
     ms,
+    ...(asked === undefined ? {} : { asked }),
     ...(firstTokenMs === undefined ? {} : { firstTokenMs }),
     ...(failure === undefined ? {} : { failure }),
     ...(spillover === undefined ? {} : { spillover }),

@@ -18,10 +18,25 @@ export interface Attempt {
   readonly spillover?: string
   /** How it failed, if it did. */
   readonly failure?: UpstreamFailure
+  /** Milliseconds since 1970. */
+  readonly startedAt?: number
   /** Milliseconds. */
   readonly ms: number
   /** Milliseconds until the first event of a stream came. */
   readonly firstTokenMs?: number
+  readonly asked?: AskedTarget
+}
+
+/** What was asked, for telemetry. */
+export interface AskedTarget {
+  /** Of the call's own span, which its model's service was told; left out where no spans are exported. */
+  readonly spanId?: string
+  /** The kind of target: `azure`, `openai`. */
+  readonly kind: string
+  /** The target's own name of the model. */
+  readonly model: string
+  /** As a log may show it; left out where none was reached for. */
+  readonly url?: string
 }
 
 /** One call to one target, as it is told: what it took, and at which price. */
@@ -30,6 +45,9 @@ export interface AttemptFacts {
   readonly model: string
   /** The target's id. */
   readonly target: string
+  /** Milliseconds since 1970. */
+  readonly startedAt?: number
+  readonly asked?: AskedTarget
   /** Milliseconds, and until the first event of a stream came. */
   readonly ms: number
   readonly firstTokenMs?: number

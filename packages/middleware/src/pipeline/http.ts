@@ -20,6 +20,13 @@ export interface GatewayRequest extends Input {
   readonly url: URL
   /** To be read once. */
   readonly body: ByteSource | null
+  /**
+   * The span that the host itself has begun for the request, as W3C Trace Context writes it; left out where it has none. It is
+   * the parent of all that the gateway does, before what the client's headers say.
+   */
+  readonly hostSpan?:
+    | { readonly traceparent?: string | undefined; readonly tracestate?: string | undefined }
+    | undefined
   /** The client's address as the nearest proxy saw it; limits what an unknown client may cost. */
   readonly clientAddress: string
 }

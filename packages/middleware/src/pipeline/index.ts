@@ -5,6 +5,7 @@ export { type Digest, digestWith } from './digest.ts'
 export { dollarsText } from './dollars.ts'
 export { CLIENT_LEFT, clientHasLeft, endedBy, RequestEnded, refusalOfEnded, unlessEnded } from './ended.ts'
 export {
+  type AskedTarget,
   type Attempt,
   type AttemptFacts,
   addFacts,
@@ -55,6 +56,14 @@ export {
 } from './source.ts'
 export type { FinishedRequest, Standing, Step, StepName, Story } from './story.ts'
 export { pause, systemTime, type Time } from './time.ts'
+export {
+  newSpanId,
+  newTraceId,
+  readTraceparent,
+  type TraceContext,
+  type TraceParent,
+  traceHeaders,
+} from './trace-context.ts'
 export { untilAborted } from './until-aborted.ts'
 export {
   isWritten,

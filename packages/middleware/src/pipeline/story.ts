@@ -1,5 +1,6 @@
 import type { Facts, StreamOutcome } from './facts.ts'
 import type { RefusalCode } from './refusal.ts'
+import type { TraceContext } from './trace-context.ts'
 
 /** A step on a request's way. `limits` comes twice where the model has limits of its own. */
 export type StepName = 'key' | 'limits' | 'body' | 'route' | 'cache' | 'budget' | 'attempts' | 'settle' | 'store'
@@ -45,9 +46,14 @@ export interface FinishedRequest {
   /** Until the first byte of a stream went out; `undefined` where none did. */
   readonly firstTokenMs: number | undefined
   readonly status: number
+  readonly method?: string
   readonly refusal?: RefusalCode
   readonly stream?: StreamOutcome
   readonly facts: Facts
+  /** Left out where it was in none. */
+  readonly trace?: TraceContext
+  /** Of our own code, or a store's, as the log tells them: the first few. */
+  readonly faults?: readonly Readonly<Record<string, unknown>>[]
   /** A step may still be added after the end: an answer can be stored when it was sent. */
   readonly story: Story & { readonly steps: readonly Step[] }
 }

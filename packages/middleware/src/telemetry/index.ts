@@ -1,2 +1,6 @@
+export { type ExportedTelemetry, exportTelemetry, type TelemetryOptions } from './export-telemetry.ts'
+export { METRICS, type MetricName } from './measurements.ts'
 export { requestIdFrom } from './request-id.ts'
-export { type Entry, type LogSink, type TraceOptions, trace } from './trace.ts'
+export type { Exported, Sampler } from './request-trace.ts'
+export { DEFAULT_SAMPLER, samplerOf } from './sampler.ts'
+export { type Entry, type LogSink, type Telemetry, type TraceOptions, trace } from './trace.ts'

@@ -26,6 +26,7 @@ import {
   type ToldFacts,
 } from '../pipeline/index.ts'
 import { requestIdFrom } from './request-id.ts'
+import { type Exported, requestTrace } from './request-trace.ts'
 
 export interface TraceOptions {
   /** Renders refusals in the shape of the surface that is called. */
@@ -36,6 +37,14 @@ export interface TraceOptions {
   readonly event?: string
   /** Is told of each request at its end, and of a call that went on after that. What it throws is logged. */
   readonly finished?: (request: FinishedRequest) => void
+  /** What exports the requests' spans and metrics; found for each request. `undefined`: nothing does. */
+  readonly telemetry?: () => Telemetry | undefined
+}
+
+/** Exports what is told of requests. */
+export interface Telemetry extends Exported {
+  /** Is told as `finished` is. It waits for nothing. */
+  finished(request: FinishedRequest): void
 }
 
 /** Where finished log lines go; the host adds its own level and time. */
@@ -64,17 +73,38 @@ export function trace(options: TraceOptions): Entry {
     const started = performance.now()
     const startedAt = Date.now()
     const requestId = requestIdFrom(request.headers)
+    const telemetry = options.telemetry?.()
+    const trace = requestTrace(request, telemetry)
+    const faults: Readonly<Record<string, unknown>>[] = []
     const facts: ToldFacts = {}
     const story = newStory(started)
     let firstTokenMs: number | undefined
     let calls = 0
     const log: Log = (level, name, fields) => {
+      if (name === 'fault' && fields !== undefined && faults.length < MOST_FAULTS) faults.push(fields)
       const { promptHash } = facts
-      sink(level, { event: name, requestId, ...(promptHash === undefined ? {} : { promptHash }), ...fields })
+      sink(level, {
+        event: name,
+        requestId,
+        ...(trace === undefined ? {} : { traceId: trace.traceId }),
+        ...(promptHash === undefined ? {} : { promptHash }),
+        ...fields,
+      })
     }
     const report = (outcome: Outcome, ended: Pick<FinishedRequest, 'call' | 'startedAt' | 'ms' | 'facts'>) => {
+      if (options.finished === undefined && telemetry === undefined) return
+      const more = {
+        method: request.method,
+        ...(trace === undefined ? {} : { trace }),
+        ...(faults.length === 0 ? {} : { faults }),
+      }
+      const finished = { requestId, firstTokenMs, ...outcome, ...ended, ...more, story: story.told }
+      telling(() => options.finished?.(finished))
+      telling(() => telemetry?.finished(finished))
+    }
+    const telling = (tell: () => void) => {
       try {
-        options.finished?.({ requestId, firstTokenMs, ...outcome, ...ended, story: story.told })
+        tell()
       } catch (fault) {
         log('error', 'fault', describeFault(fault))
       }
@@ -105,7 +135,9 @@ export function trace(options: TraceOptions): Entry {
     const { signal } = request
     let reply: HttpReply
     try {
-      reply = endedBy(signal)?.refusal ?? (await options.handler()(request, { requestId, log, tell, step: story.step }))
+      reply =
+        endedBy(signal)?.refusal ??
+        (await options.handler()(request, { requestId, log, trace, tell, step: story.step }))
     } catch (fault) {
       reply = isOfAbort(fault, signal) ? refusalOfEnded(signal) : failed(fault, log)
     }
@@ -152,6 +184,9 @@ export function trace(options: TraceOptions): Entry {
     return { ...response, headers: { ...response.headers, 'x-request-id': requestId, ...costHeader(facts) } }
   }
 }
+
+/** Of one request, for its spans: the log has all. */
+const MOST_FAULTS = 4
 
 /** How a request ended whose call went on for others. */
 const GONE_ON: Outcome = { status: CLIENT_LEFT.status, refusal: CLIENT_LEFT.code }

@@ -21,10 +21,12 @@ import {
   type Handler,
   isOutage,
   NOTHING_SPENT,
+  newSpanId,
   pause,
   type Spend,
   type StreamOutcome,
   systemTime,
+  traceHeaders,
   type UpstreamFailure,
   unlessEnded,
   upstreamFailed,
@@ -130,9 +132,10 @@ interface AskOptions extends UpstreamOptions {
 /** One call to one target. */
 async function ask(call: Call, context: Callable & BaseContext, options: AskOptions): Promise<Reply> {
   const { operation, streamed, signal } = call
-  const { routed, reserved, requestId, tell, step, log } = context
+  const { routed, reserved, requestId, trace, tell, step, log } = context
   const { target } = options.candidate
-  const startedAt = performance.now()
+  const [startedAt, started] = [Date.now(), performance.now()]
+  const spanId = trace?.spanId === undefined ? undefined : newSpanId()
   const progress: CallProgress = {}
   const bounds = callBounds(streamed ? options.streamTotalMs : options.totalMs, signal)
   let parser: StreamParser | undefined
@@ -144,13 +147,16 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
   const attempts = (spend: Spend, failure?: UpstreamFailure): readonly Attempt[] => {
     const { id } = target
     const price = spillover === undefined ? target.price : target.spilloverPrice
-    const ms = performance.now() - startedAt
+    const ms = performance.now() - started
+    const { kind, model } = target.settings
+    const { url } = progress
     const more = {
+      asked: { kind, model, ...(url !== undefined && { url }), ...(spanId !== undefined && { spanId }) },
       ...(failure && { failure }),
       ...(spillover !== undefined && { spillover }),
       ...(firstTokenMs !== undefined && { firstTokenMs }),
     }
-    const attempt: Attempt = { model: routed.model.name, target: id, price, spend, ms, ...more }
+    const attempt: Attempt = { model: routed.model.name, target: id, price, spend, startedAt, ms, ...more }
     try {
       options.balancer.report(options.candidate, attempt)
     } catch (fault) {
@@ -167,7 +173,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
   }
 
   const streaming = (events: OpenEvents): StreamReply => {
-    firstTokenMs = performance.now() - startedAt
+    firstTokenMs = performance.now() - started
     step('attempts', 'streaming')
     const ending = (how: StreamOutcome, failure?: UpstreamFailure) => ({
       how,
@@ -214,7 +220,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const answer = await options.transport.send(target.settings, operation, sent, {
       signal: bounds.signal,
       requestId,
-      forwarded: forwardedOf(call),
+      forwarded: trace === undefined ? forwardedOf(call) : [...forwardedOf(call), ...traceHeaders(trace, spanId)],
       progress,
     })
     const { status, headers } = answer

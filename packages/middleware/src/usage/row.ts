@@ -66,7 +66,8 @@ function costOf({ costNanoUsd, attempts }: FinishedRequest['facts']): number | u
   return Math.max(costNanoUsd, sum)
 }
 
-function attemptOf({ failure, ms, firstTokenMs, ...attempt }: AttemptFacts): UsageAttempt {
+/** What is only for telemetry is left out. */
+function attemptOf({ failure, ms, firstTokenMs, startedAt: _, asked: __, ...attempt }: AttemptFacts): UsageAttempt {
   return {
     ...attempt,
     ms: hundredths(ms),

@@ -14,7 +14,7 @@ export interface SendOptions {
   readonly signal: AbortSignal
   /** Visible ASCII. Sent as `x-request-id`; `undefined` for none. */
   readonly requestId?: string
-  /** Of the caller's own headers, those that go on: names in lower case and values, by turns. */
+  /** Of the caller's own headers, those that go on, and those of its trace: names in lower case and values, by turns. */
   readonly forwarded?: readonly string[]
   readonly progress: CallProgress
 }
