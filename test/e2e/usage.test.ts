@@ -14,6 +14,8 @@ import {
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
 import { BARE_HOST, type RunningHost, startHost } from '../support/host.ts'
+import { type OtlpReceiver, startOtlpReceiver } from '../support/otlp-receiver.ts'
+import { parseMetrics } from '../support/prometheus.ts'
 import { openAccount } from '../support/tables.ts'
 import { type ReceivedCall, startUpstream, type Upstream } from '../support/upstream.ts'
 
@@ -171,11 +173,52 @@ const countIn = ({ requests, tokens, costNanoUsd }: UsageReport['total']): Count
   nanoUsd: costNanoUsd,
 })
 
+/** What `/api/metrics` tells of the model. */
+async function metricsOf({ url }: RunningHost): Promise<Count> {
+  const key = await newKey(open, unique('reader'), 'free', ['read'])
+  const text = await (await fetch(`${url}/api/metrics`, { headers: { authorization: `Bearer ${key}` } })).text()
+  const series = parseMetrics(text).flatMap((family) => family.series)
+  const sum = (metric: string, more: Readonly<Record<string, string>> = {}) =>
+    series
+      .filter(({ name, labels }) => name === metric && isOf({ ...labels }, { model: MODEL, ...more }))
+      .reduce((total, { value }) => total + value, 0)
+  return {
+    requests: sum('tollgate_requests_total'),
+    input: sum('tollgate_tokens_total', { direction: 'input' }),
+    output: sum('tollgate_tokens_total', { direction: 'output' }),
+    nanoUsd: Math.round(sum('tollgate_cost_usd_total') * 1e9),
+  }
+}
+
+/** What all points of OpenTelemetry's metrics come to, each of which tells what is new since the one before. */
+function pointsOf({ points }: OtlpReceiver): Count {
+  const sum = (metric: string, more: Readonly<Record<string, string>> = {}) =>
+    points
+      .filter((point) => point.metric === metric && isOf({ ...point.attributes }, { 'tollgate.model': MODEL, ...more }))
+      .reduce((total, point) => total + point.sum, 0)
+  return {
+    requests: sum('tollgate.requests'),
+    input: sum('gen_ai.client.token.usage', { 'gen_ai.token.type': 'input' }),
+    output: sum('gen_ai.client.token.usage', { 'gen_ai.token.type': 'output' }),
+    nanoUsd: sum('tollgate.cost'),
+  }
+}
+
+function isOf(labels: Readonly<Record<string, unknown>>, wanted: Readonly<Record<string, string>>): boolean {
+  return Object.entries(wanted).every(([name, value]) => labels[name] === value)
+}
+
 describe('the ledger beside what the model counts by itself', () => {
-  test(`is the same for ${REQUESTS} requests over three instances, in requests, tokens and dollars`, {
+  test(`is the same for ${REQUESTS} requests over three instances, in requests, tokens and dollars, as metrics and telemetry are`, {
     timeout: 240_000,
   }, async () => {
-    const hosts = await Promise.all([1, 2, 3].map(() => startHost(settings, BARE_HOST)))
+    const collector = await startOtlpReceiver()
+    const exporting = {
+      ...settings,
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+      OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: 'delta',
+    }
+    const hosts = await Promise.all([1, 2, 3].map(() => startHost(exporting, BARE_HOST)))
     const callers = await Promise.all(Array.from({ length: 10 }, () => caller('free')))
     let asked = 0
     const statuses = new Map<number, number>()
@@ -198,8 +241,14 @@ describe('the ledger beside what the model counts by itself', () => {
       timeout: 15_000,
       interval: 500,
     })
-    await Promise.all(hosts.map((host) => host.stop()))
     const own = sumOf(callers.map(({ consumer }) => countOf(consumer)))
+    const all = { ...own, requests: REQUESTS }
+    expect(await metricsOf(hosts[0] as RunningHost)).toEqual(all)
+    await Promise.all(hosts.map((host) => host.stop()))
+    expect(pointsOf(collector)).toEqual(all)
+    const spans = collector.spans.filter(({ attributes }) => attributes['tollgate.model'] === MODEL)
+    expect(spans.filter(({ kind }) => kind === 3 /* client */)).toHaveLength(own.requests)
+    await collector.close()
     const check = async () => {
       const targets = await report({ by: 'target' })
       expect(countIn(targets.total)).toEqual(own)
