@@ -158,7 +158,21 @@ test('counters never fall, whichever instance is asked, and end at what was aske
       const counted = [...seen].filter(([key]) => key.startsWith('["tollgate_requests_total"'))
       expect(counted.reduce((sum, [, value]) => sum + value, 0)).toBe(requests)
     }),
-    { numRuns: 40 },
+    {
+      numRuns: 40,
+      // An instance that writes its first requests when the ledger has gone on without it for more than a day, into another month.
+      examples: [
+        [
+          [
+            { what: 'request', instance: 1 },
+            { what: 'wait', ms: 26 * HOUR_MS },
+            { what: 'wait', ms: HOUR_MS },
+            { what: 'request and write', instance: 0 },
+            { what: 'roll up', instance: 0 },
+          ],
+        ],
+      ],
+    },
   )
 })
 

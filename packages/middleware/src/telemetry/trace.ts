@@ -109,16 +109,18 @@ export function trace(options: TraceOptions): Entry {
         log('error', 'fault', describeFault(fault))
       }
     }
-    const tell = ({ outlived, ...told }: Facts) => {
-      if (outlived === undefined) return addFacts(facts, told)
+    const tell = (more: Facts) => {
+      if (more.outlived === undefined) return addFacts(facts, more)
+      const { outlived, ...told } = more
       calls += 1
       report(GONE_ON, { call: calls, ...outlived, facts: { ...callerIn(facts), ...told } })
     }
     const finish = (outcome: Outcome) => {
-      const { attempts: _, ...line } = facts
       const { status, ...how } = outcome
       const ms = performance.now() - started
-      log('info', event, { ...line, ...how, status, ms: Math.round(ms) })
+      const line: Record<string, unknown> = { ...facts, ...how, status, ms: Math.round(ms) }
+      if (line.attempts !== undefined) line.attempts = undefined
+      log('info', event, line)
       report(outcome, { call: 0, startedAt, ms, facts })
     }
 

@@ -40,11 +40,17 @@ export async function progressOf(table: Table, signal: AbortSignal): Promise<Pro
 export async function rollUp({ table, now, signal }: RollUpOptions): Promise<number> {
   const progress = (await progressOf(table, signal)) ?? (await begin(table, now, signal))
   if (progress === undefined) return 0
-  const first = progress.first.getTime()
   const next = progress.next.getTime()
   const before = Math.max(next, Math.min(startOf('hour', now - GRACE_MS), next + HOURS_A_RUN * HOUR_MS))
   const late = (await lateHours(table, signal)).filter(({ start }) => start < before)
-  const hours = new Set([...late.map(({ start }) => start), ...startsOf('hour', next, before)])
+  // What an instance wrote a day or more too late can be older than what the ledger was found to begin with.
+  const begun = progress.first.getTime()
+  const first = Math.min(begun, ...late.map(({ start }) => startOf('day', start)))
+  const hours = new Set([
+    ...late.map(({ start }) => start),
+    ...startsOf('hour', first, Math.min(begun, before)),
+    ...startsOf('hour', next, before),
+  ])
 
   let written = 0
   const roll = async (period: Period, start: number, make: () => Promise<Made | undefined>) => {
@@ -59,7 +65,7 @@ export async function rollUp({ table, now, signal }: RollUpOptions): Promise<num
   }
   // Last, so that a run that was killed is done again.
   for (const hour of late) await clearLate(table, hour, signal)
-  await table.put({ ...PROGRESS, first: progress.first, next: new Date(before) }, 'any', signal)
+  await table.put({ ...PROGRESS, first: new Date(first), next: new Date(before) }, 'any', signal)
   return written
 }
 
