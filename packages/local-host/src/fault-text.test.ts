@@ -31,6 +31,17 @@ test('I6: a storage that is down, or refuses, is told in a sentence', () => {
   expect(faultText(refused)).toBe('The storage could not be used (HTTP 403): no')
 })
 
+test.each(['AggregateAuthenticationError', 'AuthenticationError', 'CredentialUnavailableError'])(
+  'one who is not signed in is told to, and not all that was tried: %s',
+  (name) => {
+    const fault = Object.assign(new Error('ChainedTokenCredential authentication failed.\nTried this, that'), { name })
+    expect(faultText(Object.assign(fault, { statusCode: 400 }))).toBe(
+      'The storage asks who you are, and no credential was found. Sign in with `az login`, as somebody with the role Storage ' +
+        'Table Data Contributor on it.',
+    )
+  },
+)
+
 test('what an operator can mend is told as it is, and a fault of ours with its stack', () => {
   expect(faultText(new OperatorError('Set X.'))).toBe('Set X.')
   expect(faultText(new TypeError('x is not a function'))).toMatch(/^TypeError: x is not a function\n {4}at /)

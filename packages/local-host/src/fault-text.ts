@@ -1,6 +1,9 @@
 /** The SDK's own code for a request that met no server, and the system's for why. */
 const UNREACHABLE = /REQUEST_SEND_ERROR|ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EPIPE/
 
+/** What the identity library throws where no credential works; its text lists all that it tried. */
+const NO_CREDENTIAL = /^(?:Aggregate)?AuthenticationError$|^CredentialUnavailableError$/
+
 /** What the system says of a file or folder, and what mends it. */
 const FILE_FAULTS: Readonly<Record<string, string>> = {
   EACCES: 'Give yourself the right to read and write it.',
@@ -23,6 +26,12 @@ export function faultText(error: unknown): string {
     code?: string
   }
   if (operatorMessage !== undefined) return operatorMessage
+  if (NO_CREDENTIAL.test(error.name)) {
+    return (
+      'The storage asks who you are, and no credential was found. Sign in with `az login`, as somebody with the role Storage ' +
+      'Table Data Contributor on it.'
+    )
+  }
   // An answer of the storage service; its text repeats names, never secrets.
   if (statusCode !== undefined) return `The storage could not be used (HTTP ${statusCode}): ${error.message}`
   if (typeof code !== 'string') return error.stack ?? error.message
