@@ -114,7 +114,7 @@ test('a refusal names the limit, what it had left, and what was given back', () 
   expect(text).toMatch(
     /^ {2}budget +wanted 1,200 input and 800 output tokens, \$0\.000660, which 'usd' has not left: refused +1 ms$/m,
   )
-  expect(text).toContain('The limits that had admitted the request before were given it back.')
+  expect(text).toContain('What the limits before had taken for it was given back.')
   expect(text).not.toContain('Reserved:')
 })
 
@@ -174,6 +174,13 @@ describe('in a sentence', () => {
   ])('%s', (_what, row, sentence) => {
     expect(requestStory(row).split('\n')[2]).toContain(sentence)
   })
+})
+
+test('a dry run reserves nothing, so nothing is said to be charged or given back', () => {
+  const steps = [...WAY, step('cache', 'miss'), step('budget', 'reserved'), step('settle', 'certain')]
+  const text = requestStory({ ...without(ANSWERED, 'attempts', 'usage', 'costNanoUsd'), dryRun: true, steps })
+  expect(text).toMatch(/^ {2}budget +would reserve 1,200 input and 800 output tokens, \$0\.000660 +1 ms$/m)
+  expect(text).not.toMatch(/settle|charged|Given back/)
 })
 
 test('of what the model did not tell, nothing was given back', () => {

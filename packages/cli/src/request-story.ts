@@ -81,7 +81,7 @@ function priceTag({ costNanoUsd, savedNanoUsd, cache, attempts }: UsageRow): str
 
 function stepsText(row: UsageRow): string {
   let attempt = 0
-  const lines = row.steps.map(({ name, decision, ms }) => {
+  const lines = row.steps.filter(isTold(row)).map(({ name, decision, ms }) => {
     const known = STEPS[name]
     const asked = name === 'attempts' ? row.attempts?.[attempt] : undefined
     if (name === 'attempts') attempt += 1
@@ -89,6 +89,11 @@ function stepsText(row: UsageRow): string {
     return [`  ${onOneLine(name)}`, onOneLine(text), duration(ms)]
   })
   return columns([['  STEP', 'DECISION', 'TOOK'], ...lines])
+}
+
+/** A dry run gives back what it never took: its settlement says nothing. */
+function isTold({ dryRun }: UsageRow): (step: UsageRow['steps'][number]) => boolean {
+  return ({ name }) => !(dryRun && name === 'settle')
 }
 
 /** Each step's decision in words; a decision that isn't known stands as it is told. */
@@ -130,10 +135,10 @@ const STEPS: Readonly<Record<string, InWords>> = {
       'bypass: sampled': 'not looked at: the answer is sampled, and the route does not keep such',
       not_cached: "has nothing, and the request's only-if-cached asks for nothing else: refused",
     }),
-  budget: (decision, { reserved, limit }) =>
+  budget: (decision, { reserved, limit, dryRun }) =>
     words(decision, {
-      reserved: `reserved ${reservedText(reserved)}`,
-      clamped: `reserved ${reservedText(reserved)}: less output than was asked for, since a budget has no more`,
+      reserved: `${dryRun ? 'would reserve' : 'reserved'} ${reservedText(reserved)}`,
+      clamped: `${dryRun ? 'would reserve' : 'reserved'} ${reservedText(reserved)}: less output than was asked for, since a budget has no more`,
       none: 'no limit on tokens or money',
       unchecked: 'not checked, since the counters could not be reached; the policy lets requests go on',
       rate_limit_exceeded: `wanted ${reservedText(reserved)}, for which ${quoted(limit)} has no room now: refused`,
@@ -200,11 +205,13 @@ function unitsText(units: number, measure: string): string {
   return measure === 'money' ? `$${dollarsText(units)}` : count(units)
 }
 
-function givenBack({ steps, reserved, usage, costNanoUsd, uncertain, outcome }: UsageRow): string | undefined {
+function givenBack(row: UsageRow): string | undefined {
+  const { steps, reserved, usage, costNanoUsd, uncertain, outcome, dryRun } = row
+  if (dryRun) return undefined
   const decisions = steps.filter(({ name }) => name === 'limits' || name === 'budget').map(({ decision }) => decision)
   const last = decisions.at(-1) ?? ''
   if (outcome === 'refused' && decisions[0] === 'admitted' && BY_LIMITS.has(last)) {
-    return 'The limits that had admitted the request before were given it back.'
+    return 'What the limits before had taken for it was given back.'
   }
   if (reserved === undefined || !steps.some(({ name }) => name === 'settle')) return undefined
   const what = `Reserved: ${reservedText(reserved)}.`
