@@ -54,9 +54,13 @@ test('a target is called, and no more', () => {
 
 test('a cost that is not known is no $0, and the reason stands below', () => {
   const row = { name: 'm', ...sums({ requests: 3, unpriced: 2, uncertain: 1 }) }
+  const hits = { name: 'h', ...sums({ requests: 3, unpriced: 2, hits: 1 }) }
+  expect(textOf({ by: 'model', rows: [hits], total: hits })).toMatch(/^h .* – +–$/m)
   const text = textOf({ by: 'model', rows: [row], total: row })
   expect(text).toMatch(/^m .* – +\$0$/m)
-  expect(text).toContain('\n2 calls have no price, and so no cost here: npm run tollgate -- prices ')
+  expect(text).toContain(
+    '\n2 calls had no price when made, and so no cost here. Which models have none now: npm run tollgate -- prices\n',
+  )
   expect(text).toContain('\n1 request counts with all that was reserved, since the model did not tell ')
 })
 
@@ -68,7 +72,7 @@ test('what no row tells of is told, and how old the figures are', () => {
       { subject: 'plan:pro', limit: 'input', measure: 'input', windowStart: SINCE, units: 4_000 },
     ],
   })
-  expect(text).toMatch(/^No requests\.\n\nFrom .* UTC, as of 2026-11-26 23:59:50 UTC\.\n/)
+  expect(text).toMatch(/^No requests\. .*\n\nFrom .* UTC, as of 2026-11-26 23:59:50 UTC\.\n/)
   expect(text).toContain(`Unattributed: charged to these limits, and in no row above.
   consumer:alice: $0.120000 of limit 'usd' since 2026-11-20 00:00:00 UTC
   plan:pro: 4,000 input tokens of limit 'input' since 2026-11-20 00:00:00 UTC

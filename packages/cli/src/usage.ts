@@ -51,7 +51,7 @@ export function optionFault({ parameter, rule }: UsageFault): CommandFault {
 export function usageText(report: UsageReport, source: string): string {
   const { rows, since, until, asOf, unattributed } = report
   const span = `From ${utc(since)} to ${utc(until)}${asOf < until ? `, as of ${utc(asOf)}` : ''}.`
-  const table = rows.length === 0 ? 'No requests.' : tableOf(report)
+  const table = rows.length === 0 ? 'No requests. What has just ended may take 10 seconds to be here.' : tableOf(report)
   return [table, [span, ...notes(report)].join('\n'), ...unattributedText(unattributed), source].join('\n\n')
 }
 
@@ -74,7 +74,7 @@ const TAKEN: readonly Column[] = [
   { title: 'OUTPUT', cell: ({ tokens }) => count(tokens.output) },
   { title: 'COST', cell: ({ costNanoUsd, unpriced }) => moneyCell(costNanoUsd, unpriced) },
 ]
-const SAVED: Column = { title: 'SAVED', cell: ({ savedNanoUsd }) => dollars(savedNanoUsd) }
+const SAVED: Column = { title: 'SAVED', cell: savedCell }
 
 function tableOf({ by, rows, total }: UsageReport): string {
   const shown = by === 'target' ? [...CALLS, ...TAKEN] : [...REQUESTS, ...TAKEN, SAVED]
@@ -96,13 +96,18 @@ function moneyCell(nanoUsd: number, unpriced: number): string {
   return nanoUsd === 0 && unpriced > 0 ? '–' : dollars(nanoUsd)
 }
 
+/** What hits of a model without a price saved is not known either. */
+function savedCell({ savedNanoUsd, hits, collapsed, costNanoUsd, unpriced }: UsageSums): string {
+  return hits + collapsed > 0 && costNanoUsd === 0 ? moneyCell(savedNanoUsd, unpriced) : dollars(savedNanoUsd)
+}
+
 function notes({ total: { unpriced, uncertain } }: UsageReport): string[] {
   return [
     ...(unpriced === 0
       ? []
       : [
-          `${count(unpriced)} ${unpriced === 1 ? 'call has' : 'calls have'} no price, and so no cost here: ` +
-            'npm run tollgate -- prices shows which models have none.',
+          `${count(unpriced)} ${unpriced === 1 ? 'call' : 'calls'} had no price when made, and so no cost here. ` +
+            'Which models have none now: npm run tollgate -- prices',
         ]),
     ...(uncertain === 0
       ? []
