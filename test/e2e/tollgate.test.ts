@@ -317,8 +317,11 @@ describe('tollgate limits', () => {
     [['--consumer', 'a/b'], '--consumer: 1 to 128 letters'],
     [['--consumer', 'nobody-here'], "There is no consumer 'nobody-here'."],
     [['--plan', 'gold'], "--plan: the policy has no plan 'gold'. It has: free, pro."],
-    [['--plan', 'free'], "plan 'free' as a whole has no limits in the policy."],
-    [['--global'], 'everybody together has no limits in the policy.'],
+    [
+      ['--plan', 'free'],
+      "Consumers of plan 'free' share no limits (plans.free.shared). Their own are reset by --consumer.",
+    ],
+    [['--global'], 'The policy has no global limits.'],
   ])('reset %j is refused with what to correct', async (args, message) => {
     const { code, err, out } = await tollgate('limits', 'reset', ...args)
     expect([code, out]).toEqual([1, ''])

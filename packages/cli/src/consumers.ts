@@ -113,8 +113,8 @@ export async function forgetUsageOf(id: string, { yes }: { readonly yes?: boolea
   return [
     `Forgotten: ${count(rows)} ${rows === 1 ? 'request' : 'requests'} of consumer '${id}'. What they came to stays in the totals, under (forgotten).`,
     ...again,
-    `Its plan, keys, limits' counters and cached completions stay, and its next request is written down: ` +
-      `consumers set ${id} --disable, cache purge --consumer ${id}`,
+    `Its plan, keys, limits' counters and cached completions stay, and its next request is written down again. ` +
+      `To shut it out: consumers set ${id} --disable. To drop its completions: cache purge --consumer ${id}`,
   ].join('\n')
 }
 

@@ -28,6 +28,8 @@ interface Subject {
   readonly limits: readonly Limit[]
   /** What a person is told of them. */
   readonly text: string
+  /** What a person is told where there are none. */
+  readonly noLimits: string
 }
 
 const TIMEOUT_MS = 30_000
@@ -39,7 +41,7 @@ export async function resetLimitsOf(options: LimitsResetOptions, place: Place): 
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   return await withTables(place, 'Limits', async (open) => {
     const subject = await subjectOf(options, policy, tableConsumerStore(open))
-    if (subject.limits.length === 0) throw new CommandFault(`${subject.text} has no limits in the policy.`)
+    if (subject.limits.length === 0) throw new CommandFault(subject.noLimits)
     const limit = options.limit === undefined ? undefined : limitOf(subject, options.limit)
     await withCounters(place, open, (store) => resetLimits({ store, subject: subject.id, limit, signal }))
     const what = limit === undefined ? `All limits of ${subject.text}` : `Limit '${limit.name}' of ${subject.text}`
@@ -67,7 +69,10 @@ async function subjectOf(
     const known = await consumers.findConsumer(consumer)
     if (known === undefined) throw new CommandFault(`There is no consumer '${consumer}'. See: consumers list`)
     const limits = plans.get(known.plan)?.limits
-    if (limits !== undefined) return { id: `consumer:${consumer}`, limits, text: `consumer '${consumer}'` }
+    if (limits !== undefined) {
+      const noLimits = `The policy's plan '${known.plan}', which consumer '${consumer}' is on, has no limits.`
+      return { id: `consumer:${consumer}`, limits, text: `consumer '${consumer}'`, noLimits }
+    }
     throw new CommandFault(
       `Consumer '${consumer}' is on plan '${known.plan}', which the policy does not have. ` +
         `Move it: consumers set ${consumer} --plan <plan>`,
@@ -75,9 +80,10 @@ async function subjectOf(
   }
   if (plan !== undefined) {
     checkPlan(plan, plans)
-    return { id: `plan:${plan}`, limits: plans.get(plan)?.shared ?? [], text: `plan '${plan}' as a whole` }
+    const noLimits = `Consumers of plan '${plan}' share no limits (plans.${plan}.shared). Their own are reset by --consumer.`
+    return { id: `plan:${plan}`, limits: plans.get(plan)?.shared ?? [], text: `plan '${plan}' as a whole`, noLimits }
   }
-  return { id: 'global', limits: global, text: 'everybody together' }
+  return { id: 'global', limits: global, text: 'everybody together', noLimits: 'The policy has no global limits.' }
 }
 
 /** @throws CommandFault that lists the names that there are. */
