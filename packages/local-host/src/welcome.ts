@@ -66,6 +66,10 @@ function tryOut(url: string, { key, chatModel, limit }: Demo, isReal: boolean): 
     ...(limit === undefined ? [] : exceed(limit, `${url}/api/generate`, key)),
     '  # a key of your own',
     '  npm run tollgate -- keys create --consumer alice',
+    '',
+    "  # who spent what, and one request's story by its X-Request-ID (10 seconds after it ended)",
+    '  npm run tollgate -- usage',
+    '  npm run tollgate -- why <X-Request-ID>',
   ]
 }
 
