@@ -20,6 +20,7 @@ export function tellPolicy(settings: Settings, log: Log = consoleLog): Settings 
   log(isDoubtful ? 'warn' : 'info', 'policy in force', {
     policy: file ?? 'defaults',
     ...(digest === undefined ? {} : { digest }),
+    revision: policy.revision,
     plans: plans.slice(0, MOST_PLANS),
     message: `The policy is ${source}. It has ${plans.length === 1 ? 'the plan' : 'the plans'} ${listText(plans)}; ${moneyText(policy)}.`,
     ...(hints.length === 0 ? {} : { hints }),

@@ -899,6 +899,7 @@ describe('I1: the app’s first line', () => {
         level: 'warn',
         event: 'policy in force',
         policy: 'defaults',
+        revision: expect.stringMatching(/^[0-9a-f]{12}$/),
         plans: ['default'],
         message:
           'The policy is the defaults, since there is no tollgate.policy.yaml. It has the plan default; NO LIMIT ON MONEY in any plan.',
@@ -914,6 +915,7 @@ describe('I1: the app’s first line', () => {
         event: 'policy in force',
         policy: 'tollgate.policy.yaml',
         digest: expect.stringMatching(/^[0-9a-f]{12}$/),
+        revision: expect.stringMatching(/^[0-9a-f]{12}$/),
         plans: ['free', 'pro'],
         message: expect.stringMatching(
           /^The policy is tollgate\.policy\.yaml \([0-9a-f]{12}\)\. It has the plans free and pro; no limit on money in plan: free; where money is limited, requests for 'odd' are refused, for want of a price\.$/,
