@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { OperatorError } from '@tollgate/middleware'
 import { type AzuriteEndpoint, readEndpoint } from './endpoint.ts'
 
 export interface AttachedAzurite {
@@ -40,7 +41,7 @@ export async function attachAzurite(folder: string): Promise<AttachedAzurite> {
     await sleep(POLL_MS)
   }
   child.kill('SIGKILL')
-  throw new Error(`Azurite did not start. Its log, ${logFile(folder)}, ends with:\n${tail(logFile(folder))}`)
+  throw new OperatorError(`Azurite did not start. Its log, ${logFile(folder)}, ends with:\n${tail(logFile(folder))}`)
 }
 
 /** The loopback connection is what keeps Azurite alive, so it must not keep us alive. */
