@@ -36,7 +36,7 @@ describe('the fields of a request’s line', () => {
     /^export interface Facts \{([\s\S]*?)^\}/m.exec(read('packages/middleware/src/pipeline/facts.ts')) ?? []
   const facts = [...told.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name = '']) => name)
   /** By `trace`, and by the adapter to the host. */
-  const added = ['event', 'requestId', 'status', 'ms', 'refusal', 'stream', 'invocationId']
+  const added = ['event', 'requestId', 'traceId', 'status', 'ms', 'refusal', 'stream', 'invocationId']
 
   test('are all on the page, and no others', () => {
     expect(facts).toContain('policy')
@@ -45,7 +45,8 @@ describe('the fields of a request’s line', () => {
   })
 
   test('are all that real lines have', () => {
-    const seen = new Set(lines.filter(({ event }) => event === 'request').flatMap((line) => Object.keys(line)))
+    const written = lines.filter(({ event }) => event === 'request').map((line) => JSON.parse(JSON.stringify(line)))
+    const seen = new Set(written.flatMap((line) => Object.keys(line)))
     expect(seen.size).toBeGreaterThan(15)
     for (const name of seen) expect(documented).toContain(name)
   })
@@ -97,7 +98,16 @@ describe('the metrics', () => {
 })
 
 describe('the queries', () => {
-  test.each(queries.filter(([title]) => !title.startsWith('Everything of one request')))('%s', (_title, query) => {
+  const ofSpans = queries.filter(([, query]) => query.startsWith('AppDependencies'))
+  const ofLines = queries.filter((each) => !ofSpans.includes(each) && !each[0].startsWith('Everything of one request'))
+
+  test.each(ofSpans)('%s: of attributes that spans have', (_title, query) => {
+    const attributes = [...query.matchAll(/Properties\["([^"]+)"\]/g)].map(([, name = '']) => name)
+    expect(attributes.length).toBeGreaterThan(0)
+    for (const name of attributes) expect([name, sources.includes(`'${name}'`)]).toEqual([name, true])
+  })
+
+  test.each(ofLines)('%s', (_title, query) => {
     // Where the text is that of any event, those that no line here has are compared with.
     expect(queryFaults(query, lines)).toEqual([])
     for (const event of eventsIn(query)) expect([event, sources.includes(`'${event}'`)]).toEqual([event, true])
