@@ -287,6 +287,40 @@ describe('a table that fails', () => {
     expect((await report()).total).toMatchObject({ requests: 6, costNanoUsd: 42 })
   })
 
+  test('a write that hangs while another fails puts no older rows over newer ones', async () => {
+    const inner = memoryTable()
+    let first: PromiseWithResolvers<void> | undefined = Promise.withResolvers<void>()
+    let isDown = true
+    const table: Table = {
+      ...inner,
+      async put(entity, ...how) {
+        if (isDown && entity.rowKey.startsWith('00')) throw DOWN
+        const hanging = first
+        first = undefined
+        await hanging?.promise
+        return inner.put(entity, ...how)
+      },
+    }
+    const { book, report, clock } = opened({ inner: table })
+    const { resolve } = first
+    const record = () => book.record(finishedRequest({ facts: miss(7), startedAt: clock.time.wallClock() }))
+    record()
+    clock.pass(MINUTE_MS)
+    record()
+    // The first minute's segment fails, the second one's hangs.
+    const flushing = book.flush()
+    await new Promise((done) => setImmediate(done))
+    isDown = false
+    record()
+    clock.pass(1)
+    const closing = book.close()
+    await new Promise((done) => setImmediate(done))
+    resolve()
+    await Promise.all([flushing, closing])
+    await new Promise((done) => setImmediate(done))
+    expect((await report()).total).toMatchObject({ requests: 3, costNanoUsd: 21 })
+  })
+
   test('rows go before sums where more is kept than fits, and the log counts them', async () => {
     const { book, failWith, lines, report, why, clock } = opened({ maxBytes: 1_000_000 })
     failWith(() => DOWN)

@@ -168,16 +168,19 @@ export function ledger(options: LedgerOptions): Ledger {
   async function write(signal: AbortSignal | undefined): Promise<void> {
     const queue = [...kept.values()].filter(isUnwritten)
     const writer = async () => {
-      for (let next = queue.shift(); next !== undefined; next = queue.shift()) await put(next, signal)
+      try {
+        for (let next = queue.shift(); next !== undefined; next = queue.shift()) await put(next, signal)
+      } catch (error) {
+        queue.length = 0
+        throw error
+      }
     }
-    try {
-      await Promise.all(Array.from({ length: WRITES_AT_ONCE }, writer))
-      recovered()
-    } catch (error) {
-      queue.length = 0
-      signal?.throwIfAborted()
-      failed(error)
-    }
+    // All of them: one that still writes a segment must not meet the next flush at it.
+    const ends = await Promise.allSettled(Array.from({ length: WRITES_AT_ONCE }, writer))
+    signal?.throwIfAborted()
+    const failure = ends.find((end) => end.status === 'rejected')
+    if (failure === undefined) recovered()
+    else failed(failure.reason)
     for (const each of kept.values()) if (each.segment !== open && !isUnwritten(each)) kept.delete(each.segment)
   }
 
