@@ -5,7 +5,7 @@ import { type Span, segmentsWithin, tallyOver, wholeMinutes } from './coverage.t
 import type { Unattributed, UsageQuery, UsageReader, UsageReport, UsageRow } from './figures.ts'
 import { endOf, startOf } from './periods.ts'
 import { mayHold, ROW_FIELDS, requestHash, rowsIn } from './segment.ts'
-import { type Adding, addSums, noSums, totalOf } from './sums.ts'
+import { type Adding, addSums, isNothing, noSums, totalOf } from './sums.ts'
 import { modelFigures, type Tally } from './tally.ts'
 
 export interface UsageReaderOptions {
@@ -99,6 +99,7 @@ function rowsBy({ by, consumer, model }: UsageQuery, tally: Tally): UsageReport[
   for (const cell of tally.cells.values()) {
     if (consumer !== undefined && cell.consumer !== consumer) continue
     if (model !== undefined && cell.model !== model) continue
+    if (isNothing(cell.sums)) continue
     if (by !== 'target') add(cell[by], cell.sums)
     else for (const [target, sums] of cell.targets) add(target, sums)
   }

@@ -50,6 +50,11 @@ const FIGURES = [
   'uncertain',
 ] as const satisfies readonly (keyof UsageSums)[]
 
+/** Whether there is anything in them: of a consumer whose requests were dry runs alone there is not. */
+export function isNothing(sums: UsageSums): boolean {
+  return Object.keys(storedSums(sums)).length === 0
+}
+
 /** What is not 0, as it is stored. */
 export function storedSums(sums: UsageSums): Partial<UsageSums> {
   const stored: Partial<Adding> = {}

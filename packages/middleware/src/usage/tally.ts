@@ -1,5 +1,5 @@
 import { type Histogram, LATENCY_BOUNDS_MS, type ModelFigures, type UsageRow, type UsageSums } from './figures.ts'
-import { type Adding, addSums, noSums, storedSums } from './sums.ts'
+import { type Adding, addSums, isNothing, noSums, storedSums } from './sums.ts'
 
 /** What one consumer's requests for one model came to. */
 export interface Cell {
@@ -40,12 +40,12 @@ export function newTally(): Tally {
   return { rows: 0, cells: new Map(), models: new Map() }
 }
 
-/** A dry run asks for nothing and takes nothing: it has a row, and is in no sum. */
+/** A dry run asks for nothing and takes nothing: it has a row, and is in no sum. Its cell tells whose rows there are. */
 export function addRow(tally: Tally, row: UsageRow): void {
   tally.rows += 1
-  if (row.dryRun) return
   const { consumer = '', plan = '', model = '' } = row
   const cell = cellOf(tally, consumer, plan, model)
+  if (row.dryRun) return
   const { sums } = cell
   if (row.outcome !== 'call') addRequest(sums, row)
   if (row.usage) addSums(sums, { tokens: row.usage })
@@ -126,6 +126,7 @@ export function modelFigures(tally: Tally): ModelFigures[] {
   const sums = new Map<string, { readonly sums: Adding; readonly targets: Map<string, Adding> }>()
   const of = (model: string) => orMade(sums, model, () => ({ sums: noSums(), targets: new Map() }))
   for (const cell of tally.cells.values()) {
+    if (isNothing(cell.sums)) continue
     const own = of(cell.model)
     addSums(own.sums, cell.sums)
     for (const [target, taken] of cell.targets) addSums(orMade(own.targets, target, noSums), taken)
