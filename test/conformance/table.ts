@@ -37,7 +37,10 @@ export function tableConforms(open: () => Table): void {
     expect(entity).toMatchObject({ ...key, ...fields, etag })
     expect(entity).not.toHaveProperty('absent')
     expect(Date.parse(entity?.timestamp ?? '')).toBeGreaterThan(Date.now() - 5 * 60_000)
-    const [scanned] = await Array.fromAsync(table.scan<typeof fields>({ partition: 'p', rows: only(key) }))
+    const [scanned] = await Array.fromAsync(
+      table.scan<typeof fields & { timestamp: string }>({ partition: 'p', rows: only(key) }),
+    )
+    expect(scanned?.timestamp).toBe(entity?.timestamp)
     expect(scanned).toMatchObject({ ...key, ...fields, bytes: expect.any(Uint8Array), etag })
     expect(Buffer.from(scanned?.bytes ?? [])).toEqual(fields.bytes)
   })

@@ -23,13 +23,24 @@ export async function markLate(table: Table, minute: number, signal: AbortSignal
 
 export interface LateHour {
   readonly start: number
+  /** When it was marked last, by the table's clock: milliseconds since 1970. */
+  readonly markedAt: number
   readonly etag: string
 }
 
 /** The hours of which something was written late, and that are still to be rolled up again. */
 export async function lateHours(table: Table, signal: AbortSignal): Promise<readonly LateHour[]> {
-  const marks = await Array.fromAsync(table.scan<object>({ partition: PARTITION }, signal))
-  return marks.map(({ rowKey, etag }) => ({ start: startNamed(rowKey), etag }))
+  const marks = await Array.fromAsync(table.scan<{ timestamp: string }>({ partition: PARTITION }, signal))
+  return marks.map(({ rowKey, etag, timestamp }) => ({
+    start: startNamed(rowKey),
+    etag,
+    markedAt: Date.parse(timestamp),
+  }))
+}
+
+/** Whether what a mark was set for has been written by now, or never will be: a roll-up that begins now sees it. */
+export function isSettled({ markedAt }: LateHour, now: number): boolean {
+  return now >= markedAt + GRACE_MS
 }
 
 /** To be called when all that holds the hour is rolled up again; a mark that was set again meanwhile stays. */

@@ -48,6 +48,9 @@ class World {
     waiting.push(end)
   }
 
+  /** Before a row is put by an instance. */
+  onPut: ((row: Parameters<Table['put']>[0]) => Promise<void>) | undefined
+
   /** Instances of which nobody knows what of their last flush was written. */
   readonly unsure = new Set<number>()
   readonly #failing = new Map<number, 'before' | 'after'>()
@@ -57,6 +60,7 @@ class World {
     return {
       ...table,
       put: async (...args: Parameters<Table['put']>) => {
+        await this.onPut?.(args[0])
         const how = this.#failing.get(index)
         if (how === 'before') throw new Error('not sent')
         const put = await table.put(...args)
@@ -336,6 +340,34 @@ describe('a reader beside a roll-up', () => {
       )
       if (!wasInterrupted) await world.flush(3)
       expect(await world.seen()).toEqual(world.expected())
+      await world.rollUp()
+      expect(await world.seen()).toEqual(world.expected())
+      goesOn = wasInterrupted
+    }
+  })
+  test('a segment whose hour is marked as late while a run reads, and which comes after that, is not lost', async () => {
+    let uses = 0
+    for (let goesOn = true; goesOn; uses += 1) {
+      const world = await busyWorld()
+      await world.rollUp()
+      // The mark is there, and what it was set for is on its way.
+      const sent = Promise.withResolvers<void>()
+      const arrives = Promise.withResolvers<void>()
+      world.onPut = async ({ partitionKey }) => {
+        if (!partitionKey.startsWith('s-')) return
+        sent.resolve()
+        await arrives.promise
+      }
+      const writing = world.flush(3)
+      await sent.promise
+      const land = async () => {
+        arrives.resolve()
+        await writing
+      }
+      const { wasInterrupted } = await interrupted(world.table, uses, (table) => world.rollUp(table), land)
+      if (!wasInterrupted) await land()
+      expect(await world.seen()).toEqual(world.expected())
+      world.now += HOUR_MS
       await world.rollUp()
       expect(await world.seen()).toEqual(world.expected())
       goesOn = wasInterrupted

@@ -1,5 +1,5 @@
 import type { Table } from '../storage/index.ts'
-import { clearLate, GRACE_MS, lateHours } from './late.ts'
+import { clearLate, GRACE_MS, isSettled, lateHours } from './late.ts'
 import { endOf, HOUR_MS, type Period, startOf, startsOf } from './periods.ts'
 import { findRolled, rolledWithin, writeRolled } from './rolled.ts'
 import { minuteOf, partitionsBefore, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
@@ -64,7 +64,7 @@ export async function rollUp({ table, now, signal }: RollUpOptions): Promise<num
     await roll('month', month, () => wholeOf(table, 'day', 'month', month, first, signal))
   }
   // Last, so that a run that was killed is done again.
-  for (const hour of late) await clearLate(table, hour, signal)
+  for (const hour of late) if (isSettled(hour, now)) await clearLate(table, hour, signal)
   await table.put({ ...PROGRESS, first: new Date(first), next: new Date(before) }, 'any', signal)
   return written
 }
