@@ -373,4 +373,26 @@ describe('a reader beside a roll-up', () => {
       goesOn = wasInterrupted
     }
   })
+
+  test('a run that is ended early has come further than the one before', async () => {
+    const world = new World()
+    await world.record(0, 'alice', 'small', 1)
+    await world.flush(0)
+    world.now += 5 * DAY_MS
+    let runs = 0
+    for (let isOver = false; !isOver && runs < 30; runs += 1) {
+      let uses = 0
+      const ended = steppedTable(world.table, () => {
+        uses += 1
+        if (uses > 150) throw KILLED
+      })
+      isOver = await world.rollUp(ended).then(
+        () => true,
+        () => false,
+      )
+    }
+    expect(runs).toBeGreaterThan(1)
+    expect(runs).toBeLessThan(30)
+    expect(await world.seen()).toEqual(world.expected())
+  })
 })

@@ -1,5 +1,5 @@
 import type { Table } from '../storage/index.ts'
-import { clearLate, GRACE_MS, isSettled, lateHours } from './late.ts'
+import { clearLate, GRACE_MS, isSettled, type LateHour, lateHours } from './late.ts'
 import { endOf, HOUR_MS, type Period, startOf, startsOf } from './periods.ts'
 import { findRolled, rolledWithin, writeRolled } from './rolled.ts'
 import { minuteOf, partitionsBefore, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
@@ -13,8 +13,8 @@ export interface RollUpOptions {
   readonly signal: AbortSignal
 }
 
-/** Of hours that were left undone; the rest is for the next run. */
-const HOURS_A_RUN = 24 * 14
+/** Hours after which it is noted how far the roll-up has come: what ends a run then doesn't undo it. */
+const HOURS_AT_ONCE = 24
 const MAX_TRIES = 20
 
 /** How far the roll-up has come: one row. */
@@ -40,17 +40,29 @@ export async function progressOf(table: Table, signal: AbortSignal): Promise<Pro
 export async function rollUp({ table, now, signal }: RollUpOptions): Promise<number> {
   const progress = (await progressOf(table, signal)) ?? (await begin(table, now, signal))
   if (progress === undefined) return 0
-  const next = progress.next.getTime()
-  const before = Math.max(next, Math.min(startOf('hour', now - GRACE_MS), next + HOURS_A_RUN * HOUR_MS))
+  const end = startOf('hour', now - GRACE_MS)
+  const first = firstWith(await lateHours(table, signal), progress.first.getTime())
+  let written = 0
+  let next = first < progress.first.getTime() ? first : progress.next.getTime()
+  do {
+    const before = Math.max(next, Math.min(end, next + HOURS_AT_ONCE * HOUR_MS))
+    written += await rollUpTo(before, { first: new Date(first), next: new Date(next) }, { table, now, signal })
+    next = before
+  } while (next < end)
+  return written
+}
+
+/** Where the ledger begins once what came late is in it: a whole day, since a day or month is made of all that is in it. */
+function firstWith(late: readonly LateHour[], first: number): number {
+  const starts = late.map(({ start }) => start).filter((start) => start >= first - FURTHEST_MS)
+  return starts.reduce((earliest, start) => Math.min(earliest, startOf('day', start)), first)
+}
+
+/** Rolls up what is late, and the hours before this one. */
+async function rollUpTo(before: number, progress: Progress, { table, now, signal }: RollUpOptions): Promise<number> {
+  const first = progress.first.getTime()
   const late = (await lateHours(table, signal)).filter(({ start }) => start < before)
-  // What an instance wrote a day or more too late can be older than what the ledger was found to begin with.
-  const begun = progress.first.getTime()
-  const first = Math.min(begun, ...late.map(({ start }) => startOf('day', start)))
-  const hours = new Set([
-    ...late.map(({ start }) => start),
-    ...startsOf('hour', first, Math.min(begun, before)),
-    ...startsOf('hour', next, before),
-  ])
+  const hours = new Set([...late.map(({ start }) => start), ...startsOf('hour', progress.next.getTime(), before)])
 
   let written = 0
   const roll = async (period: Period, start: number, make: () => Promise<Made | undefined>) => {
@@ -65,7 +77,7 @@ export async function rollUp({ table, now, signal }: RollUpOptions): Promise<num
   }
   // Last, so that a run that was killed is done again.
   for (const hour of late) if (isSettled(hour, now)) await clearLate(table, hour, signal)
-  await table.put({ ...PROGRESS, first: new Date(first), next: new Date(before) }, 'any', signal)
+  await table.put({ ...PROGRESS, first: progress.first, next: new Date(before) }, 'any', signal)
   return written
 }
 
@@ -77,6 +89,9 @@ function startsHolding(period: Period, hours: Iterable<number>, before: number):
 
 /** So much earlier than the first segment may another one be, which its instance could write only later. */
 const EARLIER_MS = 24 * HOUR_MS
+
+/** What was written so much before the beginning had a wrong clock. */
+const FURTHEST_MS = 35 * 24 * HOUR_MS
 
 /** A little before the first segment: one that another instance could write only later belongs to it too. */
 async function begin(table: Table, now: number, signal: AbortSignal): Promise<Progress | undefined> {
