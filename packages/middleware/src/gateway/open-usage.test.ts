@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { finishedRequest, miss } from '../../../../test/support/finished-request.ts'
 import { memoryConsumerStore } from '../auth/index.ts'
 import { type CounterStore, limiter, memoryCounterStore, subjectsOf } from '../limits/index.ts'
@@ -11,7 +11,7 @@ const START = Date.UTC(2026, 10, 27, 12)
 const signal = new AbortController().signal
 
 /** A consumer with a dollar a day, and an instance that is killed or not. */
-async function world({ tellsTime = true } = {}) {
+async function world({ tellsTime = true, hangs = false } = {}) {
   let now = START
   const wallClock = () => now
   const time = { now: () => now - START, wallClock, after: () => () => {}, every: () => () => {} }
@@ -19,6 +19,7 @@ async function world({ tellsTime = true } = {}) {
   const counters: CounterStore = {
     ...inMemory,
     async read(...args) {
+      if (hangs) await new Promise(() => {})
       const { writtenAt, ...read } = await inMemory.read(...args)
       return tellsTime && writtenAt !== undefined ? { ...read, writtenAt } : read
     },
@@ -110,5 +111,16 @@ describe('what budgets charged and the ledger doesn’t show', () => {
     await counters.writeIfMatch('consumer:alice', '{"v":9}', undefined, signal)
     pass(120_000)
     expect(await unattributed()).toEqual([])
+  })
+  test('keeps the totals from nobody, where the counters hang', async () => {
+    const { usage } = await world({ hangs: true })
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const totals = usage.totals(signal)
+      await vi.advanceTimersByTimeAsync(7_000)
+      expect(await Promise.race([totals, 'nothing yet'])).toMatchObject({ models: [], unattributed: undefined })
+    } finally {
+      vi.useRealTimers()
+    }
   })
 })

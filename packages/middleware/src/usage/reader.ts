@@ -1,4 +1,4 @@
-import { isOutage } from '../pipeline/index.ts'
+import { isOutage, withDeadline } from '../pipeline/index.ts'
 import type { UsageKept } from '../policy/index.ts'
 import type { Table } from '../storage/index.ts'
 import { type Span, segmentsWithin, tallyOver, wholeMinutes } from './coverage.ts'
@@ -22,11 +22,20 @@ export interface UsageReaderOptions {
 
 /** What has ended so long ago has been written, unless its instance was killed or can't reach the tables. */
 export const AGE_MS = 10_000
+/** So long may the totals wait for what is unattributed, in milliseconds: a scraper waits ten seconds for all. */
+const BEYOND_MS = 3_000
 /** Before there was a ledger. */
 const BEGINNING = Date.UTC(2025, 0)
 const READS_AT_ONCE = 8
 
 export function usageReader({ table, kept, wallClock = Date.now, unattributed }: UsageReaderOptions): UsageReader {
+  /** `undefined` where it can't be told soon: what is certain must not wait for it. */
+  async function beyond(signal: AbortSignal): Promise<readonly Unattributed[] | undefined> {
+    if (unattributed === undefined) return []
+    const told = withDeadline(BEYOND_MS, (late) => unattributed({}, AbortSignal.any([late, signal])))
+    return told.catch(unlessFault)
+  }
+
   return {
     async report(query, signal): Promise<UsageReport> {
       const now = wallClock()
@@ -48,8 +57,7 @@ export function usageReader({ table, kept, wallClock = Date.now, unattributed }:
       const now = wallClock()
       const span = wholeMinutes({ from: BEGINNING, before: now + 1 })
       const tally = await tallyOver(span, { table, figures: 'models', signal })
-      const beyond = unattributed === undefined ? [] : await unattributed({}, signal).catch(unlessFault)
-      return { models: modelFigures(tally), asOf: now - AGE_MS, unattributed: beyond }
+      return { models: modelFigures(tally), asOf: now - AGE_MS, unattributed: await beyond(signal) }
     },
 
     async why(requestId, { since, until }, signal) {
