@@ -40,8 +40,13 @@ function handClock(start = NOON) {
   }
 }
 
+/** A table whose service has the same clock. */
+function tableOf({ time }: ReturnType<typeof handClock>): Table {
+  return memoryTable({ wallClock: time.wallClock })
+}
+
 /** A table that tells what is asked of it, and fails as the test says. */
-function watched(inner = memoryTable()) {
+function watched(inner: Table) {
   const calls: string[] = []
   let fault: ((method: string) => unknown) | undefined
   const table = new Proxy(inner, {
@@ -58,7 +63,7 @@ function watched(inner = memoryTable()) {
   return { table, calls, failWith: (next: typeof fault) => (fault = next) }
 }
 
-function opened({ clock = handClock(), inner = memoryTable(), maxBytes = 32 * 1024 * 1024 } = {}) {
+function opened({ clock = handClock(), inner = tableOf(clock), maxBytes = 32 * 1024 * 1024 } = {}) {
   const lines: [string, string, Readonly<Record<string, unknown>> | undefined][] = []
   const { table, calls, failWith } = watched(inner)
   const book = ledger({ table, time: clock.time, maxBytes, log: (...line) => lines.push(line as never) })
@@ -265,7 +270,8 @@ describe('a table that fails', () => {
   })
 
   test('a write whose answer was lost, or that arrives after the next one, changes nothing', async () => {
-    const inner = memoryTable()
+    const clock = handClock()
+    const inner = tableOf(clock)
     const arriving: (() => Promise<unknown>)[] = []
     let lost: 'reply' | 'late' | undefined
     const table: Table = {
@@ -277,7 +283,7 @@ describe('a table that fails', () => {
         throw DOWN
       },
     }
-    const { book, report } = opened({ inner: table })
+    const { book, report } = opened({ clock, inner: table })
     for (const how of ['reply', 'late', undefined, 'late', 'reply', undefined] as const) {
       lost = how
       book.record(finishedRequest({ facts: miss(7) }))
@@ -288,7 +294,8 @@ describe('a table that fails', () => {
   })
 
   test('a write that hangs while another fails puts no older rows over newer ones', async () => {
-    const inner = memoryTable()
+    const clock = handClock()
+    const inner = tableOf(clock)
     let first: PromiseWithResolvers<void> | undefined = Promise.withResolvers<void>()
     let isDown = true
     const table: Table = {
@@ -301,7 +308,7 @@ describe('a table that fails', () => {
         return inner.put(entity, ...how)
       },
     }
-    const { book, report, clock } = opened({ inner: table })
+    const { book, report } = opened({ clock, inner: table })
     const { resolve } = first
     const record = () => book.record(finishedRequest({ facts: miss(7), startedAt: clock.time.wallClock() }))
     record()
@@ -431,7 +438,7 @@ describe('what is kept no longer', () => {
 describe('a segment that comes when the others of its hour are kept no longer', () => {
   test('takes nothing away from what the hour came to', async () => {
     const clock = handClock()
-    const inner = memoryTable()
+    const inner = tableOf(clock)
     const [one, late] = [opened({ clock, inner }), opened({ clock, inner })]
     for (let count = 0; count < 3; count += 1) one.book.record(finishedRequest({ facts: miss(5) }))
     await one.book.flush()

@@ -67,6 +67,8 @@ export function ledger(options: LedgerOptions): Ledger {
   let stopTimer: (() => void) | undefined
   let dueAt = Number.POSITIVE_INFINITY
   let writing: Promise<void> | undefined
+  /** By how much this clock is behind the table's, as far as that has told. */
+  let behindMs = 0
   let failing: { readonly since: number; lostRows: number; lostDetail: number } | undefined
 
   function record(request: FinishedRequest): void {
@@ -190,7 +192,10 @@ export function ledger(options: LedgerOptions): Ledger {
     const { rows, dropped } = segment
     const within = <T>(work: (signal: AbortSignal) => Promise<T>) =>
       withDeadline(WRITE_MS, (late) => work(signal === undefined ? late : AbortSignal.any([late, signal])), time)
-    if (isLate(segment.minute, time.wallClock())) await within((late) => markLate(table, segment.minute, late))
+    const mark = () => within((late) => markLate(table, segment.minute, late))
+    const isLateNow = () => isLate(segment.minute, time.wallClock() + behindMs)
+    const isMarked = isLateNow()
+    if (isMarked) await mark()
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
       if (each.etag === 'unknown') {
         const found = await within((late) => table.read(segment.place, { signal: late, select: ['rows'] }))
@@ -199,8 +204,11 @@ export function ledger(options: LedgerOptions): Ledger {
       const condition = each.etag === undefined ? 'absent' : { etag: each.etag }
       // Until its answer is there, nobody knows.
       each.etag = 'unknown'
-      const { etag } = await within((late) => table.put(entity, condition, late))
+      const { etag, date } = await within((late) => table.put(entity, condition, late))
+      if (date !== undefined) behindMs = Math.max(0, date - time.wallClock())
       if (etag === undefined) continue
+      // Only now is it known, or it took so long. Where it fails, the segment is written once more.
+      if (!isMarked && isLateNow()) await mark()
       each.etag = etag
       each.written = { rows, dropped }
       return

@@ -19,18 +19,27 @@ class World {
   /** What was recorded, and written. */
   readonly written: FinishedRequest[] = []
   readonly #instances = new Map<number, { readonly book: Ledger; waiting: FinishedRequest[] }>()
-  readonly #time: Time = {
-    now: () => this.now,
-    wallClock: () => this.now,
-    after: () => () => {},
-    every: () => () => {},
+  /** By how much the clocks of instances are ahead. */
+  readonly aheadMs = new Map<number, number>()
+
+  #wallClock(index: number): number {
+    return this.now + (this.aheadMs.get(index) ?? 0)
+  }
+
+  #time(index: number): Time {
+    return {
+      now: () => this.now,
+      wallClock: () => this.#wallClock(index),
+      after: () => () => {},
+      every: () => () => {},
+    }
   }
 
   instance(index: number) {
     let instance = this.#instances.get(index)
     if (instance === undefined) {
       const table = this.#failingTable(index)
-      const book = ledger({ table, instance: `i${index}`, time: this.#time, log: () => {} })
+      const book = ledger({ table, instance: `i${index}`, time: this.#time(index), log: () => {} })
       instance = { book, waiting: [] }
       this.#instances.set(index, instance)
     }
@@ -42,7 +51,7 @@ class World {
     const [first] = this.instance(index).waiting
     if (first !== undefined && this.now > first.startedAt + FLUSH_MS) await this.flush(index)
     const facts = { ...miss(cost, { target: `${model}-1`, input: cost, output: 1 }), consumer, model }
-    const end = finishedRequest({ facts, startedAt: this.now - 5, ms: 5 })
+    const end = finishedRequest({ facts, startedAt: this.#wallClock(index) - 5, ms: 5 })
     const { book, waiting } = this.instance(index)
     book.record(end)
     waiting.push(end)
@@ -87,8 +96,8 @@ class World {
     this.written.push(...waiting)
   }
 
-  rollUp(table = this.table): Promise<number> {
-    return rollUp({ table, now: this.now, signal })
+  rollUp(table = this.table, index = 0): Promise<number> {
+    return rollUp({ table, now: this.#wallClock(index), signal })
   }
 
   /** Two reports and the totals, as one plain value. */
@@ -393,6 +402,41 @@ describe('a reader beside a roll-up', () => {
     }
     expect(runs).toBeGreaterThan(1)
     expect(runs).toBeLessThan(30)
+    expect(await world.seen()).toEqual(world.expected())
+  })
+})
+
+describe('clocks that differ', () => {
+  const MINUTES = 5 * 60_000
+
+  test('an hour is not over for one whose clock is ahead', async () => {
+    const world = new World()
+    world.now = Date.UTC(2026, 10, 29, 21, 58)
+    world.aheadMs.set(1, MINUTES)
+    await world.record(0, 'alice', 'small', 1)
+    await world.flush(0)
+    await world.rollUp(world.table, 1)
+    world.now += 60_000
+    await world.record(0, 'alice', 'small', 2)
+    await world.flush(0)
+    world.now += HOUR_MS
+    await world.rollUp()
+    expect(await world.seen()).toEqual(world.expected())
+  })
+
+  test('what one whose clock is behind writes into an hour that is rolled up is late', async () => {
+    const world = new World()
+    world.now = Date.UTC(2026, 10, 29, 21, 58)
+    world.aheadMs.set(1, -MINUTES)
+    await world.record(0, 'alice', 'small', 1)
+    await world.flush(0)
+    world.now += MINUTES
+    await world.rollUp()
+    await world.record(1, 'alice', 'small', 2)
+    await world.flush(1)
+    expect(await world.seen()).toEqual(world.expected())
+    world.now += HOUR_MS
+    await world.rollUp()
     expect(await world.seen()).toEqual(world.expected())
   })
 })

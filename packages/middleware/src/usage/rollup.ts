@@ -7,7 +7,7 @@ import { addTally, newTally, type Tally } from './tally.ts'
 
 export interface RollUpOptions {
   readonly table: Table
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970. An hour is over when it is by this and by the table's clock. */
   readonly now: number
   /** Ends it early: the next run goes on. */
   readonly signal: AbortSignal
@@ -37,8 +37,10 @@ export async function progressOf(table: Table, signal: AbortSignal): Promise<Pro
  *
  * @returns the hours, days and months that were written
  */
-export async function rollUp({ table, now, signal }: RollUpOptions): Promise<number> {
-  const progress = (await progressOf(table, signal)) ?? (await begin(table, now, signal))
+export async function rollUp({ table, now: ownNow, signal }: RollUpOptions): Promise<number> {
+  const { entity, date = ownNow } = await table.read<Progress>(PROGRESS, { signal })
+  const now = Math.min(ownNow, date)
+  const progress = entity ?? (await begin(table, now, signal))
   if (progress === undefined) return 0
   const end = startOf('hour', now - GRACE_MS)
   const first = firstWith(await lateHours(table, signal), progress.first.getTime())
