@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { toldUsage } from '../pipeline/index.ts'
+import { tokensRead, toldUsage } from '../pipeline/index.ts'
 import { type ChatUsage, usageOf } from './usage.ts'
 
 test.each<[string, object | null | undefined, object | undefined]>([
@@ -38,4 +38,15 @@ test.each<[string, object | null | undefined, object | undefined]>([
 ])('a usage %s', (_what, told, usage) => {
   const given = usageOf(told as ChatUsage | null | undefined)
   expect(given && toldUsage(given)).toEqual(usage)
+})
+
+test('a kind of tokens has a plain name, and an answer names no more than a few', () => {
+  const details = Object.fromEntries(Array.from({ length: 1_000 }, (_, index) => [`kind${index}_tokens`, 1]))
+  const told = usageOf({ prompt_tokens: 2_000, completion_tokens: 7, prompt_tokens_details: details })
+  expect(Object.keys(told?.tokens ?? {}).length).toBeLessThan(30)
+  expect(tokensRead(told?.tokens ?? {})).toBe(2_000)
+  const odd = { '\u001b[2J_tokens': 1, '=1+1_tokens': 1, [`${'k'.repeat(1_000)}_tokens`]: 1, audio_tokens: 3 }
+  const { tokens } = usageOf({ prompt_tokens: 11, completion_tokens: 7, prompt_tokens_details: odd }) ?? {}
+  expect(tokens).toMatchObject({ input: 8, audioInput: 3, output: 7 })
+  expect(Object.keys(tokens ?? {}).sort()).toEqual(['audioInput', 'cachedInput', 'input', 'output'])
 })

@@ -61,6 +61,10 @@ const PLAIN: ReadonlySet<string> = new Set([
   'rejected_prediction_tokens',
 ])
 
+/** A kind becomes a name in the log, the ledger and metrics: of letters and figures, and of one answer not many. */
+const KIND_FIELD = /^[a-z][a-z0-9_]{0,55}_tokens$/i
+const MOST_KINDS = 24
+
 function readParts(told: ChatUsage): Tokens {
   const details = detailsIn(told.prompt_tokens_details ?? told.input_tokens_details)
   const parts: Record<string, number> = partsIn(details, 'Input', READ_PARTS)
@@ -98,8 +102,9 @@ function partsIn(
   for (const field in details) {
     const count = details[field]
     // Most are none.
-    if (count === 0 || !isCount(count) || PLAIN.has(field) || !field.endsWith('_tokens')) continue
+    if (count === 0 || !isCount(count) || PLAIN.has(field) || !KIND_FIELD.test(field)) continue
     const kind = names[field] ?? `${camelCase(field.slice(0, -'_tokens'.length))}${side}`
+    if (Object.keys(parts).length >= MOST_KINDS && !(kind in parts)) break
     parts[kind] = Math.max(parts[kind] ?? 0, count)
   }
   return parts
