@@ -51,14 +51,15 @@ export function finishedRequest({
 /** What a call to a model took, and what it cost. */
 export function miss(
   costNanoUsd: number,
-  { input = 11, output = 7, target = 'azure-1' } = {},
+  { input = 11, output = 7, model = 'chat', target = 'azure-1' } = {},
 ): FinishedRequest['facts'] {
   const usage = { input, cachedInput: 0, output }
   const price = PRICE
   const { spared: _, sparedNanoUsd: __, ...facts } = finishedRequest().facts
-  const attempt = { model: 'chat', target, ms: 812.5, usage, costNanoUsd, price }
+  const attempt = { model, target, ms: 812.5, usage, costNanoUsd, price }
   return {
     ...facts,
+    model,
     cache: 'miss',
     usage,
     costNanoUsd,

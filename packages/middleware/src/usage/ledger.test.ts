@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { finishedRequest, miss } from '../../../../test/support/finished-request.ts'
 import type { FinishedRequest, Time } from '../pipeline/index.ts'
 import { memoryTable, type Table } from '../storage/index.ts'
-import { FLUSH_MS, forgetConsumer, ledger, removeOld, rollUp, usageReader } from './index.ts'
+import { FLUSH_MS, forgetConsumer, ledger, removeOld, rollUp, takenSince, usageReader } from './index.ts'
 
 const NOON = Date.UTC(2026, 10, 27, 12)
 const MINUTE_MS = 60_000
@@ -232,6 +232,25 @@ describe('what requests came to', () => {
     expect(chat?.duration.counts.reduce((sum, times) => sum + times, 0)).toBe(5)
     expect(chat?.refusedBy).toEqual({ requests: 1 })
     expect(chat?.targets['azure-1']?.sums.costNanoUsd).toBe(1_300)
+  })
+
+  test('what a model took before another one answered is its own', async () => {
+    const { book, report, clock, table } = opened()
+    const first = miss(100, { model: 'large', target: 'large-1', input: 10, output: 1 })
+    const second = miss(30, { model: 'small', target: 'small-1', input: 20, output: 2 })
+    const attempts = [...(first.attempts ?? []), ...(second.attempts ?? [])]
+    const usage = { input: 30, cachedInput: 0, output: 3 }
+    book.record(finishedRequest({ facts: { ...second, attempts, usage, costNanoUsd: 130 } }))
+    await book.flush()
+    const { rows, total } = await report('model')
+    expect(rows).toMatchObject([
+      { name: 'large', requests: 0, costNanoUsd: 100, tokens: { input: 10, output: 1 } },
+      { name: 'small', requests: 1, costNanoUsd: 30, tokens: { input: 20, output: 2 } },
+    ])
+    expect(total).toMatchObject({ requests: 1, costNanoUsd: 130, tokens: usage })
+    const taken = await takenSince(table, NOON, clock.time.wallClock(), signal)
+    const of = (model: string | undefined) => taken({ subject: 'consumer:alice', measure: 'tokens', model })
+    expect([of('large'), of('small'), of(undefined)]).toEqual([11, 22, 33])
   })
 
   test('is the same once it is rolled up', async () => {

@@ -50,7 +50,7 @@ class World {
     // It would do so by itself, and in the background.
     const [first] = this.instance(index).waiting
     if (first !== undefined && this.now > first.startedAt + FLUSH_MS) await this.flush(index)
-    const facts = { ...miss(cost, { target: `${model}-1`, input: cost, output: 1 }), consumer, model }
+    const facts = { ...miss(cost, { model, target: `${model}-1`, input: cost, output: 1 }), consumer }
     const end = finishedRequest({ facts, startedAt: this.#wallClock(index) - 5, ms: 5 })
     const { book, waiting } = this.instance(index)
     book.record(end)

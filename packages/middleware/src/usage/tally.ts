@@ -1,5 +1,12 @@
-import { type Histogram, LATENCY_BOUNDS_MS, type ModelFigures, type UsageRow, type UsageSums } from './figures.ts'
-import { type Adding, addSums, isNothing, noSums, storedSums } from './sums.ts'
+import {
+  type Histogram,
+  LATENCY_BOUNDS_MS,
+  type ModelFigures,
+  type UsageAttempt,
+  type UsageRow,
+  type UsageSums,
+} from './figures.ts'
+import { type Adding, addSums, addTokens, isNothing, noSums, storedSums } from './sums.ts'
 
 /** What one consumer's requests for one model came to. */
 export interface Cell {
@@ -52,23 +59,36 @@ export function addRow(tally: Tally, row: UsageRow): void {
   sums.costNanoUsd += row.costNanoUsd ?? 0
   sums.savedNanoUsd += row.savedNanoUsd ?? 0
   if (row.uncertain) sums.uncertain += 1
-  for (const attempt of row.attempts ?? []) {
-    const isUnpriced = attempt.usage !== undefined && attempt.costNanoUsd === undefined
-    if (isUnpriced) sums.unpriced += 1
-    const { usage, costNanoUsd = 0, code } = attempt
-    addSums(targetOf(cell, attempt.target), {
-      requests: 1,
-      [code === undefined ? 'answered' : 'failed']: 1,
-      ...(usage && { tokens: usage }),
-      costNanoUsd,
-      unpriced: isUnpriced ? 1 : 0,
-    })
-  }
+  for (const attempt of row.attempts ?? []) addAttempt(cellOf(tally, consumer, plan, attempt.model), cell, attempt)
   if (row.outcome === 'call') return
   const { duration, firstToken, refusedBy } = modelOf(tally, model)
   count(duration, row.ms)
   if (row.firstTokenMs !== undefined) count(firstToken, row.firstTokenMs)
   if (row.outcome === 'refused' && row.limit !== undefined) increase(refusedBy, row.limit, 1)
+}
+
+/** @param own of the model that was called @param ofRow of the one that answered, in whose sums all of the row is already */
+function addAttempt(own: Cell, ofRow: Cell, attempt: UsageAttempt): void {
+  const { target, usage, costNanoUsd = 0, code } = attempt
+  const isUnpriced = usage !== undefined && attempt.costNanoUsd === undefined
+  addSums(targetOf(own, target), {
+    requests: 1,
+    [code === undefined ? 'answered' : 'failed']: 1,
+    ...(usage && { tokens: usage }),
+    costNanoUsd,
+    unpriced: isUnpriced ? 1 : 0,
+  })
+  if (isUnpriced) own.sums.unpriced += 1
+  if (own === ofRow) return
+  // What another model took before it failed is that one's, whose limits it was charged to.
+  for (const kind in usage) {
+    const count = Math.min(usage[kind] ?? 0, ofRow.sums.tokens[kind] ?? 0)
+    addTokens(own.sums.tokens, { [kind]: count })
+    addTokens(ofRow.sums.tokens, { [kind]: -count })
+  }
+  const cost = Math.min(costNanoUsd, ofRow.sums.costNanoUsd)
+  own.sums.costNanoUsd += cost
+  ofRow.sums.costNanoUsd -= cost
 }
 
 function addRequest(sums: Adding, { outcome, cache }: UsageRow): void {
