@@ -2,7 +2,7 @@ import type { Table } from '../storage/index.ts'
 import { lateHours } from './late.ts'
 import { endOf, HOUR_MS, MINUTE_MS, type Period, startOf } from './periods.ts'
 import { type Figures, rolledWithin } from './rolled.ts'
-import { minutesOf, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
+import { MODELS_FIELDS, minutesOf, modelSumsIn, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
 import { addTally, newTally, type Tally } from './tally.ts'
 
 /** From one moment on, and before another: milliseconds since 1970. */
@@ -25,6 +25,7 @@ export interface CoverOptions {
 export async function tallyOver(span: Span, options: CoverOptions): Promise<Tally> {
   const { table, figures, signal } = options
   const tally = newTally()
+  const [fields, read] = figures === 'all' ? [SUMS_FIELDS, sumsIn] : [MODELS_FIELDS, modelSumsIn]
   // Before all else: what comes late from now on has not been there yet.
   const late = await lateHours(table, signal)
   let gaps: readonly Span[] = [span]
@@ -47,12 +48,12 @@ export async function tallyOver(span: Span, options: CoverOptions): Promise<Tall
     gaps = left
   }
   for (const gap of gaps) {
-    for await (const segment of segmentsWithin(table, gap, SUMS_FIELDS, signal)) {
-      addTally(tally, sumsIn(segment as object as Readonly<Record<string, unknown>>))
-    }
+    for await (const segment of segmentsWithin<Fields>(table, gap, fields, signal)) addTally(tally, read(segment))
   }
   return tally
 }
+
+type Fields = Readonly<Record<string, unknown>>
 
 function wholePeriods(period: Period, { from, before }: Span) {
   const start = startOf(period, from)

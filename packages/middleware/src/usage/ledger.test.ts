@@ -421,6 +421,32 @@ describe('a large segment', () => {
   })
 })
 
+describe('the totals', () => {
+  test('read nothing that grows with the number of consumers', async () => {
+    const clock = handClock()
+    const inner = tableOf(clock)
+    const { book } = opened({ clock, inner })
+    for (let index = 0; index < 400; index += 1) {
+      book.record(finishedRequest({ facts: { ...miss(5), consumer: `consumer-${Math.sin(index)}` } }))
+    }
+    await book.flush()
+    let read = 0
+    const table: Table = {
+      ...inner,
+      async *scan(...args) {
+        for await (const row of inner.scan(...args)) {
+          for (const value of Object.values(row)) if (value instanceof Uint8Array) read += value.byteLength
+          yield row as never
+        }
+      },
+    }
+    const { models } = await usageReader({ table, kept, wallClock: clock.time.wallClock }).totals(signal)
+    expect(models).toMatchObject([{ model: 'chat', sums: { requests: 400, costNanoUsd: 2_000 } }])
+    expect(read).toBeGreaterThan(0)
+    expect(read).toBeLessThan(500)
+  })
+})
+
 describe('what is kept no longer', () => {
   test('goes, and leaves what it came to in the months', async () => {
     const { book, clock, table, reader, why } = opened()

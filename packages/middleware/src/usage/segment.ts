@@ -4,7 +4,7 @@ import { CHUNK_BYTES, chunked, chunkNames, joined, MAX_CHUNKS } from './chunks.t
 import type { UsageRow } from './figures.ts'
 import { type NewRow, rowPacker, unpackRows } from './packed-rows.ts'
 import { nameOf, startNamed, startOf } from './periods.ts'
-import { addRow, newTally, type Tally, tallyJson, tallyOf, withoutName } from './tally.ts'
+import { addRow, newTally, type Tally, tallyJson, tallyOf, withoutConsumers, withoutName } from './tally.ts'
 
 /*
  * A segment is what one instance recorded in one minute, or a part of that: an entity that is written again while it grows. Its
@@ -104,12 +104,16 @@ export function newSegment({ minute, instance, part }: SegmentOptions): Segment 
     },
     entity() {
       seal()
-      const sums = Math.ceil(packedTally(tally).byteLength / CHUNK_BYTES)
+      const sums = chunksOf(packedTally(tally)) + chunksOf(packedTally(withoutConsumers(tally)))
       if (memberBytes > (MAX_CHUNKS - 1 - sums) * CHUNK_BYTES) dropDetail()
       return entityOf(place, { tally, dropped, ids: ids.subarray(0, idCount), members })
     },
     dropDetail,
   }
+}
+
+function chunksOf(bytes: Uint8Array): number {
+  return Math.ceil(bytes.byteLength / CHUNK_BYTES)
 }
 
 /** About what the sums of a consumer and model take in memory. */
@@ -161,8 +165,9 @@ export function minuteOf({ partitionKey, rowKey }: EntityKey): number {
   return startNamed(partitionKey.slice(PREFIX.length)) + Number(rowKey.slice(0, 2)) * 60_000
 }
 
-/** The properties by which its sums are read. */
+/** The properties by which its sums are read: those of each consumer, or of models alone. */
 export const SUMS_FIELDS = ['rows', ...chunkNames('sums')]
+export const MODELS_FIELDS = ['rows', ...chunkNames('models')]
 export const ROW_FIELDS = chunkNames('d')
 
 export function packedTally(tally: Tally): Uint8Array {
@@ -177,6 +182,11 @@ export function tallyIn(packed: Uint8Array): Tally {
 /** The sums of a segment. @throws Error where they can't be read */
 export function sumsIn(fields: Readonly<Record<string, unknown>>): Tally {
   return tallyIn(joined('sums', fields))
+}
+
+/** Those of models alone. @throws Error where they can't be read */
+export function modelSumsIn(fields: Readonly<Record<string, unknown>>): Tally {
+  return tallyIn(joined('models', fields))
 }
 
 export function mayHold(ids: Uint8Array | undefined, hash: number): boolean {
@@ -222,6 +232,8 @@ function entityOf(place: EntityKey, { tally, dropped, ids, members }: Content): 
     rows: tally.rows,
     dropped,
     ...chunked('sums', packedTally(tally)),
+    // A scraper asks every few seconds, and for no consumer's.
+    ...chunked('models', packedTally(withoutConsumers(tally))),
     ...(ids.length === 0 ? {} : { ids: new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength) }),
     ...chunked('d', withLengths(members)),
   }
