@@ -5,15 +5,22 @@ import { createContext, Script } from 'node:vm'
 
 /* Microsoft's own parser of KQL, since no deployment and no other tool reads a query before it is asked. */
 
-/** The columns of the workspace's table that the queries read. */
-const COLUMNS = { TimeGenerated: 'DateTime', Message: 'String', ItemCount: 'Int' } as const
+/** The columns of the workspace's tables that the queries read. */
+const TABLES = {
+  AppTraces: { TimeGenerated: 'DateTime', Message: 'String', ItemCount: 'Int' },
+  AppDependencies: { TimeGenerated: 'DateTime', Properties: 'Dynamic', Success: 'Bool', ItemCount: 'Int' },
+} as const
 
 // biome-ignore lint/suspicious/noExplicitAny: compiled from C#, in scripts for a browser, whose types name overloads by number
 const { KustoCode, GlobalState, Symbols } = load().Kusto.Language as any
 
-const columns = Object.entries(COLUMNS).map(([name, type]) => new Symbols.ColumnSymbol(name, Symbols.ScalarTypes[type]))
-const table = new Symbols.TableSymbol.$ctor4('AppTraces', columns)
-const globals = GlobalState.Default.WithDatabase(new Symbols.DatabaseSymbol.$ctor1('workspace', [table]))
+const tables = Object.entries(TABLES).map(([name, types]) => {
+  const columns = Object.entries(types).map(
+    ([column, type]) => new Symbols.ColumnSymbol(column, Symbols.ScalarTypes[type]),
+  )
+  return new Symbols.TableSymbol.$ctor4(name, columns)
+})
+const globals = GlobalState.Default.WithDatabase(new Symbols.DatabaseSymbol.$ctor1('workspace', tables))
 
 function load() {
   const folder = dirname(createRequire(import.meta.url).resolve('@kusto/language-service-next/package.json'))

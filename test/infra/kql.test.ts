@@ -19,7 +19,7 @@ test('queries are found', () => {
 })
 
 test.each([...onPage, ...ofAlerts])('%s: is KQL', (_title, query) => {
-  expect(query).toContain('AppTraces')
+  expect(query).toMatch(/^App(?:Traces|Dependencies)$/m)
   expect(kqlFaults(query)).toEqual([])
 })
 
