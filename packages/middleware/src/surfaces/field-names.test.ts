@@ -58,7 +58,8 @@ test.each<[keyof typeof SURFACES, Json]>([
   ['chat', { max_tokens: 9, n: 2, top_k: 5, min_tokens: 1, chat_template_kwargs: { enable_thinking: false } }],
   ['chat', { max_new_tokens: null, best_of: null, Max_Tokens: null }],
   ['chat', { extra_body: { google: { thinking_config: { thinking_budget: 5 } } } }],
-  ['responses', { max_output_tokens: 9, max_tool_calls: 1 }],
+  ['chat', { best_of: 1, extra_body: { enable_thinking: false, max_tokens: null } }],
+  ['responses', { max_output_tokens: 9, max_tool_calls: 1, n: 1 }],
   ['embeddings', { dimensions: 5, max_tokens: 9 }],
 ])('others pass: %s with %o', (on, fields) => {
   expect(refusalOf(on, fields)).toBeUndefined()

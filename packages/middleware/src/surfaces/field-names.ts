@@ -52,12 +52,16 @@ export function fieldNames(answer?: AnswerFields): (body: Json) => Refusal | und
   return function fieldNames(body) {
     for (const field in body) {
       if (known.has(field)) continue
+      // One answer is what there is anyway.
+      if (body[field] === 1 && OTHER_CHOICES.includes(field)) continue
       const name = byLetters.get(lettersOf(field))
       if (name !== undefined && !isLeftOut(body[field])) return refusal(field, others.get(name) ?? `Write '${name}'.`)
     }
     // LiteLLM's proxy takes its fields for the request's own.
     const { extra_body: more } = body
-    const within = isJson(more) ? Object.keys(more).find((field) => byLetters.has(lettersOf(field))) : undefined
+    const within = isJson(more)
+      ? Object.keys(more).find((field) => byLetters.has(lettersOf(field)) && !isOff(more[field]))
+      : undefined
     if (within !== undefined) return refusal(`extra_body.${within}`, 'Write it outside of it.')
     return answer && (misnamedItem('messages', body.messages) ?? misnamedItem('input', body.input))
   }
@@ -73,6 +77,10 @@ function misnamedItem(list: string, items: unknown): Refusal | undefined {
     }
   }
   return undefined
+}
+
+function isOff(value: unknown): boolean {
+  return isLeftOut(value) || value === false
 }
 
 function insteadOf([field]: readonly string[]): string {

@@ -549,3 +549,26 @@ describe('a consumer that is to be forgotten', () => {
     expect((await report()).rows).toEqual([])
   })
 })
+
+test('of requests without a valid key, which anybody can send, a segment keeps the detail of 1,024, and counts all', async () => {
+  const clock = handClock()
+  const table = tableOf(clock)
+  const book = ledger({ table, time: clock.time, log: () => {} })
+  const { facts } = finishedRequest()
+  const refused = (requestId: string) => {
+    const { consumer: _, ...unknown } = facts
+    return {
+      ...finishedRequest({ requestId, startedAt: NOON, status: 401, refusal: 'invalid_api_key' }),
+      facts: unknown,
+    }
+  }
+  for (let index = 0; index < 1_500; index += 1) book.record(refused(`flood-${index}`))
+  book.record(finishedRequest({ requestId: 'known', startedAt: NOON }))
+  await book.close()
+  const reader = usageReader({ table, kept, wallClock: clock.time.wallClock })
+  const span = { since: NOON - HOUR_MS, until: NOON + HOUR_MS }
+  const { total } = await reader.report({ by: 'consumer', ...span }, signal)
+  expect([total.requests, total.refused]).toEqual([1_501, 1_500])
+  const found = await Promise.all(['flood-0', 'flood-1499', 'known'].map((id) => reader.why(id, span, signal)))
+  expect(found.map((rows) => rows.length)).toEqual([1, 0, 1])
+})

@@ -14,6 +14,8 @@ import { addRow, newTally, type Tally, tallyJson, tallyOf, withoutConsumers, wit
 /** Rows of a part: their ids fill one property. */
 const MAX_ROWS = 8_192
 const ID_BYTES = 4
+/** Of rows without a valid key, which anybody can make, so many keep their detail: the others are counted alone. */
+const MAX_ANONYMOUS = 1_024
 /** What all rows of a part come to when they are deflated, and not. */
 const MAX_DETAIL_BYTES = 6 * CHUNK_BYTES
 const MAX_TEXT = 128 * 1024
@@ -55,6 +57,7 @@ export function newSegment({ minute, instance, part }: SegmentOptions): Segment 
   let ids = new Uint32Array(64)
   let idCount = 0
   let dropped = 0
+  let anonymous = 0
 
   function seal(): void {
     if (packer.rows === 0) return
@@ -92,6 +95,13 @@ export function newSegment({ minute, instance, part }: SegmentOptions): Segment 
       memberBytes + packer.length + MAX_TEXT / 8 < MAX_DETAIL_BYTES,
     add(row) {
       addRow(tally, row as UsageRow)
+      if (row.consumer === undefined) {
+        anonymous += 1
+        if (anonymous > MAX_ANONYMOUS) {
+          dropped += 1
+          return
+        }
+      }
       if (idCount === ids.length) {
         const longer = new Uint32Array(ids.length * 2)
         longer.set(ids)
