@@ -149,10 +149,13 @@ param endpointSubnetPrefix string = '10.40.1.0/24'
 @maxValue(730)
 param logRetentionDays int = 30
 
-@description('The most logs a day, in GB. What is over it is lost, and so are the alerts on it, until the next day.')
+@description('The most logs, spans and metrics a day, in GB: 1 is some 130,000 requests, or 500,000 without appTelemetry. What is over it is lost, and so are the alerts on it, until the next day.')
 @minValue(1)
 @maxValue(1000)
 param logDailyCapGb int = 1
+
+@description('Whether the app itself sends spans and metrics to Application Insights, beside what the host writes. They count to logDailyCapGb. false: TOLLGATE_APPLICATION_INSIGHTS=off.')
+param appTelemetry bool = true
 
 @description('Where alerts and the cost budget are sent. Empty: neither is made.')
 param alertEmail string = ''
@@ -413,6 +416,7 @@ module app 'modules/app.bicep' = {
     targetHosts: targetHosts
     policyVariables: policyVariables
     bounds: bounds
+    appTelemetry: appTelemetry
     openAiEndpoint: newOpenAi ? model!.outputs.endpoint : (existingOpenAi ? foundModel!.outputs.endpoint : '')
     openAiBaseUrl: openAiBaseUrl
     openAiModelName: empty(openAiModelName) && newOpenAi && !empty(openAiDeployments) ? openAiDeployments[0].name : openAiModelName

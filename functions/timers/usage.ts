@@ -1,7 +1,7 @@
 import { app, type InvocationContext, type TimerHandler } from '@azure/functions'
 import { describeFault, type Gateway } from '@tollgate/middleware'
 
-/** NCRONTAB: every ten minutes, with the sweep: an instance that is awake for both is billed once. */
+/** NCRONTAB: every ten minutes. In Flex Consumption each timer has instances of its own. */
 const SCHEDULE = '0 */10 * * * *'
 /** Under ten minutes, after which it runs again; what is left is the next run's. */
 const RUN_MS = 4 * 60_000

@@ -70,6 +70,9 @@ param policyVariables object
 @description('TOLLGATE_* settings that are whole numbers.')
 param bounds object
 
+@description('Whether the app itself sends spans and metrics to Application Insights.')
+param appTelemetry bool
+
 @description('Address of an Azure OpenAI account. Empty: none.')
 param openAiEndpoint string
 
@@ -124,6 +127,7 @@ var policySettings = empty(policyPath) ? {} : { TOLLGATE_POLICY: policyPath }
 var hostsSettings = empty(targetHosts) ? {} : { TOLLGATE_TARGET_HOSTS: join(targetHosts, ',') }
 var readableSettings = empty(policyVariables) ? {} : { TOLLGATE_POLICY_ENV: join(objectKeys(policyVariables), ',') }
 var secretSettings = mapValues(policyVariables, (secret) => '${secrets}${secret})')
+var telemetrySettings = appTelemetry ? {} : { TOLLGATE_APPLICATION_INSIGHTS: 'off' }
 var boundSettings = mapValues(bounds, (bound) => string(bound))
 
 var endpointSettings = empty(openAiEndpoint) ? {} : { OPENAI_ENDPOINT: openAiEndpoint }
@@ -136,6 +140,7 @@ var keySettings = empty(openAiKeySecretName) ? {} : { OPENAI_API_KEY: '${secrets
 var settings = union(
   secretSettings,
   boundSettings,
+  telemetrySettings,
   redisSettings,
   policySettings,
   hostsSettings,

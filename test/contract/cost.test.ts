@@ -37,3 +37,38 @@ test('what the texts say of the first table is in it', () => {
   const idle: number = JSON.parse(cost('--json --requests 0')).bills.at(-1).usd
   expect(deploy).toContain(`and their telemetry, ${idle.toFixed(2)} in all`)
 })
+
+interface Told {
+  readonly bills: readonly { readonly system: string; readonly lines: readonly { item: string; usd: number }[] }[]
+  readonly prices: readonly { readonly name: string; readonly usd: number }[]
+}
+
+test('what a million requests tell, and how many of them fill a GB, is what the pages say', () => {
+  const read = (page: string) => readFileSync(join(ROOT, page), 'utf8')
+  const told = (args = '') => {
+    const { bills, prices }: Told = JSON.parse(cost(`--requests 1000000 --json${args}`))
+    const lines = bills.at(-1)?.lines.filter(({ item }) => /telemetry|log lines|spans|metrics/.test(item)) ?? []
+    const usd = lines.reduce((sum, line) => sum + line.usd, 0)
+    const gigabytes = usd / (prices.find(({ name }) => name === 'logGb')?.usd ?? Number.NaN)
+    return { usd: usd.toFixed(2), requestsOfGigabyte: Math.round(100 / gigabytes) * 10_000 }
+  }
+  const [all, off] = [told(), told(' --traced 0 --metric-bytes 0')]
+  expect(read('docs/deploy.md')).toContain(`${all.usd} for a million requests at most`)
+  const [few, many] = [all, off].map(({ requestsOfGigabyte }) => requestsOfGigabyte.toLocaleString('en-US'))
+  expect(read('docs/deploy.md')).toContain(`1 GB is some ${few} requests a day. `)
+  expect(read('docs/deploy.md')).toContain(`\`TOLLGATE_APPLICATION_INSIGHTS=off\`, some ${many} |`)
+  expect(read('docs/infra.md')).toContain(`[some ${few} requests](deploy.md#environments) a GB`)
+  expect(read('infra/main.bicep')).toContain(`1 is some ${few} requests, or ${many} without appTelemetry.`)
+})
+
+test('a cluster is the cheaper one from about so many requests on as the page says', () => {
+  const million = Number(/From about (\d+) million requests a month/.exec(page)?.[1])
+  const dearer = (requests: number) => {
+    const { bills }: Told = JSON.parse(cost(`--requests ${requests} --json`))
+    const usd = (of: string) =>
+      bills.find(({ system }) => system === of)?.lines.reduce((sum, line) => sum + line.usd, 0) ?? Number.NaN
+    return usd('Tollgate') - usd('APISIX on AKS')
+  }
+  expect(dearer(0.9 * million * 1e6)).toBeLessThan(0)
+  expect(dearer(1.1 * million * 1e6)).toBeGreaterThan(0)
+})

@@ -237,6 +237,7 @@ function parameters({ openAi, redis, privateNetwork, rest }: Choice): string {
           "param siteUpdateStrategy = 'RollingUpdate'",
           "param corsOrigins = ['https://chat.example.com']",
           "param policyPath = 'prod.policy.yaml'",
+          'param appTelemetry = false',
           "param targetHosts = ['models.example.com']",
           "param policyVariables = { TEAM_KEY: 'team-key' }",
           'param keepOpenAiApiKey = true',
@@ -375,6 +376,7 @@ describe.skipIf(NO_COMPILER !== undefined)('what is made', () => {
       })
       expect(settings.has('OPENAI_ENDPOINT')).toBe(openAi !== 'none')
       expect(settings.get('TOLLGATE_POLICY')).toBe(rest ? 'prod.policy.yaml' : undefined)
+      expect(settings.get('TOLLGATE_APPLICATION_INSIGHTS')).toBe(rest ? 'off' : undefined)
     })
 
     test('keeps secrets in the vault alone', () => {

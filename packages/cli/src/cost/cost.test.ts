@@ -3,13 +3,15 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { ledger, memoryTable, removeOld, rollUp, type Table, type Time } from '@tollgate/middleware'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { finishedRequest } from '../../../../test/support/finished-request.ts'
 import { type Bill, total } from './bill.ts'
 import { INPUTS, type Inputs, withDefaults } from './inputs.ts'
 import { LIST_RATES, PRICES, type Rates } from './prices.ts'
 import { apiManagement, apisix, bareFunction, tollgate } from './systems.ts'
-import { tableTransactions } from './transactions.ts'
+import { tableTransactions, waitsForStores } from './transactions.ts'
 
 const COMMAND = fileURLToPath(new URL('cost.ts', import.meta.url))
 const ROOT = fileURLToPath(new URL('../../../..', import.meta.url))
@@ -92,7 +94,11 @@ describe('by hand', () => {
       cache: 125 + 750 * 3.2,
       purges: 1_000,
       sweep: 750 + 2 * 4_380,
+      // Each request in a write and a row of its own; 10 calls a run, 5 an hour; pages of 250 twice, batches of 100.
+      usage: 1_000 + 10 * 4_380 + 5 * 730 + 1_000 * 0.018,
     })
+    // 1,000 keys; 1,750 times limits, 0.3 of them in the store; half of the hits; a look and a write of each miss.
+    expect(waitsForStores(small)).toBe(1_000 + 525 + 125 + 1_500)
     const bill = tollgate(small, rates)
     expect(lineOf(bill, 'executions of hits')).toBeCloseTo(0.000125, 12)
     expect(lineOf(bill, 'time of hits')).toBeCloseTo(250 * 1 * 0.5 * 0.00002, 12)
@@ -105,26 +111,101 @@ describe('by hand', () => {
     expect(lineOf(bill, 'time of the sweep')).toBeCloseTo(4_380 * 1 * 0.5 * 0.00002, 12)
     expect(lineOf(bill, 'time of what it removes')).toBeCloseTo(750 * 0.005 * 0.5 * 0.00002, 12)
     expect(lineOf(bill, 'telemetry of the sweep')).toBeCloseTo(4_380 * 2_000e-9 * 2, 12)
+    expect(lineOf(bill, 'executions of the roll-up')).toBeCloseTo(4_380 * 0.5e-6, 12)
+    expect(lineOf(bill, 'time of the roll-up')).toBeCloseTo(4_380 * 1 * 0.5 * 0.00002, 12)
+    expect(lineOf(bill, 'telemetry of the roll-up')).toBeCloseTo(4_380 * 2_000e-9 * 2, 12)
+    expect(lineOf(bill, 'tables: room of usage')).toBeCloseTo(1_000 * 1e-6 * (720 / 730) * 0.05, 12)
+    expect(lineOf(bill, 'spans of hits')).toBeCloseTo(250 * 1_100e-9 * 2, 12)
+    expect(lineOf(bill, 'spans of misses')).toBeCloseTo(750 * 2_300e-9 * 2, 12)
+    expect(lineOf(bill, 'spans of waits')).toBeCloseTo(3_150 * 800e-9 * 2, 12)
+    expect(lineOf(bill, 'metrics')).toBeCloseTo(1_000 * 5_000e-9 * 2, 12)
     expect(total(bill, 'model')).toBeCloseTo(0.45, 12)
   })
 
-  test('while nobody calls, the sweep runs all the same, and by itself, however many requests share an instance', () => {
+  test('without what the app sends to Application Insights, only that is spared; of a part, a part', () => {
+    const sent = ['spans of hits', 'spans of misses', 'spans of waits', 'metrics']
+    const [all, tenth, none] = [{}, { traced: 0.1 }, { traced: 0, metricBytes: 0 }].map((some) =>
+      tollgate({ ...small, ...some }, rates),
+    ) as [Bill, Bill, Bill]
+    const sum = sent.reduce((usd, item) => usd + (lineOf(all, item) ?? Number.NaN), 0)
+    expect(total(all) - total(none)).toBeCloseTo(sum, 12)
+    expect(lineOf(tenth, 'spans of waits')).toBeCloseTo((lineOf(all, 'spans of waits') ?? Number.NaN) / 10, 12)
+    expect(lineOf(tenth, 'metrics')).toBe(lineOf(all, 'metrics'))
+  })
+
+  test('while nobody calls, both timers run all the same, each by itself, however many requests share an instance', () => {
     const idle = tollgate({ ...small, requests: 0, concurrent: 10 }, rates)
     const paid = idle.lines.filter(({ usd }) => usd > 0).map(({ item }) => item)
-    expect(paid).toEqual(['executions of the sweep', 'time of the sweep', 'tables: sweep', 'telemetry of the sweep'])
-    expect(lineOf(idle, 'time of the sweep')).toBeCloseTo(4_380 * 1 * 0.5 * 0.00002, 12)
+    expect(paid).toEqual([
+      ...['executions of the sweep', 'time of the sweep'],
+      ...['executions of the roll-up', 'time of the roll-up'],
+      ...['tables: sweep', 'tables: usage'],
+      ...['telemetry of the sweep', 'telemetry of the roll-up'],
+    ])
+    for (const timer of ['sweep', 'roll-up']) {
+      expect(lineOf(idle, `time of the ${timer}`)).toBeCloseTo(4_380 * 1 * 0.5 * 0.00002, 12)
+    }
   })
 
-  test('a claim is renewed, and the sweep runs, as often as is reckoned', () => {
+  test('a claim is renewed, the timers run, and usage is written and read, as often as is reckoned', () => {
     const source = (file: string) => readFileSync(join(ROOT, file), 'utf8')
     expect(source('packages/middleware/src/cache/held-claim.ts')).toContain('const RENEW_MS = 1_500\n')
-    expect(source('functions/timers/sweep.ts')).toContain("const SCHEDULE = '0 */10 * * * *'\n")
+    for (const timer of ['sweep', 'usage']) {
+      expect(source(`functions/timers/${timer}.ts`)).toContain("const SCHEDULE = '0 */10 * * * *'\n")
+    }
+    const usage = 'packages/middleware/src/usage'
+    expect(source(`${usage}/ledger.ts`)).toContain('export const FLUSH_MS = 10_000\n')
+    expect(source(`${usage}/segment.ts`)).toContain('const MAX_CELLS = 500\n')
+    expect(source(`${usage}/retention.ts`)).toContain('const BATCH = 100\n')
+    expect(source('packages/middleware/src/storage/table.ts')).toContain('const PAGE = 250\n')
   })
 
-  test('keys and purges cost no more than an instance asks for, however many requests there are', () => {
+  test('the roll-up makes no more calls than is reckoned: ten a run, and five for an hour', async () => {
+    const HOUR_MS = 3_600_000
+    let now = Date.UTC(2026, 10, 26, 12)
+    let calls = 0
+    const time: Time = { now: () => now, wallClock: () => now, after: () => () => {}, every: () => () => {} }
+    const inner = memoryTable(time)
+    const table = new Proxy(inner, {
+      get:
+        (from, method: keyof Table) =>
+        (...args: never[]) => {
+          calls += 1
+          return (from[method] as (...args: never[]) => unknown)(...args)
+        },
+    })
+    const book = ledger({ table: inner, log: () => {}, time })
+    const kept = { detailMs: 10 * HOUR_MS, hoursMs: 400 * 24 * HOUR_MS }
+    const callsOfRun = async () => {
+      const before = calls
+      const { signal } = new AbortController()
+      await rollUp({ table, now, signal })
+      await removeOld({ table, kept, now, signal })
+      return calls - before
+    }
+    const idle: number[] = []
+    const whole: number[] = []
+    for (let hour = 0; hour < 48; hour += 1) {
+      book.record(finishedRequest({ startedAt: now }))
+      await book.flush()
+      now += HOUR_MS
+      whole.push(await callsOfRun())
+      idle.push(await callsOfRun())
+    }
+    // The first runs find several hours, since the ledger begins a day before its first row.
+    expect(new Set(idle)).toEqual(new Set([10]))
+    const added = whole.slice(24).map((each) => each - 10)
+    expect(added.reduce((sum, each) => sum + each, 0)).toBeLessThanOrEqual(5 * added.length)
+    expect(Math.min(...added)).toBeGreaterThanOrEqual(4)
+  })
+
+  test('keys, purges, usage and metrics cost no more than an instance asks for, however many requests there are', () => {
     const busy = tableTransactions({ ...small, requests: 1e9 })
     expect(busy.keys).toBe((2 * 730 * 3_600) / 30)
     expect(busy.purges).toBe((730 * 3_600) / 2)
+    // Seven writes a minute, and one more for each row that is full.
+    expect(busy.usage).toBe(43_800 * 7 + 2e6 + 10 * 4_380 + 5 * 730 + (43_800 + 2e6) * 0.018)
+    expect(lineOf(tollgate({ ...small, requests: 1e9 }, rates), 'metrics')).toBeCloseTo(43_800 * 5_000e-9 * 2, 9)
   })
 })
 

@@ -18,6 +18,12 @@ export interface Inputs {
   readonly removalMs: number
   readonly telemetryBytes: number
   readonly logBytes: number
+  /** From 0 to 1: of the requests, those whose spans the app sends to Application Insights. */
+  readonly traced: number
+  readonly hitSpanBytes: number
+  readonly missSpanBytes: number
+  readonly waitSpanBytes: number
+  readonly metricBytes: number
   readonly instances: number
   readonly keys: number
   /** Of 1,000 decisions on one row. */
@@ -27,6 +33,8 @@ export interface Inputs {
   readonly claimedMisses: number
   readonly entryBytes: number
   readonly ttlHours: number
+  readonly usageBytes: number
+  readonly usageDays: number
   readonly apimUnits: number
   readonly aksNodes: number
   readonly operatorHours: number
@@ -59,6 +67,20 @@ export const INPUTS: readonly InputOption[] = [
   { key: 'removalMs', fallback: 5, what: 'milliseconds that the sweep takes for a completion that it removes' },
   { key: 'telemetryBytes', fallback: 1_000, what: "bytes of the platform's own telemetry for an execution" },
   { key: 'logBytes', fallback: 1_000, what: "bytes of Tollgate's log line, as it is stored" },
+  {
+    key: 'traced',
+    fallback: 1,
+    most: 1,
+    what: 'of the requests, those whose spans the app sends to Application Insights: 0 to 1',
+  },
+  { key: 'hitSpanBytes', fallback: 1_100, what: 'bytes of the span of a hit' },
+  { key: 'missSpanBytes', fallback: 2_300, what: 'bytes of the spans of a miss and its call to the model' },
+  { key: 'waitSpanBytes', fallback: 800, what: 'bytes of the span of a wait in a store' },
+  {
+    key: 'metricBytes',
+    fallback: 5_000,
+    what: 'bytes of the metrics that an instance sends for a minute with requests',
+  },
   { key: 'instances', fallback: 2, least: 1, what: 'instances that are up, on average' },
   { key: 'keys', fallback: 100, what: 'keys in use' },
   { key: 'limitTransactions', fallback: 2_000, what: 'transactions for 1,000 decisions on a row of limits' },
@@ -72,6 +94,8 @@ export const INPUTS: readonly InputOption[] = [
   },
   { key: 'entryBytes', fallback: 1_000, what: 'bytes of a stored completion' },
   { key: 'ttlHours', fallback: 1, what: 'hours for which it is stored' },
+  { key: 'usageBytes', fallback: 1_000, what: 'bytes of a request in the ledger of usage' },
+  { key: 'usageDays', fallback: 30, what: 'days for which it is kept there' },
   { key: 'apimUnits', fallback: 1, least: 1, what: 'units of API Management' },
   { key: 'aksNodes', fallback: 3, least: 1, what: 'nodes of the Kubernetes cluster' },
   { key: 'operatorHours', fallback: 0, what: "a person's hours a month for that cluster" },

@@ -1,9 +1,10 @@
 import { type Bill, type Line, product } from './bill.ts'
 import type { Inputs } from './inputs.ts'
 import type { Rates } from './prices.ts'
-import { SWEEPS, tableTransactions } from './transactions.ts'
+import { minutesWithRequests, ROLL_UPS, SWEEPS, tableTransactions, waitsForStores } from './transactions.ts'
 
 const MONTH_HOURS = 730
+const DAY_HOURS = 24
 /** etcd needs a majority of three. */
 const ETCD_MEMBERS = 3
 
@@ -58,12 +59,14 @@ export function apisix(inputs: Inputs, rates: Rates): Bill {
  */
 export function tollgate(inputs: Inputs, rates: Rates): Bill {
   const { requests, hitRatio, memoryGb, concurrent, leastMs, hitMs, missMs, removalMs } = inputs
-  const { telemetryBytes, logBytes, entryBytes, ttlHours } = inputs
+  const { telemetryBytes, logBytes, entryBytes, ttlHours, usageBytes, usageDays, traced } = inputs
   const hits = requests * hitRatio
   const misses = requests - hits
   const hitSeconds = Math.max(hitMs, leastMs) / 1_000
   const calls = tableTransactions(inputs)
   const stored = (entryBytes / 1e9) * Math.min(1, ttlHours / MONTH_HOURS)
+  // Of the months before, too, where it is kept for longer than one.
+  const noted = (usageBytes / 1e9) * ((usageDays * DAY_HOURS) / MONTH_HOURS)
   const used = (item: string, count: number, seconds: number, sharing = concurrent) =>
     product('gateway', item, [count, '%'], [seconds, '% s'], ...instanceTime(memoryGb, sharing, rates))
   return {
@@ -77,6 +80,9 @@ export function tollgate(inputs: Inputs, rates: Rates): Bill {
       // A timer shares no instance with requests.
       used('time of the sweep', SWEEPS, leastMs / 1_000, 1),
       used('time of what it removes', misses, removalMs / 1_000, 1),
+      product('gateway', 'executions of the roll-up', [ROLL_UPS, '%'], million(rates.functionExecutions)),
+      // Nor with another timer: each function but those of HTTP has instances of its own.
+      used('time of the roll-up', ROLL_UPS, leastMs / 1_000, 1),
       ...Object.entries(calls).map(([what, count]) =>
         product(
           'gateway',
@@ -86,10 +92,22 @@ export function tollgate(inputs: Inputs, rates: Rates): Bill {
         ),
       ),
       product('gateway', 'tables: room', [misses, '%'], [stored, '% GB-months'], [rates.tableGbMonth, '$%']),
+      product('gateway', 'tables: room of usage', [requests, '%'], [noted, '% GB-months'], [rates.tableGbMonth, '$%']),
       product('gateway', 'telemetry of hits', [hits, '%'], ...logged(telemetryBytes, rates)),
       // A run that removed something writes a line too.
       product('gateway', 'telemetry of the sweep', [SWEEPS, '%'], ...logged(telemetryBytes + logBytes, rates)),
+      product('gateway', 'telemetry of the roll-up', [ROLL_UPS, '%'], ...logged(telemetryBytes + logBytes, rates)),
       product('gateway', 'log lines', [requests, '%'], ...logged(logBytes, rates)),
+      // What the app sends to Application Insights itself.
+      product('gateway', 'spans of hits', [hits * traced, '%'], ...logged(inputs.hitSpanBytes, rates)),
+      product('gateway', 'spans of misses', [misses * traced, '%'], ...logged(inputs.missSpanBytes, rates)),
+      product(
+        'gateway',
+        'spans of waits',
+        [waitsForStores(inputs) * traced, '%'],
+        ...logged(inputs.waitSpanBytes, rates),
+      ),
+      product('gateway', 'metrics', [minutesWithRequests(inputs), '%'], ...logged(inputs.metricBytes, rates)),
     ],
   }
 }
