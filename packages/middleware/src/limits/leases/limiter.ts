@@ -161,9 +161,10 @@ export function limiter(options: LimiterOptions): Limiter {
         continue
       }
       // A bucket that many wait for is as good as empty: that is a refusal. It is none where this request would still have time
-      // to wait if neither the store nor this process had kept it so long, nor where a budget may just have begun anew.
+      // to wait if the store or this process had not kept it for most of it, nor where a budget may just have begun anew.
       const tooLong = time.now() + waitMs > lastWait
-      const wasKept = tooLong && waitedMs + waitMs <= longestWaitMs
+      const keptMs = time.now() - since - waitedMs
+      const wasKept = tooLong && waitedMs + waitMs <= longestWaitMs && keptMs > longestWaitMs / 2
       if (kind === 'wait' && tooLong && (wasKept || claim.limit.kind === 'budget')) break
       if (kind === 'wait') calibration.start()
       if ((tooLong || kind !== 'wait') && unknown.length > 0 && !hasSeenAll) {
