@@ -290,7 +290,7 @@ describe('the ledger beside what the model counts by itself', () => {
             answeredAt.set(host, [...(answeredAt.get(host) ?? []), Date.now()])
           }
           // Else the budget were spent before the first is killed.
-          await new Promise((resolve) => setTimeout(resolve, 100))
+          await new Promise((resolve) => setTimeout(resolve, 500))
         }
       }),
     )
