@@ -28,6 +28,7 @@ import {
 import type { WithPolicy } from '../policy/index.ts'
 import { type CompletionsOptions, completions } from '../surfaces/index.ts'
 import { type Routed, route } from '../upstream/index.ts'
+import { beyondOwnRate } from './own-rate.ts'
 
 export interface DryRunOptions extends Pick<LimitOptions, 'wallClock'> {
   readonly limiter: Pick<Limiter, 'look'>
@@ -73,9 +74,11 @@ export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOpt
   return async function dryRun(request, context) {
     const { tell } = context
     tell({ dryRun: true })
-    const room = guard.reserve(context.consumer.id)
-    if ('retryAfterMs' in room) return tooMany(room.retryAfterMs)
-    room.charge()
+    const tooMany = beyondOwnRate(guard, context.consumer.id, (seconds) => ({
+      message: `Too many dry runs. Come back in ${seconds} s.`,
+      details: `dry runs: 60 at once, and one a second; come back in ${seconds} s`,
+    }))
+    if (tooMany !== undefined) return tooMany
     const found: Findings = { limits: [] }
     const looking: LimitOptions = { limiter: lookingAt(limiter, found.limits), wallClock }
 
@@ -110,18 +113,6 @@ export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOpt
     const refusal = isRefusal(reply) && reply.code !== ENDS_HERE.code ? reply : undefined
     const { 'retry-after': _wait, 'x-should-retry': _again, ...headers } = reply.headers ?? {}
     return jsonResponse(200, report(found, refusal), headers)
-  }
-}
-
-function tooMany(retryAfterMs: number): Refusal {
-  const seconds = Math.max(1, Math.ceil(retryAfterMs / 1_000))
-  return {
-    kind: 'refusal',
-    code: 'rate_limit_exceeded',
-    status: 429,
-    message: `Too many dry runs. Come back in ${seconds} s.`,
-    details: `dry runs: 60 at once, and one a second; come back in ${seconds} s`,
-    headers: { 'retry-after': String(seconds) },
   }
 }
 

@@ -2,6 +2,7 @@ import { atMost, billed, costOf, highest, isUsualTier, type Surcharges } from '.
 import {
   type Attempt,
   type AttemptFacts,
+  addCounts,
   type Facts,
   type Log,
   NOTHING_SPENT,
@@ -139,7 +140,7 @@ export function factsOf(charges: readonly Charge[], spents: readonly Spent[]): F
   let spillover: string | undefined
   for (const charge of told) {
     addCounts(usage, toldUsage(charge.told ?? NO_USAGE))
-    addCounts(toolCalls, charge.told?.toolCalls ?? {})
+    addCounts(toolCalls, charge.told?.toolCalls)
     if (!isUsualTier(charge.told?.tier)) tier = charge.told?.tier
     spillover = charge.spillover ?? spillover
   }
@@ -177,10 +178,6 @@ function attemptFacts({ model, target, ms, ...spent }: Spent, charge: Charge | u
 }
 
 const NO_USAGE: Usage = { tokens: {} }
-
-function addCounts(to: Record<string, number>, counts: Readonly<Record<string, number>>): void {
-  for (const name in counts) to[name] = (to[name] ?? 0) + (counts[name] ?? 0)
-}
 
 function isPriced({ usages }: Charge): boolean {
   return usages.every(({ price }) => price !== undefined)

@@ -1,6 +1,6 @@
 import type { Price } from './price.ts'
 import type { UpstreamFailure } from './refusal.ts'
-import type { Spend, TokenUsage } from './usage.ts'
+import { addCounts, type Spend, type TokenUsage } from './usage.ts'
 
 /** What became of a request in the completion cache. `collapsed`: answered by another's call, which was under way. */
 export type CacheOutcome = 'hit' | 'miss' | 'collapsed' | 'bypass'
@@ -133,6 +133,6 @@ export function addFacts(before: ToldFacts, now: Facts): void {
 
 function sumOf<Counts extends Readonly<Record<string, number>>>(a: Counts, b: Counts): Counts {
   const sum: Record<string, number> = { ...a }
-  for (const name in b) sum[name] = (sum[name] ?? 0) + (b[name] ?? 0)
+  addCounts(sum, b)
   return sum as Counts
 }

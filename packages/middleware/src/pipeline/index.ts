@@ -54,7 +54,15 @@ export {
   type Source,
   toWebStream,
 } from './source.ts'
-export type { FinishedRequest, Standing, Step, StepName, Story } from './story.ts'
+export {
+  type FinishedRequest,
+  outcomeOf,
+  type RequestOutcome,
+  type Standing,
+  type Step,
+  type StepName,
+  type Story,
+} from './story.ts'
 export { pause, systemTime, type Time } from './time.ts'
 export {
   newSpanId,
@@ -66,6 +74,7 @@ export {
 } from './trace-context.ts'
 export { untilAborted } from './until-aborted.ts'
 export {
+  addCounts,
   isWritten,
   NOTHING_SPENT,
   PROMPT_SPENT,

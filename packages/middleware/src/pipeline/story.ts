@@ -57,3 +57,11 @@ export interface FinishedRequest {
   /** A step may still be added after the end: an answer can be stored when it was sent. */
   readonly story: Story & { readonly steps: readonly Step[] }
 }
+
+/** What became of a request, in the words of ledger, metrics and spans alike: their figures must be the same. */
+export type RequestOutcome = 'answered' | 'refused' | 'failed'
+
+export function outcomeOf({ status, stream }: Pick<FinishedRequest, 'status' | 'stream'>): RequestOutcome {
+  if (status >= 500 || stream === 'broken') return 'failed'
+  return status >= 400 ? 'refused' : 'answered'
+}

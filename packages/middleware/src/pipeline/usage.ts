@@ -104,3 +104,8 @@ export function toldUsage({ tokens, reasoning }: Usage): TokenUsage {
 
 /** Kinds that each usage tells. */
 const IN_ALL: ReadonlySet<string> = new Set(['input', 'cachedInput', 'output'])
+
+/** Adds counts by their names: tokens by kind, calls by tool. What is left out is 0. */
+export function addCounts(to: Record<string, number>, more: Readonly<Partial<Record<string, number>>> = {}): void {
+  for (const name in more) to[name] = (to[name] ?? 0) + (more[name] ?? 0)
+}

@@ -1,5 +1,5 @@
-import type { FinishedRequest } from '../pipeline/index.ts'
-import { type Attributes, callOf, errorOf, outcomeOf } from './spans.ts'
+import { type FinishedRequest, outcomeOf } from '../pipeline/index.ts'
+import { type Attributes, callOf, errorOf } from './spans.ts'
 
 /*
  * What a request's end adds to metrics. Every dimension has a bound: the policy's models, the targets' own names of them, and

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { attempt, finishedRequest, TRACE } from '../../../../test/support/traced-request.ts'
-import type { FinishedRequest } from '../pipeline/index.ts'
-import { outcomeOf, type SpanOptions, spansOf } from './spans.ts'
+import { type FinishedRequest, outcomeOf } from '../pipeline/index.ts'
+import { type SpanOptions, spansOf } from './spans.ts'
 
 const STORES = { keys: 'azure.tables', counters: 'redis', completions: 'redis' }
 const underHost: SpanOptions = { hasHostRequest: true, stores: STORES }

@@ -2,6 +2,7 @@ import {
   type AttemptFacts,
   type FinishedRequest,
   newSpanId,
+  outcomeOf,
   type Step,
   type StepName,
   type TokenUsage,
@@ -49,12 +50,6 @@ export function spansOf(request: FinishedRequest, options: SpanOptions): readonl
   // What it was is told by the request's own end; this is of a call that went on after that.
   if (request.call > 0) return calls
   return [requestSpan(request, traceId, spanId, options), ...waits(request, traceId, spanId, options), ...calls]
-}
-
-/** What became of a request, in the ledger's words. */
-export function outcomeOf({ status, stream }: FinishedRequest): 'answered' | 'refused' | 'failed' {
-  if (status >= 500 || stream === 'broken') return 'failed'
-  return status >= 400 ? 'refused' : 'answered'
 }
 
 function requestSpan(request: FinishedRequest, traceId: string, spanId: string, options: SpanOptions): Span {

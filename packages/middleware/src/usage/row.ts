@@ -1,5 +1,5 @@
-import type { AttemptFacts, FinishedRequest, Standing } from '../pipeline/index.ts'
-import type { UsageAttempt, UsageRow } from './figures.ts'
+import { type AttemptFacts, type FinishedRequest, outcomeOf, type Standing } from '../pipeline/index.ts'
+import type { UsageAttempt } from './figures.ts'
 import type { NewRow } from './packed-rows.ts'
 
 /** A request's end as a row. A field that says nothing is `undefined`, and is not written. */
@@ -15,7 +15,7 @@ export function usageRow(request: FinishedRequest): NewRow {
     ms,
     firstTokenMs: call > 0 ? undefined : firstTokenMs,
     status,
-    outcome: outcomeOf(request),
+    outcome: call > 0 ? 'call' : outcomeOf(request),
     refusal,
     stream,
     consumer,
@@ -48,12 +48,6 @@ type Left = (NewRow['left'] & object)[number]
 
 function leftOf({ limit: { name, measure, quota }, remaining }: Standing): Left {
   return { limit: name, measure, of: quota, left: remaining }
-}
-
-function outcomeOf({ call, status, stream }: FinishedRequest): UsageRow['outcome'] {
-  if (call > 0) return 'call'
-  if (status >= 500 || stream === 'broken') return 'failed'
-  return status >= 400 ? 'refused' : 'answered'
 }
 
 /** What the priced calls cost; where one of several has no price, the line tells no sum. */

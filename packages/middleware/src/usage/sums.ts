@@ -1,4 +1,4 @@
-import type { TokenUsage } from '../pipeline/index.ts'
+import { addCounts } from '../pipeline/index.ts'
 import type { UsageSums } from './figures.ts'
 
 /** Sums that are still added to. */
@@ -23,11 +23,7 @@ export function noSums(): Adding {
 /** Adds what is there; what is left out is 0. */
 export function addSums(to: Adding, more: Partial<UsageSums>): void {
   for (const figure of FIGURES) to[figure] += more[figure] ?? 0
-  addTokens(to.tokens, more.tokens)
-}
-
-export function addTokens(to: Record<string, number>, more: Partial<TokenUsage> | undefined): void {
-  for (const kind in more) to[kind] = (to[kind] ?? 0) + (more[kind] ?? 0)
+  addCounts(to.tokens, more.tokens)
 }
 
 /** All of these together: the total of a report is the one of its rows. */
