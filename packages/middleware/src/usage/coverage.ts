@@ -38,7 +38,7 @@ export async function tallyOver(span: Span, options: CoverOptions): Promise<Tall
         const end = endOf(period, rolled.start)
         const isLate = late.some(({ start }) => rolled.start <= start && start < end)
         // Of an hour whose first segments are kept no longer, what is rolled up says more than those that came late.
-        if (isLate && (period !== 'hour' || (await rowsIn(table, rolled.start, signal)) > rolled.rows)) continue
+        if (isLate && (period !== 'hour' || (await rowsOfHour(table, rolled.start, signal)) > rolled.rows)) continue
         if (at < rolled.start) left.push({ from: at, before: rolled.start })
         at = end
         addTally(tally, rolled.tally)
@@ -60,7 +60,7 @@ function wholePeriods(period: Period, { from, before }: Span) {
   return { from: start === from ? start : endOf(period, from), before: startOf(period, before) }
 }
 
-async function rowsIn(table: Table, hour: number, signal: AbortSignal): Promise<number> {
+async function rowsOfHour(table: Table, hour: number, signal: AbortSignal): Promise<number> {
   let rows = 0
   for await (const segment of table.scan<{ rows: number }>(
     { partition: segmentPartition(hour), select: ['rows'] },
