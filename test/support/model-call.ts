@@ -28,8 +28,8 @@ export function targetAt<S extends TargetSettings>(settings: S, change: Partial<
 /** What `route` and a budget add for a call that may go to these targets. */
 export function calledAt(call: Call, first: Target, ...others: readonly Target[]) {
   const candidates: Routed['routed']['candidates'] = [
-    { target: first, tier: undefined },
-    ...others.map((target) => ({ target, tier: undefined })),
+    { target: first, tier: undefined, rank: 1 },
+    ...others.map((target) => ({ target, tier: undefined, rank: 1 })),
   ]
   return {
     routed: { model: { name: 'default' }, body: call.body, candidates },

@@ -41,6 +41,8 @@ export interface Reserved {
   readonly attempts: number
   /** The most output tokens, of all choices together; `undefined` where nothing limits it. */
   readonly output: number | undefined
+  /** Reserves for one more call that may cost as much; `false` where a limit has no more. Left out where nothing is counted. */
+  readonly cover?: () => Promise<boolean>
 }
 
 /** That no other answer serves: the cache, or who leaves it out, adds it. */

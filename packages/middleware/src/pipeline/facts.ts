@@ -77,6 +77,8 @@ export interface Facts {
   readonly promptHash?: string
   /** The policy's name of the model. */
   readonly model?: string
+  /** Why that model: `named`, `default`, `alias`, `split`, a rule's words, `fallback`. */
+  readonly reason?: string
   /** It asked what would become of it, and no more. */
   readonly dryRun?: true
   readonly cache?: CacheOutcome

@@ -43,6 +43,7 @@ export {
   type UpstreamFailure,
   unknownModel,
   upstreamFailed,
+  upstreamUnavailable,
 } from './refusal.ts'
 export { type DrainOptions, type RequestsInFlight, requestsInFlight, SHUTTING_DOWN } from './requests-in-flight.ts'
 export {
@@ -63,6 +64,7 @@ export {
   type StepName,
   type Story,
 } from './story.ts'
+export type { TargetState } from './target-state.ts'
 export { pause, systemTime, type Time } from './time.ts'
 export {
   newSpanId,

@@ -41,6 +41,10 @@ export type RefusalCode =
   | 'dry_run'
   | 'not_configured'
   | 'upstream_failed'
+  /** Nothing was asked: each place that serves the model fails, or has said when to come back. */
+  | 'upstream_unavailable'
+  /** The model is served in none of the zones of the consumer's plan. */
+  | 'zone_not_allowed'
   /** The client closed the connection, or broke off its upload, before it was answered. */
   | 'client_left'
   /** The process ends. */
@@ -131,6 +135,17 @@ export function upstreamFailed(upstream: UpstreamFailure, said?: Refusal['said']
     ...(waitMs > 0 ? { headers: waiting(waitMs) } : {}),
     upstream,
     ...(said === undefined ? {} : { said }),
+  }
+}
+
+/** The refusal of a request for which nothing may be asked now. @param waitMs until the first of its targets may be, in milliseconds */
+export function upstreamUnavailable(waitMs: number): Refusal {
+  return {
+    kind: 'refusal',
+    code: 'upstream_unavailable',
+    status: 503,
+    message: 'The LLM service is overloaded or failing. Please try again later.',
+    headers: waiting(Math.max(1, Math.ceil(Math.min(waitMs, LONGEST_WAIT_MS)))),
   }
 }
 

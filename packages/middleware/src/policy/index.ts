@@ -20,12 +20,14 @@ export {
   type RateLimit,
 } from './limit.ts'
 export {
+  DEFAULT_RETRY,
   dearestPrice,
   identityOf,
   isSimulated,
   type KnownKinds,
   type Model,
   pricesAt,
+  type RetryRule,
   type Rights,
   rulesOf,
   type Target,
@@ -47,3 +49,4 @@ export { type CacheRule, DEFAULT_MODEL, ROUTES, type RoutePolicy, routeOf, type 
 export { policyJsonSchema } from './schema.ts'
 export { fixedPolicy, type PolicySource } from './source.ts'
 export type { UsageKept } from './usage.ts'
+export type { AliasModel, ModelRule, RuledModel, SplitModel, VirtualModel } from './virtual-model.ts'

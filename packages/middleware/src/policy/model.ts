@@ -36,9 +36,23 @@ export interface Target {
   readonly settings: TargetSettings
 }
 
+/** How often a call that failed before the first byte of its answer is made again. */
+export interface RetryRule {
+  /** Calls of one request, the first among them. */
+  readonly attempts: number
+  /** The most that are made again, as a share of all requests of a process. */
+  readonly budget: number
+}
+
+export const DEFAULT_RETRY: RetryRule = { attempts: 3, budget: 0.1 }
+
 export interface Model {
   readonly name: string
   readonly targets: readonly [Target, ...Target[]]
+  /** Service tiers in the order in which they are tried where the caller names none; `undefined` leaves that to the service. */
+  readonly tiers?: readonly string[] | undefined
+  /** `DEFAULT_RETRY` where it is left out. */
+  readonly retry?: RetryRule | undefined
   /** The model to ask where this one fails; `undefined` for none. */
   readonly fallback: string | undefined
   /** The most tokens of one request, prompt and answer together; `undefined` where nobody said. */
@@ -65,6 +79,8 @@ export interface Rights {
   readonly models: readonly string[] | undefined
   readonly tiers: readonly string[] | undefined
   readonly tools: readonly string[] | undefined
+  /** The zones that nothing of theirs leaves; a target without one is in none. */
+  readonly zones?: readonly string[] | undefined
 }
 
 /** What holds for a model's requests, of consumers who have these rights. */

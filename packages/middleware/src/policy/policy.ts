@@ -3,6 +3,7 @@ import type { Limit } from './limit.ts'
 import type { Model, Rights } from './model.ts'
 import type { Routes } from './route.ts'
 import type { UsageKept } from './usage.ts'
+import type { VirtualModel } from './virtual-model.ts'
 
 export interface Plan {
   readonly name: string
@@ -26,7 +27,10 @@ export interface Policy {
   readonly defaultPlan: string | undefined
   /** For all consumers together. */
   readonly global: readonly Limit[]
+  /** Those that are served somewhere. */
   readonly models: ReadonlyMap<string, Model>
+  /** Those that pick one of these; no name is in both. */
+  readonly virtualModels?: ReadonlyMap<string, VirtualModel>
   /** Those that the document names: `routeOf` has the defaults of the others. */
   readonly routes: Routes
   /** What limits on requests, tokens and concurrency do while the counters' store is down; money is always closed. */

@@ -1,5 +1,5 @@
 export { azureToken } from './azure-token.ts'
-export type { Balancer } from './balancers/index.ts'
+export type { AllBlocked, Balanced, Balancer, Picking } from './balancers/index.ts'
 export { fallback } from './fallback.ts'
 export { type ProbeOptions, probe } from './probe.ts'
 export type { RetryPolicy } from './retry.ts'

@@ -31,10 +31,13 @@ import {
 } from '../policy/index.ts'
 import { type Removal, savedTokens, transform, transformLabel } from '../transform/index.ts'
 
-/** A target as it may be asked. A service tier will be tried like a target of its own. */
+/** A target as it may be asked. A service tier is tried like a target of its own: `flex` here, then `default` here. */
 export interface Candidate {
   readonly target: Target
-  readonly tier: undefined
+  /** Asked for by name; `undefined` leaves it to the body, and to the service. */
+  readonly tier: string | undefined
+  /** Those of the lowest are asked while one of them can be; among equals the target's weight decides. */
+  readonly rank: number
 }
 
 /** Where a request may go, and the body that goes there. */
@@ -42,12 +45,16 @@ export interface Routed {
   readonly routed: {
     readonly route: string
     readonly model: Model
+    /** Why this one, in words for the log and the caller: `named`, `default`, `alias`, `split`, a rule's words, `fallback`. */
+    readonly reason: string
     /** Without `model`: each target's own name for it is put in when it is asked, so that targets share the cache. */
     readonly body: Body
     readonly rules: ModelRules
     /** The dearest at which it may be served, by which a call is reserved for; `undefined` where the model has none. */
     readonly price: Price | undefined
-    /** Best first. What isn't here can't be asked. */
+    /** What keeps a conversation on one target while that is healthy; called only where there are several. */
+    readonly sticky?: (() => string) | undefined
+    /** By rank. What isn't here can't be asked. */
     readonly candidates: readonly [Candidate, ...Candidate[]]
     /** `undefined` where the route is not cached. */
     readonly cache: CacheRule | undefined
@@ -108,6 +115,7 @@ export function route({ maxOutputTokens }: RouteOptions): Middleware<Pinned, Rou
       ...known(model, rights),
       route: call.route,
       model,
+      reason: call.model === undefined ? 'default' : 'named',
       body,
       cache,
       transforms: label,
@@ -143,7 +151,7 @@ function known(model: Model, rights: Rights): Pick<Routed['routed'], 'candidates
   let found = ofModels.get(model)
   if (found === undefined) {
     const [first, ...others] = model.targets
-    const candidate = (target: Target): Candidate => ({ target, tier: undefined })
+    const candidate = (target: Target): Candidate => ({ target, tier: undefined, rank: target.priority })
     found = {
       candidates: [candidate(first), ...others.map(candidate)],
       price: dearestPrice(first),

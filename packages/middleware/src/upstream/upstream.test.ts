@@ -301,8 +301,9 @@ describe('a failure', () => {
 
     const reported: unknown[] = []
     const balancer: Balancer = {
-      pick: (candidates, attempts) => candidates[attempts.length] ?? candidates[0],
+      pick: (candidates, { attempts }) => candidates[attempts.length] ?? candidates[0],
       report: (_candidate, { target, spend }) => reported.push([target, spend]),
+      states: () => [],
     }
     const covered: number[] = []
     const retry: RetryPolicy = {
@@ -332,7 +333,7 @@ describe('a failure', () => {
     const report = () => {
       throw new RangeError('no such candidate')
     }
-    const reply = await askAll([model], { balancer: { pick: ([candidate]) => candidate, report } })
+    const reply = await askAll([model], { balancer: { pick: ([candidate]) => candidate, report, states: () => [] } })
     expect(reply).toMatchObject({ kind: 'answer', attempts: [{ spend: { isCertain: true } }] })
     await model.close()
   })
@@ -341,11 +342,12 @@ describe('a failure', () => {
     const model = await startUpstream()
     model.reply = failing(429)
     const failingAfter = (calls: number): Balancer => ({
-      pick([candidate], attempts) {
+      pick([candidate], { attempts }) {
         if (attempts.length === calls) throw new RangeError('no candidate')
         return candidate
       },
       report: () => {},
+      states: () => [],
     })
     const again: RetryPolicy = { next: () => ({ afterMs: 0 }) }
     const none: RetryPolicy = {

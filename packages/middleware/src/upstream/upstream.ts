@@ -30,6 +30,7 @@ import {
   type UpstreamFailure,
   unlessEnded,
   upstreamFailed,
+  upstreamUnavailable,
   withDeadline,
 } from '../pipeline/index.ts'
 import { answerBody, MAX_ANSWER_BYTES, wholeOf } from './answer-body.ts'
@@ -76,12 +77,16 @@ const END_GRACE_MS = 2_000
 
 /** What the middleware before must have settled. */
 interface Callable {
-  readonly routed: Pick<Routed['routed'], 'candidates' | 'body'> & { readonly model: { readonly name: string } }
+  readonly routed: Pick<Routed['routed'], 'candidates' | 'body' | 'sticky'> & {
+    readonly model: { readonly name: string }
+  }
   readonly reserved: {
     /** Calls to a target, one after the other. */
     readonly attempts: number
     /** The most output tokens, of all choices together; `undefined` where nothing limits it. */
     readonly output: number | undefined
+    /** Reserves for one more call that may cost as much; `false` where a limit has no more. Left out where nothing is counted. */
+    readonly cover?: () => Promise<boolean>
   }
 }
 
@@ -99,7 +104,12 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
     const { routed, reserved } = context
     let attempts: readonly Attempt[] = []
     for (;;) {
-      const candidate = choosing(() => balancer.pick(routed.candidates, attempts), attempts)
+      const picked = choosing(() => balancer.pick(routed.candidates, { attempts, sticky: stickyOf(routed) }), attempts)
+      if ('blockedForMs' in picked) {
+        context.step('attempts', 'blocked')
+        return { ...refused(upstreamUnavailable(picked.blockedForMs)), attempts, shared: true, fallible: true }
+      }
+      const candidate = picked
       const reply = await ask(call, context, { ...options, candidate, before: attempts, balancer })
       if (reply.kind !== 'refused' || !reply.fallible || call.signal.aborted) return reply
       attempts = reply.attempts
@@ -111,6 +121,10 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
       await unlessEnded(pause(again.afterMs, systemTime), call.signal)
     }
   }
+}
+
+function stickyOf({ candidates, sticky }: Callable['routed']): string | undefined {
+  return candidates.length > 1 ? sticky?.() : undefined
 }
 
 /** A fault in choosing what to ask costs no more than what was tried before. */

@@ -1,15 +1,35 @@
-import type { Attempt } from '../../pipeline/index.ts'
+import type { Attempt, TargetState } from '../../pipeline/index.ts'
+
+/** What may be picked: a target, and a service tier where it is asked for by name. */
+export interface Balanced {
+  readonly target: { readonly id: string; readonly weight: number }
+  readonly tier: string | undefined
+  readonly rank: number
+}
+
+/** What a pick may go by. */
+export interface Picking {
+  /** Those that this request has made before. */
+  readonly attempts: readonly Attempt[]
+  /** The conversation, whose prompt cache is on one target; `undefined` where there is one target alone. */
+  readonly sticky: string | undefined
+}
+
+/** That nothing may be asked: each candidate is to be left alone for a while. */
+export interface AllBlocked {
+  /** The least of their waits, in milliseconds. */
+  readonly blockedForMs: number
+}
 
 /** Picks among the targets that may be asked. One serves all requests of a process, and learns from how its picks did. */
 export interface Balancer {
-  /**
-   * @param candidates one at the least, best first
-   * @param attempts those that this request has made before
-   */
-  pick<Candidate extends object>(
+  /** @param candidates one at the least, by rank */
+  pick<Candidate extends Balanced>(
     candidates: readonly [Candidate, ...Candidate[]],
-    attempts: readonly Attempt[],
-  ): Candidate
-  /** Told once of each call, when it has ended. */
-  report(candidate: object, attempt: Attempt): void
+    picking: Picking,
+  ): Candidate | AllBlocked
+  /** Told once of each pick, when its call has ended. */
+  report(candidate: Balanced, attempt: Attempt): void
+  /** The targets that are not asked now. */
+  states(): readonly TargetState[]
 }

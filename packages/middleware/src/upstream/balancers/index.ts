@@ -1,2 +1,2 @@
-export type { Balancer } from './balancer.ts'
+export type { AllBlocked, Balanced, Balancer, Picking } from './balancer.ts'
 export { first } from './first.ts'
