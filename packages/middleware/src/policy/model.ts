@@ -272,7 +272,7 @@ export interface ModelOptions extends TargetOptions {
 export interface ResolvedModels {
   /** Those that are served somewhere. */
   readonly models: ReadonlyMap<string, Model>
-  /** For each target of the policy's models, the variables that its secrets are read from. */
+  /** For each target of the policy's models that is asked, the variables that its secrets are read from. */
   readonly secrets: ReadonlyMap<string, readonly (readonly string[])[]>
 }
 
@@ -293,21 +293,20 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
       : name === DEFAULT_MODEL && defaultTarget !== undefined
         ? [{ index: 0, settings: defaultTarget, place: placeOf(undefined), variables: [] }]
         : []
-    const variables = placed.map((each) => each.variables)
-    if (own !== undefined) secrets.set(name, variables)
+    // Of all of them: an id stays as it is while another target is not asked.
     const ids = idsOf(name, placed, options.targetKinds, faults)
-    const [first, ...others] = placed.flatMap(({ settings, place: { ptu, zone, priority, weight } }, index) => {
-      const target: Target = {
-        id: ids[index] ?? '',
-        identity: identityOf(settings, options.targetKinds),
-        priority,
-        weight,
-        zone,
-        ...pricesAt(priceOf(name), { ptu, zone }),
-        settings,
-      }
-      return weight === 0 ? [] : [target]
-    })
+    const targets: Target[] = []
+    const variables: (readonly string[])[] = []
+    for (const [index, { settings, place, variables: read }] of placed.entries()) {
+      const { priority, weight, zone } = place
+      if (weight === 0) continue
+      const identity = identityOf(settings, options.targetKinds)
+      const prices = pricesAt(priceOf(name), place)
+      targets.push({ id: ids[index] ?? '', identity, priority, weight, zone, ...prices, settings })
+      variables.push(read)
+    }
+    if (own !== undefined) secrets.set(name, variables)
+    const [first, ...others] = targets
     if (first === undefined) continue
     const servedAs = new Set(placed.map(({ settings }) => settings.model))
     models.set(
