@@ -93,14 +93,14 @@ export function withAliases(names: readonly string[], virtualModels: VirtualMode
   return [...all]
 }
 
-/** What a virtual model is, in a few words: `an alias of chat`, `a split of chat (90) and lambda (10) by consumer`. */
-export function virtualText(virtual: VirtualModel): string {
+/** What a virtual model is, in a few words: `an alias of chat`, `a split of chat (90) and lambda (10) by consumer`. @param most parts of a split that are named */
+export function virtualText(virtual: VirtualModel, most?: number): string {
   switch (virtual.kind) {
     case 'alias':
       return `an alias of ${virtual.model}`
     case 'split': {
       const parts = virtual.parts.map(({ model, weight }) => `${model} (${weight})`)
-      return `a split of ${listText(parts)} by ${virtual.by}`
+      return `a split of ${listText(parts, 'and', most)} by ${virtual.by}`
     }
     case 'route':
       return `a route to ${virtual.small} or ${virtual.large}`
