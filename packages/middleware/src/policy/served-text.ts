@@ -19,7 +19,7 @@ export function servedText({ plans, models, virtualModels = new Map() }: Served)
   const several = [...models.values()]
     .filter(({ targets }) => targets.length > 1)
     .map(({ name, targets }) => `${name} has ${targets.length} targets${zonesText(targets)}`)
-  const virtual = Array.from(virtualModels.values(), (each) => `${each.name} is ${virtualText(each, MOST)}`)
+  const virtual = Array.from(virtualModels.values(), (each) => `${each.name} is ${virtualText(each, { most: MOST })}`)
   const zoned = [...plans.values()].flatMap(({ name, rights }) =>
     rights?.zones === undefined ? [] : [`plan ${name} stays in ${listText(rights.zones, 'and', MOST)}`],
   )
