@@ -1,9 +1,11 @@
 export { azureToken } from './azure-token.ts'
 export type { AllBlocked, Balanced, Balancer, Picking } from './balancers/index.ts'
 export { fallback } from './fallback.ts'
+export { type Asking, type Choice, modelsBehind } from './pick-model.ts'
 export { type ProbeOptions, probe } from './probe.ts'
 export type { RetryPolicy } from './retry.ts'
-export { type Candidate, type Routed, type RouteOptions, route } from './route.ts'
+export { rightsOf } from './rights.ts'
+export { type Candidate, type Pinned, type Routed, type RouteOptions, route } from './route.ts'
 export { servedElsewhere } from './spillover.ts'
 export {
   type AnswerHeaders,
