@@ -1,6 +1,6 @@
 import { isUsualTier } from '../operations/index.ts'
 import { isRefusal, type ModelRules, type Price, type Refusal } from '../pipeline/index.ts'
-import { dearestPrice, listText, type Model, type Rights, rulesOf, type Target } from '../policy/index.ts'
+import { dearestPrice, listText, type Model, type Rights, rulesOf, type Target, targetsFor } from '../policy/index.ts'
 import { tierNotAllowed } from './rights.ts'
 
 /** A target as it may be asked. A service tier is tried like a target of its own: `flex` here, then `default` here. */
@@ -51,15 +51,15 @@ export function servedBy(model: Model, rights: Rights): Served {
 }
 
 /** The targets in the zones that a plan allows. One without a zone is in none. */
-function offerIn(model: Model, { zones }: Rights): Offer | Refusal {
+function offerIn(model: Model, rights: Rights): Offer | Refusal {
+  const { zones } = rights
   if (zones === undefined) {
     const known = unrestricted.get(model)
     if (known !== undefined) return known
   }
-  const allowed = model.targets.filter(
-    ({ zone }) => zones === undefined || (zone !== undefined && zones.includes(zone)),
+  const offer = offerOf(
+    rankedTargets(targetsFor(model.targets, rights)).map(({ target, rank }) => ({ target, tier: undefined, rank })),
   )
-  const offer = offerOf(rankedTargets(allowed).map(({ target, rank }) => ({ target, tier: undefined, rank })))
   if (offer === undefined) return notInZone(model.name, zones)
   if (zones === undefined) unrestricted.set(model, offer)
   return offer
@@ -86,7 +86,7 @@ export function tierName(tier: string): string {
 }
 
 function hasPrice(target: Target, tier: string): boolean {
-  const price = dearestPrice(target)
+  const price = dearestPrice([target])
   return price === undefined || isUsualTier(tier) || Object.hasOwn(price.tiers ?? {}, tier)
 }
 
@@ -103,7 +103,7 @@ function offerOf(candidates: readonly Candidate[]): Offer | undefined {
   if (first === undefined) return undefined
   return {
     candidates: [first, ...others],
-    price: dearestPrice(first.target),
+    price: dearestPrice(candidates.map(({ target }) => target)),
     hasSeveralTargets: others.some(({ target }) => target.id !== first.target.id),
   }
 }

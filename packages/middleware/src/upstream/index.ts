@@ -1,7 +1,7 @@
 export { azureToken } from './azure-token.ts'
 export type { AllBlocked, Balanced, Balancer, Picking } from './balancers/index.ts'
 export { fallback } from './fallback.ts'
-export { type Asking, type Choice, modelsBehind } from './pick-model.ts'
+export { type Asking, type Choice, reachableModels } from './pick-model.ts'
 export { type ProbeOptions, probe } from './probe.ts'
 export type { RetryPolicy } from './retry.ts'
 export { rightsOf } from './rights.ts'

@@ -1,6 +1,6 @@
 import type { Call } from '../operations/index.ts'
 import { isRefusal, type ModelRules, type Refusal } from '../pipeline/index.ts'
-import { listText, type Model, type Policy, type Rights, type VirtualModel } from '../policy/index.ts'
+import { listText, type Model, modelsBehind, type Policy, type Rights, type VirtualModel } from '../policy/index.ts'
 import { type Offer, servedBy } from './candidates.ts'
 import { firstThatHolds, readyRules } from './model-rules.ts'
 import { type PromptTraits, promptTraits } from './prompt-traits.ts'
@@ -49,7 +49,7 @@ export function pickModel(name: string, asking: Asking): Picked | Refusal | unde
   if (model !== undefined) return served(model, asking)
   const virtual = policy.virtualModels?.get(name)
   if (virtual === undefined) return undefined
-  if (!mayUse(rights, policy, name)) return modelNotAllowed(name, rights.models)
+  if (!mayUse(rights, name)) return modelNotAllowed(name, rights.models)
   let traits: PromptTraits | undefined
   const traitsOf = () => {
     traits ??= promptTraits(asking.call)
@@ -58,8 +58,8 @@ export function pickModel(name: string, asking: Asking): Picked | Refusal | unde
   return follow(virtual, { asking, traits: traitsOf, followed: 0 })
 }
 
-function served(model: Model, { policy, rights, tier }: Asking): Picked | Refusal {
-  if (!mayUse(rights, policy, model.name)) return modelNotAllowed(model.name, rights.models)
+function served(model: Model, { rights, tier }: Asking): Picked | Refusal {
+  if (!mayUse(rights, model.name)) return modelNotAllowed(model.name, rights.models)
   const { rules, named, unnamed } = servedBy(model, rights)
   const offer = tier === undefined ? unnamed : named
   return isRefusal(offer) ? offer : { model, rules, offer, reason: undefined }
@@ -129,32 +129,10 @@ function noneLeft(name: string, refusals: readonly Refusal[], { models }: Rights
 }
 
 /** The models that may come to serve requests for a name, within these rights: for who asks what there is. */
-export function modelsBehind(name: string, { policy, rights }: Pick<Asking, 'policy' | 'rights'>): readonly Model[] {
-  if (!mayUse(rights, policy, name)) return []
-  const seen = new Set<string>()
-  const found: Model[] = []
-  const look = (each: string) => {
-    if (seen.has(each)) return
-    seen.add(each)
+export function reachableModels(name: string, { policy, rights }: Pick<Asking, 'policy' | 'rights'>): readonly Model[] {
+  if (!mayUse(rights, name)) return []
+  return modelsBehind(name, policy.virtualModels).flatMap((each) => {
     const model = policy.models.get(each)
-    if (model !== undefined) {
-      if (mayUse(rights, policy, each) && !isRefusal(servedBy(model, rights).named)) found.push(model)
-      return
-    }
-    const virtual = policy.virtualModels?.get(each)
-    if (virtual !== undefined) for (const next of pickedBy(virtual)) look(next)
-  }
-  look(name)
-  return found
-}
-
-function pickedBy(model: VirtualModel): readonly string[] {
-  switch (model.kind) {
-    case 'alias':
-      return [model.model]
-    case 'split':
-      return model.parts.filter(({ weight }) => weight > 0).map((part) => part.model)
-    case 'route':
-      return [model.small, model.large]
-  }
+    return model === undefined || !mayUse(rights, each) || isRefusal(servedBy(model, rights).named) ? [] : [model]
+  })
 }

@@ -1,6 +1,6 @@
 import type { Call } from '../operations/index.ts'
 import { PRICED_FIELDS, pricedFields, type Refusal, type RefusalCode } from '../pipeline/index.ts'
-import { listText, type Policy, type Rights, type VirtualModel } from '../policy/index.ts'
+import { listText, type Policy, type Rights } from '../policy/index.ts'
 
 /** Of a consumer whose plan the policy doesn't have: limits refuse it, where there are any. */
 const ALL_RIGHTS: Rights = { models: undefined, tiers: undefined, tools: undefined }
@@ -10,45 +10,9 @@ export function rightsOf({ plans }: Pick<Policy, 'plans'>, plan: string): Rights
   return plans.get(plan)?.rights ?? ALL_RIGHTS
 }
 
-/** Whether a plan lists a model. An alias is its model's name as any other: to list one of them lists both. */
-export function mayUse(rights: Rights, policy: Pick<Policy, 'virtualModels'>, name: string): boolean {
-  const { models } = rights
-  if (models === undefined || models.includes(name)) return true
-  const { virtualModels } = policy
-  if (virtualModels === undefined || virtualModels.size === 0) return false
-  return synonymsIn(models, virtualModels).has(unaliased(name, virtualModels))
-}
-
-type VirtualModels = ReadonlyMap<string, VirtualModel>
-
-const synonyms = new WeakMap<VirtualModels, WeakMap<readonly string[], ReadonlySet<string>>>()
-
-/** The models that a list names, none of them by an alias. */
-function synonymsIn(models: readonly string[], virtual: VirtualModels): ReadonlySet<string> {
-  let ofPolicy = synonyms.get(virtual)
-  if (ofPolicy === undefined) {
-    ofPolicy = new WeakMap()
-    synonyms.set(virtual, ofPolicy)
-  }
-  let names = ofPolicy.get(models)
-  if (names === undefined) {
-    names = new Set(models.map((name) => unaliased(name, virtual)))
-    ofPolicy.set(models, names)
-  }
-  return names
-}
-
-/** A chain of aliases is no longer than this. */
-const MOST_ALIASES = 16
-
-function unaliased(name: string, virtual: VirtualModels): string {
-  let at = name
-  for (let left = MOST_ALIASES; left > 0; left -= 1) {
-    const model = virtual.get(at)
-    if (model?.kind !== 'alias') break
-    at = model.model
-  }
-  return at
+/** Whether a plan lists a model: an alias and what it stands for are listed together. */
+export function mayUse({ models }: Rights, name: string): boolean {
+  return models === undefined || models.includes(name)
 }
 
 /**
