@@ -4,7 +4,16 @@ import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
 import { digestWith, type FinishedRequest, type Handler, type Log, pipeline, systemTime } from '../pipeline/index.ts'
-import { type Model, type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
+import {
+  dearestPrice,
+  modelsBehind,
+  type Policy,
+  type PolicySource,
+  pinPolicy,
+  routeOf,
+  targetsFor,
+  type WithPolicy,
+} from '../policy/index.ts'
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import {
@@ -14,7 +23,9 @@ import {
   probe,
   type RetryPolicy,
   type Routed,
+  reachableModels,
   retryWithinBudget,
+  rightsOf,
   route,
   upstream,
   weighted,
@@ -135,28 +146,13 @@ function probedModels(policy: Policy): readonly Probed[] {
   for (const [route, { path }] of PROBED) {
     // The model that all routes have by default answers chat; whether it does more, only a policy can say.
     if (path !== chat.path && !policy.routes.has(route)) continue
-    for (const model of modelsBehind(policy, routeOf(policy, route).model)) {
+    for (const name of modelsBehind(routeOf(policy, route).model, policy.virtualModels)) {
+      const model = policy.models.get(name)
+      if (model === undefined) continue
       asked.set(`${model.name} ${path}`, { targets: model.targets.map(({ settings }) => settings), path })
     }
   }
   return [...asked.values()]
-}
-
-/** Those that a name may come to: itself, or what a model over models picks. */
-function modelsBehind(policy: Policy, name: string): readonly Model[] {
-  const model = policy.models.get(name)
-  if (model !== undefined) return [model]
-  const virtual = policy.virtualModels?.get(name)
-  switch (virtual?.kind) {
-    case 'alias':
-      return modelsBehind(policy, virtual.model)
-    case 'split':
-      return virtual.parts.flatMap((part) => modelsBehind(policy, part.model))
-    case 'route':
-      return [virtual.small, virtual.large].flatMap((each) => modelsBehind(policy, each))
-    default:
-      return []
-  }
 }
 
 /** Resolves with the first that resolves; where none does, rejects with what the first of them threw. */
@@ -180,8 +176,15 @@ const METRICS = { deadlineMs: 8_000, maxAgeMs: 5_000, maxBytes: 4 * 1024 * 1024 
 const now = () => performance.now()
 const wallClock = () => Date.now()
 
-function isUnpriced(model: string, { policy, consumer }: Admitted): boolean {
-  return policy.models.get(model)?.targets[0].price === undefined && countsMoney(policy, consumer, model)
+/** The models that a caller's requests for a name may come to, and that no limit refuses each time: one on money, of one without a price. */
+function askable(name: string, { policy, consumer }: Admitted): readonly string[] {
+  const rights = rightsOf(policy, consumer.plan)
+  return reachableModels(name, { policy, rights })
+    .filter(({ name: model, targets }) => {
+      const isPriced = dearestPrice(targetsFor(targets, rights)) !== undefined
+      return isPriced || !countsMoney(policy, consumer, model)
+    })
+    .map(({ name: model }) => model)
 }
 
 /** What the call onion is given by the HTTP onion. */
@@ -277,7 +280,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     }
   }
 
-  const listed = modelList({ isRefused: isUnpriced })
+  const listed = modelList({ askable })
   const models = admitted.handle(listed)
   const dryModels = known.use(noLimits()).handle(listed)
 
