@@ -4,7 +4,14 @@ import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
 import { digestWith, type FinishedRequest, type Handler, type Log, pipeline } from '../pipeline/index.ts'
-import { type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
+import {
+  connectionCheck,
+  type Policy,
+  type PolicySource,
+  pinPolicy,
+  routeOf,
+  type WithPolicy,
+} from '../policy/index.ts'
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import { azureToken, connect, fallback, probe, type Routed, route, upstream } from '../upstream/index.ts'
@@ -169,7 +176,11 @@ export function createGateway(options: GatewayOptions): Gateway {
     wallClock,
   })
   const purges = purgeVersions({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
-  const transport = connect({ token: azureToken(options.clientId), targetKinds: options.targetKinds })
+  const transport = connect({
+    token: azureToken(options.clientId),
+    targetKinds: options.targetKinds,
+    check: connectionCheck({ hosts: () => policy.current().trustedHosts ?? [] }),
+  })
 
   const cache = completionCache({
     local: localTier(LOCAL_TIER),

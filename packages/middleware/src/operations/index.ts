@@ -21,6 +21,7 @@ export { type ChatBody, type ChatMessage, WITHOUT_EFFECT } from './chat/request.
 export type { ChatChunk } from './chat/stream.ts'
 export { costOf, isUsualTier, outputFor, type WorstCase, worstPrice } from './cost.ts'
 export { embeddings, inputsIn, MAX_INPUTS } from './embeddings.ts'
+export { objectOf } from './json-answer.ts'
 export type { JsonFlaw } from './json-names.ts'
 
 /** Megabytes of vocabulary; loaded when there is something to count. */
@@ -35,8 +36,10 @@ export type {
   StreamParser,
   Surcharges,
 } from './operation.ts'
+export { MAX_EVENT_BYTES } from './parsed-stream.ts'
 export { responses } from './responses/responses.ts'
 export { type StatefulField, statefulField } from './responses/stateless.ts'
+export { type ServerSentEvents, serverSentEvents } from './server-sent-events.ts'
 export { type EventSource, eventOf, eventsIn, type StreamEvent } from './stream-event.ts'
 export { type BilledExtras, billedExtras, WEB_SEARCH } from './surcharges.ts'
 export { atMost, highest } from './tokens.ts'

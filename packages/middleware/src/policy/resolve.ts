@@ -1,4 +1,4 @@
-import { TARGET_KINDS } from '../targets/index.ts'
+import { kindOf, TARGET_KINDS } from '../targets/index.ts'
 import { interned } from './interned.ts'
 import { resolveLimits } from './limit.ts'
 import {
@@ -61,7 +61,14 @@ export function resolveDocument(document: Document, options: ModelOptions & Know
   const { models, secrets } = resolveModels(checked, options, faults)
   throwIfFaulty(document, faults)
   const policy = { ...own, models, storeDown: checked.storeDown ?? 'closed' }
-  return { revision: revisionOf(policy, secrets), ...policy }
+  return { revision: revisionOf(policy, secrets), ...policy, trustedHosts: trustedHosts(options) }
+}
+
+/** Those that the operator listed, and where the settings' own model is, but for a provider's own hosts. */
+function trustedHosts({ bounds, defaultTarget, targetKinds = TARGET_KINDS }: ModelOptions): readonly string[] {
+  if (defaultTarget === undefined) return bounds.hosts
+  const url = new URL(kindOf(targetKinds, defaultTarget.kind).place(defaultTarget).url)
+  return targetKinds.some((kind) => kind.isKnownHost?.(url)) ? bounds.hosts : [...bounds.hosts, url.hostname]
 }
 
 /** What a policy says by itself, for tools that run without the app's settings. */

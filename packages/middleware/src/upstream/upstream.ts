@@ -50,6 +50,7 @@ import { type OpenEvents, openStream, replayed } from './open-stream.ts'
 import { neverRetry, type RetryPolicy } from './retry.ts'
 import type { Candidate, Routed } from './route.ts'
 import { servedElsewhere } from './spillover.ts'
+import { cantBeAsked, translatable, translatedAnswer, translatedEvents, translationFor } from './translation.ts'
 import type { CallProgress, Transport } from './transports/index.ts'
 
 export interface UpstreamOptions {
@@ -102,9 +103,14 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
   const { balancer = first(), retry = neverRetry } = options
   return async function upstream(call, context) {
     const { routed, reserved } = context
+    const candidates = translatable(options.transport, call.operation, routed.body, routed.candidates)
+    if ('cannot' in candidates) {
+      context.step('attempts', 'cannot')
+      return { ...refused(cantBeAsked(routed.model.name, candidates)), fallible: true }
+    }
     let attempts: readonly Attempt[] = []
     for (;;) {
-      const picked = choosing(() => balancer.pick(routed.candidates, { attempts, sticky: stickyOf(routed) }), attempts)
+      const picked = choosing(() => balancer.pick(candidates, { attempts, sticky: stickyOf(routed) }), attempts)
       if ('blockedForMs' in picked) {
         context.step('attempts', 'blocked')
         return { ...refused(upstreamUnavailable(picked.blockedForMs)), attempts, shared: true, fallible: true }
@@ -230,7 +236,12 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     bounds.within(options.firstByteMs)
     const changed = routed.body.changed.filter((field) => field !== 'model')
     if (changed.length > 0) tell({ changed })
-    const sent = routed.body.with({ model: target.settings.model }).bytes
+    const translated = translationFor(options.transport, operation, routed.body, options.candidate)
+    const translation = translated !== undefined && 'body' in translated ? translated : undefined
+    const sent =
+      translation === undefined
+        ? routed.body.with({ model: target.settings.model }).bytes
+        : Buffer.from(JSON.stringify(translation.body))
     const answer = await options.transport.send(target.settings, operation, sent, {
       signal: bounds.signal,
       requestId,
@@ -240,7 +251,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const { status, headers } = answer
     if (target.spilloverPrice !== undefined) spillover = servedElsewhere(headers, target.settings.model)
     if (status < 200 || status > 299) {
-      const { failure: told, said } = await failedAnswer(answer)
+      const { failure: told, said } = await failedAnswer(answer, translation)
       const failure = leftOr(told, signal)
       bounds.done()
       return refusedBy(failure, spendOfFailure(failure), { headers, said })
@@ -249,14 +260,20 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     if (!streamed) bounds.came()
     const body = await answerBody(answer)
     if (body.kind === 'json') {
-      const parsed = operation.parse(await wholeOf(body, status, operation.maxAnswerBytes))
+      const parsed = operation.parse(
+        translatedAnswer(await wholeOf(body, status, operation.maxAnswerBytes), translation),
+      )
       if (parsed.kind === 'failure') throw new NoAnswer({ status, ...parsed.failure }, parsed.spend)
       if (!streamed) return answered(parsed.answer, parsed.spend)
       bounds.came()
       return streaming(replayed(operation.replay(parsed.answer), parsed.spend))
     }
     parser = operation.stream()
-    const events = answerEvents(body, { parser, bounds, endGraceMs: options.endGraceMs ?? END_GRACE_MS })
+    const events = answerEvents(translatedEvents(body, translation), {
+      parser,
+      bounds,
+      endGraceMs: options.endGraceMs ?? END_GRACE_MS,
+    })
     if (!streamed)
       return answered(await assembled(events, operation.assembler(), options.idleMs, status), events.spend())
     await events.begin(status)

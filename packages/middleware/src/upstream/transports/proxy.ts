@@ -1,5 +1,6 @@
 import type { Dispatcher, Pool } from 'undici'
 import { OperatorError } from '../../pipeline/index.ts'
+import type { ConnectionCheck } from '../../policy/index.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -22,10 +23,12 @@ type Undici = Pick<typeof import('undici'), 'Agent' | 'EnvHttpProxyAgent' | 'Poo
  * By `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or their lower-case names, which win. This machine is never asked by a
  * proxy: a proxy's `localhost` is another machine, and would be shown the request.
  *
+ * @param check of the addresses that are asked straight; a proxy looks names up by itself
  * @throws OperatorError for a proxy that is no http or https URL
  */
-export function wayOut({ Agent, EnvHttpProxyAgent, Pool }: Undici, env: Environment): WayOut {
-  const bounds = { maxHeaderSize: MAX_HEADER_BYTES }
+export function wayOut({ Agent, EnvHttpProxyAgent, Pool }: Undici, env: Environment, check?: ConnectionCheck): WayOut {
+  const looking = check === undefined ? {} : { connect: { lookup: check.lookup } }
+  const bounds = { maxHeaderSize: MAX_HEADER_BYTES, ...looking }
   const direct = new Agent(bounds)
   const httpProxy = proxyUrl(env, 'http_proxy') ?? ''
   const httpsProxy = proxyUrl(env, 'https_proxy') ?? ''

@@ -2,6 +2,7 @@ import { channel } from 'node:diagnostics_channel'
 import type { Socket } from 'node:net'
 import type { Dispatcher } from 'undici'
 import { type ByteSource, loadUndici } from '../../pipeline/index.ts'
+import type { ConnectionCheck } from '../../policy/index.ts'
 import { ConnectionFailed } from './connection-failed.ts'
 import { ACCEPTED_ENCODINGS, decoded } from './content-encoding.ts'
 import { type Environment, type WayOut, wayOut } from './proxy.ts'
@@ -24,6 +25,8 @@ const STALE_WITHIN_MS = 5_000
 export interface UndiciTransportOptions extends RequestBuilderOptions {
   /** Read with the first request: in a placeholder start the environment is replaced after the process began. */
   readonly env?: () => Environment
+  /** Of each connection that is made straight. Left out, a host may be on any address: for targets of no policy. */
+  readonly check?: ConnectionCheck
 }
 
 /**
@@ -34,7 +37,7 @@ export interface UndiciTransportOptions extends RequestBuilderOptions {
  * - it goes by the environment's proxy;
  * - what is cancelled ends its connection in the same turn, also under a pending read.
  */
-export function undiciTransport({ env = () => process.env, ...options }: UndiciTransportOptions): Transport {
+export function undiciTransport({ env = () => process.env, check, ...options }: UndiciTransportOptions): Transport {
   const requests = requestBuilder(options)
   let ways: { readonly kept: WayOut; readonly anew: () => WayOut } | undefined
 
@@ -42,14 +45,24 @@ export function undiciTransport({ env = () => process.env, ...options }: UndiciT
     try {
       const undici = await loadUndici()
       followSockets()
-      ways ??= { kept: wayOut(undici, env()), anew: () => wayOut(undici, env()) }
+      const newWay = () => wayOut(undici, env(), check)
+      ways ??= { kept: newWay(), anew: newWay }
       return ways
     } catch (cause) {
       throw new ConnectionFailed(host, { sent: false, cause })
     }
   }
 
+  function refuseHost({ hostname, host }: URL): void {
+    try {
+      check?.host(hostname)
+    } catch (cause) {
+      throw new ConnectionFailed(host, { sent: false, cause })
+    }
+  }
+
   return {
+    translation: requests.translation,
     prepare(target, { path }) {
       const preparing = requests.prepare(target, path)
       if (ways !== undefined) return preparing
@@ -60,6 +73,7 @@ export function undiciTransport({ env = () => process.env, ...options }: UndiciT
       const built = 'then' in building ? await building : building
       const { url } = built.template
       progress.url = built.shown
+      refuseHost(url)
       const { kept, anew } = ways ?? (await waysOut(url.host))
       const outgoing = outgoingOf(built, { requestId, forwarded }, body)
       const first = await attempt(kept.dispatcherFor(url), outgoing, progress, signal)
