@@ -1,5 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
 import type { Socket } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
 import { type ByteSource, loadUndici } from '../../pipeline/index.ts'
 import type { ConnectionCheck } from '../../policy/index.ts'
@@ -73,6 +74,7 @@ export function undiciTransport({ env = () => process.env, check, ...options }: 
       const built = 'then' in building ? await building : building
       const { url } = built.template
       progress.url = built.shown
+      if (areSettling) await nextTurn()
       refuseHost(url)
       const { kept, anew } = ways ?? (await waysOut(url.host))
       const outgoing = outgoingOf(built, { requestId, forwarded }, body)
@@ -161,7 +163,10 @@ function attempt(
         onResponseData(_controller, chunk) {
           body?.push(chunk)
         },
-        onResponseEnd: () => body?.end(),
+        onResponseEnd() {
+          settleConnections()
+          body?.end()
+        },
         onResponseError: (_controller, error) => fail(error),
       })
     } catch (error) {
@@ -279,6 +284,21 @@ function linkOver(socket: Socket): Link {
 
 function wasStale({ socket, wasKept, bytesRead, sentAt }: Link): boolean {
   return wasKept && socket.bytesRead === bytesRead && performance.now() - sentAt <= STALE_WITHIN_MS
+}
+
+/** Whether an answer has ended in this turn of the event loop. */
+let areSettling = false
+
+/**
+ * undici takes a connection again in the turn after its answer's end. What is asked before then waits for that turn, and need not
+ * open another one.
+ */
+function settleConnections(): void {
+  if (areSettling) return
+  areSettling = true
+  setImmediate(() => {
+    areSettling = false
+  })
 }
 
 let awaiting: ((socket: Socket) => void) | undefined
