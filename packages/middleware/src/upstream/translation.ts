@@ -29,7 +29,7 @@ export function translationFor(
   { target, tier }: Candidate,
 ): Translation | Untranslatable | undefined {
   const translated = translation?.(target.settings, operation, json)
-  if (translated === undefined || tier === undefined || isUsualTier(tier)) return translated
+  if (translated === undefined || 'cannot' in translated || tier === undefined || isUsualTier(tier)) return translated
   return { cannot: `has no service tier '${tier}'`, field: 'service_tier' }
 }
 

@@ -23,10 +23,12 @@ export interface ConnectOptions extends RequestBuilderOptions {
    * passed in makes its connections by itself, unchecked.
    */
   readonly check?: ConnectionCheck
+  /** The longest that a connection may take to come about, in milliseconds; only of undici's. */
+  readonly connectMs?: number | undefined
 }
 
 /** The way to models' services: by undici, or by a `fetch` that is passed in. */
-export function connect({ fetch, check, ...options }: ConnectOptions): Transport {
+export function connect({ fetch, connectMs, check, ...options }: ConnectOptions): Transport {
   if (fetch !== undefined) return fetchTransport({ ...options, fetch })
-  return undiciTransport({ ...options, ...(check && { check }) })
+  return undiciTransport({ ...options, connectMs, ...(check && { check }) })
 }

@@ -28,6 +28,8 @@ export interface UndiciTransportOptions extends RequestBuilderOptions {
   readonly env?: () => Environment
   /** Of each connection that is made straight. Left out, a host may be on any address: for targets of no policy. */
   readonly check?: ConnectionCheck
+  /** The longest that a connection may take to come about, in milliseconds; four seconds by default. */
+  readonly connectMs?: number | undefined
 }
 
 /**
@@ -38,7 +40,12 @@ export interface UndiciTransportOptions extends RequestBuilderOptions {
  * - it goes by the environment's proxy;
  * - what is cancelled ends its connection in the same turn, also under a pending read.
  */
-export function undiciTransport({ env = () => process.env, check, ...options }: UndiciTransportOptions): Transport {
+export function undiciTransport({
+  env = () => process.env,
+  check,
+  connectMs,
+  ...options
+}: UndiciTransportOptions): Transport {
   const requests = requestBuilder(options)
   let ways: { readonly kept: WayOut; readonly anew: () => WayOut } | undefined
 
@@ -46,7 +53,7 @@ export function undiciTransport({ env = () => process.env, check, ...options }: 
     try {
       const undici = await loadUndici()
       followSockets()
-      const newWay = () => wayOut(undici, env(), check)
+      const newWay = () => wayOut(undici, env(), connectMs, check)
       ways ??= { kept: newWay(), anew: newWay }
       return ways
     } catch (cause) {
