@@ -1,7 +1,15 @@
 import { type LookupAddress, lookup as systemLookup } from 'node:dns'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { OperatorError } from '../pipeline/index.ts'
-import { isAzureAiHost, type TargetContext, TargetFault, type TargetKind } from '../targets/index.ts'
+import {
+  isAzureAiHost,
+  kindOf,
+  TARGET_KINDS,
+  type TargetContext,
+  TargetFault,
+  type TargetKind,
+  type TargetSettings,
+} from '../targets/index.ts'
 
 /*
  * The one egress check of every URL that a policy names: its host's name when the policy is read, and the address that the name
@@ -80,6 +88,21 @@ function targetUrl(text: string, { hosts }: EgressPolicy, kinds: readonly Target
   if (!listed && isPrivateAddress(url.hostname)) throw new TargetFault(new AddressNotAllowed(url.hostname).message)
   if (url.protocol !== 'https:' && !isLoopback(url)) throw new TargetFault(`'${url.hostname}' needs https.`)
   return url
+}
+
+/** What a policy was resolved by. */
+export interface Trusting {
+  readonly bounds: EgressPolicy
+  /** The model of the settings. */
+  readonly defaultTarget: TargetSettings | undefined
+  readonly targetKinds?: readonly TargetKind[] | undefined
+}
+
+/** The hosts that may be on any address: those that the operator listed, and the settings' own but for a provider's. */
+export function trustedHosts({ bounds, defaultTarget, targetKinds = TARGET_KINDS }: Trusting): readonly string[] {
+  if (defaultTarget === undefined) return bounds.hosts
+  const url = new URL(kindOf(targetKinds, defaultTarget.kind).place(defaultTarget).url)
+  return targetKinds.some((kind) => kind.isKnownHost?.(url)) ? bounds.hosts : [...bounds.hosts, url.hostname]
 }
 
 function isListed(hosts: readonly string[], hostname: string): boolean {
