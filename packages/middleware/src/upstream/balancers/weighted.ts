@@ -131,8 +131,9 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
   }
 
   return {
-    pick(candidates, { attempts, sticky }) {
+    pick(candidates, picking) {
       const [first] = candidates
+      const { attempts } = picking
       const isCalm = troubles.size === 0 && attempts.length === 0
       if (isCalm && candidates.length === 1) return first
       const now = isCalm ? 0 : time.now()
@@ -140,15 +141,22 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
       let bestLevel = Number.POSITIVE_INFINITY
       /** Made when there is a second one to compare with. */
       let bestScore: number | undefined
+      let least = first
       let leastMs = Number.POSITIVE_INFINITY
       const scoreOf = ({ target }: Balanced) =>
-        (sticky === undefined ? -Math.log(1 - random()) : rendezvous(sticky, target)) / target.weight
+        {
+        const { sticky } = picking
+        return (sticky === undefined ? -Math.log(1 - random()) : rendezvous(sticky, target)) / target.weight
+      }
       for (const candidate of candidates) {
         if (isCalm) {
           if (best !== undefined && candidate.rank > best.rank) break
         } else {
           const waitMs = waitOf(candidate, now)
-          leastMs = Math.min(leastMs, waitMs)
+          if (waitMs < leastMs) {
+            least = candidate
+            leastMs = waitMs
+          }
           if (waitMs > 0) continue
         }
         const level = isCalm ? FINE : levelOf(candidate, attempts, now)
@@ -164,7 +172,7 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
           bestScore = score
         }
       }
-      if (best === undefined) return { blockedForMs: leastMs }
+      if (best === undefined) return picking.insists ? least : { blockedForMs: leastMs }
       if (!isCalm) claim(best, now)
       return best
     },
