@@ -1,26 +1,29 @@
+import type { Price } from '../pipeline/index.ts'
 import { TARGET_KINDS } from '../targets/index.ts'
-import { interned } from './interned.ts'
-import { resolveLimits } from './limit.ts'
 import {
-  type KnownKinds,
   knowsModel,
+  type ModelDocuments,
   type ModelOptions,
   modelFaults,
   type PricedBy,
+  placingsOf,
   pricedBy,
   resolveModels,
   resolvePrices,
   servedAs,
-  type Target,
 } from './model.ts'
 import { unservedMoneyLimits } from './money.ts'
 import { closestName, listText } from './names.ts'
-import { type Plan, type Policy, PolicyError } from './policy.ts'
+import { planFaults, resolvePlans } from './plan.ts'
+import { type Policy, PolicyError } from './policy.ts'
 import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeFaults, routeOf } from './route.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
 import { schemaFaults } from './schema-faults.ts'
 import { revisionOf } from './source.ts'
+import type { KnownKinds, Target, TargetPlacing } from './target.ts'
+import { pricesAt } from './target-price.ts'
 import { resolveUsage, usageFaults } from './usage.ts'
+import { isVirtual, resolveVirtualModels, virtualFaults } from './virtual-model.ts'
 
 export interface ResolveOptions extends ModelOptions, KnownRoutes {
   /** What the document came from, for error messages. */
@@ -65,7 +68,9 @@ export function resolveDocument(document: Document, options: ModelOptions & Know
 }
 
 /** What a policy says by itself, for tools that run without the app's settings. */
-export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan' | 'global' | 'routes' | 'usage'> {
+export interface PolicyOutline
+  extends Pick<Policy, 'plans' | 'defaultPlan' | 'global' | 'routes' | 'usage'>,
+    Required<Pick<Policy, 'virtualModels'>> {
   /** The policy's own models, and those of the settings that a route goes to. */
   readonly models: ReadonlyMap<string, OutlinedModel>
 }
@@ -74,10 +79,16 @@ export interface OutlinedModel {
   readonly name: string
   /** The name by which it is asked for at its server; `undefined` for the model of the `OPENAI_*` settings. */
   readonly servedAs: string | undefined
-  readonly targets: readonly [Pick<Target, 'price'>]
+  /** Those that are asked. */
+  readonly targets: readonly [OutlinedTarget, ...OutlinedTarget[]]
+  /** As the policy states it: what a target costs goes by its place too. */
+  readonly price: Price | undefined
   /** By whose word its price is; `undefined` where it has none. */
   readonly priced: PricedBy | undefined
 }
+
+/** A target, but for where it is, which the app's settings may say. */
+export type OutlinedTarget = Pick<Target, 'priority' | 'weight' | 'zone' | 'price' | 'spilloverPrice'>
 
 /** @throws PolicyError */
 export function outline(document: unknown, source: string): PolicyOutline {
@@ -95,17 +106,33 @@ export function outlineDocument(document: Document, options: KnownRoutes & Known
   return {
     ...own,
     models: new Map(
-      [...Object.keys(models), ...asked].map((name) => [
-        name,
-        {
+      [...Object.keys(models), ...asked]
+        .filter((name) => !isVirtual(models[name]))
+        .map((name) => [
           name,
-          servedAs: servedAs(models[name], options.targetKinds),
-          targets: [{ price: price(name) }],
-          priced: pricedBy(checked, name),
-        },
-      ]),
+          {
+            name,
+            servedAs: servedAs(models[name], options.targetKinds),
+            targets: outlinedTargets(models[name], price(name)),
+            price: price(name),
+            priced: pricedBy(checked, name),
+          },
+        ]),
     ),
   }
+}
+
+function outlinedTargets(
+  model: ModelDocuments[string] | undefined,
+  price: Price | undefined,
+): OutlinedModel['targets'] {
+  const outlined = ({ ptu, ...placing }: TargetPlacing): OutlinedTarget => ({
+    ...placing,
+    ...pricesAt(price, { ptu, ...placing }),
+  })
+  const [first, ...others] = placingsOf(model).map(outlined)
+  if (first === undefined) throw new Error('A model without a target was not refused')
+  return [first, ...others]
 }
 
 /** What can be told of a document by itself. */
@@ -114,10 +141,12 @@ function meaning(checked: PolicyDocument, { isFile }: Document) {
   const faults = [
     ...planFaults(checked),
     ...modelFaults(checked),
+    ...virtualFaults(checked.models ?? {}, isModel),
     ...routeFaults(checked.routes),
     ...usageFaults(checked.usage),
   ]
-  const plans = resolvePlans(checked, isModel, faults)
+  const virtualModels = resolveVirtualModels(checked.models ?? {})
+  const plans = resolvePlans(checked, virtualModels, faults)
   for (const [name, route] of Object.entries(checked.routes ?? {})) {
     if (route?.model === undefined || isModel(route.model)) continue
     faults.push(`routes.${name}.model: there is no model '${route.model}' under models.`)
@@ -126,57 +155,11 @@ function meaning(checked: PolicyDocument, { isFile }: Document) {
   const known = [...Object.keys(checked.models ?? {}), DEFAULT_MODEL]
   return {
     ...plans,
+    virtualModels,
     routes: resolveRoutes(checked.routes),
     usage: resolveUsage(checked.usage),
     faults: faults.map((fault) => withKnownModels(fault, known)),
   }
-}
-
-/** The seed's limits: 10 requests a minute, burst 5. */
-const DEFAULT_PLANS: NonNullable<PolicyDocument['plans']> = {
-  default: { limits: [{ requests: 10, per: '1m', burst: 5 }] },
-}
-
-function planFaults({ plans }: PolicyDocument): string[] {
-  if (plans === undefined || Object.keys(plans).length > 0) return []
-  return ['plans: there is none, so every request would be refused. Name one, or leave plans out for the default.']
-}
-
-/** Plans and global limits; what is wrong with them goes to `faults`, with its path. */
-function resolvePlans(
-  document: PolicyDocument,
-  isModel: (name: string) => boolean,
-  faults: string[],
-): Pick<Policy, 'plans' | 'defaultPlan' | 'global'> {
-  const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(
-    ([name, { limits, shared, models, tiers, tools }]) => {
-      const path = `plans.${name}`
-      for (const [index, model] of (models ?? []).entries()) {
-        if (!isModel(model)) faults.push(`${path}.models[${index}]: there is no model '${model}' under models.`)
-      }
-      const plan: Plan = {
-        name,
-        limits: resolveLimits(limits, { path: `${path}.limits`, prefix: '', isModel }, faults),
-        shared: resolveLimits(
-          shared?.limits ?? [],
-          { path: `${path}.shared.limits`, prefix: 'plan-', isModel },
-          faults,
-        ),
-        rights: models || tiers || tools ? { models, tiers, tools } : undefined,
-      }
-      return [name, interned(plan)] as const
-    },
-  )
-  const list = { path: 'global.limits', prefix: 'global-', isModel } as const
-  return {
-    plans: new Map(plans),
-    defaultPlan: defaultPlan(plans.map(([name]) => name)),
-    global: interned(resolveLimits(document.global?.limits ?? [], list, faults)),
-  }
-}
-
-function defaultPlan(names: readonly string[]): string | undefined {
-  return names.includes('default') ? 'default' : names.length === 1 ? names[0] : undefined
 }
 
 /** A fault that names an unknown model says which models there are. */
