@@ -173,11 +173,7 @@ function placesOf({ candidates, body }: Callable['routed']): Candidates {
 }
 
 /** What a pick may go by; the conversation is told apart where the balancer asks for it. */
-function picking(
-  { retry }: RetriedModel,
-  attempts: readonly Attempt[],
-  sticky: (() => string) | undefined,
-): Picking {
+function picking({ retry }: RetriedModel, attempts: readonly Attempt[], sticky: (() => string) | undefined): Picking {
   if (sticky === undefined && retry === undefined && attempts.length === 0) return FIRST_PICK
   return {
     attempts,

@@ -143,8 +143,7 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
       let bestScore: number | undefined
       let least = first
       let leastMs = Number.POSITIVE_INFINITY
-      const scoreOf = ({ target }: Balanced) =>
-        {
+      const scoreOf = ({ target }: Balanced) => {
         const { sticky } = picking
         return (sticky === undefined ? -Math.log(1 - random()) : rendezvous(sticky, target)) / target.weight
       }
