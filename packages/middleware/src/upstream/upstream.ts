@@ -173,16 +173,20 @@ function placesOf({ candidates, body }: Callable['routed']): Candidates {
 }
 
 /** What a pick may go by; the conversation is told apart where the balancer asks for it. */
-function picking({ retry }: RetriedModel, attempts: readonly Attempt[], sticky: (() => string) | undefined): Picking {
-  if (sticky === undefined && retry === undefined && attempts.length === 0) return FIRST_PICK
+function picking(model: RetriedModel, attempts: readonly Attempt[], sticky: (() => string) | undefined): Picking {
+  if (sticky === undefined && model.retry === undefined && attempts.length === 0) return FIRST_PICK
   return {
     attempts,
-    // Whose failures are all left to its callers is asked by each of them.
-    insists: retry?.attempts === 1,
+    insists: insists(model),
     get sticky() {
       return sticky?.()
     },
   }
+}
+
+/** A model whose failures are all left to its callers is asked by each of them. */
+function insists({ retry }: RetriedModel): boolean {
+  return retry?.attempts === 1
 }
 
 const FIRST_PICK: Picking = { attempts: NO_ATTEMPTS, sticky: undefined }
@@ -310,9 +314,11 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     // A call that was broken off since its client has left is nothing that an operator could mend.
     if (!isClients) logFailure(log, failure, { url: progress.url, ...more })
     const made = attempts(spend, failure)
-    const { anywhereMs } = waitsOf(balancer, candidates, made)
+    const afterMs = insists(routed.model)
+      ? failure.retryAfterMs
+      : retryAfterOf(failure, candidates, waitsOf(balancer, candidates, made).anywhereMs)
     return {
-      ...refused(upstreamFailed(failure, said, retryAfterOf(failure, candidates, anywhereMs)), headersAt(target.id)),
+      ...refused(upstreamFailed(failure, said, afterMs), headersAt(target.id)),
       attempts: made,
       shared: !isClients,
       fallible: !isClients && isFallible(failure),

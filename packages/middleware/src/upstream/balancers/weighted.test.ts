@@ -182,6 +182,12 @@ describe('a balancer', () => {
       ])
     })
 
+    test('at its usual tier is so whether that is asked for by name or not', () => {
+      report(a, busyFor(9_000))
+      for (const tier of [undefined, 'default', 'auto']) expect(pick([at('a', { tier })])).toBe(9_000)
+      expect(pick([at('a', { tier: 'flex' })])).toMatchObject({ tier: 'flex' })
+    })
+
     test('is asked all the same by who insists, at the place whose wait is the least', () => {
       report(a, busyFor(5_000))
       report(b, busyFor(3_000))
