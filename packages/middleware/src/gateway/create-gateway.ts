@@ -5,6 +5,7 @@ import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requ
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
 import { digestWith, type FinishedRequest, type Handler, type Log, pipeline, systemTime } from '../pipeline/index.ts'
 import {
+  connectionCheck,
   dearestPrice,
   modelsBehind,
   type Policy,
@@ -222,6 +223,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const transport = connect({
     token: azureToken(options.clientId),
     targetKinds: options.targetKinds,
+    check: connectionCheck({ hosts: () => policy.current().trustedHosts ?? [] }),
     connectMs: options.connectMs,
   })
 

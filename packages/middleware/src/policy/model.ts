@@ -1,41 +1,28 @@
-import { createHash } from 'node:crypto'
 import * as z from 'zod'
 import type { ModelRules, Price } from '../pipeline/index.ts'
-import {
-  kindOf,
-  ModelUrlFault,
-  TARGET_KINDS,
-  TargetFault,
-  type TargetKind,
-  type TargetSettings,
-} from '../targets/index.ts'
-import { type EgressPolicy, targetContext } from './egress.ts'
+import { TARGET_KINDS, type TargetKind, type TargetSettings } from '../targets/index.ts'
 import { interned } from './interned.ts'
 import { listText, name } from './names.ts'
 import { highestPrice, type PriceDocument, price, priceFaults, resolvePrice } from './price.ts'
 import { bookOf, isReasoning, outputFieldOf, tokenizerOf, unaskedOf } from './price-book.ts'
 import { DEFAULT_MODEL } from './route.ts'
+import {
+  identityOf,
+  idsOf,
+  kindAndDocument,
+  placeOf,
+  resolveTargets,
+  type Target,
+  type TargetDocument,
+  type TargetOptions,
+  type TargetPlacing,
+  targetSchema,
+  targetsFor,
+} from './target.ts'
 import { pricesAt, promisedByAll, type TargetPrices } from './target-price.ts'
 import { isVirtual, unaliased, virtualFields } from './virtual-model.ts'
 
 /* A model is a name, and the targets that serve it: interchangeable places, each with its price. */
-
-export interface Target extends TargetPrices {
-  /**
-   * The same for as long as its service, name and API are: over revisions, processes and changes of its key. No secret is in it. Where
-   * one model asks the same place by several keys, the names of their variables tell its targets apart.
-   */
-  readonly id: string
-  /** Tells apart targets that may answer differently; part of every cache key. */
-  readonly identity: string
-  /** Targets of the lowest number are asked first. */
-  readonly priority: number
-  /** Its share among the targets of its priority, at least 1. */
-  readonly weight: number
-  /** `undefined` where the policy names none. */
-  readonly zone: string | undefined
-  readonly settings: TargetSettings
-}
 
 /** How often a call that failed before the first byte of its answer is made again. */
 export interface RetryRule {
@@ -84,12 +71,6 @@ export interface Rights {
   readonly zones?: readonly string[] | undefined
 }
 
-/** The targets that consumers who have these rights may reach: without zones all of them. One that names no zone is in none. */
-export function targetsFor<At extends Pick<Target, 'zone'>>(targets: readonly At[], { zones }: Rights): readonly At[] {
-  if (zones === undefined) return targets
-  return targets.filter(({ zone }) => zone !== undefined && zones.includes(zone))
-}
-
 /**
  * What holds for a model's requests, of consumers who have these rights: a tier, a hosted tool or a field is promised where the price
  * of each target that may serve them names it.
@@ -109,43 +90,6 @@ export function rulesOf({ targets, ...traits }: Traits & Pick<Model, 'targets'>,
     tools: tools.filter(allowed(rights.tools)),
     tiers: tiers.filter(allowed(rights.tiers)),
   }
-}
-
-const MOST_PRIORITY = 100
-const MOST_WEIGHT = 1_000
-
-/** What a target of any kind may say. */
-const anyTarget = {
-  priority: z
-    .int()
-    .min(1)
-    .max(MOST_PRIORITY)
-    .optional()
-    .describe('Targets of the lowest number are asked while one of them can be (1).'),
-  weight: z
-    .int()
-    .min(0)
-    .max(MOST_WEIGHT)
-    .optional()
-    .describe('Its share among the targets of its priority (1). Of 0 it is not asked at all.'),
-  ptu: z
-    .boolean()
-    .optional()
-    .describe('Throughput is provisioned here: tokens cost nothing more. What spills over costs the model’s price.'),
-  zone: name
-    .optional()
-    .describe('Where it is, such as eu: tokens cost as many times as much as the price’s zone says.'),
-}
-
-/** Where a model is served: a map of the field that names the kind, and of what any target may say. */
-function targetSchema(kinds: readonly TargetKind[]) {
-  const forms = kinds.map(({ name }) => `{${name}: …}`)
-  return z.union(
-    kinds.map(({ name, document, description }) =>
-      z.strictObject({ [name]: document, ...anyTarget }).describe(description),
-    ),
-    { error: `must be ${listText(forms, 'or')}` },
-  )
 }
 
 const MOST_ATTEMPTS = 3
@@ -220,7 +164,6 @@ export function modelSchema(kinds: readonly TargetKind[]) {
 }
 
 export type ModelDocuments = Readonly<Record<string, z.infer<ReturnType<typeof modelSchema>>>>
-type TargetDocument = z.infer<ReturnType<typeof targetSchema>>
 
 /** What is said of models, as the whole document has it. */
 interface ModelsDocument {
@@ -230,36 +173,39 @@ interface ModelsDocument {
 
 /** What the schema can't express, and what this version would not enforce: refused, never ignored. */
 export function modelFaults({ models = {}, unpriced }: ModelsDocument): string[] {
-  const faults = Object.entries(models).flatMap(([name, model]) =>
-    isVirtual(model) ? [] : [...faultsOf(name, model), ...fallbackFaults(name, models)],
-  )
+  const real = Object.entries(models).filter(([, model]) => !isVirtual(model))
+  const faults = real.flatMap(([name, model]) => faultsOf(name, model, unpriced))
+  faults.push(...fallbackFaults(models))
   if (unpriced === 'worst' && Object.values(models).every(({ price }) => price === undefined)) {
     faults.push("unpriced: 'worst' is the highest price of any model, and none has one. Give one a price.")
   }
   return faults
 }
 
-function faultsOf(name: string, { targets, price, tiers = [], by }: ModelDocuments[string]): string[] {
+function faultsOf(
+  name: string,
+  { targets, price, tiers = [], by }: ModelDocuments[string],
+  unpriced: ModelsDocument['unpriced'],
+): string[] {
   const at = `models.${name}`
   const faults: string[] = []
   if (by !== undefined) faults.push(`${at}.by: belongs to a split. Remove it.`)
   if (targets === undefined && name !== DEFAULT_MODEL) {
     faults.push(`${at}.targets: missing. Only '${DEFAULT_MODEL}' may go without: the OPENAI_* settings serve it.`)
   }
-  if (targets?.every((target) => weightOf(target) === 0)) {
+  if (targets?.every((target) => placeOf(target).weight === 0)) {
     faults.push(`${at}.targets: each has the weight 0, so none would be asked. Give one a weight of at least 1.`)
   }
   if (price !== undefined) faults.push(...priceFaults(price, `${at}.price`))
   for (const [index, target] of (targets ?? []).entries()) {
-    const { ptu } = target as PlaceDocument
-    if (!ptu || price !== undefined) continue
+    if (!placeOf(target).ptu || price !== undefined) continue
     faults.push(`${at}.targets[${index}].ptu: needs ${at}.price, which is what spills over from it costs. Write one.`)
   }
   for (const [index, tier] of tiers.entries()) {
     const place = `${at}.tiers[${index}]`
     if (tiers.indexOf(tier) < index) faults.push(`${place}: '${tier}' stands there twice. Keep the first.`)
     else if (OTHER_USUAL.has(tier)) faults.push(`${place}: the usual tier is called default here. Write default.`)
-    else if (tier !== USUAL_TIER && price !== undefined && !isTierPriced(price, tier)) {
+    else if (tier !== USUAL_TIER && (price !== undefined || unpriced === 'worst') && !isTierPriced(price, tier)) {
       faults.push(
         `${place}: '${tier}' has no price. Write ${at}.price.tiers.${tier}, such as 0.5 for half the price, or leave the tier out.`,
       )
@@ -272,47 +218,45 @@ const USUAL_TIER = 'default'
 /** What services call it too, and no order needs. */
 const OTHER_USUAL: ReadonlySet<string> = new Set(['standard', 'auto'])
 
-function isTierPriced({ tiers = {} }: PriceDocument, tier: string): boolean {
+function isTierPriced({ tiers = {} }: PriceDocument = {}, tier: string): boolean {
   return Object.hasOwn(tiers, tier)
 }
 
-function fallbackFaults(name: string, models: ModelDocuments): string[] {
-  const place = `models.${name}.fallback`
-  const fallback = models[name]?.fallback
-  if (fallback === undefined) return []
-  if (!knowsModel(models, fallback)) return [`${place}: there is no model '${fallback}' under models.`]
-  const behind = unaliased(fallback, models)
-  const document = Object.hasOwn(models, behind) ? models[behind] : undefined
-  if (isVirtual(document)) {
-    const kind = document?.split === undefined ? 'route' : 'split'
-    return document?.alias === undefined
-      ? [`${place}: '${fallback}' is a ${kind}, and a fallback is one model. Name one that it picks.`]
-      : []
+function fallbackFaults(models: ModelDocuments): string[] {
+  const faults: string[] = []
+  const walked = new Set<string>()
+  for (const [name, { fallback }] of Object.entries(models)) {
+    if (fallback === undefined || isVirtual(models[name])) continue
+    const place = `models.${name}.fallback`
+    const behind = unaliased(fallback, models)
+    if (!knowsModel(models, fallback)) faults.push(`${place}: there is no model '${fallback}' under models.`)
+    else if (behind === name) faults.push(`${place}: is the model itself. Name another, or remove it.`)
+    else if (models[behind]?.split || models[behind]?.route) {
+      faults.push(`${place}: '${fallback}' picks among several, and a fallback is one model. Name that.`)
+    } else faults.push(...circleFault(name, models, walked))
   }
-  if (behind === name) return [`${place}: is the model itself. Name another, or remove it.`]
-  const path = [name]
-  for (let at: string | undefined = behind; at !== undefined; at = fallbackOf(at, models)) {
-    if (at === name) {
-      // Told once of each circle, by the name that comes first in the document.
-      const isFirst = path.every((each) => each === name || order(name, models) < order(each, models))
-      return isFirst
-        ? [`${place}: comes back to itself: ${[...path, name].join(' → ')}. Remove one of these fallbacks.`]
-        : []
-    }
-    // A circle that this one is not in is told by those in it.
-    if (path.includes(at)) return []
+  return faults
+}
+
+/** @param walked the models whose fallbacks were followed, so that a circle is told once */
+function circleFault(start: string, models: ModelDocuments, walked: Set<string>): string[] {
+  const path: string[] = []
+  for (let at: string | undefined = start; at !== undefined && !walked.has(at); at = fallbackOf(at, models)) {
+    walked.add(at)
     path.push(at)
   }
-  return []
+  const again = fallbackOf(path.at(-1) ?? '', models)
+  const circle = again === undefined ? [] : path.slice(path.indexOf(again))
+  if (again === undefined || !path.includes(again) || circle.length < 2) return []
+  return [
+    `models.${again}.fallback: comes back to itself: ${[...circle, again].join(' → ')}. Remove one of these fallbacks.`,
+  ]
 }
 
+/** The model that is asked where another one fails. */
 function fallbackOf(name: string, models: ModelDocuments): string | undefined {
   const fallback = Object.hasOwn(models, name) ? models[name]?.fallback : undefined
-  return fallback && unaliased(fallback, models)
-}
-
-function order(name: string, models: ModelDocuments): number {
-  return Object.keys(models).indexOf(name)
+  return fallback === undefined ? undefined : unaliased(fallback, models)
 }
 
 /** Whether callers, routes and limits may name a model: whether it is served depends on the app's settings too. */
@@ -320,15 +264,7 @@ export function knowsModel(documents: ModelDocuments | undefined, name: string):
   return name === DEFAULT_MODEL || (documents !== undefined && Object.hasOwn(documents, name))
 }
 
-/** The kinds of target that the composition has. */
-export interface KnownKinds {
-  /** Those that ship with Tollgate by default. */
-  readonly targetKinds?: readonly TargetKind[] | undefined
-}
-
-export interface ModelOptions extends KnownKinds {
-  /** What targets may reach and read. */
-  readonly bounds: EgressPolicy
+export interface ModelOptions extends TargetOptions {
   /** The model of the `OPENAI_*` settings, served as `default`; `undefined` where none is configured. */
   readonly defaultTarget: TargetSettings | undefined
 }
@@ -336,7 +272,7 @@ export interface ModelOptions extends KnownKinds {
 export interface ResolvedModels {
   /** Those that are served somewhere. */
   readonly models: ReadonlyMap<string, Model>
-  /** For each target of the policy's models, the variables that its secrets are read from. */
+  /** For each target of the policy's models that is asked, the variables that its secrets are read from. */
   readonly secrets: ReadonlyMap<string, readonly (readonly string[])[]>
 }
 
@@ -357,27 +293,22 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
       : name === DEFAULT_MODEL && defaultTarget !== undefined
         ? [{ index: 0, settings: defaultTarget, place: placeOf(undefined), variables: [] }]
         : []
-    if (own !== undefined)
-      secrets.set(
-        name,
-        placed.map(({ variables }) => variables),
-      )
+    // Of all of them: an id stays as it is while another target is not asked.
     const ids = idsOf(name, placed, options.targetKinds, faults)
-    const [first, ...others] = placed.flatMap(({ settings, place: { ptu, zone, priority, weight } }, index) => {
-      const target: Target = {
-        id: ids[index] ?? '',
-        identity: identityOf(settings, options.targetKinds),
-        priority,
-        weight,
-        zone,
-        ...pricesAt(priceOf(name), { ptu, zone }),
-        settings,
-      }
-      return weight === 0 ? [] : [target]
-    })
+    const targets: Target[] = []
+    const variables: (readonly string[])[] = []
+    for (const [index, { settings, place, variables: read }] of placed.entries()) {
+      const { priority, weight, zone } = place
+      if (weight === 0) continue
+      const identity = identityOf(settings, options.targetKinds)
+      const prices = pricesAt(priceOf(name), place)
+      targets.push({ id: ids[index] ?? '', identity, priority, weight, zone, ...prices, settings })
+      variables.push(read)
+    }
+    if (own !== undefined) secrets.set(name, variables)
+    const [first, ...others] = targets
     if (first === undefined) continue
-    const names = new Set(placed.map(({ settings }) => settings.model))
-    const traits = traitsOf(name, own, [...names], faults)
+    const servedAs = new Set(placed.map(({ settings }) => settings.model))
     models.set(
       name,
       interned({
@@ -386,7 +317,7 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
         tiers: own?.tiers,
         retry: resolveRetry(own?.retry),
         fallback: fallbackOf(name, documents),
-        ...traits,
+        ...traitsOf(name, own, [...servedAs], faults),
       }),
     )
   }
@@ -401,27 +332,28 @@ function resolveRetry(document: ModelDocuments[string]['retry']): RetryRule | un
   return rule.attempts === DEFAULT_RETRY.attempts && rule.budget === DEFAULT_RETRY.budget ? undefined : rule
 }
 
-/** Which model of which service answers: no key is part of it, and no secret. */
-export function identityOf(settings: TargetSettings, kinds = TARGET_KINDS): string {
-  const { kind, model } = settings
-  const { url, api } = kindOf(kinds, kind).place(settings)
-  const parsed = new URL(url)
-  const place = isSimulated(url) ? 'simulated' : parsed.host + parsed.pathname
-  return JSON.stringify([kind, place, model, api])
+/** A target as the document alone tells it. */
+export interface OutlinedTarget extends TargetPlacing, TargetPrices {
+  /** Its kind, and the name by which it is asked for a model; `undefined` where the app's settings say. */
+  readonly kind: string | undefined
+  readonly servedAs: string | undefined
 }
 
-/** The simulated model's port changes from run to run, and what it answers doesn't. It says what it is by its path. */
-export function isSimulated(url: string): boolean {
-  const { hostname, pathname = '' } = URL.parse(url) ?? {}
-  return hostname === '127.0.0.1' && pathname.startsWith('/simulated/')
-}
-
-/** The name by which a model is asked for at its server; `undefined` for one that the settings serve. */
-export function servedAs(model: ModelDocuments[string] | undefined, kinds = TARGET_KINDS): string | undefined {
-  const [target] = model?.targets ?? []
-  if (target === undefined) return undefined
-  const { kind, document } = kindAndDocument(target, kinds)
-  return kind.servedAs(document)
+/** The targets of a model that are asked. */
+export function outlineTargets(
+  model: ModelDocuments[string] | undefined,
+  price: Price | undefined,
+  kinds = TARGET_KINDS,
+): readonly OutlinedTarget[] {
+  const targets: readonly (TargetDocument | undefined)[] = model?.targets ?? [undefined]
+  return targets.flatMap((target): readonly OutlinedTarget[] => {
+    const place = placeOf(target)
+    if (place.weight === 0) return []
+    const prices = pricesAt(price, place)
+    if (target === undefined) return [{ kind: undefined, servedAs: undefined, ...place, ...prices }]
+    const { kind, document } = kindAndDocument(target, kinds)
+    return [{ kind: kind.name, servedAs: kind.servedAs(document), ...place, ...prices }]
+  })
 }
 
 /** A model's price: its own, or what `unpriced` says of those without one. */
@@ -433,36 +365,11 @@ export function resolvePrices({ models = {}, unpriced }: ModelsDocument): (name:
   return (name) => prices.get(name) ?? otherwise
 }
 
-/** What a target may say, whatever its kind. */
-interface PlaceDocument {
-  readonly priority?: number | undefined
-  readonly weight?: number | undefined
-  readonly ptu?: boolean | undefined
-  readonly zone?: string | undefined
-}
-
-/** What a target says beside its place. */
-export interface TargetPlacing {
-  readonly priority: number
-  /** 0 where it is not asked. */
-  readonly weight: number
-  readonly ptu: boolean
-  readonly zone: string | undefined
-}
-
-function placeOf(target: TargetDocument | undefined): TargetPlacing {
-  const { priority = 1, weight = 1, ptu = false, zone } = (target ?? {}) as PlaceDocument
-  return { priority, weight, ptu, zone }
-}
-
-function weightOf(target: TargetDocument): number {
-  return placeOf(target).weight
-}
-
-/** What the targets of a model that are asked say beside their places; one of the settings' says nothing. */
-export function placingsOf(model: ModelDocuments[string] | undefined): readonly TargetPlacing[] {
-  const targets = model?.targets ?? [undefined]
-  return targets.map((target) => placeOf(target)).filter(({ weight }) => weight > 0)
+/** The zones of a model's targets that are asked. */
+export function zonesOf({ targets = [] }: ModelDocuments[string]): readonly string[] {
+  return targets
+    .map((target) => placeOf(target))
+    .flatMap(({ zone, weight }) => (zone === undefined || weight === 0 ? [] : [zone]))
 }
 
 /**
@@ -507,93 +414,4 @@ export function pricedBy({ models = {}, unpriced }: ModelsDocument, name: string
   return like === undefined || listed.every((field) => price[field] !== undefined)
     ? { by: 'policy' }
     : { by: 'book', like }
-}
-
-interface PlacedTarget {
-  /** Its place in the document. */
-  readonly index: number
-  readonly settings: TargetSettings
-  readonly place: TargetPlacing
-  /** The variables that its secrets are read from. */
-  readonly variables: readonly string[]
-}
-
-function resolveTargets(
-  name: string,
-  targets: readonly TargetDocument[],
-  { bounds, targetKinds = TARGET_KINDS }: ModelOptions,
-  faults: string[],
-): readonly PlacedTarget[] {
-  return targets.flatMap((target, index) => {
-    const variables: string[] = []
-    const { kind, document } = kindAndDocument(target, targetKinds)
-    const context = targetContext(bounds, targetKinds, variables)
-    try {
-      const settings = kind.resolve(document, context)
-      // Once more, for a kind that left it out.
-      context.url(kind.place(settings).url)
-      return [{ index, settings, place: placeOf(target), variables }]
-    } catch (fault) {
-      faults.push(`models.${name}.targets[${index}]: ${wordsOf(fault)}`)
-      return []
-    }
-  })
-}
-
-function kindAndDocument(target: TargetDocument, kinds: readonly TargetKind[]) {
-  const name = Object.keys(target).find((field) => kinds.some((kind) => kind.name === field)) ?? ''
-  return { kind: kindOf(kinds, name), document: (target as Readonly<Record<string, unknown>>)[name] }
-}
-
-/** @throws what is no fault of the document */
-function wordsOf(fault: unknown): string {
-  if (fault instanceof ModelUrlFault) return `the endpoint ${fault.message}`
-  if (fault instanceof TargetFault) return fault.message
-  throw fault
-}
-
-/** Enough of a hash that no two targets of a policy share it: 48 bits. */
-const ID_DIGITS = 12
-
-/**
- * The ids of a model's targets. Of those at one place, with a key each, the names of the keys' variables are part: a service counts
- * what is asked by each key by itself, and may block one of them. Two that differ in nothing are a fault.
- */
-function idsOf(
-  name: string,
-  placed: readonly PlacedTarget[],
-  kinds: readonly TargetKind[] | undefined,
-  faults: string[],
-): readonly string[] {
-  const places = placed.map(({ settings }) => idOf(settings, [], kinds))
-  const ids = placed.map(({ settings, variables }, at) => {
-    const place = places[at] ?? ''
-    const isAlone = places.indexOf(place) === at && places.lastIndexOf(place) === at
-    return isAlone ? place : idOf(settings, variables, kinds)
-  })
-  const firsts = new Map<string, number>()
-  for (const [at, { index }] of placed.entries()) {
-    const id = ids[at] ?? ''
-    const first = firsts.get(id)
-    if (first === undefined) firsts.set(id, index)
-    else {
-      faults.push(
-        `models.${name}.targets[${index}]: is the same place as models.${name}.targets[${first}], asked by the same key. Keep one, with the weight of both.`,
-      )
-    }
-  }
-  return ids
-}
-
-/**
- * Service, name and a hash of the place: it goes to logs, where an address of the network's own has no business.
- *
- * @param variables that tell it apart from others at the place
- */
-function idOf(settings: TargetSettings, variables: readonly string[], kinds = TARGET_KINDS): string {
-  const { kind, model } = settings
-  const { url, api } = kindOf(kinds, kind).place(settings)
-  const place = JSON.stringify([kind, url.replace(/\/+$/, ''), model, api, ...variables])
-  const digest = createHash('sha256').update(place).digest('hex')
-  return `${kind}:${model.replace(/[^\w.-]/g, '_').slice(0, 40)}:${digest.slice(0, ID_DIGITS)}`
 }

@@ -1,19 +1,10 @@
 import { OperatorError } from '../pipeline/index.ts'
 import type { Limit } from './limit.ts'
-import type { Model, Rights } from './model.ts'
+import type { Model } from './model.ts'
+import type { Plan } from './plan.ts'
 import type { Routes } from './route.ts'
 import type { UsageKept } from './usage.ts'
 import type { VirtualModels } from './virtual-model.ts'
-
-export interface Plan {
-  readonly name: string
-  /** For each of its consumers alone. */
-  readonly limits: readonly Limit[]
-  /** For all of its consumers together. */
-  readonly shared: readonly Limit[]
-  /** What they may use; `undefined` where the plan lists nothing. */
-  readonly rights: Rights | undefined
-}
 
 /** A policy, checked and resolved. */
 export interface Policy {
@@ -37,6 +28,8 @@ export interface Policy {
   readonly storeDown: 'closed' | 'open'
   /** How long the ledger keeps what. It decides no request. */
   readonly usage: UsageKept
+  /** Hosts that the operator listed: these alone may be on addresses that are not public. No part of the revision. */
+  readonly trustedHosts?: readonly string[]
 }
 
 /** Many faults are mostly of one kind, which the first ones show, and a log line has a longest length. */

@@ -93,17 +93,17 @@ export function withAliases(names: readonly string[], virtualModels: VirtualMode
   return [...all]
 }
 
-/** What a virtual model is, in a few words: `alias of chat`, `split of chat (90) and lambda (10)`. */
+/** What a virtual model is, in a few words: `an alias of chat`, `a split of chat (90) and lambda (10) by consumer`. */
 export function virtualText(virtual: VirtualModel): string {
   switch (virtual.kind) {
     case 'alias':
-      return `alias of ${virtual.model}`
+      return `an alias of ${virtual.model}`
     case 'split': {
       const parts = virtual.parts.map(({ model, weight }) => `${model} (${weight})`)
-      return `split of ${listText(parts)} by ${virtual.by}`
+      return `a split of ${listText(parts)} by ${virtual.by}`
     }
     case 'route':
-      return `route to ${virtual.small} or ${virtual.large}`
+      return `a route to ${virtual.small} or ${virtual.large}`
   }
 }
 

@@ -29,6 +29,7 @@ import {
   type Spend,
   type StreamOutcome,
   systemTime,
+  type Time,
   traceHeaders,
   type UpstreamFailure,
   unlessEnded,
@@ -53,6 +54,7 @@ import { type OpenEvents, openStream, replayed } from './open-stream.ts'
 import { neverRetry, type RetriedModel, type RetryPolicy } from './retry.ts'
 import type { Candidate, Routed } from './route.ts'
 import { servedElsewhere } from './spillover.ts'
+import { cantBeAsked, translatable, translatedAnswer, translatedEvents, translationFor } from './translation.ts'
 import type { CallProgress, Transport } from './transports/index.ts'
 
 export interface UpstreamOptions {
@@ -74,6 +76,8 @@ export interface UpstreamOptions {
    * where the usage is still to come. 2,000 by default.
    */
   readonly endGraceMs?: number
+  /** By which a request's calls are bounded together, and pauses before a retry pass. The machine's by default. */
+  readonly time?: Pick<Time, 'now' | 'after'>
 }
 
 const END_GRACE_MS = 2_000
@@ -104,20 +108,24 @@ interface Callable {
  * attempts beside it. Where the gateway itself ends the request, it is answered as that says, and its call ends too.
  */
 export function upstream(options: UpstreamOptions): Handler<Callable, Call, Reply> {
-  const { balancer = first(), retry = neverRetry } = options
+  const { balancer = first(), retry = neverRetry, time = systemTime } = options
   return async function upstream(call, context) {
     const { routed, reserved } = context
     const { model } = routed
     const { signal } = call
-    const candidates = placesOf(routed)
-    const started = performance.now()
+    const candidates = translatable(options.transport, call.operation, routed.body, placesOf(routed))
+    if ('cannot' in candidates) {
+      context.step('attempts', 'cannot')
+      return { ...refused(cantBeAsked(model.name, candidates)), fallible: true }
+    }
+    const started = time.now()
     const sticky = stickyOf(routed)
     let attempts: readonly Attempt[] = NO_ATTEMPTS
     let failed: RefusedReply | undefined
     let covered = reserved.attempts
     retry.began?.(model)
     for (;;) {
-      const picked = choosing(() => balancer.pick(candidates, picking(attempts, sticky)), attempts)
+      const picked = choosing(() => balancer.pick(candidates, picking(model, attempts, sticky)), attempts)
       if ('blockedForMs' in picked) {
         context.step('attempts', 'blocked')
         const refusal = upstreamUnavailable(picked.blockedForMs)
@@ -129,7 +137,7 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
         candidates,
         before: attempts,
         balancer,
-        started,
+        sinceMs: attempts.length === 0 ? 0 : time.now() - started,
       })
       if (reply.kind !== 'refused' || !reply.fallible || signal.aborted) return reply
       failed = reply
@@ -138,14 +146,14 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
       const left = {
         model,
         coveredAttempts: covered - attempts.filter(({ spend }) => spend !== NOTHING_SPENT).length,
-        ms: options.totalMs - (performance.now() - started),
+        ms: options.totalMs - (time.now() - started),
       }
       const again = choosing(
         () => retry.next(attempts, { ...left, waits: waitsOf(balancer, candidates, attempts) }),
         attempts,
       )
       if (again === undefined) return reply
-      if (again.afterMs > 0) await unlessEnded(pause(again.afterMs, systemTime), signal)
+      if (again.afterMs > 0) await unlessEnded(pause(again.afterMs, time), signal)
       if (!signal.aborted && left.coveredAttempts <= 0 && reserved.cover !== undefined) {
         if (!(await covering(reserved.cover, attempts))) return signal.aborted ? endedReply(signal, attempts) : reply
         covered += 1
@@ -170,14 +178,20 @@ function placesOf({ candidates, body }: Callable['routed']): Candidates {
 }
 
 /** What a pick may go by; the conversation is told apart where the balancer asks for it. */
-function picking(attempts: readonly Attempt[], sticky: (() => string) | undefined): Picking {
-  if (sticky === undefined) return attempts.length === 0 ? FIRST_PICK : { attempts, sticky: undefined }
+function picking(model: RetriedModel, attempts: readonly Attempt[], sticky: (() => string) | undefined): Picking {
+  if (sticky === undefined && model.retry === undefined && attempts.length === 0) return FIRST_PICK
   return {
     attempts,
+    insists: insists(model),
     get sticky() {
-      return sticky()
+      return sticky?.()
     },
   }
+}
+
+/** A model whose failures are all left to its callers is asked by each of them. */
+function insists({ retry }: RetriedModel): boolean {
+  return retry?.attempts === 1
 }
 
 const FIRST_PICK: Picking = { attempts: NO_ATTEMPTS, sticky: undefined }
@@ -224,8 +238,8 @@ interface AskOptions extends UpstreamOptions {
   readonly candidates: Candidates
   /** What was tried for the same request. */
   readonly before: readonly Attempt[]
-  /** When the first call was made, in milliseconds on a monotonic clock. */
-  readonly started: number
+  /** How long the request's calls before it have taken, in milliseconds. */
+  readonly sinceMs: number
 }
 
 /** One call to one target. */
@@ -235,11 +249,11 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
   const { candidate, candidates, balancer } = options
   const { target, tier } = candidate
   const [startedAt, started] = [Date.now(), performance.now()]
-  const before = started - options.started
-  const leftMs = options.totalMs - before
+  const { sinceMs } = options
+  const leftMs = options.totalMs - sinceMs
   const spanId = trace?.spanId === undefined ? undefined : newSpanId()
   const progress: CallProgress = {}
-  const bounds = callBounds(streamed ? options.streamTotalMs - before : leftMs, signal)
+  const bounds = callBounds(streamed ? options.streamTotalMs - sinceMs : leftMs, signal)
   let parser: StreamParser | undefined
   /** Milliseconds, once the first event of a stream has come. */
   let firstTokenMs: number | undefined
@@ -305,9 +319,11 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     // A call that was broken off since its client has left is nothing that an operator could mend.
     if (!isClients) logFailure(log, failure, { url: progress.url, ...more })
     const made = attempts(spend, failure)
-    const { anywhereMs } = waitsOf(balancer, candidates, made)
+    const afterMs = insists(routed.model)
+      ? failure.retryAfterMs
+      : retryAfterOf(failure, candidates, waitsOf(balancer, candidates, made).anywhereMs)
     return {
-      ...refused(upstreamFailed(failure, said, retryAfterOf(failure, candidates, anywhereMs)), headersAt(target.id)),
+      ...refused(upstreamFailed(failure, said, afterMs), headersAt(target.id)),
       attempts: made,
       shared: !isClients,
       fallible: !isClients && isFallible(failure),
@@ -327,7 +343,10 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const sent = routed.body.with(isTierAsked ? { model } : { model, service_tier: tier })
     const changed = sent.changed.filter((field) => field !== 'model')
     if (changed.length > 0) tell({ changed })
-    const answer = await options.transport.send(target.settings, operation, sent.bytes, {
+    const translated = translationFor(options.transport, operation, routed.body, options.candidate)
+    const translation = translated !== undefined && 'body' in translated ? translated : undefined
+    const bytes = translation === undefined ? sent.bytes : Buffer.from(JSON.stringify(translation.body))
+    const answer = await options.transport.send(target.settings, operation, bytes, {
       signal: bounds.signal,
       requestId,
       forwarded: trace === undefined ? forwardedOf(call) : [...forwardedOf(call), ...traceHeaders(trace, spanId)],
@@ -336,7 +355,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const { status, headers } = answer
     if (target.spilloverPrice !== undefined) spillover = servedElsewhere(headers, target.settings.model)
     if (status < 200 || status > 299) {
-      const { failure: told, said } = await failedAnswer(answer)
+      const { failure: told, said } = await failedAnswer(answer, translation)
       const failure = leftOr(told, signal)
       bounds.done()
       return refusedBy(failure, spendOfFailure(failure), { headers, said })
@@ -346,14 +365,20 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const body = await answerBody(answer)
     hasBegun = true
     if (body.kind === 'json') {
-      const parsed = operation.parse(await wholeOf(body, status, operation.maxAnswerBytes))
+      const parsed = operation.parse(
+        translatedAnswer(await wholeOf(body, status, operation.maxAnswerBytes), translation),
+      )
       if (parsed.kind === 'failure') throw new NoAnswer({ status, ...parsed.failure }, parsed.spend)
       if (!streamed) return answered(parsed.answer, parsed.spend)
       bounds.came()
       return streaming(replayed(operation.replay(parsed.answer), parsed.spend))
     }
     parser = operation.stream()
-    const events = answerEvents(body, { parser, bounds, endGraceMs: options.endGraceMs ?? END_GRACE_MS })
+    const events = answerEvents(translatedEvents(body, translation), {
+      parser,
+      bounds,
+      endGraceMs: options.endGraceMs ?? END_GRACE_MS,
+    })
     if (!streamed)
       return answered(await assembled(events, operation.assembler(), options.idleMs, status), events.spend())
     await events.begin(status)
