@@ -35,6 +35,7 @@ beforeAll(async () => {
         small: { targets: [at('small')] },
         thinker: { targets: [at('thinker')], output: 'max_completion_tokens', temperature: false },
         zoned: { targets: [at('eu', { zone: 'eu' }), at('us', { zone: 'us' })] },
+        pair: { targets: [at('eu', { zone: 'eu' }), at('us', { zone: 'us' })] },
         american: { targets: [at('us', { zone: 'us' })] },
         flexible: {
           targets: [at('flexible')],
@@ -248,8 +249,8 @@ describe('a plan of zone eu', () => {
       const response = await entry({ ...request, method: 'GET', url, headers }, () => {})
       return JSON.parse(await replyText(response)).data.map(({ id }: { id: string }) => id)
     }
-    expect(await ids('eu')).toEqual(['zoned'])
-    expect(await ids('us')).toEqual(['zoned', 'american', 'either'])
+    expect(await ids('eu')).toEqual(['zoned', 'pair'])
+    expect(await ids('us')).toEqual(['zoned', 'pair', 'american', 'either'])
     expect(await ids('cheap')).toEqual(['small', 'auto'])
   })
 })
@@ -286,6 +287,23 @@ describe('a fallback', () => {
     expect(text).toContain('[DONE]')
     expect(servers.thinker.calls[0]?.body.service_tier).toBe('flex')
   })
+})
+
+test('a conversation stays on one of a model’s targets, and others on the other', async () => {
+  const turn = async (opening: string, later: string, headers?: Record<string, string>) => {
+    const messages = [opening, later].map((content) => ({ role: 'user', content }))
+    return (await send({ model: 'pair', messages }, { headers: headers ?? {} })).target
+  }
+  const seen = new Set<unknown>()
+  for (let index = 0; index < 12; index += 1) {
+    const opening = unique('opening')
+    const first = await turn(opening, '1')
+    expect([await turn(opening, '2'), await turn(opening, '3')]).toEqual([first, first])
+    seen.add(first)
+    const session = { 'x-claude-code-session-id': opening }
+    expect(await turn(unique('any'), '1', session)).toBe(await turn(unique('any'), '2', session))
+  }
+  expect(seen).toEqual(new Set(['eu', 'us']))
 })
 
 test('a model’s tiers are asked for in their order, where the caller names none', async () => {

@@ -1,6 +1,8 @@
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { modelCall } from '../../../../test/support/model-call.ts'
 import { bodyOf, chat, embeddings, type Json, type Operation, responses } from '../operations/index.ts'
+import { conversationKey } from './conversation-key.ts'
 import { promptTraits } from './prompt-traits.ts'
 
 const traitsOf = (operation: Operation, json: Json, headers: Record<string, string> = {}) => {
@@ -87,6 +89,31 @@ test.each([
 test('a header is compared in lower case, without what stands around it', () => {
   const traits = promptTraits(modelCall({ headers: new Headers({ 'X-Tier': ' Gold ' }) }))
   expect([traits.header('x-tier'), traits.header('x-other')]).toEqual(['gold', undefined])
+})
+
+test('whatever a body holds, its traits and its conversation are found', () => {
+  const json = fc.dictionary(
+    fc.constantFrom(
+      'messages',
+      'input',
+      'tools',
+      'functions',
+      'instructions',
+      'response_format',
+      'text',
+      'prompt_cache_key',
+    ),
+    fc.jsonValue({ maxDepth: 5 }),
+  )
+  fc.assert(
+    fc.property(json, fc.constantFrom(chat, responses, embeddings), (body, operation) => {
+      const [tokens, turns, ...others] = traitsOf(operation, body)
+      for (const count of [tokens, turns]) expect(count).toBeGreaterThanOrEqual(0)
+      for (const each of others) expect(each).toBeTypeOf('boolean')
+      const call = modelCall({ operation, body: bodyOf(body), headers: new Headers() })
+      expect(conversationKey(call, { consumer: 'alice', model: 'chat' })()).toMatch(/^[\w-]{43}$/)
+    }),
+  )
 })
 
 /** Milliseconds, the least of several tries. */
