@@ -340,6 +340,34 @@ describe('a stream', () => {
     expect(lambda.calls[0]?.body).toEqual({ prompt: 'Why?' })
   })
 
+  test('that nobody reads any more ends its connection at once, under a pending read too', async () => {
+    const lambda = await newLambda()
+    const { promise: closed, resolve } = Promise.withResolvers<void>()
+    lambda.reply = (_call, response) => {
+      response.on('close', resolve)
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      response.write(`data: ${JSON.stringify(piece('a'))}\n\n`)
+    }
+    const { reply } = await ask(targetOf({ url: lambda.url, streams: true }), { body: { stream: true } })
+    if (reply.kind !== 'stream') throw new Error(`${reply.kind} in place of a stream`)
+    expect(await reply.events.read()).toHaveLength(1)
+    const reading = reply.events.read()
+    reply.events.cancel()
+    expect(await reading).toBeUndefined()
+    await closed
+    expect(await reply.ended).toMatchObject({ how: 'client_left' })
+  })
+
+  test('whose event has no end is broken, and not kept in memory', async () => {
+    const lambda = await newLambda()
+    lambda.reply = (_call, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      response.end(`data: ${JSON.stringify(piece('a'))}\n\ndata: ${'x'.repeat(5 * 1024 * 1024)}`)
+    }
+    const { reply } = await ask(targetOf({ url: lambda.url, streams: true }), { body: { stream: true } })
+    await expect(chunksOf(reply)).rejects.toMatchObject({ failure: { code: 'invalid_response' } })
+  })
+
   test('that ends without its success, or with an error, is broken', async () => {
     const lambda = await newLambda()
     const target = targetOf({ url: lambda.url, streams: true })
