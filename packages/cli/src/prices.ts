@@ -66,7 +66,7 @@ function ofPolicy(json: boolean, place: Place, now: number): string {
     table,
     ...(shown.length === 0 ? [] : [columns([TARGET_TITLES, ...shown.flatMap(targetRows)])]),
     `${UNIT_TEXT}.`,
-    ...(virtualModels.length === 0 ? [] : [virtualModelsText(virtualModels)]),
+    ...(virtualModels.length === 0 ? [] : [virtualTable(virtualModels)]),
     ...(old === undefined ? [] : [`WARNING: ${old}`]),
     ...(unpriced.length === 0
       ? []
@@ -115,9 +115,12 @@ function dearestJson(targets: readonly OutlinedTarget[]): PriceJson | undefined 
   return price && priceJson(price)
 }
 
-function virtualModelsText(virtualModels: readonly VirtualModel[]): string {
-  const each = virtualModels.map((virtual) => `${virtual.name} is ${virtualText(virtual)}`)
-  return `At the price of the model that serves: ${listText(each)}.`
+/** What costs what the model costs that it picks. */
+function virtualTable(virtualModels: readonly VirtualModel[]): string {
+  return columns([
+    ['AT THE PRICE OF WHAT SERVES', 'IS'],
+    ...virtualModels.map((each) => [each.name, virtualText(each)]),
+  ])
 }
 
 function sourceText(priced: OutlinedModel['priced'], file: string): string {

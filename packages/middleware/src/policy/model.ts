@@ -2,7 +2,7 @@ import * as z from 'zod'
 import type { ModelRules, Price } from '../pipeline/index.ts'
 import { TARGET_KINDS, type TargetKind, type TargetSettings } from '../targets/index.ts'
 import { interned } from './interned.ts'
-import { listText, name } from './names.ts'
+import { listText, name, wayText } from './names.ts'
 import { highestPrice, type PriceDocument, price, priceFaults, resolvePrice } from './price.ts'
 import { bookOf, isReasoning, outputFieldOf, tokenizerOf, unaskedOf } from './price-book.ts'
 import { DEFAULT_MODEL } from './route.ts'
@@ -249,7 +249,7 @@ function circleFault(start: string, models: ModelDocuments, walked: Set<string>)
   const circle = again === undefined ? [] : path.slice(path.indexOf(again))
   if (again === undefined || !path.includes(again) || circle.length < 2) return []
   return [
-    `models.${again}.fallback: comes back to itself: ${[...circle, again].join(' → ')}. Remove one of these fallbacks.`,
+    `models.${again}.fallback: comes back to itself: ${wayText([...circle, again])}. Remove one of these fallbacks.`,
   ]
 }
 

@@ -73,11 +73,13 @@ export function resolvePlans(document: PlansDocument, virtualModels: VirtualMode
       : `'${name}' picks a model for each request, by which that is counted. Write a limit for each: ${listText(behind)}.`
   }
   const zones = zonesOfAll(document.models)
+  const expanded = withAliases(virtualModels)
   const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(([name, plan]) => {
     const { limits, shared, models, tiers, tools } = plan
     const path = `plans.${name}`
-    faults.push(...rightsFaults(path, plan, { document, virtualModels, zones }))
-    const rights = { models: models && withAliases(models, virtualModels), tiers, tools, zones: plan.zones }
+    const mayUse = models && expanded(models)
+    faults.push(...rightsFaults(path, plan, { document, virtualModels, zones, mayUse }))
+    const rights = { models: mayUse, tiers, tools, zones: plan.zones }
     const resolved: Plan = {
       name,
       limits: resolveLimits(limits, { path: `${path}.limits`, prefix: '', modelFault }, faults),
@@ -102,28 +104,32 @@ function defaultPlan(names: readonly string[]): string | undefined {
   return names.includes('default') ? 'default' : names.length === 1 ? names[0] : undefined
 }
 
-/** The zones of each model that is served in any. */
-type Zones = ReadonlyMap<string, readonly string[]>
+interface Zones {
+  /** Of each model that is served in any. */
+  readonly served: ReadonlyMap<string, readonly string[]>
+  readonly known: ReadonlySet<string>
+}
 
 function zonesOfAll(documents: ModelDocuments = {}): Zones {
   const zones = Object.entries(documents).map(([name, model]) => [name, zonesOf(model)] as const)
-  return new Map(zones.filter(([, own]) => own.length > 0))
+  return { served: new Map(zones.filter(([, own]) => own.length > 0)), known: new Set(zones.flatMap(([, own]) => own)) }
 }
 
 interface Named {
   readonly document: PlansDocument
   readonly virtualModels: VirtualModels
   readonly zones: Zones
+  /** The models of the plan, by all of their names; `undefined` where that is all. */
+  readonly mayUse: readonly string[] | undefined
 }
 
 /** What a plan lists, and nothing could be served by. */
 function rightsFaults(
   path: string,
   { models, zones = [] }: PlanDocuments[string],
-  { document, virtualModels, zones: served }: Named,
+  { document, virtualModels, zones: { served, known }, mayUse }: Named,
 ): string[] {
   const faults: string[] = []
-  const mayUse = models && new Set(withAliases(models, virtualModels))
   for (const [index, name] of (models ?? []).entries()) {
     const place = `${path}.models[${index}]`
     if (!knowsModel(document.models, name)) {
@@ -131,13 +137,12 @@ function rightsFaults(
       continue
     }
     const behind = modelsBehind(name, virtualModels)
-    if (behind.length === 0 || behind.some((each) => mayUse?.has(each))) continue
+    if (behind.length === 0 || behind.some((each) => mayUse?.includes(each))) continue
     faults.push(
       `${place}: '${name}' picks ${listText(behind, 'or')}, and the plan lists none of them, so each request for it would be refused. List them too.`,
     )
   }
   if (zones.length === 0) return faults
-  const known = new Set([...served.values()].flat())
   const unknown = [...zones.entries()].filter(([, zone]) => !known.has(zone))
   for (const [index, zone] of unknown) {
     const meant = closestName(zone, known)

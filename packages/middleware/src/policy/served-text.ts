@@ -8,6 +8,9 @@ interface Served extends Pick<Policy, 'plans' | 'virtualModels'> {
   readonly models: ReadonlyMap<string, { readonly name: string; readonly targets: readonly Pick<Target, 'zone'>[] }>
 }
 
+/** A line is read by people: of more, the first ones and how many more there are. */
+const MOST = 6
+
 /**
  * Where requests go, as a start tells it: the models that are served in several places, the names that pick others, and the plans
  * that stay in zones. `undefined` where there are none of these.
@@ -16,11 +19,11 @@ export function servedText({ plans, models, virtualModels = new Map() }: Served)
   const several = [...models.values()]
     .filter(({ targets }) => targets.length > 1)
     .map(({ name, targets }) => `${name} has ${targets.length} targets${zonesText(targets)}`)
-  const virtual = Array.from(virtualModels.values(), (each) => `${each.name} is ${virtualText(each)}`)
+  const virtual = Array.from(virtualModels.values(), (each) => `${each.name} is ${virtualText(each, { most: MOST })}`)
   const zoned = [...plans.values()].flatMap(({ name, rights }) =>
-    rights?.zones === undefined ? [] : [`plan ${name} stays in ${listText(rights.zones)}`],
+    rights?.zones === undefined ? [] : [`plan ${name} stays in ${listText(rights.zones, 'and', MOST)}`],
   )
-  const all = [several, virtual, zoned].filter((list) => list.length > 0).map((list) => listText(list))
+  const all = [several, virtual, zoned].filter((list) => list.length > 0).map((list) => listText(list, 'and', MOST))
   return all.length === 0 ? undefined : all.join('; ')
 }
 

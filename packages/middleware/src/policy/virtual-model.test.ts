@@ -97,7 +97,7 @@ describe('a virtual model', () => {
     }
     const { models, virtualModels } = outline(document, 'test.yaml')
     expect([...models.keys()]).toEqual(['chat', 'small', 'default'])
-    expect([...virtualModels.values()].map(virtualText)).toEqual([
+    expect([...virtualModels.values()].map((each) => virtualText(each))).toEqual([
       'an alias of ab',
       'a split of chat (9) and small (1) by consumer',
       'a route to small or ab',
@@ -227,6 +227,22 @@ describe('a virtual model is refused', () => {
     expect(faultsOf(chain(5))).toEqual([
       'models.s4: leads to a model through 5 splits and routes, and may through 4. Name the model itself.',
       'models.a4: leads to a model through 5 splits and routes, and may through 4. Name the model itself.',
+    ])
+  })
+
+  test('as one of too many aliases of one name', () => {
+    const aliases = (count: number) =>
+      Object.fromEntries(
+        Array.from({ length: count }, (_, index) => [`a${index}`, { alias: index === 0 ? 'chat' : 'a0' }]),
+      )
+    expect(faultsOf(aliases(32))).toEqual([])
+    expect(faultsOf(aliases(33))).toEqual(['models.chat: has 33 aliases, and may have 32. Remove some.'])
+  })
+
+  test('in few words where the circle is long', () => {
+    const circle = Array.from({ length: 30 }, (_, index) => [`a${index}`, { alias: `a${(index + 1) % 30}` }])
+    expect(faultsOf(Object.fromEntries(circle))).toEqual([
+      'models.a29.alias: comes back to itself: a0 → a1 → a2 → a3 → a4 → a5 → 24 more → a0. Let one of them name a model that has targets.',
     ])
   })
 
