@@ -153,7 +153,8 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
         attempts,
       )
       if (again === undefined) return reply
-      if (again.afterMs > 0) await unlessEnded(pause(again.afterMs, time), signal)
+      // One turn at the least, in which the connection of the call before comes free.
+      await unlessEnded(pause(again.afterMs, time), signal)
       if (!signal.aborted && left.coveredAttempts <= 0 && reserved.cover !== undefined) {
         if (!(await covering(reserved.cover, attempts))) return signal.aborted ? endedReply(signal, attempts) : reply
         covered += 1

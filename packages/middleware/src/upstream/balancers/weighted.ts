@@ -9,7 +9,7 @@ import {
 } from '../../pipeline/index.ts'
 import type { Balanced, Balancer, Waits } from './balancer.ts'
 import { outcomeOf } from './outcome.ts'
-import { rendezvous } from './rendezvous.ts'
+import { hashOf, rendezvous } from './rendezvous.ts'
 
 export interface WeightedOptions {
   readonly time: Pick<Time, 'now' | 'wallClock'>
@@ -145,9 +145,13 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
       let bestScore: number | undefined
       let least = first
       let leastMs = Number.POSITIVE_INFINITY
+      /** Of the conversation; made with the first score. */
+      let hash: number | undefined
       const scoreOf = ({ target }: Balanced) => {
         const { sticky } = picking
-        return (sticky === undefined ? -Math.log(1 - random()) : rendezvous(sticky, target)) / target.weight
+        if (sticky === undefined) return -Math.log(1 - random()) / target.weight
+        hash ??= hashOf(sticky)
+        return rendezvous(hash, target) / target.weight
       }
       for (const candidate of candidates) {
         if (isCalm) {
