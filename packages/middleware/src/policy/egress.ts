@@ -21,7 +21,10 @@ export interface EgressPolicy {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Names of environment variables that a policy may read; a trailing `*` stands for any rest. */
   readonly readable: readonly string[]
-  /** Hosts that a target may have beyond the built-in ones; a leading `*.` stands for any subdomain. */
+  /**
+   * Hosts that a target may have beyond the built-in ones; a leading `*.` stands for any subdomain, and `*` alone, which no setting
+   * may say, for any host: for tools that reach none.
+   */
   readonly hosts: readonly string[]
 }
 
@@ -111,6 +114,7 @@ function isListed(hosts: readonly string[], hostname: string): boolean {
 
 function sameHost(listed: string, hostname: string): boolean {
   const host = listed.toLowerCase()
+  if (host === '*') return true
   return host.startsWith('*.') ? hostname.endsWith(host.slice(1)) : hostname === host
 }
 
