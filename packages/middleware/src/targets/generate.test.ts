@@ -7,7 +7,7 @@ import { answering, startUpstream } from '../../../../test/support/upstream.ts'
 import { bodyOf, type ChatAnswer, embeddings, type Json, type Reply } from '../operations/index.ts'
 import { NOTHING_SPENT, SPEND_UNKNOWN } from '../pipeline/index.ts'
 import { resolvePolicy, type Target } from '../policy/index.ts'
-import { type Candidate, connect, upstream } from '../upstream/index.ts'
+import { type Candidate, connect, probe, upstream } from '../upstream/index.ts'
 
 /* A service that speaks the contract of POST /api/generate, from the policy to the socket and back. */
 
@@ -340,6 +340,34 @@ describe('a stream', () => {
     expect(lambda.calls[0]?.body).toEqual({ prompt: 'Why?' })
   })
 
+  test('that nobody reads any more ends its connection at once, under a pending read too', async () => {
+    const lambda = await newLambda()
+    const { promise: closed, resolve } = Promise.withResolvers<void>()
+    lambda.reply = (_call, response) => {
+      response.on('close', resolve)
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      response.write(`data: ${JSON.stringify(piece('a'))}\n\n`)
+    }
+    const { reply } = await ask(targetOf({ url: lambda.url, streams: true }), { body: { stream: true } })
+    if (reply.kind !== 'stream') throw new Error(`${reply.kind} in place of a stream`)
+    expect(await reply.events.read()).toHaveLength(1)
+    const reading = reply.events.read()
+    reply.events.cancel()
+    expect(await reading).toBeUndefined()
+    await closed
+    expect(await reply.ended).toMatchObject({ how: 'client_left' })
+  })
+
+  test('whose event has no end is broken, and not kept in memory', async () => {
+    const lambda = await newLambda()
+    lambda.reply = (_call, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' })
+      response.end(`data: ${JSON.stringify(piece('a'))}\n\ndata: ${'x'.repeat(5 * 1024 * 1024)}`)
+    }
+    const { reply } = await ask(targetOf({ url: lambda.url, streams: true }), { body: { stream: true } })
+    await expect(chunksOf(reply)).rejects.toMatchObject({ failure: { code: 'invalid_response' } })
+  })
+
   test('that ends without its success, or with an error, is broken', async () => {
     const lambda = await newLambda()
     const target = targetOf({ url: lambda.url, streams: true })
@@ -416,6 +444,27 @@ describe('a signature', () => {
     const target = targetOf({ url: lambda.url, sign: SIGN })
     for (let at = 0; at < 20; at += 1) await ask(target, { handler })
     expect([lambda.calls.length, lambda.connections()]).toEqual([20, 1])
+  })
+})
+
+describe('a look at whether it is there', () => {
+  const ready = (target: Target) => {
+    const transport = connect({ token: () => Promise.reject(new Error('no token is needed')) })
+    const { signal } = new AbortController()
+    return probe(transport, target.settings, { path: '/chat/completions', signal, timeoutMs: 2_000 })
+  }
+
+  test('asks for nothing that it would answer, signed as a request is', async () => {
+    const lambda = await newLambda(KEYS)
+    lambda.reply = ({ body }, response) =>
+      typeof body.prompt === 'string'
+        ? sendJson(response, 200, completion('a'))
+        : sendJson(response, 400, { error: 'no' })
+    await ready(targetOf({ url: lambda.url, sign: { region: 'eu-west-1' } }))
+    expect(lambda.calls).toHaveLength(1)
+    await expect(ready(targetOf({ url: lambda.url, sign: { region: 'us-east-1' } }))).rejects.toThrow(
+      'answers 403 at http',
+    )
   })
 })
 

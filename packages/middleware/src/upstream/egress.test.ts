@@ -5,9 +5,9 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { baseContext } from '../../../../test/support/base-context.ts'
 import { calledAt, failureTold, modelCall, statusOf, targetAt } from '../../../../test/support/model-call.ts'
 import { startUpstream, type Upstream } from '../../../../test/support/upstream.ts'
-import { NOTHING_SPENT } from '../pipeline/index.ts'
+import { NOTHING_SPENT, systemTime } from '../pipeline/index.ts'
 import { connectionCheck } from '../policy/index.ts'
-import { connect, upstream } from './index.ts'
+import { type Candidate, connect, retryWithinBudget, upstream, weighted } from './index.ts'
 
 /* The address of each connection, checked where it is made: over real sockets. */
 
@@ -99,6 +99,37 @@ describe('a host on an address that is not public', () => {
     }
     expect([server.calls.length, asked.length]).toEqual([0, 0])
     expect((await ask(server.baseUrl, newHandler(['127.0.0.1'], lookup))).status).toBe(200)
+  })
+
+  test('leaves requests to the model’s other target, without a try again', async () => {
+    const server = await newUpstream()
+    const { lookup, asked } = standingFor('127.0.0.1')
+    const check = connectionCheck({ hosts: () => ['near.example'], lookup })
+    const transport = connect({ token: () => Promise.reject(new Error('no token is needed')), check })
+    const balancer = weighted({ time: systemTime, random: () => 0, log: () => {} })
+    const retry = retryWithinBudget({ time: systemTime, random: () => 0 })
+    const bounds = { firstByteMs: 2_000, totalMs: 5_000, idleMs: 2_000, streamTotalMs: 5_000 }
+    const handler = upstream({ transport, balancer, retry, ...bounds })
+    const at = (host: string, priority: number) =>
+      targetAt(
+        { kind: 'openai', baseUrl: `http://${host}:${server.port}/v1`, model: 'm', key: 'sk' },
+        { id: host, priority },
+      )
+    const call = modelCall()
+    const called = calledAt(call, at('far.example', 1), at('near.example', 2))
+    const [first, ...others] = called.routed.candidates
+    const ranked = (candidate: Candidate): Candidate => ({ ...candidate, rank: candidate.target.priority })
+    const context = { ...baseContext(), ...called, reserved: { attempts: 1, output: undefined } }
+    const candidates: [Candidate, ...Candidate[]] = [ranked(first), ...others.map(ranked)]
+    const routed = { ...called.routed, candidates }
+    const reply = await handler(call, { ...context, routed })
+    expect(statusOf(reply)).toBe(200)
+    expect(reply.kind === 'answer' && reply.attempts.map(({ target, failure }) => [target, failure?.code])).toEqual([
+      ['far.example', 'address_not_allowed'],
+      ['near.example', undefined],
+    ])
+    expect(asked).toEqual(['far.example', 'near.example'])
+    expect(server.calls).toHaveLength(1)
   })
 
   test('is refused by the system’s own names, too', async () => {
