@@ -325,17 +325,17 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'a target of no kind',
     'models:\n  small:\n    targets: [{opnai: {model: m}}]\n',
-    "line 3, models.small.targets[0]: needs one of azure or openai. Did you mean 'openai' by 'opnai'? It must be {azure: …} or {openai: …}.",
+    "line 3, models.small.targets[0]: needs one of azure, openai or generate. Did you mean 'openai' by 'opnai'? It must be {azure: …}, {openai: …} or {generate: …}.",
   ],
   [
     'a target as text',
     'models:\n  small:\n    targets: [gpt-4o]\n',
-    'line 3, models.small.targets[0]: must be {azure: …} or {openai: …}.',
+    'line 3, models.small.targets[0]: must be {azure: …}, {openai: …} or {generate: …}.',
   ],
   [
     'a typo in a target',
     'models:\n  small:\n    targets: [{openai: {modle: m}}]\n',
-    "line 3, models.small.targets[0].openai.modle: unknown field. Did you mean 'model'? models.small.targets[0].openai takes baseUrl, model and key.",
+    "line 3, models.small.targets[0].openai.modle: unknown field. Did you mean 'model'? models.small.targets[0].openai takes baseUrl, model, key and headers.",
   ],
   [
     'a key in the policy',

@@ -59,7 +59,7 @@ export interface UpstreamFailure {
   readonly status?: number
   /**
    * The model's error code, e.g. `rate_limit_exceeded`, or ours: `timeout`, `connection_failed`, `request_failed` (never
-   * sent), `invalid_response`, `answer_too_large`, `stream_cut`, `error_event` (one without a code), `client_left`,
+   * sent), `address_not_allowed` (the egress check's), `invalid_response`, `answer_too_large`, `stream_cut`, `error_event` (one without a code), `client_left`,
    * `slot_lost`, `reservation_exceeded`, `shutting_down`, `request_timeout`.
    */
   readonly code?: string
@@ -120,13 +120,17 @@ const LONGEST_WAIT_MS = 60 * 60_000
 const LONGEST_CLIENT_WAIT_MS = 60_000
 
 /**
- * The refusal of a request whose call to the model came to nothing. It says to wait as long as the model's server says.
+ * The refusal of a request whose call to the model came to nothing.
  *
  * @param said the service's own error, for the caller
+ * @param afterMs how long to wait before another try, in milliseconds; as long as the model's server says by default
  */
-export function upstreamFailed(upstream: UpstreamFailure, said?: Refusal['said']): Refusal {
-  const { retryAfterMs = 0 } = upstream
-  const waitMs = Math.ceil(Math.min(retryAfterMs, LONGEST_WAIT_MS))
+export function upstreamFailed(
+  upstream: UpstreamFailure,
+  said?: Refusal['said'],
+  afterMs = upstream.retryAfterMs ?? 0,
+): Refusal {
+  const waitMs = Math.ceil(Math.min(afterMs, LONGEST_WAIT_MS))
   return {
     kind: 'refusal',
     code: 'upstream_failed',

@@ -1,4 +1,11 @@
-export { type EgressPolicy, isLoopback } from './egress.ts'
+export {
+  AddressNotAllowed,
+  type ConnectionCheck,
+  type ConnectionCheckOptions,
+  connectionCheck,
+  type EgressPolicy,
+  isLoopback,
+} from './egress.ts'
 export {
   type DocumentSource,
   type LoadedPolicy,

@@ -1,5 +1,6 @@
 import type { Price } from '../pipeline/index.ts'
 import { TARGET_KINDS } from '../targets/index.ts'
+import { trustedHosts } from './egress.ts'
 import {
   knowsModel,
   type ModelOptions,
@@ -62,7 +63,7 @@ export function resolveDocument(document: Document, options: ModelOptions & Know
   const { models, secrets } = resolveModels(checked, options, faults)
   throwIfFaulty(document, faults)
   const policy = { ...own, models, storeDown: checked.storeDown ?? 'closed' }
-  return { revision: revisionOf(policy, secrets), ...policy }
+  return { revision: revisionOf(policy, secrets), ...policy, trustedHosts: trustedHosts(options) }
 }
 
 /** What a policy says by itself, for tools that run without the app's settings. */
