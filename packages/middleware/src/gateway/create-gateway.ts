@@ -4,7 +4,15 @@ import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
 import { digestWith, type FinishedRequest, type Handler, type Log, pipeline, systemTime } from '../pipeline/index.ts'
-import { modelsBehind, type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
+import {
+  dearestPrice,
+  modelsBehind,
+  type Policy,
+  type PolicySource,
+  pinPolicy,
+  routeOf,
+  type WithPolicy,
+} from '../policy/index.ts'
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import {
@@ -164,8 +172,12 @@ const METRICS = { deadlineMs: 8_000, maxAgeMs: 5_000, maxBytes: 4 * 1024 * 1024 
 const now = () => performance.now()
 const wallClock = () => Date.now()
 
-function isUnpriced(model: string, { policy, consumer }: Admitted): boolean {
-  return policy.models.get(model)?.targets[0].price === undefined && countsMoney(policy, consumer, model)
+/** Whether a limit on money refuses whatever a name may come to. */
+function isUnpriced(name: string, { policy, consumer }: Admitted): boolean {
+  return modelsBehind(name, policy.virtualModels).every(
+    (model) =>
+      dearestPrice(policy.models.get(model)?.targets ?? []) === undefined && countsMoney(policy, consumer, model),
+  )
 }
 
 /** What the call onion is given by the HTTP onion. */
