@@ -368,6 +368,11 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
     'line 3, models.small.targets: each has the weight 0, so none would be asked. Give one a weight of at least 1.',
   ],
   [
+    'a target among several of no kind',
+    'models:\n  small:\n    targets:\n      - {openai: {model: m}}\n      - {priority: 2, weight: 90}\n',
+    'line 5, models.small.targets[1]: needs one of azure, openai or generate. It must be {azure: …}, {openai: …} or {generate: …}.',
+  ],
+  [
     'a tier in the order without a price',
     'models:\n  small:\n    targets: [{openai: {model: m}}]\n    tiers: [flex, default]\n    price: {input: 1, output: 2}\n',
     "line 4, models.small.tiers[0]: 'flex' has no price. Write models.small.price.tiers.flex, such as 0.5 for half the price, or leave the tier out.",
