@@ -79,6 +79,8 @@ export interface DoubleOptions {
   readonly isCalm: boolean
   /** Writes to its cache only where it is asked to. */
   readonly writesAsked?: boolean
+  /** Searches the web in each request, once for each choice. */
+  readonly searches?: boolean
 }
 
 const OUTCOMES: readonly Outcome[] = ['untold', 'failed', 'lost', 'filtered', 'overloaded']
@@ -87,13 +89,14 @@ const OUTCOMES: readonly Outcome[] = ['untold', 'failed', 'lost', 'filtered', 'o
 export function modelDouble(
   dice: Random,
   body: Json,
-  { target, isCalm, writesAsked = false }: DoubleOptions,
+  { target, isCalm, writesAsked = false, searches = false }: DoubleOptions,
 ): DoubleCall {
+  const isSearched = searches || 'web_search_options' in body
   const outcome = isCalm || dice.chance(0.8) ? 'told' : dice.pick(OUTCOMES)
   const n = typeof body.n === 'number' ? body.n : 1
   /** Takes the most of everything. */
   const isWorst = dice.chance(0.3)
-  const prompt = promptTokens(dice, body, isWorst)
+  const prompt = promptTokens(dice, body, { isWorst, isSearched })
   const isSpilled = target.ptu === true && dice.chance(0.5)
   const headers = isSpilled ? { ...JSON_TYPE, 'x-ms-spillover-from-deployment': 'double-ptu' } : JSON_TYPE
   if (outcome === 'overloaded') {
@@ -144,7 +147,7 @@ export function modelDouble(
     },
   }
   const billed = { ...answer, body: { ...answer.body, service_tier: served.tier } }
-  const tools = 'web_search_options' in body ? { web_search: n } : {}
+  const tools = isSearched ? { web_search: n } : {}
   const nanoUsd = billOf(DOUBLE, { target, api: 'chat', asked: body, answer: billed }) + searchesOf(tools)
   if (outcome === 'lost') return { outcome, answer: undefined, nanoUsd, tellsAll: false }
   if (outcome === 'failed') {
@@ -179,8 +182,12 @@ function searchesOf({ web_search: calls = 0 }: { readonly web_search?: number })
 }
 
 /** As many as a prompt's bytes may be, and what a template adds; or as many as fit, where what is searched is read too. */
-function promptTokens(dice: Random, body: Json, isWorst: boolean): number {
-  if ('web_search_options' in body) return isWorst ? CONTEXT_WINDOW : dice.whole(CONTEXT_WINDOW / 2, CONTEXT_WINDOW)
+function promptTokens(
+  dice: Random,
+  body: Json,
+  { isWorst, isSearched }: { readonly isWorst: boolean; readonly isSearched: boolean },
+): number {
+  if (isSearched) return isWorst ? CONTEXT_WINDOW : dice.whole(CONTEXT_WINDOW / 2, CONTEXT_WINDOW)
   const messages = Array.isArray(body.messages) ? body.messages : []
   const bytes = messages.reduce((sum, { content }) => sum + Buffer.byteLength(textOf(content)), 0)
   const most = Math.min(CONTEXT_WINDOW, bytes + 4 * messages.length + 3)

@@ -80,6 +80,20 @@ export const BILL_MUTANTS: readonly Mutant[] = [
     seed: 1,
   },
   {
+    name: 'reserves and charges no search for a model that searches unasked',
+    file: '../operations/surcharges.ts',
+    find: 'Math.max(most, asked.toolCalls[WEB_SEARCH] ?? 0)',
+    replace: 'Math.max(0 * most, asked.toolCalls[WEB_SEARCH] ?? 0)',
+    seed: 1,
+  },
+  {
+    name: 'reserves a prompt by its bytes where what a search finds is read too',
+    file: 'reservation.ts',
+    find: 'isSearched ? rules.contextWindow : bounds.input',
+    replace: 'isSearched ? bounds.input : bounds.input',
+    seed: 1,
+  },
+  {
     name: 'takes a prompt that a filter refused for free',
     file: '../upstream/failure.ts',
     find: 'if (isFiltered(failure)) return PROMPT_SPENT',

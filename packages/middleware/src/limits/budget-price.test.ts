@@ -356,6 +356,13 @@ describe('where money is limited, is refused by name', () => {
     expect([covered.refusal, covered.sent?.[field]]).toEqual([undefined, value])
   })
 
+  test('and not a search that its service says how to switch off', async () => {
+    const off: Json[] = [{ search_parameters: { mode: 'off' } }, { web_search: { enable: false } }]
+    for (const change of off) expect((await room(price)(change)).refusal).toBeUndefined()
+    const other: Json[] = [{ search_parameters: { enable: false } }, { web_search: {} }, { plugins: { mode: 'off' } }]
+    for (const change of other) expect((await room(price)(change)).refusal?.code).toBe('field_not_allowed')
+  })
+
   test.each<[string, Price, Partial<ModelRules>, string, string]>([
     [
       'that has no price',

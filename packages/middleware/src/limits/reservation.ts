@@ -260,8 +260,9 @@ function fieldNotPriced(field: string, model: string): Refusal {
 
 function searchNotPriced(model: string): Refusal {
   const message =
-    `The model '${model}' searches the web in each request, a search has no price, and a limit on money holds for you. ` +
-    `Use another model, or ask the operator to set models.${model}.price.tools.${WEB_SEARCH} in the policy.`
+    `The model '${model}' searches the web in each request, which has no price or is not in your plan, and a limit on money holds for you. ` +
+    `Use another model, or ask the operator to set models.${model}.price.tools.${WEB_SEARCH} in the policy, and to list ` +
+    `${WEB_SEARCH} in the plan's tools where it lists any.`
   return { kind: 'refusal', code: 'tool_not_allowed', status: 403, param: 'model', message }
 }
 

@@ -51,11 +51,20 @@ const FIELDS = {
 export const PRICED_FIELDS: ReadonlyMap<string, PricedField> = new Map(Object.entries(FIELDS))
 export const PRICED_FIELD_NAMES = Object.keys(FIELDS) as [keyof typeof FIELDS, ...(keyof typeof FIELDS)[]]
 
-/** The fields of a request that buy something so. One that says no (`null`, `false`, an empty list) buys nothing. */
+/** The fields of a request that buy something so. One that says no (`null`, `false`, an empty list, a search that is off) buys nothing. */
 export function pricedFields(body: Readonly<Record<string, unknown>>): readonly string[] {
-  return Object.keys(body).filter((field) => PRICED_FIELDS.has(field) && isAsked(body[field]))
+  return Object.keys(body).filter((field) => PRICED_FIELDS.has(field) && isAsked(field, body[field]))
 }
 
-function isAsked(value: unknown): boolean {
-  return value !== undefined && value !== null && value !== false && !(Array.isArray(value) && value.length === 0)
+/** How their services' pages say that a search is off. */
+const OFF: Readonly<Record<string, readonly [field: string, value: unknown]>> = {
+  search_parameters: ['mode', 'off'],
+  web_search: ['enable', false],
+}
+
+function isAsked(field: string, value: unknown): boolean {
+  if (value === undefined || value === null || value === false) return false
+  if (Array.isArray(value)) return value.length > 0
+  const [switchedBy, off] = OFF[field] ?? []
+  return switchedBy === undefined || Object(value)[switchedBy] !== off
 }
