@@ -111,6 +111,7 @@ export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOpt
 
     const reply = await handler(request, context)
     const refusal = isRefusal(reply) && reply.code !== ENDS_HERE.code ? reply : undefined
+    tell({ verdict: refusal?.code ?? verdictOf(found.cache) })
     const { 'retry-after': _wait, 'x-should-retry': _again, ...headers } = reply.headers ?? {}
     return jsonResponse(200, report(found, refusal), headers)
   }
@@ -147,7 +148,7 @@ function worstOf({ usage, price }: Reservation): Worst {
 function report({ route, model, cache, worst, limits }: Findings, refusal: Refusal | undefined): object {
   return {
     dry_run: true,
-    verdict: refusal !== undefined ? 'refused' : cache === 'hit' ? 'answered_from_cache' : 'model_asked',
+    verdict: refusal === undefined ? verdictOf(cache) : 'refused',
     refusal: refusal === undefined ? null : toldOf(refusal),
     route: route ?? null,
     model: model ?? null,
@@ -161,6 +162,10 @@ function report({ route, model, cache, worst, limits }: Findings, refusal: Refus
       more_in_seconds: Math.ceil(nextMs / 1_000),
     })),
   }
+}
+
+function verdictOf(cache: Findings['cache']): string {
+  return cache === 'hit' ? 'answered_from_cache' : 'model_asked'
 }
 
 function toldOf({ status, code, message, param, headers }: Refusal): object {

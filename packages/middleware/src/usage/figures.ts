@@ -123,6 +123,10 @@ export interface UsageRow {
   readonly status: number
   readonly outcome: 'answered' | 'refused' | 'failed' | 'call'
   readonly refusal?: string
+  /** The field at fault, if one is. */
+  readonly param?: string
+  /** How long it was told to wait before it comes back. */
+  readonly retryAfterMs?: number
   readonly stream?: string
   readonly consumer?: string
   readonly plan?: string
@@ -134,6 +138,8 @@ export interface UsageRow {
   readonly streamed?: boolean
   readonly route?: string
   readonly model?: string
+  /** Why that model: `named`, `default`, `alias`, `split`, a rule's words, `fallback`. */
+  readonly reason?: string
   readonly cache?: string
   /** The name of the limit that refused it. */
   readonly limit?: string
@@ -147,6 +153,8 @@ export interface UsageRow {
   readonly uncertain?: true
   readonly clamped?: true
   readonly dryRun?: true
+  /** Of a dry run, what would become of it: `model_asked`, `answered_from_cache`, or the refusal's code. */
+  readonly verdict?: string
   readonly attempts?: readonly UsageAttempt[]
   readonly steps: readonly { readonly name: string; readonly decision: string; readonly ms: number }[]
   /** What each limit had left when it was asked, in the order in which they were asked. */
@@ -154,6 +162,8 @@ export interface UsageRow {
     readonly limit: string
     readonly measure: string
     readonly of: number
+    /** The most that it may have, where its burst makes that more. */
+    readonly most?: number
     readonly left: number
   }[]
 }

@@ -71,8 +71,8 @@ function reservedJson({ input, output, costNanoUsd }: UsageRow['reserved'] & obj
   return { tokens: { input, output }, ...money('cost', costNanoUsd) }
 }
 
-function leftJson({ limit, measure, of, left }: (UsageRow['left'] & object)[number]): object {
-  return { limit, counts: measure === 'money' ? 'nanoUsd' : measure, of, left }
+function leftJson({ limit, measure, of, most, left }: (UsageRow['left'] & object)[number]): object {
+  return { limit, counts: measure === 'money' ? 'nanoUsd' : measure, of, ...(most !== undefined && { most }), left }
 }
 
 function tokensJson(tokens: TokenUsage | undefined): object {
