@@ -23,7 +23,16 @@ function sums(change: Partial<UsageSums> = {}): UsageSums {
 }
 
 function textOf(change: Partial<UsageReport>): string {
-  const report = { by: 'consumer', since: SINCE, until: UNTIL, asOf: UNTIL, rows: [], total: sums(), unattributed: [] }
+  const report = {
+    by: 'consumer',
+    since: SINCE,
+    until: UNTIL,
+    asOf: UNTIL,
+    rows: [],
+    total: sums(),
+    unattributed: [],
+    unreadable: [],
+  }
   return usageText({ ...report, ...change } as UsageReport, 'Storage: a test')
 }
 

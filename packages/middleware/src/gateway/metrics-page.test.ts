@@ -8,7 +8,7 @@ import { memoryTable } from '../storage/index.ts'
 import { ledger, rollUp, type UsageReader, usageReader } from '../usage/index.ts'
 import { metricsPage } from './metrics-page.ts'
 
-const EMPTY = { models: [], asOf: 5_000, unattributed: [] }
+const EMPTY = { models: [], asOf: 5_000, unattributed: [], unreadable: [], targets: [] }
 
 /** A page over tables that the test plays, with a clock that the test sets. */
 function page(totals: UsageReader['totals']) {

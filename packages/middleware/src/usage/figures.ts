@@ -1,4 +1,5 @@
 import type { TokenUsage } from '../pipeline/index.ts'
+import type { InstanceTarget } from './told-targets.ts'
 
 /**
  * What requests came to, summed up. Each figure is a sum, so that two of them can be added: hours to days, consumers to all.
@@ -52,6 +53,8 @@ export interface UsageReport {
   readonly total: UsageSums
   /** What budgets charged in their present window and the ledger doesn't show; only what is above 0. */
   readonly unattributed: readonly Unattributed[]
+  /** Rows of the ledger that can't be read, by partition and row: what only they hold is in no figure. */
+  readonly unreadable: readonly string[]
 }
 
 /** What a limit on tokens or money has charged, and no row tells of: by an instance that was killed, above all. */
@@ -101,13 +104,27 @@ export interface UsageReader {
     readonly asOf: number
     /** `undefined` where the counters can't be read: then all else is told. */
     readonly unattributed: readonly Unattributed[] | undefined
+    /** As a report has it. */
+    readonly unreadable: readonly string[]
+    readonly targets: readonly InstanceTarget[]
   }>
-  /** All rows with a request id, the newest first: the id is the caller's own, and so not unique. */
+  /** Each instance's targets that it does not ask now, as far as it has told that within the last minute. */
+  targets(signal: AbortSignal): Promise<readonly InstanceTarget[]>
+  /**
+   * All rows with a request id, the newest first: the id is the caller's own, and so not unique.
+   *
+   * @throws UsageUnreadable where none is found, and a segment that may hold it can't be read
+   */
   why(
     requestId: string,
     query: { readonly since: number; readonly until: number },
     signal: AbortSignal,
   ): Promise<readonly UsageRow[]>
+}
+
+/** What was asked for may be in a segment that can't be read. */
+export class UsageUnreadable extends Error {
+  override readonly name = 'UsageUnreadable'
 }
 
 /** One request's end, as the ledger keeps it. Never a secret, a prompt or an answer. */

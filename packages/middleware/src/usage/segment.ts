@@ -190,18 +190,22 @@ export function packedTally(tally: Tally): Uint8Array {
   return deflateRawSync(tallyJson(tally))
 }
 
-/** @throws Error where it can't be read */
-export function tallyIn(packed: Uint8Array): Tally {
-  return tallyOf(inflateRawSync(packed).toString())
+/** `undefined` where it can't be read. */
+export function tallyIn(packed: Uint8Array): Tally | undefined {
+  try {
+    return tallyOf(inflateRawSync(packed).toString())
+  } catch {
+    return undefined
+  }
 }
 
-/** The sums of a segment. @throws Error where they can't be read */
-export function sumsIn(fields: Readonly<Record<string, unknown>>): Tally {
+/** The sums of a segment; `undefined` where they can't be read. */
+export function sumsIn(fields: Readonly<Record<string, unknown>>): Tally | undefined {
   return tallyIn(joined('sums', fields))
 }
 
-/** Those of models alone. @throws Error where they can't be read */
-export function modelSumsIn(fields: Readonly<Record<string, unknown>>): Tally {
+/** Those of models alone; `undefined` where they can't be read. */
+export function modelSumsIn(fields: Readonly<Record<string, unknown>>): Tally | undefined {
   return tallyIn(joined('models', fields))
 }
 
@@ -212,12 +216,17 @@ export function mayHold(ids: Uint8Array | undefined, hash: number): boolean {
   return false
 }
 
-/** The same segment without this consumer: its rows are gone, and its sums have no name; `undefined` where it has none of it. */
+/**
+ * The same segment without this consumer: its rows are gone, and its sums have no name; `undefined` where it has none of it.
+ *
+ * @throws Error where its rows can't be read
+ */
 export function forgotten(
   segment: EntityKey & Readonly<Record<string, unknown>>,
   consumer: string,
 ): { readonly entity: NewEntity; readonly removed: number } | undefined {
-  const tally = withoutName(sumsIn(segment), consumer)
+  const sums = sumsIn(segment)
+  const tally = sums && withoutName(sums, consumer)
   if (tally === undefined) return undefined
   const { partitionKey, rowKey } = segment
   const rows = rowsIn(segment)
@@ -257,7 +266,7 @@ function entityOf(place: EntityKey, { rows, sums, dropped, ids, members }: Conte
   }
 }
 
-/** All rows whose detail there is, with their ids. */
+/** All rows whose detail there is, with their ids. @throws Error where they can't be read */
 export function rowsIn({ rowKey, ...fields }: EntityKey & Readonly<Record<string, unknown>>): UsageRow[] {
   const rows: UsageRow[] = []
   const bytes = joined('d', fields)

@@ -6,7 +6,7 @@ import type { Unattributed, UsageAttempt, UsageReport, UsageRow, UsageSums } fro
  * and, for people, as US dollars in decimals. A figure's unit stands in its name.
  */
 
-export function reportJson({ by, since, until, asOf, rows, total, unattributed }: UsageReport): object {
+export function reportJson({ by, since, until, asOf, rows, total, unattributed, unreadable }: UsageReport): object {
   return {
     by,
     since: isoTime(since),
@@ -15,6 +15,7 @@ export function reportJson({ by, since, until, asOf, rows, total, unattributed }
     rows: rows.map(({ name, ...sums }) => ({ name, ...sumsJson(sums) })),
     total: sumsJson(total),
     unattributed: unattributed.map(unattributedJson),
+    unreadable,
   }
 }
 
