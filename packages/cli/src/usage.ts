@@ -124,7 +124,8 @@ function notes({ total: { unpriced, uncertain } }: UsageReport): string[] {
   ]
 }
 
-function unattributedText(unattributed: readonly Unattributed[]): string[] {
+function unattributedText(unattributed: readonly Unattributed[] | undefined): string[] {
+  if (unattributed === undefined) return [UNKNOWN]
   if (unattributed.length === 0) return []
   const lines = unattributed.map(({ subject, limit, measure, windowStart, units }) => {
     const amount = measure === 'money' ? exactDollars(units) : `${count(units)} ${UNITS[measure]}`
@@ -145,5 +146,8 @@ function unreadableText(places: readonly string[]): string[] {
     [`${rows} of the ledger could not be read, and what only they hold is in no figure:`, ...named, ...more].join('\n'),
   ]
 }
+
+const UNKNOWN =
+  "Unattributed: not known here, since Redis doesn't say when counters changed last. Ask a gateway: GET /api/usage."
 
 const UNITS = { tokens: 'tokens', input: 'input tokens', output: 'output tokens' } as const

@@ -51,8 +51,8 @@ export interface UsageReport {
   readonly rows: readonly (UsageSums & { readonly name: string })[]
   /** Of all rows, by the same function. */
   readonly total: UsageSums
-  /** What budgets charged in their present window and the ledger doesn't show; only what is above 0. */
-  readonly unattributed: readonly Unattributed[]
+  /** What budgets charged in their present window and the ledger doesn't show; only what is above 0. `undefined` where it can't be told. */
+  readonly unattributed: readonly Unattributed[] | undefined
   /** Rows of the ledger that can't be read, by partition and row: what only they hold is in no figure. */
   readonly unreadable: readonly string[]
 }

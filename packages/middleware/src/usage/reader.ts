@@ -22,7 +22,7 @@ export interface UsageReaderOptions {
   readonly kept: () => UsageKept
   /** Milliseconds since 1970. */
   readonly wallClock?: () => number
-  /** What budgets charged that the ledger doesn't show; nothing by default. */
+  /** What budgets charged that the ledger doesn't show. By default a report says that it can't be told. */
   readonly unattributed?: (
     query: Pick<UsageQuery, 'consumer' | 'model'>,
     signal: AbortSignal,
@@ -40,7 +40,7 @@ const READS_AT_ONCE = 8
 export function usageReader({ table, kept, wallClock = Date.now, unattributed }: UsageReaderOptions): UsageReader {
   /** `undefined` where it can't be told soon: what is certain must not wait for it. */
   async function beyond(signal: AbortSignal): Promise<readonly Unattributed[] | undefined> {
-    if (unattributed === undefined) return []
+    if (unattributed === undefined) return undefined
     const told = withDeadline(BEYOND_MS, (late) => unattributed({}, AbortSignal.any([late, signal])))
     return told.catch(unlessFault)
   }
@@ -67,7 +67,7 @@ export function usageReader({ table, kept, wallClock = Date.now, unattributed }:
         asOf: Math.min(span.before, now - AGE_MS),
         rows,
         total: totalOf(rows),
-        unattributed: (await unattributed?.(query, signal)) ?? [],
+        unattributed: await unattributed?.(query, signal),
         unreadable,
       }
     },

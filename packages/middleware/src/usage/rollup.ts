@@ -64,6 +64,26 @@ export async function rollUp({ table, now: ownNow, signal, log }: RollUpOptions)
   return written
 }
 
+/**
+ * Notes how far a run has come, unless another run has noted more: one that went back to an earlier beginning has rolled up less, and
+ * the next one goes on from there.
+ */
+async function noteProgress(table: Table, own: Progress, signal: AbortSignal): Promise<void> {
+  for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+    const { entity } = await table.read<Progress>(PROGRESS, { signal })
+    if (entity !== undefined && !isFurther(own, entity)) return
+    const condition = entity === undefined ? 'absent' : { etag: entity.etag }
+    const { etag } = await table.put({ ...PROGRESS, first: own.first, next: own.next }, condition, signal)
+    if (etag !== undefined) return
+  }
+  throw new Error('The progress of the roll-up kept changing')
+}
+
+function isFurther(own: Progress, noted: Progress): boolean {
+  const [first, other] = [own.first.getTime(), noted.first.getTime()]
+  return first === other ? own.next > noted.next : first < other
+}
+
 /** Where the ledger begins once what came late is in it: a whole day, since a day or month is made of all that is in it. */
 function firstWith(late: readonly LateHour[], first: number): number {
   const starts = late.map(({ start }) => start).filter((start) => start >= first - FURTHEST_MS)
@@ -103,7 +123,7 @@ async function rollUpTo(before: number, progress: Progress, options: RollUpOptio
   // Last, so that a run that was killed is done again.
   for (const hour of late) if (isSettled(hour, now)) await clearLate(table, hour, signal)
   for (const hour of unread) if (!marked.has(hour.start)) await clearUnread(table, hour, signal)
-  await table.put({ ...PROGRESS, first: progress.first, next: new Date(before) }, 'any', signal)
+  await noteProgress(table, { first: progress.first, next: new Date(before) }, signal)
   return written
 }
 

@@ -14,7 +14,7 @@ export function reportJson({ by, since, until, asOf, rows, total, unattributed, 
     asOf: isoTime(asOf),
     rows: rows.map(({ name, ...sums }) => ({ name, ...sumsJson(sums) })),
     total: sumsJson(total),
-    unattributed: unattributed.map(unattributedJson),
+    unattributed: unattributed?.map(unattributedJson) ?? null,
     unreadable,
   }
 }
