@@ -22,6 +22,8 @@ const FIRST_BYTES = 4_096
 const MOST = 32
 const MORE = 0x80
 const LOW = 0x7f
+/** Values of the first byte of a signed number, which also holds its sign. */
+const SIGNED = 64
 const DASH = 45
 const NO_DIGIT = 0xff
 
@@ -67,7 +69,15 @@ export function numberPacker(): NumberPacker {
       return length
     },
     number,
-    signed: (value) => number(value < 0 ? -2 * value - 1 : 2 * value),
+    signed(value) {
+      makeRoom()
+      const size = Math.round(Math.abs(value))
+      const first = (size % SIGNED) * 2 + (value < 0 ? 1 : 0)
+      const rest = Math.floor(size / SIGNED)
+      memory[length] = rest > 0 ? first | MORE : first
+      length += 1
+      if (rest > 0) number(rest)
+    },
     uuid(text) {
       makeRoom()
       if (!uuidInto(memory, length, text)) return false
@@ -133,8 +143,9 @@ export function numberReader(bytes: Buffer): NumberReader {
   return {
     number,
     signed() {
-      const value = number()
-      return value % 2 === 0 ? value / 2 : -(value + 1) / 2
+      const [byte = 0] = taking(1)
+      const size = ((byte & LOW) >> 1) + (byte < MORE ? 0 : number() * SIGNED)
+      return byte % 2 === 0 ? size : -size
     },
     uuid() {
       const hex = taking(UUID_BYTES).toString('hex')

@@ -4,8 +4,8 @@ import { numberPacker, numberReader } from './packed-numbers.ts'
 import { unpackVersion1 } from './rows-of-version-1.ts'
 
 /*
- * Rows, packed: a mark and a version, then what is random and no deflating makes shorter, by its length, and then, deflated, a head
- * of JSON, by its length, and each row's numbers.
+ * Rows, packed: a mark and a version, then, each after its length, a deflated head of JSON, what is random, and each row's numbers,
+ * which are so small that deflating them takes longer than it is worth.
  */
 
 /** A row before its place gives it an id. */
@@ -66,6 +66,17 @@ export interface RowPacker {
   take(): Uint8Array
 }
 
+/** What rows have in common, and what the last of them said of what differs little from one to the next. */
+interface Alike {
+  readonly common: Common
+  readonly left: number[]
+  saved: number
+}
+
+function newAlike(common: Common): Alike {
+  return { common, left: new Array(common.left?.length ?? 0).fill(0), saved: 0 }
+}
+
 /** Of a consumer and a model, those that are compared with a row: the last ones. */
 const MOST_ALIKE = 16
 
@@ -77,7 +88,7 @@ export function rowPacker(): RowPacker {
   let count = 0
   /** Characters of JSON. */
   let headLength = 0
-  let commons: Common[] = []
+  let alikes: Alike[] = []
   let indexes = new Map<string | undefined, Map<string | undefined, number[]>>()
   let hashes = new Map<string, number>()
   let prices = new Map<object, number>()
@@ -87,12 +98,12 @@ export function rowPacker(): RowPacker {
   function commonIndex(row: NewRow): number {
     const ofConsumer = orMade(indexes, row.consumer, () => new Map<string | undefined, number[]>())
     const candidates = orMade(ofConsumer, row.model, (): number[] => [])
-    for (const index of candidates) if (isCommonOf(commons[index] as Common, row)) return index
+    for (const index of candidates) if (isCommonOf((alikes[index] as Alike).common, row)) return index
     const common = commonOf(row)
     headLength += JSON.stringify(common).length
-    candidates.unshift(commons.length)
+    candidates.unshift(alikes.length)
     if (candidates.length > MOST_ALIKE) candidates.pop()
-    return commons.push(common) - 1
+    return alikes.push(newAlike(common)) - 1
   }
 
   function addText(text: string): void {
@@ -151,25 +162,36 @@ export function rowPacker(): RowPacker {
       else if (savedNanoUsd !== undefined) flags |= HAS_SAVED
       numbers.number(flags)
       numbers.number(hash)
-      numbers.number(commonIndex(row))
+      const index = commonIndex(row)
+      const alike = alikes[index] as Alike
+      numbers.number(index)
       numbers.signed(startedAt - last)
       last = startedAt
       numbers.number(ms * 100)
       if (firstTokenMs !== undefined) numbers.number(firstTokenMs * 100)
       for (const step of steps) numbers.number(step.ms * 100)
-      if (left !== undefined) for (const each of left) numbers.number(each.left)
-      if ((flags & HAS_SAVED) !== 0) numbers.number(savedNanoUsd ?? 0)
+      if (left !== undefined) {
+        for (let at = 0; at < left.length; at += 1) {
+          const units = left[at]?.left ?? 0
+          numbers.signed(units - (alike.left[at] ?? 0))
+          alike.left[at] = units
+        }
+      }
+      if ((flags & HAS_SAVED) !== 0 && savedNanoUsd !== undefined) {
+        numbers.signed(savedNanoUsd - alike.saved)
+        alike.saved = savedNanoUsd
+      }
       if ((flags & HAS_OWN) !== 0) addOwn(row)
     },
     take() {
+      const commons = alikes.map(({ common }) => common)
       const told = { from, rows: count, commons, prices: [...prices.keys()], texts }
-      const head = Buffer.from(`${JSON.stringify(told).slice(0, -1)},"owns":[${owns.join()}]}`)
-      const body = deflateRawSync(Buffer.concat([lengthOf(head), head, numbers.take()]), { level: 1 })
-      const plain = random.take()
-      const packed = Buffer.concat([Buffer.of(MARK, VERSION), lengthOf(plain), plain, body])
+      const head = deflateRawSync(`${JSON.stringify(told).slice(0, -1)},"owns":[${owns.join()}]}`, { level: 1 })
+      const parts = [head, random.take(), numbers.take()]
+      const packed = Buffer.concat([Buffer.of(MARK, VERSION), ...parts.flatMap((part) => [lengthOf(part), part])])
       count = 0
       headLength = 0
-      commons = []
+      alikes = []
       indexes = new Map()
       hashes = new Map()
       prices = new Map()
@@ -266,14 +288,18 @@ function isCommonOf(common: Common, row: NewRow): boolean {
 export function unpackRows(bytes: Buffer): NewRow[] {
   if (bytes[0] !== MARK) return unpackVersion1(bytes)
   if (bytes[1] !== VERSION) throw new Error('Rows of usage have an unknown form')
-  const plainAt = 2 + LENGTH_BYTES
-  const bodyAt = plainAt + bytes.readUInt32LE(2)
-  const random = numberReader(bytes.subarray(plainAt, bodyAt))
-  const body = inflateRawSync(bytes.subarray(bodyAt))
-  const numbersAt = LENGTH_BYTES + body.readUInt32LE(0)
-  const head = JSON.parse(body.toString('utf8', LENGTH_BYTES, numbersAt)) as Head
-  const numbers = numberReader(body.subarray(numbersAt))
+  let at = 2
+  const part = () => {
+    const from = at + LENGTH_BYTES
+    at = from + bytes.readUInt32LE(at)
+    if (at > bytes.byteLength) throw new Error('Rows of usage are incomplete')
+    return bytes.subarray(from, at)
+  }
+  const head = JSON.parse(inflateRawSync(part()).toString()) as Head
+  const random = numberReader(part())
+  const numbers = numberReader(part())
 
+  const alikes = head.commons.map(newAlike)
   const texts = head.texts.values()
   const owns = head.owns.values()
   const hashes: string[] = []
@@ -288,7 +314,8 @@ export function unpackRows(bytes: Buffer): NewRow[] {
   function rowOf(): NewRow {
     const flags = numbers.number()
     const hash = numbers.number()
-    const { steps, left, ...alike } = head.commons[numbers.number()] as Common
+    const alike = alikes[numbers.number()] as Alike
+    const { steps, left, ...common } = alike.common
     last += numbers.signed()
     return {
       requestId: (flags & ID_IS_TEXT) !== 0 ? next(texts) : random.uuid(),
@@ -296,12 +323,23 @@ export function unpackRows(bytes: Buffer): NewRow[] {
       startedAt: last,
       ms: numbers.number() / 100,
       ...((flags & HAS_FIRST_TOKEN) !== 0 && { firstTokenMs: numbers.number() / 100 }),
-      ...alike,
+      ...common,
       steps: steps.map(([name, decision]) => ({ name, decision, ms: numbers.number() / 100 })),
-      ...(left && { left: left.map((limit) => leftOf(limit, numbers.number())) }),
-      ...((flags & HAS_SAVED) !== 0 && { savedNanoUsd: numbers.number() }),
+      ...(left && { left: left.map((limit, at) => leftOf(limit, leftAt(alike, at))) }),
+      ...((flags & HAS_SAVED) !== 0 && { savedNanoUsd: savedOf(alike) }),
       ...((flags & HAS_OWN) !== 0 && ownOf(next(owns))),
     }
+  }
+
+  function leftAt({ left }: Alike, at: number): number {
+    const units = (left[at] ?? 0) + numbers.signed()
+    left[at] = units
+    return units
+  }
+
+  function savedOf(alike: Alike): number {
+    alike.saved += numbers.signed()
+    return alike.saved
   }
 
   function ownOf({ attempts, ...others }: Own) {
