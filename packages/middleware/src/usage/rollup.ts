@@ -54,34 +54,46 @@ export async function rollUp({ table, now: ownNow, signal, log }: RollUpOptions)
   if (progress === undefined) return 0
   const end = startOf('hour', now - GRACE_MS)
   const first = firstWith(await lateHours(table, signal), progress.first.getTime())
+  const noted: Noted = { etag: entity?.etag, progress: entity }
   let written = 0
   let next = first < progress.first.getTime() ? first : progress.next.getTime()
   do {
     const before = Math.max(next, Math.min(end, next + HOURS_AT_ONCE * HOUR_MS))
-    written += await rollUpTo(before, { first: new Date(first), next: new Date(next) }, { table, now, signal, log })
+    const from = { first: new Date(first), next: new Date(next) }
+    written += await rollUpTo(before, from, noted, { table, now, signal, log })
     next = before
   } while (next < end)
   return written
+}
+
+/** The row of the progress, as a run knows it. */
+interface Noted {
+  etag: string | undefined
+  progress: Progress | undefined
 }
 
 /**
  * Notes how far a run has come, unless another run has noted more: one that went back to an earlier beginning has rolled up less, and
  * the next one goes on from there.
  */
-async function noteProgress(table: Table, own: Progress, signal: AbortSignal): Promise<void> {
+async function noteProgress(table: Table, own: Progress, noted: Noted, signal: AbortSignal): Promise<void> {
   for (let tries = 0; tries < MAX_TRIES; tries += 1) {
-    const { entity } = await table.read<Progress>(PROGRESS, { signal })
-    if (entity !== undefined && !isFurther(own, entity)) return
-    const condition = entity === undefined ? 'absent' : { etag: entity.etag }
+    if (noted.progress !== undefined && isBehind(own, noted.progress)) return
+    const condition = noted.etag === undefined ? 'absent' : { etag: noted.etag }
     const { etag } = await table.put({ ...PROGRESS, first: own.first, next: own.next }, condition, signal)
-    if (etag !== undefined) return
+    if (etag !== undefined) {
+      Object.assign(noted, { etag, progress: own })
+      return
+    }
+    const { entity } = await table.read<Progress>(PROGRESS, { signal })
+    Object.assign(noted, { etag: entity?.etag, progress: entity })
   }
   throw new Error('The progress of the roll-up kept changing')
 }
 
-function isFurther(own: Progress, noted: Progress): boolean {
-  const [first, other] = [own.first.getTime(), noted.first.getTime()]
-  return first === other ? own.next > noted.next : first < other
+function isBehind(own: Progress, other: Progress): boolean {
+  const [first, othersFirst] = [own.first.getTime(), other.first.getTime()]
+  return first === othersFirst ? own.next < other.next : first > othersFirst
 }
 
 /** Where the ledger begins once what came late is in it: a whole day, since a day or month is made of all that is in it. */
@@ -91,7 +103,7 @@ function firstWith(late: readonly LateHour[], first: number): number {
 }
 
 /** Rolls up what is late, what could not be read before, and the hours before this one. */
-async function rollUpTo(before: number, progress: Progress, options: RollUpOptions): Promise<number> {
+async function rollUpTo(before: number, progress: Progress, noted: Noted, options: RollUpOptions): Promise<number> {
   const { table, now, signal, log } = options
   const first = progress.first.getTime()
   const late = (await lateHours(table, signal)).filter(({ start }) => start < before)
@@ -123,7 +135,7 @@ async function rollUpTo(before: number, progress: Progress, options: RollUpOptio
   // Last, so that a run that was killed is done again.
   for (const hour of late) if (isSettled(hour, now)) await clearLate(table, hour, signal)
   for (const hour of unread) if (!marked.has(hour.start)) await clearUnread(table, hour, signal)
-  await noteProgress(table, { first: progress.first, next: new Date(before) }, signal)
+  await noteProgress(table, { first: progress.first, next: new Date(before) }, noted, signal)
   return written
 }
 
