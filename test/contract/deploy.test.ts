@@ -9,7 +9,15 @@ import { ROOT } from '../support/host.ts'
  * What the pages on deployment show, against what is there. Azure's own tools are not run.
  */
 
-const PAGES = ['docs/deploy.md', 'docs/front.md', 'docs/portable.md', 'docs/cost.md', 'docs/observability.md']
+const PAGES = [
+  'docs/deploy.md',
+  'docs/front.md',
+  'docs/portable.md',
+  'docs/cost.md',
+  'docs/observability.md',
+  'docs/queries.md',
+  'docs/telemetry.md',
+]
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8')
 const blocks = (page: string, language: string) =>
   [...read(page).matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\`$`, 'gm'))].map(([, text = '']) => text)
@@ -89,7 +97,7 @@ test('the commands for Azure name one group and one deployment, which are set in
 })
 
 test('the queries ask for fields that a request’s line has', () => {
-  const queries = blocks('docs/observability.md', 'kusto')
+  const queries = blocks('docs/queries.md', 'kusto')
   expect(queries.length).toBeGreaterThan(4)
   // What is told of a request, what the trace adds of its outcome, and what is told of a failed call.
   const files = ['pipeline/facts.ts', 'telemetry/trace.ts', 'pipeline/refusal.ts', 'upstream/failure.ts']

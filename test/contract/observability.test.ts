@@ -8,14 +8,14 @@ import { type LogLine, logLines } from '../support/log-lines.ts'
 import { SOME_TOTALS } from '../support/model-figures.ts'
 import { parseMetrics } from '../support/prometheus.ts'
 
-/* docs/observability.md, against what is written: fields of the log line, metrics, queries and alerts. */
+/* docs/observability.md, with its queries and telemetry, against what is written: fields of the log line, metrics, queries and alerts. */
 
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8')
 const page = read('docs/observability.md')
 const section = (heading: string) => page.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? ''
-const queries = [...page.matchAll(/^```kusto\n\/\/ ([^\n]*)\n([\s\S]*?)^```$/gm)].map(
-  ([, title = '', query = '']) => [title, query] as const,
-)
+const queries = [
+  ...`${read('docs/queries.md')}${read('docs/telemetry.md')}`.matchAll(/^```kusto\n\/\/ ([^\n]*)\n([\s\S]*?)^```$/gm),
+].map(([, title = '', query = '']) => [title, query] as const)
 
 let lines: readonly LogLine[]
 beforeAll(async () => {
@@ -93,7 +93,7 @@ describe('the metrics', () => {
     const names = written('litellm').map(({ name }) => name)
     const documented = [...section('Metrics').matchAll(/`(litellm_\w+)`/g)].map(([, name]) => name)
     expect([...documented].sort()).toEqual(names.filter((name) => name.startsWith('litellm_')).sort())
-    expect(names.filter((name) => !name.startsWith('litellm_')).length).toBe(4)
+    expect(names.filter((name) => !name.startsWith('litellm_')).length).toBe(6)
   })
 })
 

@@ -3,11 +3,11 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { samplerOf } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
-import { type Ingestion, startIngestion } from '../support/application-insights.ts'
+import { type Envelope, type Ingestion, startIngestion } from '../support/application-insights.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { BARE_HOST, type RunningHost, startHost } from '../support/host.ts'
 import { type OtlpReceiver, type OtlpSpan, startOtlpReceiver } from '../support/otlp-receiver.ts'
-import { openAccount } from '../support/tables.ts'
+import { openAccount, tableClient } from '../support/tables.ts'
 import { answering, failing, startUpstream, streaming } from '../support/upstream.ts'
 
 /*
@@ -88,6 +88,15 @@ async function run(settings: Record<string, string>): Promise<Run> {
     await ask(unique(PROMPT_MARK), { with: 'tg_none' })
     upstream.reply = failing(500, { message: `${ANSWER_MARK} broke` })
     await ask(unique(PROMPT_MARK))
+    // A row that no version writes: what reads it fails in our own code.
+    const broken = await newKey(open, unique('broken'), 'ample')
+    const [, publicId = ''] = broken.split('_')
+    await tableClient(inject('azurite'), 'tollgatekeys').updateEntity({
+      partitionKey: publicId,
+      rowKey: 'key',
+      scopes: 7,
+    })
+    await ask(unique(PROMPT_MARK), { with: broken })
     await host.stop()
     const lines = linesOf(host)
     const made = asked.map((each) => {
@@ -95,7 +104,7 @@ async function run(settings: Record<string, string>): Promise<Run> {
       if (line === undefined) throw new Error(`No line of ${each.id}`)
       return { ...each, line }
     })
-    return { made, secrets: [PROMPT_MARK, ANSWER_MARK, key, 'sk-zq81x', 'tg_none'], output: host.output() }
+    return { made, secrets: [PROMPT_MARK, ANSWER_MARK, key, broken, 'sk-zq81x', 'tg_none'], output: host.output() }
   } finally {
     await host.stop('SIGKILL')
     await upstream.close()
@@ -185,7 +194,14 @@ describe('to Application Insights', () => {
         }
       }
     }
-    expect(ran.made.map(({ modelsTrace }) => modelsTrace !== undefined)).toEqual([true, false, true, false, true])
+    expect(ran.made.map(({ modelsTrace }) => modelsTrace !== undefined)).toEqual([
+      true,
+      false,
+      true,
+      false,
+      true,
+      false,
+    ])
     const failed = dependencies().filter(
       ({ data }) => data.baseData.name?.startsWith('chat ') && !data.baseData.success,
     )
@@ -198,6 +214,20 @@ describe('to Application Insights', () => {
     expect(waits.map(({ data }) => data.baseData.name)).toContain('tollgate key')
     const parents = new Set(ran.made.flatMap((made) => requestOf(made).map(({ data }) => data.baseData.id)))
     for (const { tags } of waits) expect(parents).toContain(tags['ai.operation.parentId'])
+  })
+
+  test('a fault is an exception of its request, once, and only of that one', () => {
+    const [broken] = ran.made.filter(({ line }) => line.status === 500)
+    const exceptions = ingestion.envelopes.filter(({ data }) => data.baseType === 'ExceptionData')
+    expect(exceptions).toHaveLength(1)
+    const [{ tags, data } = { tags: {} as Envelope['tags'], data: undefined }] = exceptions
+    const [request] = requestOf(broken as Made)
+    expect(tags['ai.operation.id']).toBe(broken?.traceId)
+    expect(tags['ai.operation.parentId']).toBe(request?.data.baseData.id)
+    const [exception, ...more] = data?.baseData.exceptions ?? []
+    expect(more).toEqual([])
+    expect(exception).toMatchObject({ typeName: 'TypeError', message: expect.stringContaining('is not a function') })
+    expect(exception?.stack).toContain('    at ')
   })
 
   test('its metrics are the log lines’ figures, to the last', () => {

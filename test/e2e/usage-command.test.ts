@@ -118,7 +118,7 @@ describe('tollgate usage', () => {
     try {
       const asked = ['usage', '--consumer', spender, '--json']
       const { code, out } = await tollgateWith({ TOLLGATE_REDIS: redis.url }, ...asked)
-      expect([code, JSON.parse(out)]).toMatchObject([0, { rows: [{ requests: 3 }], unattributed: [] }])
+      expect([code, JSON.parse(out)]).toMatchObject([0, { rows: [{ requests: 3 }], unattributed: null }])
     } finally {
       await redis.close()
     }
@@ -247,8 +247,12 @@ describe('tollgate consumers forget', () => {
     expect(JSON.parse((await tollgate('usage', '--consumer', spender, '--json')).out).rows).toEqual([])
     const rows = JSON.parse((await tollgate('why', requestId, '--json')).out)
     expect(rows.map((row: { readonly consumer: string }) => row.consumer)).toEqual([thrifty, thrifty])
-    expect((await tollgate('consumers', 'forget', spender, '--yes')).out).toBe(
-      `The ledger has nothing of consumer '${spender}'.`,
+    // Too early: an instance may still write what it had recorded.
+    expect((await tollgate('consumers', 'forget', spender, '--yes')).out).toMatch(
+      new RegExp(
+        `^The ledger has nothing of consumer '${spender}'\\. What has just ended may take 10 seconds to be here\\.\n` +
+          'Its last requests may still be written by an instance: run this again after .* UTC\\.$',
+      ),
     )
   })
 })

@@ -308,7 +308,7 @@ describe('the ledger beside what the model counts by itself', () => {
     expect(own.requests).toBeGreaterThan(100)
     // The leases of the dead are over, and nothing moves any more.
     const later = reader({ laterMs: 120_000 })
-    const { total, unattributed } = await report({ by: 'consumer', consumer: money.consumer }, later)
+    const { total, unattributed = [] } = await report({ by: 'consumer', consumer: money.consumer }, later)
     expect(unattributed).toEqual([
       {
         subject: `consumer:${money.consumer}`,

@@ -5,7 +5,7 @@ import { ROOT } from '../support/host.ts'
 import { kqlFaults } from './kql-parser.ts'
 import { of, readTemplate } from './template.ts'
 
-const page = readFileSync(join(ROOT, 'docs/observability.md'), 'utf8')
+const page = ['docs/queries.md', 'docs/telemetry.md'].map((file) => readFileSync(join(ROOT, file), 'utf8')).join('')
 const onPage = [...page.matchAll(/^```kusto\n\/\/ ([^\n]*)\n([\s\S]*?)^```$/gm)].map(
   ([, title = '', query = '']) => [title, query] as const,
 )

@@ -47,4 +47,6 @@ export const SOME_TOTALS: UsageTotals = {
     { subject: 'global', limit: 'global-usd', measure: 'money', windowStart: 0, units: 1_000 },
     { subject: 'consumer:alice', limit: 'tokens', measure: 'tokens', windowStart: 0, units: 9 },
   ],
+  unreadable: ['s-2026112720/05-0123456789ab-000001'],
+  targets: [{ instance: '0123456789ab', target: 'eu', state: 'blocked', since: 0, until: 1 }],
 }

@@ -97,7 +97,7 @@ const FORGET_MS = 10 * 60_000
 export async function forgetUsageOf(id: string, { yes }: { readonly yes?: boolean }, place: Place): Promise<string> {
   checkConsumerId(id, '<consumer>')
   await confirm(`Removes all that the ledger of usage keeps of consumer '${id}'.`, id, yes)
-  const { rows, changed, againAt } = await withLedger(place, (table) =>
+  const { rows, changed, againAt, unreadable } = await withLedger(place, (table) =>
     forgetConsumer({
       table,
       consumer: id,
@@ -109,10 +109,18 @@ export async function forgetUsageOf(id: string, { yes }: { readonly yes?: boolea
     againAt === undefined
       ? []
       : [`Its last requests may still be written by an instance: run this again after ${utc(againAt)}.`]
-  if (rows + changed === 0) return [`The ledger has nothing of consumer '${id}'.`, ...again].join('\n')
+  const unread =
+    unreadable.length === 0
+      ? []
+      : [`What can't be read may still have it: ${unreadable.join(', ')}. Run this again by the version that wrote it.`]
+  if (rows + changed === 0) {
+    const nothing = `The ledger has nothing of consumer '${id}'. What has just ended may take 10 seconds to be here.`
+    return [nothing, ...again, ...unread].join('\n')
+  }
   return [
     `Forgotten: ${count(rows)} ${rows === 1 ? 'request' : 'requests'} of consumer '${id}'. What they came to stays in the totals, under (forgotten).`,
     ...again,
+    ...unread,
     `Its plan, keys, limits' counters and cached completions stay, and its next request is written down again. ` +
       `To shut it out: consumers set ${id} --disable. To drop its completions: cache purge --consumer ${id}`,
   ].join('\n')

@@ -6,7 +6,7 @@ import {
   type UsageReader,
   usageReader,
 } from '@tollgate/middleware'
-import { withCounters } from './counters.ts'
+import { redisUrl, withCounters } from './counters.ts'
 import type { Place } from './place.ts'
 import { withTables } from './tables.ts'
 
@@ -26,6 +26,10 @@ export async function withUsage<T>(
   work: (reader: UsageReader, storage: string) => Promise<T>,
 ): Promise<T> {
   const outline = outlineOf(place)
+  // Of counters in Redis only who has looked twice knows whether they are still: a command would tell that nothing is missing.
+  if (redisUrl(place) !== undefined) {
+    return withLedger(place, (table, storage) => work(usageReader({ table, kept: () => outline.usage }), storage))
+  }
   return withTables(place, 'Reports', (open, storage) =>
     withCounters(place, open, (counters) => {
       const consumers = tableConsumerStore(open)

@@ -106,6 +106,33 @@ Policy: revision 381c6d22784c.
 Prompt: hash XYqZ, the same for the same prompt.`)
 })
 
+test('a limit with a burst shows the most that it may have, which is what is left at most', () => {
+  const left = [{ limit: 'requests', measure: 'requests', of: 10, most: 15, left: 13 }]
+  expect(requestStory({ ...ANSWERED, left })).toMatch(/^ {2}requests +requests +13 +10, up to 15$/m)
+  const refused = { ...REFUSED, refusal: 'rate_limit_exceeded', limit: 'requests', left }
+  expect(requestStory(refused)).toContain("by limit 'requests', which had 13 of 15 left, after")
+})
+
+test('a refusal names the field at fault, and says when to come back', () => {
+  const { limit: _, ...row } = REFUSED
+  const faulty = { ...row, status: 400, refusal: 'invalid_request', param: 'messages[0].content', left: [] }
+  expect(requestStory(faulty)).toContain(
+    "was refused with 400 (invalid_request) for its field 'messages[0].content', after 1.84 s.",
+  )
+  expect(requestStory({ ...REFUSED, retryAfterMs: 42_000 })).toContain(
+    'after 1.84 s. It was told to come back in 42.00 s, at 2026-11-27 14:23:23 UTC.',
+  )
+})
+
+test.each([
+  ['model_asked', 'It would be let through, and the model be asked.'],
+  ['answered_from_cache', 'It would be answered from the cache.'],
+  ['rate_limit_exceeded', 'It would be refused (rate_limit_exceeded).'],
+])('a dry run tells its verdict: %s', (verdict, sentence) => {
+  const text = requestStory({ ...ANSWERED, dryRun: true, verdict })
+  expect(text).toContain(`asked what would become of a request. ${sentence} A dry run takes nothing`)
+})
+
 test('a refusal names the limit, what it had left, and what was given back', () => {
   const text = requestStory(REFUSED)
   expect(text).toContain(

@@ -27,8 +27,17 @@ function outcomeText(row: UsageRow): string {
   const { consumer, plan, dryRun } = row
   const who = consumer === undefined ? 'A caller without a valid key' : `${quoted(consumer)}, on plan ${quoted(plan)},`
   return dryRun
-    ? `${who} asked what would become of a request. A dry run takes nothing, and asks no model.`
+    ? `${who} asked what would become of a request. ${verdictText(row)}A dry run takes nothing, and asks no model.`
     : `${who} ${becameOf(row)}`
+}
+
+function verdictText({ verdict }: UsageRow): string {
+  if (verdict === undefined) return ''
+  const known = words(verdict, {
+    model_asked: 'It would be let through, and the model be asked',
+    answered_from_cache: 'It would be answered from the cache',
+  })
+  return `${known ?? `It would be refused (${onOneLine(verdict)})`}. `
 }
 
 function becameOf(row: UsageRow): string {
@@ -38,9 +47,11 @@ function becameOf(row: UsageRow): string {
     return `had left, and the call ${modelText(row)}went on for others that had asked the same: ${took}${priceTag(row)}.`
   }
   if (status === CLIENT_LEFT) return `left before the answer began, after ${took}${priceTag(row)}.`
-  if (outcome === 'refused') return `was refused with ${status}${codeText(refusal)}${byLimit(row)}, after ${took}.`
+  if (outcome === 'refused')
+    return `was refused with ${status}${codeText(refusal)}${fieldText(row)}${byLimit(row)}, after ${took}.${comeBack(row)}`
   if (stream === 'broken') return `got a part of a stream, which broke off after ${took}${priceTag(row)}.`
-  if (outcome === 'failed') return `got a failure, ${status}${codeText(refusal)}, after ${took}${priceTag(row)}.`
+  if (outcome === 'failed')
+    return `got a failure, ${status}${codeText(refusal)}, after ${took}${priceTag(row)}.${comeBack(row)}`
   if (stream === 'client_left') return `left while the stream was sent, after ${took}${priceTag(row)}.`
   return `was answered ${answererText(row)}in ${took}${priceTag(row)}.`
 }
@@ -51,11 +62,21 @@ function codeText(code: string | undefined): string {
   return code === undefined ? '' : ` (${onOneLine(code)})`
 }
 
+function fieldText({ param }: UsageRow): string {
+  return param === undefined ? '' : ` for its field ${quoted(param)}`
+}
+
+function comeBack({ retryAfterMs, startedAt, ms }: UsageRow): string {
+  if (retryAfterMs === undefined) return ''
+  return ` It was told to come back in ${duration(retryAfterMs)}, at ${utc(startedAt + ms + retryAfterMs)}.`
+}
+
 function byLimit({ limit, left = [] }: UsageRow): string {
   if (limit === undefined) return ''
   const asked = left.findLast((each) => each.limit === limit)
   const room =
-    asked && `, which had ${unitsText(asked.left, asked.measure)} of ${unitsText(asked.of, asked.measure)} left`
+    asked &&
+    `, which had ${unitsText(asked.left, asked.measure)} of ${unitsText(asked.most ?? asked.of, asked.measure)} left`
   return ` by limit ${quoted(limit)}${room ?? ''}`
 }
 
@@ -202,11 +223,11 @@ function limitsText(row: UsageRow): string[] {
   const table = columns(
     [
       ['  LIMIT', 'COUNTS', 'LEFT', 'QUOTA'],
-      ...left.map(({ limit, measure, of, left: units }) => [
+      ...left.map(({ limit, measure, of, most, left: units }) => [
         `  ${onOneLine(limit)}`,
         onOneLine(measure),
         unitsText(units, measure),
-        unitsText(of, measure),
+        most === undefined ? unitsText(of, measure) : `${unitsText(of, measure)}, up to ${unitsText(most, measure)}`,
       ]),
     ],
     2,

@@ -23,7 +23,16 @@ function sums(change: Partial<UsageSums> = {}): UsageSums {
 }
 
 function textOf(change: Partial<UsageReport>): string {
-  const report = { by: 'consumer', since: SINCE, until: UNTIL, asOf: UNTIL, rows: [], total: sums(), unattributed: [] }
+  const report = {
+    by: 'consumer',
+    since: SINCE,
+    until: UNTIL,
+    asOf: UNTIL,
+    rows: [],
+    total: sums(),
+    unattributed: [],
+    unreadable: [],
+  }
   return usageText({ ...report, ...change } as UsageReport, 'Storage: a test')
 }
 
@@ -77,6 +86,17 @@ test('what no row tells of is told, and how old the figures are', () => {
   consumer:alice: $0.120000 of limit 'usd' since 2026-11-20 00:00:00 UTC
   plan:pro: 4,000 input tokens of limit 'input' since 2026-11-20 00:00:00 UTC
 `)
+})
+
+test('what can’t be told is not told to be nothing', () => {
+  expect(textOf({ unattributed: undefined })).toContain("Unattributed: not known here, since Redis doesn't say when ")
+  const unreadable = Array.from({ length: 12 }, (_, index) => `s-2026112720/05-a-00000${index}`)
+  const text = textOf({ unreadable })
+  expect(text).toContain(
+    '\n\n12 rows of the ledger could not be read, and what only they hold is in no figure:\n  s-2026112720/05-a-000000\n',
+  )
+  expect(text).toContain('\n  s-2026112720/05-a-000009\n  …\n')
+  expect(textOf({ unreadable: ['months/202611'] })).toContain('\n\n1 row of the ledger could not be read')
 })
 
 test('those without a name say what they are, and a name can neither forge a row nor speak to the terminal', () => {

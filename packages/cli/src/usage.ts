@@ -49,10 +49,16 @@ export function optionFault({ parameter, rule }: UsageFault): CommandFault {
 
 /** A report for people. @param source where it is from */
 export function usageText(report: UsageReport, source: string): string {
-  const { rows, since, until, asOf, unattributed } = report
+  const { rows, since, until, asOf, unattributed, unreadable } = report
   const span = `From ${utc(since)} to ${utc(until)}${asOf < until ? `, as of ${utc(asOf)}` : ''}.`
   const table = rows.length === 0 ? 'No requests. What has just ended may take 10 seconds to be here.' : tableOf(report)
-  return [table, [span, ...notes(report)].join('\n'), ...unattributedText(unattributed), source].join('\n\n')
+  return [
+    table,
+    [span, ...notes(report)].join('\n'),
+    ...unattributedText(unattributed),
+    ...unreadableText(unreadable),
+    source,
+  ].join('\n\n')
 }
 
 interface Column {
@@ -118,7 +124,8 @@ function notes({ total: { unpriced, uncertain } }: UsageReport): string[] {
   ]
 }
 
-function unattributedText(unattributed: readonly Unattributed[]): string[] {
+function unattributedText(unattributed: readonly Unattributed[] | undefined): string[] {
+  if (unattributed === undefined) return [UNKNOWN]
   if (unattributed.length === 0) return []
   const lines = unattributed.map(({ subject, limit, measure, windowStart, units }) => {
     const amount = measure === 'money' ? exactDollars(units) : `${count(units)} ${UNITS[measure]}`
@@ -126,5 +133,21 @@ function unattributedText(unattributed: readonly Unattributed[]): string[] {
   })
   return [['Unattributed: charged to these limits, and in no row above.', ...lines].join('\n')]
 }
+
+/** Places that are named; a report in JSON names all. */
+const MOST_PLACES = 10
+
+function unreadableText(places: readonly string[]): string[] {
+  if (places.length === 0) return []
+  const rows = places.length === 1 ? '1 row' : `${count(places.length)} rows`
+  const named = places.slice(0, MOST_PLACES).map((place) => `  ${onOneLine(place)}`)
+  const more = places.length > MOST_PLACES ? ['  …'] : []
+  return [
+    [`${rows} of the ledger could not be read, and what only they hold is in no figure:`, ...named, ...more].join('\n'),
+  ]
+}
+
+const UNKNOWN =
+  "Unattributed: not known here, since Redis doesn't say when counters changed last. Ask a gateway: GET /api/usage."
 
 const UNITS = { tokens: 'tokens', input: 'input tokens', output: 'output tokens' } as const

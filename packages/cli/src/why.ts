@@ -1,4 +1,4 @@
-import { isUsageFault, rowJson, type UsageRow, whyQuery } from '@tollgate/middleware'
+import { isUsageFault, rowJson, type UsageRow, UsageUnreadable, whyQuery } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { utc } from './figures.ts'
@@ -21,7 +21,9 @@ export async function showWhy(requestId: string, { json, ...asked }: WhyOptions,
   const query = whyQuery(asked, Date.now())
   if (isUsageFault(query)) throw optionFault(query)
   const signal = AbortSignal.timeout(TIMEOUT_MS)
-  const rows = await withRequests(place, (reader) => reader.why(requestId, query, signal))
+  const rows = await withRequests(place, (reader) => reader.why(requestId, query, signal)).catch((error) => {
+    throw error instanceof UsageUnreadable ? new CommandFault(error.message) : error
+  })
   if (json) return JSON.stringify(rows.map(rowJson))
   const [first] = rows
   if (first === undefined) {

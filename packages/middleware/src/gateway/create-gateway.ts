@@ -318,7 +318,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     usage,
     metrics: reading.handle(metricsPage({ usage, ...METRICS, now })),
     async rollUp(signal) {
-      const run = { table: stores.usage, now: wallClock(), signal }
+      const run = { table: stores.usage, now: wallClock(), signal, log }
       const written = await rollUp(run)
       return { written, removed: await removeOld({ ...run, kept: usageKept() }) }
     },

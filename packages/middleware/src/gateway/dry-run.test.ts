@@ -110,17 +110,18 @@ test('tells what would become of a request, takes nothing of a limit and asks no
     // What is read at 1 USD per million tokens, and what is written at 2.
     expect(json.worst.nano_usd).toBe(json.worst.input_tokens * 1_000 + 50 * 2_000)
     expect(headers.ratelimit).toContain('r=2')
-    expect(lines).toEqual([expect.objectContaining({ event: 'request', status: 200, dryRun: true })])
+    expect(lines).toEqual([
+      expect.objectContaining({ event: 'request', status: 200, dryRun: true, verdict: 'model_asked' }),
+    ])
   }
   expect(asked).toBe(before)
   expect((await ask(key, body)).status).toBe(200)
   expect((await dry(key, body)).json).toMatchObject({ verdict: 'answered_from_cache', worst: { nano_usd: 0 } })
   expect((await dry(key, { ...body, prompt: unique('q') })).json.limits).toMatchObject([{ left: 1 }])
   expect((await ask(key, body)).status).toBe(200)
-  expect((await dry(key, body)).json).toMatchObject({
-    verdict: 'refused',
-    refusal: { status: 429, code: 'rate_limit_exceeded' },
-  })
+  const refused = await dry(key, body)
+  expect(refused.json).toMatchObject({ verdict: 'refused', refusal: { status: 429, code: 'rate_limit_exceeded' } })
+  expect(refused.lines).toMatchObject([{ status: 200, verdict: 'rate_limit_exceeded' }])
   expect((await ask(key, body)).status).toBe(429)
   expect(asked).toBe(before + 1)
 })

@@ -115,6 +115,7 @@ export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOpt
 
     const reply = await handler(request, context)
     const refusal = isRefusal(reply) && reply.code !== ENDS_HERE.code ? reply : undefined
+    tell({ verdict: refusal?.code ?? verdictOf(found.cache) })
     const { 'retry-after': _wait, 'x-should-retry': _again, ...headers } = reply.headers ?? {}
     return jsonResponse(200, report(found, refusal), headers)
   }
@@ -154,7 +155,7 @@ function report(
 ): object {
   return {
     dry_run: true,
-    verdict: refusal !== undefined ? 'refused' : cache === 'hit' ? 'answered_from_cache' : 'model_asked',
+    verdict: refusal === undefined ? verdictOf(cache) : 'refused',
     refusal: refusal === undefined ? null : toldOf(refusal),
     route: route ?? null,
     model: model ?? null,
@@ -174,6 +175,10 @@ function report(
 
 function candidateText({ target, tier }: Routed['routed']['candidates'][number]): object {
   return { target: target.id, zone: target.zone ?? null, tier: tier ?? null }
+}
+
+function verdictOf(cache: Findings['cache']): string {
+  return cache === 'hit' ? 'answered_from_cache' : 'model_asked'
 }
 
 function toldOf({ status, code, message, param, headers }: Refusal): object {

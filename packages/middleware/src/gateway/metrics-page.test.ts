@@ -8,7 +8,7 @@ import { memoryTable } from '../storage/index.ts'
 import { ledger, rollUp, type UsageReader, usageReader } from '../usage/index.ts'
 import { metricsPage } from './metrics-page.ts'
 
-const EMPTY = { models: [], asOf: 5_000, unattributed: [] }
+const EMPTY = { models: [], asOf: 5_000, unattributed: [], unreadable: [], targets: [] }
 
 /** A page over tables that the test plays, with a clock that the test sets. */
 function page(totals: UsageReader['totals']) {
@@ -28,9 +28,9 @@ function page(totals: UsageReader['totals']) {
   })
   const lines: string[] = []
   const context = { ...baseContext(), log: (_level: string, event: string) => void lines.push(event) }
-  async function ask(query = '', headers: Record<string, string> = {}) {
+  async function ask(query = '', headers: Record<string, string> = {}, method = 'GET') {
     const url = new URL(`https://tollgate.test/api/metrics${query}`)
-    return handler({ ...request, method: 'GET', url, headers: new Headers(headers) }, context)
+    return handler({ ...request, method, url, headers: new Headers(headers) }, context)
   }
   return { time, reads, lines, ask }
 }
@@ -46,6 +46,12 @@ test('the format is the one that is asked for', async () => {
   const open = (await ask('', { accept: 'application/openmetrics-text;version=1.0.0,*/*;q=0.1' })) as HttpResponse
   expect(open.headers['content-type']).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8')
   expect(await replyText(open)).toMatch(/# EOF\n$/)
+})
+
+test('another method is a 405, and reads nothing', async () => {
+  const { ask, reads } = page(async () => EMPTY)
+  expect(await ask('', {}, 'POST')).toMatchObject({ kind: 'refusal', status: 405, headers: { allow: 'GET' } })
+  expect(reads.begun).toBe(0)
 })
 
 test('the names are Tollgate’s, or LiteLLM’s, and no others', async () => {

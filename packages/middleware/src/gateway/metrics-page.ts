@@ -1,4 +1,4 @@
-import { describeFault, type Handler, isOutage, type Refusal, withDeadline } from '../pipeline/index.ts'
+import { type Handler, type Refusal, withDeadline } from '../pipeline/index.ts'
 import {
   METRICS_TYPE,
   type MetricNames,
@@ -7,6 +7,7 @@ import {
   type UsageReader,
   type UsageTotals,
 } from '../usage/index.ts'
+import { notRead, WRONG_METHOD } from './reading.ts'
 
 /** All durations are milliseconds. */
 export interface MetricsPageOptions {
@@ -19,6 +20,9 @@ export interface MetricsPageOptions {
   /** Milliseconds on a monotonic clock. */
   readonly now: () => number
 }
+
+/** A scraper comes back by itself. */
+const RETRY_S = 10
 
 /**
  * `GET …/metrics` for Prometheus. The tables are read once for all who ask at once or within an answer's age. Where they can't be
@@ -43,7 +47,8 @@ export function metricsPage({ usage, deadlineMs, maxAgeMs, maxBytes, now }: Metr
     return last.totals
   }
 
-  return async function metricsPage({ url, headers }, { log }) {
+  return async function metricsPage({ method, url, headers }, { log }) {
+    if (method !== 'GET') return WRONG_METHOD
     const names = namesAsked(url)
     if (names === undefined) return OTHER_PARAMETERS
     const openMetrics = headers.get('accept')?.includes('application/openmetrics-text') ?? false
@@ -51,9 +56,7 @@ export function metricsPage({ usage, deadlineMs, maxAgeMs, maxBytes, now }: Metr
     try {
       totals = await read()
     } catch (error) {
-      if (!isOutage(error)) throw error
-      log('error', 'usage not read', describeFault(error))
-      return UNREADABLE
+      return notRead(error, log, RETRY_S)
     }
     return {
       kind: 'response',
@@ -77,12 +80,4 @@ const OTHER_PARAMETERS: Refusal = {
   status: 400,
   param: 'names',
   message: "There is one parameter, 'names': tollgate (the default) or litellm.",
-}
-
-const UNREADABLE: Refusal = {
-  kind: 'refusal',
-  code: 'store_unavailable',
-  status: 503,
-  message: 'Usage can’t be read now. Come back in 10 s.',
-  headers: { 'retry-after': '10' },
 }

@@ -55,7 +55,7 @@ async function world({ tellsTime = true, hangs = false } = {}) {
   }
   const unattributed = async (consumer?: string) => {
     const query = { by: 'consumer', since: START, until: now + 1, ...(consumer && { consumer }) } as const
-    return (await usage.report(query, signal)).unattributed
+    return (await usage.report(query, signal)).unattributed ?? []
   }
   return { instance, unattributed, usage, counters, pass: (ms: number) => (now += ms) }
 }

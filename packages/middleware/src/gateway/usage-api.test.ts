@@ -33,6 +33,7 @@ const REPORT: UsageReport = {
     { subject: 'consumer:alice', limit: 'usd', measure: 'money', windowStart: NOW - 60_000, units: 1_234_567_890 },
     { subject: 'plan:pro', limit: 'tokens', measure: 'tokens', windowStart: NOW - 60_000, units: 40 },
   ],
+  unreadable: ['s-2026112720/05-0123456789ab-000001'],
 }
 const ROW: UsageRow = {
   id: '1',
@@ -136,6 +137,7 @@ describe('GET /usage', () => {
           tokens: 40,
         },
       ],
+      unreadable: ['s-2026112720/05-0123456789ab-000001'],
     })
   })
 

@@ -1,11 +1,9 @@
 import pLimit from 'p-limit'
 import {
-  describeFault,
   type GatewayRequest,
   type Handler,
   type HttpReply,
   type HttpResponse,
-  isOutage,
   isRefusal,
   jsonResponse,
   type Log,
@@ -26,6 +24,7 @@ import {
   whyQuery,
 } from '../usage/index.ts'
 import type { Reading } from './create-gateway.ts'
+import { notRead, WRONG_METHOD } from './reading.ts'
 
 export interface UsageApiOptions {
   readonly reader: Pick<UsageReader, 'report' | 'why'>
@@ -35,6 +34,7 @@ export interface UsageApiOptions {
 
 /** Under the minute after which most proxies give up. */
 const READ_MS = 50_000
+const RETRY_S = 1
 /** In each process: a dashboard's dozen questions must not hold up calls to models. */
 const READS_AT_ONCE = 4
 
@@ -62,9 +62,7 @@ export function usageApi({ reader, wallClock }: UsageApiOptions): Handler<Readin
       )
       return done === 'ended' ? refusalOfEnded(signal) : done
     } catch (error) {
-      if (!isOutage(error)) throw error
-      log('error', 'usage not read', describeFault(error))
-      return NOT_READ
+      return notRead(error, log, RETRY_S)
     }
   }
 
@@ -152,23 +150,7 @@ const NOT_FOUND: Refusal = {
   message: 'Nothing is served at this path. There are: /usage and /usage/requests/{id}.',
 }
 
-const WRONG_METHOD: Refusal = {
-  kind: 'refusal',
-  code: 'method_not_allowed',
-  status: 405,
-  message: 'This path takes GET alone.',
-  headers: { allow: 'GET' },
-}
-
 function csvResponse(text: string): HttpResponse {
   const headers = { 'content-type': 'text/csv; charset=utf-8', ...NO_STORE }
   return { kind: 'response', status: 200, headers, body: Buffer.from(text) }
-}
-
-const NOT_READ: Refusal = {
-  kind: 'refusal',
-  code: 'store_unavailable',
-  status: 503,
-  message: 'The usage could not be read. Please try again, or ask for a shorter time.',
-  headers: { 'retry-after': '1' },
 }

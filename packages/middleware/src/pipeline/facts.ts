@@ -85,6 +85,8 @@ export interface Facts {
   readonly reason?: string
   /** It asked what would become of it, and no more. */
   readonly dryRun?: true
+  /** Of a dry run, what would become of it: `model_asked`, `answered_from_cache`, or the refusal's code. */
+  readonly verdict?: string
   readonly cache?: CacheOutcome
   /** The name of the limit that refused it. */
   readonly limit?: string

@@ -14,7 +14,13 @@ export interface Step {
 
 /** Where a limit stood when it was asked. */
 export interface Standing {
-  readonly limit: { readonly name: string; readonly measure: string; readonly quota: number }
+  readonly limit: {
+    readonly name: string
+    readonly measure: string
+    readonly quota: number
+    /** The most that it may have, where that is another number. */
+    readonly capacity?: number
+  }
   /** Whole units: of money nano-dollars. */
   readonly remaining: number
 }
@@ -48,6 +54,10 @@ export interface FinishedRequest {
   readonly status: number
   readonly method?: string
   readonly refusal?: RefusalCode
+  /** Of a refusal: the field at fault, where its name is one that a log may show. */
+  readonly param?: string
+  /** Of a refusal: how long the caller was told to wait. */
+  readonly retryAfterMs?: number
   readonly stream?: StreamOutcome
   readonly facts: Facts
   /** Left out where it was in none. */

@@ -2,10 +2,12 @@ import { describe, expect, test } from 'vitest'
 import { playedSource, replyText, request, streamBody } from '../../../../test/support/base-context.ts'
 import {
   type ByteStream,
+  type FinishedRequest,
   type GatewayRequest,
   type Handler,
   type HttpResponse,
   jsonResponse,
+  type Refusal,
   RequestEnded,
 } from '../pipeline/index.ts'
 import { trace } from './index.ts'
@@ -278,5 +280,36 @@ describe('what calls took', () => {
     const read = () => (body as ByteStream).read()
     expect(String(await read())).toBe('a')
     await expect(read()).rejects.toThrow('cut')
+  })
+})
+
+describe('what a caller was told to do about a refusal', () => {
+  const told = async (refusal: Partial<Refusal>) => {
+    const finished: FinishedRequest[] = []
+    const lines: object[] = []
+    const entry = trace({
+      refuse: ({ status }) => ({ kind: 'response', status, headers: {}, body: null }),
+      handler: () => async () => ({ kind: 'refusal', code: 'invalid_request', status: 400, message: '', ...refusal }),
+      finished: (each) => finished.push(each),
+    })
+    await entry(request, (_level, line) => lines.push(line))
+    expect(Object.keys(lines[0] ?? {})).not.toContain('param')
+    const [{ param, retryAfterMs } = {}] = finished as Partial<FinishedRequest>[]
+    return { param, retryAfterMs }
+  }
+
+  test.each([
+    ['a field', { param: 'messages[0].content' }, { param: 'messages[0].content', retryAfterMs: undefined }],
+    ['what is no field’s name', { param: 'my secret, and more' }, { param: undefined, retryAfterMs: undefined }],
+    ['a name that is too long', { param: 'a'.repeat(65) }, { param: undefined, retryAfterMs: undefined }],
+    ['seconds', { headers: { 'retry-after': '7' } }, { param: undefined, retryAfterMs: 7_000 }],
+    [
+      'milliseconds',
+      { headers: { 'retry-after': '2', 'retry-after-ms': '1500' } },
+      { param: undefined, retryAfterMs: 1_500 },
+    ],
+    ['nothing', {}, { param: undefined, retryAfterMs: undefined }],
+  ])('is in its story: %s', async (_what, refusal, expected) => {
+    expect(await told(refusal)).toEqual(expected)
   })
 })

@@ -94,7 +94,8 @@ export function trace(options: TraceOptions): Entry {
         ...fields,
       })
     }
-    const report = (outcome: Outcome, ended: Pick<FinishedRequest, 'call' | 'startedAt' | 'ms' | 'facts'>) => {
+    let refused: Refusal | undefined
+    const report = (outcome: Outcome, ended: Ended) => {
       if (options.finished === undefined && telemetry === undefined) return
       const more = {
         method: request.method,
@@ -125,7 +126,8 @@ export function trace(options: TraceOptions): Entry {
       // The ledger has each of them.
       if (facts.attempts !== undefined) line.attempts = facts.attempts.length > 1 ? facts.attempts.length : undefined
       log('info', event, line)
-      report(outcome, { call: 0, startedAt, ms, facts })
+      const ended = { call: 0, startedAt, ms, facts }
+      report(outcome, refused === undefined ? ended : { ...ended, ...adviceIn(refused) })
     }
 
     /** Total: a surface whose `refuse` throws must not leave a request without an answer and a line. */
@@ -148,6 +150,7 @@ export function trace(options: TraceOptions): Entry {
       reply = isOfAbort(fault, signal) ? refusalOfEnded(signal) : failed(fault, log)
     }
     const refusal = isRefusal(reply) ? reply : undefined
+    refused = refusal
     if (refusal?.upstream !== undefined) tell({ upstream: refusal.upstream })
     const response = isRefusal(reply) ? rendered(reply) : reply
     const { body } = response
@@ -191,6 +194,21 @@ export function trace(options: TraceOptions): Entry {
       ...response,
       headers: { ...response.headers, 'x-request-id': requestId, ...routingHeaders(facts), ...costHeader(facts) },
     }
+  }
+}
+
+type Ended = Pick<FinishedRequest, 'call' | 'startedAt' | 'ms' | 'facts' | 'param' | 'retryAfterMs'>
+
+/** What a field's name is like: a caller's own may be anything, a prompt too. */
+const FIELD_NAME = /^[\w.[\]-]{1,64}$/
+
+/** What a caller was told to do about its refusal. */
+function adviceIn({ param, headers = {} }: Refusal): Pick<FinishedRequest, 'param' | 'retryAfterMs'> {
+  const { 'retry-after-ms': ms, 'retry-after': seconds } = headers
+  const retryAfterMs = ms === undefined ? Number(seconds) * 1_000 : Number(ms)
+  return {
+    ...(param !== undefined && FIELD_NAME.test(param) && { param }),
+    ...(Number.isFinite(retryAfterMs) && { retryAfterMs }),
   }
 }
 

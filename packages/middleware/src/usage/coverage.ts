@@ -1,9 +1,10 @@
 import type { Table } from '../storage/index.ts'
 import { lateHours } from './late.ts'
 import { endOf, HOUR_MS, MINUTE_MS, type Period, startOf } from './periods.ts'
-import { type Figures, rolledWithin } from './rolled.ts'
+import { type Figures, placeOf, rolledWithin } from './rolled.ts'
 import { MODELS_FIELDS, minutesOf, modelSumsIn, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
 import { addTally, newTally, type Tally } from './tally.ts'
+import { placeText, unreadHours } from './unread.ts'
 
 /** From one moment on, and before another: milliseconds since 1970. */
 export interface Span {
@@ -17,17 +18,24 @@ export interface CoverOptions {
   readonly signal: AbortSignal
 }
 
+export interface Covered {
+  readonly tally: Tally
+  /** Rows of the ledger that can't be read: what only they hold is not in the tally. */
+  readonly unreadable: readonly string[]
+}
+
 /**
- * What requests came to in a span of whole minutes. Each moment is taken from one place: from the longest period that is rolled up
- * and lies within the span, or from its segments. A roll-up that goes on meanwhile adds periods, and takes away none that was
+ * What requests came to in a span of whole minutes. Each moment is taken from one place: from the longest period that is rolled up,
+ * lies within the span and can be read, or from its segments. A roll-up that goes on meanwhile adds periods, and takes away none that was
  * read, so nothing is counted twice or left out.
  */
-export async function tallyOver(span: Span, options: CoverOptions): Promise<Tally> {
+export async function tallyOver(span: Span, options: CoverOptions): Promise<Covered> {
   const { table, figures, signal } = options
   const tally = newTally()
+  const unreadable: string[] = []
   const [fields, read] = figures === 'all' ? [SUMS_FIELDS, sumsIn] : [MODELS_FIELDS, modelSumsIn]
   // Before all else: what comes late from now on has not been there yet.
-  const late = await lateHours(table, signal)
+  const [late, unread] = await Promise.all([lateHours(table, signal), unreadHours(table, signal)])
   let gaps: readonly Span[] = [span]
   for (const period of ['month', 'day', 'hour'] as const) {
     const left: Span[] = []
@@ -35,10 +43,18 @@ export async function tallyOver(span: Span, options: CoverOptions): Promise<Tall
       const within = wholePeriods(period, gap)
       let at = gap.from
       for await (const rolled of rolledWithin(table, period, within, figures, signal)) {
+        if (rolled.tally === undefined) {
+          unreadable.push(placeText(placeOf(period, rolled.start)))
+          continue
+        }
         const end = endOf(period, rolled.start)
-        const isLate = late.some(({ start }) => rolled.start <= start && start < end)
+        const holds = ({ start }: { readonly start: number }) => rolled.start <= start && start < end
         // Of an hour whose first segments are kept no longer, what is rolled up says more than those that came late.
-        if (isLate && (period !== 'hour' || (await rowsOfHour(table, rolled.start, signal)) > rolled.rows)) continue
+        if (late.some(holds) || unread.some(holds)) {
+          if (period !== 'hour') continue
+          const rows = await rowsOfHour(table, rolled.start, signal)
+          if (rows > rolled.rows || (rows === rolled.rows && unread.some(holds))) continue
+        }
         if (at < rolled.start) left.push({ from: at, before: rolled.start })
         at = end
         addTally(tally, rolled.tally)
@@ -48,9 +64,13 @@ export async function tallyOver(span: Span, options: CoverOptions): Promise<Tall
     gaps = left
   }
   for (const gap of gaps) {
-    for await (const segment of segmentsWithin<Fields>(table, gap, fields, signal)) addTally(tally, read(segment))
+    for await (const segment of segmentsWithin<Fields>(table, gap, fields, signal)) {
+      const sums = read(segment)
+      if (sums === undefined) unreadable.push(placeText(segment))
+      else addTally(tally, sums)
+    }
   }
-  return tally
+  return { tally, unreadable }
 }
 
 type Fields = Readonly<Record<string, unknown>>
@@ -66,7 +86,7 @@ async function rowsOfHour(table: Table, hour: number, signal: AbortSignal): Prom
     { partition: segmentPartition(hour), select: ['rows'] },
     signal,
   )) {
-    rows += segment.rows
+    rows += Number(segment.rows) || 0
   }
   return rows
 }

@@ -1,4 +1,5 @@
 import type { TokenUsage } from '../pipeline/index.ts'
+import type { InstanceTarget } from './told-targets.ts'
 
 /**
  * What requests came to, summed up. Each figure is a sum, so that two of them can be added: hours to days, consumers to all.
@@ -50,8 +51,10 @@ export interface UsageReport {
   readonly rows: readonly (UsageSums & { readonly name: string })[]
   /** Of all rows, by the same function. */
   readonly total: UsageSums
-  /** What budgets charged in their present window and the ledger doesn't show; only what is above 0. */
-  readonly unattributed: readonly Unattributed[]
+  /** What budgets charged in their present window and the ledger doesn't show; only what is above 0. `undefined` where it can't be told. */
+  readonly unattributed: readonly Unattributed[] | undefined
+  /** Rows of the ledger that can't be read, by partition and row: what only they hold is in no figure. */
+  readonly unreadable: readonly string[]
 }
 
 /** What a limit on tokens or money has charged, and no row tells of: by an instance that was killed, above all. */
@@ -101,13 +104,27 @@ export interface UsageReader {
     readonly asOf: number
     /** `undefined` where the counters can't be read: then all else is told. */
     readonly unattributed: readonly Unattributed[] | undefined
+    /** As a report has it. */
+    readonly unreadable: readonly string[]
+    readonly targets: readonly InstanceTarget[]
   }>
-  /** All rows with a request id, the newest first: the id is the caller's own, and so not unique. */
+  /** Each instance's targets that it does not ask now, as far as it has told that within the last minute. */
+  targets(signal: AbortSignal): Promise<readonly InstanceTarget[]>
+  /**
+   * All rows with a request id, the newest first: the id is the caller's own, and so not unique.
+   *
+   * @throws UsageUnreadable where none is found, and a segment that may hold it can't be read
+   */
   why(
     requestId: string,
     query: { readonly since: number; readonly until: number },
     signal: AbortSignal,
   ): Promise<readonly UsageRow[]>
+}
+
+/** What was asked for may be in a segment that can't be read. */
+export class UsageUnreadable extends Error {
+  override readonly name = 'UsageUnreadable'
 }
 
 /** One request's end, as the ledger keeps it. Never a secret, a prompt or an answer. */
@@ -123,6 +140,10 @@ export interface UsageRow {
   readonly status: number
   readonly outcome: 'answered' | 'refused' | 'failed' | 'call'
   readonly refusal?: string
+  /** The field at fault, if one is. */
+  readonly param?: string
+  /** How long it was told to wait before it comes back. */
+  readonly retryAfterMs?: number
   readonly stream?: string
   readonly consumer?: string
   readonly plan?: string
@@ -134,6 +155,8 @@ export interface UsageRow {
   readonly streamed?: boolean
   readonly route?: string
   readonly model?: string
+  /** Why that model: `named`, `default`, `alias`, `split`, a rule's words, `fallback`. */
+  readonly reason?: string
   readonly cache?: string
   /** The name of the limit that refused it. */
   readonly limit?: string
@@ -147,6 +170,8 @@ export interface UsageRow {
   readonly uncertain?: true
   readonly clamped?: true
   readonly dryRun?: true
+  /** Of a dry run, what would become of it: `model_asked`, `answered_from_cache`, or the refusal's code. */
+  readonly verdict?: string
   readonly attempts?: readonly UsageAttempt[]
   readonly steps: readonly { readonly name: string; readonly decision: string; readonly ms: number }[]
   /** What each limit had left when it was asked, in the order in which they were asked. */
@@ -154,6 +179,8 @@ export interface UsageRow {
     readonly limit: string
     readonly measure: string
     readonly of: number
+    /** The most that it may have, where its burst makes that more. */
+    readonly most?: number
     readonly left: number
   }[]
 }

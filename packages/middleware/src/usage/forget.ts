@@ -1,8 +1,9 @@
-import type { Table } from '../storage/index.ts'
+import type { EntityKey, Table } from '../storage/index.ts'
 import { MINUTE_MS, type Period } from './periods.ts'
-import { readRolled, rolledWithin, writeRolled } from './rolled.ts'
+import { placeOf, readRolled, rolledWithin, writeRolled } from './rolled.ts'
 import { forgotten, minuteOf, partitionsBefore, SUMS_FIELDS, sumsIn } from './segment.ts'
-import { withoutName } from './tally.ts'
+import { FORGOTTEN, type Tally, withoutName } from './tally.ts'
+import { placeText } from './unread.ts'
 
 export interface ForgetOptions {
   readonly table: Table
@@ -22,6 +23,8 @@ export interface Forgotten {
    * is to be called once more. `undefined` where nothing is to come.
    */
   readonly againAt: number | undefined
+  /** What can't be read, by partition and row: nobody knows whether it has the consumer. */
+  readonly unreadable: readonly string[]
 }
 
 /** So long after a segment's minute may its instance write it again, where the table doesn't fail. */
@@ -37,44 +40,59 @@ const FOREVER = Date.UTC(2200, 0)
 export async function forgetConsumer(options: ForgetOptions): Promise<Forgotten> {
   let [rows, changed] = [0, 0]
   let againAt: number | undefined
+  const unreadable = new Set<string>()
   for (let pass = 0; pass < MAX_PASSES; pass += 1) {
-    const segments = await forgetSegments(options)
-    const periods = await forgetPeriods(options)
-    rows += segments.rows
-    changed += segments.changed + periods
-    againAt = segments.againAt ?? againAt
+    const found = [await forgetSegments(options), await forgetPeriods(options)]
+    let changedNow = 0
+    for (const each of found) {
+      rows += each.rows
+      changedNow += each.changed
+      againAt = each.againAt ?? againAt
+      for (const place of each.unreadable) unreadable.add(place)
+    }
+    changed += changedNow
     // A roll-up that had read a segment before may have written its hour since.
-    if (segments.changed + periods === 0) break
+    if (changedNow === 0) break
   }
-  return { rows, changed, againAt }
+  return { rows, changed, againAt, unreadable: [...unreadable] }
 }
 
 async function forgetSegments({ table, consumer, now, signal }: ForgetOptions): Promise<Forgotten> {
   let [rows, changed] = [0, 0]
   let againAt: number | undefined
+  const unreadable: string[] = []
   for await (const segment of table.scan<Fields>(
     { partition: partitionsBefore(FOREVER), select: SUMS_FIELDS },
     signal,
   )) {
-    if (withoutName(sumsIn(segment), consumer) === undefined) continue
-    rows += await forgetIn(segment)
-    changed += 1
-    if (now < minuteOf(segment) + LIVE_MS) againAt = Math.max(againAt ?? 0, minuteOf(segment) + LIVE_MS)
+    const sums = sumsIn(segment)
+    const has = sums === undefined ? 0 : await forgetIn(segment, sums)
+    if (sums === undefined || has === 'unreadable') {
+      unreadable.push(placeText(segment))
+      continue
+    }
+    if (has !== 'nothing') {
+      rows += has
+      changed += 1
+    }
+    // Of one that was forgotten a moment ago nobody knows which it was.
+    const isOver = has === 'nothing' && withoutName(sums, FORGOTTEN) === undefined
+    if (!isOver && now < minuteOf(segment) + LIVE_MS) againAt = Math.max(againAt ?? 0, minuteOf(segment) + LIVE_MS)
   }
-  return { rows, changed, againAt }
+  return { rows, changed, againAt, unreadable }
 
   /** Tells how many rows were removed. */
-  async function forgetIn({
-    partitionKey,
-    rowKey,
-  }: {
-    readonly partitionKey: string
-    readonly rowKey: string
-  }): Promise<number> {
+  async function forgetIn(
+    { partitionKey, rowKey }: EntityKey,
+    sums: Tally,
+  ): Promise<number | 'nothing' | 'unreadable'> {
+    if (withoutName(sums, consumer) === undefined) return 'nothing'
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
       const { entity } = await table.read<Fields>({ partitionKey, rowKey }, { signal })
-      const without = entity && forgotten(entity, consumer)
-      if (entity === undefined || without === undefined) return 0
+      if (entity === undefined) return 0
+      const without = withoutConsumer(entity, consumer)
+      if (without === 'unreadable') return without
+      if (without === undefined) return 0
       const { etag } = await table.put(without.entity, { etag: entity.etag }, signal)
       if (etag !== undefined) return without.removed
     }
@@ -82,23 +100,34 @@ async function forgetSegments({ table, consumer, now, signal }: ForgetOptions): 
   }
 }
 
+function withoutConsumer(segment: Parameters<typeof forgotten>[0], consumer: string) {
+  try {
+    return forgotten(segment, consumer)
+  } catch {
+    return 'unreadable'
+  }
+}
+
 type Fields = Readonly<Record<string, unknown>>
 
-async function forgetPeriods({ table, consumer, signal }: ForgetOptions): Promise<number> {
+async function forgetPeriods({ table, consumer, signal }: ForgetOptions): Promise<Forgotten> {
   let changed = 0
+  const unreadable: string[] = []
   for (const period of ['hour', 'day', 'month'] as const) {
-    for await (const rolled of rolledWithin(table, period, { from: 0, before: FOREVER }, 'all', signal)) {
-      if (withoutName(rolled.tally, consumer) === undefined) continue
-      await forgetIn(period, rolled.start)
-      changed += 1
+    for await (const { start, tally } of rolledWithin(table, period, { from: 0, before: FOREVER }, 'all', signal)) {
+      if (tally === undefined) unreadable.push(placeText(placeOf(period, start)))
+      else if (withoutName(tally, consumer) !== undefined) {
+        await forgetIn(period, start)
+        changed += 1
+      }
     }
   }
-  return changed
+  return { rows: 0, changed, againAt: undefined, unreadable }
 
   async function forgetIn(period: Period, start: number): Promise<void> {
     for (let tries = 0; tries < MAX_TRIES; tries += 1) {
       const found = await readRolled(table, period, start, signal)
-      const tally = found && withoutName(found.tally, consumer)
+      const tally = found?.tally && withoutName(found.tally, consumer)
       if (found === undefined || tally === undefined) return
       if (await writeRolled(table, period, { start, tally, segments: found.segments }, found, signal)) return
     }

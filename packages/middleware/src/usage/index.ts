@@ -10,6 +10,7 @@ export {
   type UsageReport,
   type UsageRow,
   type UsageSums,
+  UsageUnreadable,
 } from './figures.ts'
 export { type ForgetOptions, type Forgotten, forgetConsumer } from './forget.ts'
 export { FLUSH_MS, type Ledger, type LedgerOptions, ledger } from './ledger.ts'
@@ -27,5 +28,6 @@ export { type RetentionOptions, removeOld } from './retention.ts'
 export { type RollUpOptions, rollUp } from './rollup.ts'
 export { type Counted, takenSince } from './taken.ts'
 export { FORGOTTEN } from './tally.ts'
+export type { InstanceTarget } from './told-targets.ts'
 export { reportCsv } from './usage-csv.ts'
 export { reportJson, rowJson } from './usage-json.ts'

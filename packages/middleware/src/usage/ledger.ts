@@ -4,6 +4,7 @@ import {
   type FinishedRequest,
   type Log,
   systemTime,
+  type TargetState,
   type Time,
   withDeadline,
 } from '../pipeline/index.ts'
@@ -12,6 +13,7 @@ import { isLate, markLate } from './late.ts'
 import { HOUR_MS, MINUTE_MS } from './periods.ts'
 import { usageRow } from './row.ts'
 import { newSegment, type Segment } from './segment.ts'
+import { TOLD_MS, targetsText } from './told-targets.ts'
 
 export interface LedgerOptions {
   readonly table: Table
@@ -21,6 +23,8 @@ export interface LedgerOptions {
   readonly time?: Time
   /** The most that is kept in memory while the table can't be written, in bytes. */
   readonly maxBytes?: number
+  /** The targets that this process does not ask for a while; asked for every ten seconds. */
+  readonly targets?: () => readonly TargetState[]
 }
 
 /** Writes down each request's end: a row of a table a minute, and not one a request. */
@@ -43,6 +47,9 @@ const MOST_WAITING = 1_024
 const WRITES_AT_ONCE = 4
 /** Nothing but a consumer's being forgotten changes a segment, and that once. */
 const MAX_TRIES = 5
+/** While there are targets that are not asked, that is told again so often, in milliseconds: one write may fail. */
+const TELL_AGAIN_MS = TOLD_MS / 2
+const NO_TARGETS = targetsText([])
 
 /** A segment, and what of it is written. */
 interface Kept {
@@ -51,6 +58,8 @@ interface Kept {
   written: { readonly rows: number; readonly dropped: number } | undefined
   /** Its row's ETag; `undefined` where there is none, and `unknown` after a write of which nobody knows what became. */
   etag: string | 'unknown' | undefined
+  /** It is to be written for the sake of what it tells of targets. */
+  tells: boolean
 }
 
 /**
@@ -69,6 +78,7 @@ export function ledger(options: LedgerOptions): Ledger {
   let writing: Promise<void> | undefined
   /** By how much this clock is behind the table's, as far as that has told. */
   let behindMs = 0
+  let told = { text: NO_TARGETS, at: Number.NEGATIVE_INFINITY }
   let failing: { readonly since: number; lostRows: number; lostDetail: number } | undefined
 
   function record(request: FinishedRequest): void {
@@ -123,7 +133,7 @@ export function ledger(options: LedgerOptions): Ledger {
     keepWithin(maxBytes)
     open = newSegment({ minute, instance, part: parts })
     parts += 1
-    kept.set(open, { segment: open, written: undefined, etag: undefined })
+    kept.set(open, { segment: open, written: undefined, etag: undefined, tells: false })
     return open
   }
 
@@ -151,6 +161,18 @@ export function ledger(options: LedgerOptions): Ledger {
       failing.lostRows += lostRows
     }
     log('error', 'usage lost', { requests: lostRows, details: lostDetail })
+  }
+
+  /** Also where no request comes: how a target is has changed, or was told long ago. */
+  function tellTargets(states: readonly TargetState[]): void {
+    const now = time.wallClock()
+    const text = targetsText(states)
+    const isTold = text === told.text && (text === NO_TARGETS || now - told.at < TELL_AGAIN_MS)
+    if (isTold) return
+    const each = kept.get(segmentFor(now))
+    if (each === undefined) return
+    each.tells = true
+    flushInBackground()
   }
 
   async function flush(signal?: AbortSignal): Promise<void> {
@@ -189,6 +211,8 @@ export function ledger(options: LedgerOptions): Ledger {
   async function put(each: Kept, signal: AbortSignal | undefined): Promise<void> {
     const { segment } = each
     const entity = segment.entity()
+    const telling = options.targets && { text: targetsText(options.targets()), at: time.wallClock() }
+    if (telling !== undefined) Object.assign(entity, { targets: telling.text, toldAt: telling.at })
     const { rows, dropped } = segment
     const within = <T>(work: (signal: AbortSignal) => Promise<T>) =>
       withDeadline(WRITE_MS, (late) => work(signal === undefined ? late : AbortSignal.any([late, signal])), time)
@@ -211,6 +235,8 @@ export function ledger(options: LedgerOptions): Ledger {
       if (!isMarked && isLateNow()) await mark()
       each.etag = etag
       each.written = { rows, dropped }
+      each.tells = false
+      if (telling !== undefined) told = telling
       return
     }
     throw new Error('A segment of the ledger kept changing')
@@ -234,10 +260,12 @@ export function ledger(options: LedgerOptions): Ledger {
     log('info', 'usage written again', { ms: Math.round(time.now() - since), lost: lostRows, lostDetail })
   }
 
+  const stopTelling = options.targets && time.every(FLUSH_MS, () => tellTargets(options.targets?.() ?? []))
   return {
     record,
     flush,
     async close(signal) {
+      stopTelling?.()
       await flush(signal)
       disarm()
     },
@@ -249,6 +277,6 @@ function isComplete({ facts }: FinishedRequest): boolean {
   return facts.cache !== 'miss'
 }
 
-function isUnwritten({ segment, written }: Kept): boolean {
-  return written === undefined || segment.rows !== written.rows || segment.dropped !== written.dropped
+function isUnwritten({ segment, written, tells }: Kept): boolean {
+  return tells || written === undefined || segment.rows !== written.rows || segment.dropped !== written.dropped
 }

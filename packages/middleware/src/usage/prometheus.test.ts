@@ -13,7 +13,13 @@ import {
 } from './index.ts'
 
 const OWN: Exposition = { names: 'tollgate', openMetrics: false, maxBytes: 4 * 1024 * 1024 }
-const totals = (...models: ModelFigures[]): UsageTotals => ({ models, asOf: 1_764_000_000_500, unattributed: [] })
+const totals = (...models: ModelFigures[]): UsageTotals => ({
+  models,
+  asOf: 1_764_000_000_500,
+  unattributed: [],
+  unreadable: [],
+  targets: [],
+})
 
 function seriesOf(text: string): Series[] {
   return parseMetrics(text).flatMap(({ series }) => series)
@@ -124,7 +130,21 @@ describe('whatever the ledger has', () => {
     }),
     { maxLength: 6 },
   )
-  const any = fc.record<UsageTotals>({ models, asOf: count, unattributed })
+  const unreadable = fc.array(name, { maxLength: 3 })
+  const state = fc.record<UsageTotals['targets'][number]>({
+    instance: fc.constantFrom('a', 'b', 'c'),
+    target: name,
+    state: fc.constantFrom('blocked', 'open'),
+    since: count,
+    until: count,
+  })
+  const any = fc.record<UsageTotals>({
+    models,
+    asOf: count,
+    unattributed,
+    unreadable,
+    targets: fc.array(state, { maxLength: 6 }),
+  })
 
   test.each([false, true])('is read back with the same numbers (OpenMetrics: %s)', (openMetrics) => {
     fc.assert(
@@ -182,6 +202,12 @@ describe('whatever the ledger has', () => {
         expect(all('tollgate_unattributed_tokens')).toBe(tokens)
         expect(all('tollgate_unattributed_usd') * 1e9).toBeCloseTo(money ?? 0, -3)
         expect(value('usage_as_of_timestamp_seconds')).toBe(given.asOf / 1_000)
+        expect(value('unreadable_rows')).toBe(given.unreadable.length)
+        for (const { target, state } of given.targets) {
+          const same = given.targets.filter((each) => each.target === target && each.state === state)
+          const instances = new Set(same.map(({ instance }) => instance)).size
+          expect(value('target_blocked', { target, state })).toBe(instances)
+        }
       }),
       { numRuns: 100 },
     )

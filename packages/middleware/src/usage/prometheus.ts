@@ -52,7 +52,8 @@ const NANO = 1e9
  *
  * @example tollgate_requests_total{model="small",outcome="answered",cache="hit"} 12
  */
-export function metricsText({ models, asOf, unattributed = [] }: UsageTotals, exposition: Exposition): string {
+export function metricsText(totals: UsageTotals, exposition: Exposition): string {
+  const { models, asOf, unattributed = [], unreadable, targets } = totals
   const { names, openMetrics, maxBytes } = exposition
   const metrics = names === 'litellm' ? LITELLM : TOLLGATE
   const lines = metrics.map((metric) => [heading(metric, openMetrics)])
@@ -65,7 +66,7 @@ export function metricsText({ models, asOf, unattributed = [] }: UsageTotals, ex
     for (const [index, text] of added.entries()) lines[index]?.push(text)
     written += 1
   }
-  const state = { asOf, unattributed, leftOut: models.length - written }
+  const state = { asOf, unattributed, unreadable: unreadable.length, targets, leftOut: models.length - written }
   const gauges = STATE.map((metric) => heading(metric, openMetrics) + samplesText(metric, state))
   return `${lines.flat().join('')}${gauges.join('')}${openMetrics ? '# EOF\n' : ''}`
 }
@@ -198,6 +199,8 @@ const LITELLM: readonly Metric<ModelFigures>[] = [
 interface State {
   readonly asOf: number
   readonly unattributed: readonly Unattributed[]
+  readonly unreadable: number
+  readonly targets: UsageTotals['targets']
   readonly leftOut: number
 }
 
@@ -230,6 +233,24 @@ const STATE: readonly Metric<State>[] = [
         value: units / NANO,
       }))
     },
+  },
+  {
+    name: 'tollgate_target_blocked',
+    type: 'gauge',
+    help: 'Instances that do not ask a target now. state: blocked (its service said when to come back) or open (it failed again and again).',
+    samples: ({ targets }) => {
+      const groups = Map.groupBy(targets, ({ target, state }) => `${state} ${target}`)
+      return Array.from(groups.values(), (group) => {
+        const [{ target, state }] = group as [(typeof group)[number]]
+        return { labels: { target, state }, value: new Set(group.map(({ instance }) => instance)).size }
+      })
+    },
+  },
+  {
+    name: 'tollgate_unreadable_rows',
+    type: 'gauge',
+    help: 'Rows of the ledger that can’t be read: what only they hold is not counted here.',
+    samples: ({ unreadable }) => [{ labels: {}, value: unreadable }],
   },
   {
     name: 'tollgate_models_left_out',

@@ -2,18 +2,27 @@ import { isOutage, withDeadline } from '../pipeline/index.ts'
 import type { UsageKept } from '../policy/index.ts'
 import type { Table } from '../storage/index.ts'
 import { type Span, segmentsWithin, tallyOver, wholeMinutes } from './coverage.ts'
-import type { Unattributed, UsageQuery, UsageReader, UsageReport, UsageRow } from './figures.ts'
-import { endOf, startOf } from './periods.ts'
+import {
+  type Unattributed,
+  type UsageQuery,
+  type UsageReader,
+  type UsageReport,
+  type UsageRow,
+  UsageUnreadable,
+} from './figures.ts'
+import { endOf, MINUTE_MS, startOf } from './periods.ts'
 import { mayHold, ROW_FIELDS, requestHash, rowsIn } from './segment.ts'
 import { type Adding, addSums, isNothing, noSums, totalOf } from './sums.ts'
 import { modelFigures, type Tally } from './tally.ts'
+import { TARGET_FIELDS, TOLD_MS, targetsIn } from './told-targets.ts'
+import { placeText } from './unread.ts'
 
 export interface UsageReaderOptions {
   readonly table: Table
   readonly kept: () => UsageKept
   /** Milliseconds since 1970. */
   readonly wallClock?: () => number
-  /** What budgets charged that the ledger doesn't show; nothing by default. */
+  /** What budgets charged that the ledger doesn't show. By default a report says that it can't be told. */
   readonly unattributed?: (
     query: Pick<UsageQuery, 'consumer' | 'model'>,
     signal: AbortSignal,
@@ -31,16 +40,25 @@ const READS_AT_ONCE = 8
 export function usageReader({ table, kept, wallClock = Date.now, unattributed }: UsageReaderOptions): UsageReader {
   /** `undefined` where it can't be told soon: what is certain must not wait for it. */
   async function beyond(signal: AbortSignal): Promise<readonly Unattributed[] | undefined> {
-    if (unattributed === undefined) return []
+    if (unattributed === undefined) return undefined
     const told = withDeadline(BEYOND_MS, (late) => unattributed({}, AbortSignal.any([late, signal])))
     return told.catch(unlessFault)
   }
 
+  async function targets(signal: AbortSignal) {
+    const now = wallClock()
+    // A segment is written for some time after its minute, and some clocks are ahead.
+    const span = wholeMinutes({ from: now - TOLD_MS - 2 * MINUTE_MS, before: now + MINUTE_MS })
+    return targetsIn(await Array.fromAsync(segmentsWithin<object>(table, span, TARGET_FIELDS, signal)), now)
+  }
+
   return {
+    targets,
+
     async report(query, signal): Promise<UsageReport> {
       const now = wallClock()
       const span = spanOf(query, now, kept())
-      const tally = await tallyOver(span, { table, figures: 'all', signal })
+      const { tally, unreadable } = await tallyOver(span, { table, figures: 'all', signal })
       const rows = rowsBy(query, tally)
       return {
         by: query.by,
@@ -49,20 +67,28 @@ export function usageReader({ table, kept, wallClock = Date.now, unattributed }:
         asOf: Math.min(span.before, now - AGE_MS),
         rows,
         total: totalOf(rows),
-        unattributed: (await unattributed?.(query, signal)) ?? [],
+        unattributed: await unattributed?.(query, signal),
+        unreadable,
       }
     },
 
     async totals(signal) {
       const now = wallClock()
       const span = wholeMinutes({ from: BEGINNING, before: now + 1 })
-      const tally = await tallyOver(span, { table, figures: 'models', signal })
-      return { models: modelFigures(tally), asOf: now - AGE_MS, unattributed: await beyond(signal) }
+      const { tally, unreadable } = await tallyOver(span, { table, figures: 'models', signal })
+      return {
+        models: modelFigures(tally),
+        asOf: now - AGE_MS,
+        unattributed: await beyond(signal),
+        unreadable,
+        targets: await targets(signal),
+      }
     },
 
     async why(requestId, { since, until }, signal) {
       const hash = requestHash(requestId)
       const found: UsageRow[] = []
+      const unreadable: string[] = []
       const places: { readonly partitionKey: string; readonly rowKey: string }[] = []
       const span = wholeMinutes({ from: since, before: until + 1 })
       for await (const segment of segmentsWithin<{ ids?: Uint8Array }>(table, span, ['ids'], signal)) {
@@ -72,12 +98,25 @@ export function usageReader({ table, kept, wallClock = Date.now, unattributed }:
         for (let place = places.pop(); place !== undefined; place = places.pop()) {
           const { entity } = await table.read<object>(place, { signal, select: ROW_FIELDS })
           if (entity === undefined) continue
-          found.push(...rowsIn({ ...entity, ...place }).filter((row) => row.requestId === requestId))
+          const rows = readRows({ ...entity, ...place })
+          if (rows === undefined) unreadable.push(placeText(place))
+          else found.push(...rows.filter((row) => row.requestId === requestId))
         }
       }
       await Promise.all(Array.from({ length: READS_AT_ONCE }, read))
+      if (found.length === 0 && unreadable.length > 0) {
+        throw new UsageUnreadable(`It may be in what can't be read: ${unreadable.join(', ')}`)
+      }
       return found.sort((a, b) => b.startedAt - a.startedAt || b.call - a.call)
     },
+  }
+}
+
+function readRows(segment: Parameters<typeof rowsIn>[0]): UsageRow[] | undefined {
+  try {
+    return rowsIn(segment)
+  } catch {
+    return undefined
   }
 }
 

@@ -3,7 +3,8 @@ import type { EntityKey, Table } from '../storage/index.ts'
 import { HOUR_MS, startOf } from './periods.ts'
 import { removeRolled } from './rolled.ts'
 import { progressOf } from './rollup.ts'
-import { partitionsBefore } from './segment.ts'
+import { minuteOf, partitionsBefore } from './segment.ts'
+import { unreadHours } from './unread.ts'
 
 export interface RetentionOptions {
   readonly table: Table
@@ -19,22 +20,29 @@ const MOST = 20_000
 
 /**
  * Removes segments, hours and days that are kept no longer. Only what is rolled up is removed: an hour that is not, since the
- * timer didn't run, stays until it is. Months are kept for good.
+ * timer didn't run, stays until it is, and one of which something can't be read is kept as long as hours are. Months are kept for
+ * good.
  */
 export async function removeOld({ table, kept, now, signal }: RetentionOptions): Promise<number> {
   const progress = await progressOf(table, signal)
   if (progress === undefined) return 0
   // An hour longer, so that no reader that began before is left without what it is about to read.
   const hour = Math.min(startOf('hour', now - kept.detailMs - HOUR_MS), progress.next.getTime())
+  const unread = new Set((await unreadHours(table, signal)).map(({ start }) => start))
+  const old = startOf('month', now - kept.hoursMs - HOUR_MS)
   let removed = 0
-  for await (const batch of batchesOf(table.scan({ partition: partitionsBefore(hour), select: ['rows'] }, signal))) {
+  const isOver = (segment: EntityKey) => {
+    const start = startOf('hour', minuteOf(segment))
+    return !unread.has(start) || start < old
+  }
+  const segments = table.scan({ partition: partitionsBefore(hour), select: ['rows'] }, signal)
+  for await (const batch of batchesOf(segments, isOver)) {
     removed += await removeBatch(table, batch, signal)
     if (removed >= MOST) return removed
   }
   for (const period of ['hour', 'day'] as const) {
     // The whole month's row stands in for them.
-    const before = startOf('month', now - kept.hoursMs - HOUR_MS)
-    removed += await removeRolled(table, period, { before, most: MOST - removed, signal })
+    removed += await removeRolled(table, period, { before: old, most: MOST - removed, signal })
   }
   return removed
 }
@@ -52,9 +60,13 @@ async function removeBatch(table: Table, batch: readonly EntityKey[], signal: Ab
   return removed
 }
 
-async function* batchesOf(rows: AsyncIterable<EntityKey>): AsyncGenerator<readonly EntityKey[]> {
+async function* batchesOf(
+  rows: AsyncIterable<EntityKey>,
+  isOver: (row: EntityKey) => boolean,
+): AsyncGenerator<readonly EntityKey[]> {
   let batch: EntityKey[] = []
   for await (const { partitionKey, rowKey } of rows) {
+    if (!isOver({ partitionKey, rowKey })) continue
     if (batch.length === BATCH || (batch[0] !== undefined && batch[0].partitionKey !== partitionKey)) {
       yield batch
       batch = []

@@ -20,6 +20,9 @@ export interface Rolled {
   readonly segments: number
 }
 
+/** What a period came to; `undefined` where that can't be read. */
+export type WithTally = Rolled & { readonly tally: Tally | undefined }
+
 interface RolledRow extends Readonly<Record<string, unknown>> {
   readonly etag: string
   readonly rows?: unknown
@@ -35,7 +38,8 @@ const NAMED = { hour: 6, day: 4, month: 0 } as const
 const PART_BYTES = MAX_CHUNKS * CHUNK_BYTES
 const PART = '~'
 
-function placeOf(period: Period, start: number): EntityKey {
+/** Where a period's row is. */
+export function placeOf(period: Period, start: number): EntityKey {
   const rowKey = nameOf(period, start)
   return { partitionKey: PARTITIONS[period] + rowKey.slice(0, NAMED[period]), rowKey }
 }
@@ -70,7 +74,7 @@ export async function* rolledWithin(
   range: { readonly from: number; readonly before: number },
   figures: Figures,
   signal: AbortSignal,
-): AsyncGenerator<Rolled & { readonly tally: Tally }> {
+): AsyncGenerator<WithTally> {
   if (range.from >= range.before) return
   const select = ['rows', 'segments', 'parts', 'writeId', ...chunkNames(figures === 'all' ? 'sums' : 'models')]
   for await (const row of table.scan<RolledRow>({ ...keysWithin(period, range), select }, signal)) {
@@ -106,7 +110,7 @@ async function whole(
   period: Period,
   row: EntityKey & RolledRow,
   signal: AbortSignal,
-): Promise<Rolled & { readonly tally: Tally }> {
+): Promise<WithTally> {
   let found: EntityKey & RolledRow = row
   for (;;) {
     const { parts, writeId } = found
@@ -121,7 +125,7 @@ async function whole(
     }
     const place = placeOf(period, startNamed(row.rowKey))
     const { entity } = await table.read<RolledRow>(place, { signal })
-    if (entity === undefined || entity.writeId === writeId) throw new Error(`Figures of ${row.rowKey} are incomplete`)
+    if (entity === undefined || entity.writeId === writeId) return { ...rolledOf(row, found), tally: undefined }
     found = entity
   }
 }
@@ -132,7 +136,7 @@ export async function readRolled(
   period: Period,
   start: number,
   signal: AbortSignal,
-): Promise<(Rolled & { readonly tally: Tally }) | undefined> {
+): Promise<WithTally | undefined> {
   const { entity } = await table.read<RolledRow>(placeOf(period, start), { signal })
   return entity && whole(table, period, entity, signal)
 }
@@ -183,9 +187,15 @@ export async function removeRolled(
   period: 'hour' | 'day',
   { before, most, signal }: { readonly before: number; readonly most: number; readonly signal: AbortSignal },
 ): Promise<number> {
-  const months = new Set<number>()
-  const span = { from: 0, before: startOf('month', before) }
-  for await (const month of rolledWithin(table, 'month', span, 'models', signal)) months.add(month.start)
+  const months = new Map<number, boolean>()
+  /** Whether there is a row that stands in for what was a part of this month. */
+  async function isWhole(month: number): Promise<boolean> {
+    const known = months.get(month)
+    if (known !== undefined) return known
+    const rolled = month < startOf('month', before) ? await readRolled(table, 'month', month, signal) : undefined
+    months.set(month, rolled?.tally !== undefined)
+    return rolled?.tally !== undefined
+  }
   let removed = 0
   const end = placeOf(period, before)
   const where = {
@@ -196,7 +206,7 @@ export async function removeRolled(
   for await (const row of table.scan<object>(where, signal)) {
     if (removed >= most) break
     const [name = ''] = row.rowKey.split(PART)
-    if (months.has(startOf('month', startNamed(name))) && (await table.remove(row, 'any', signal))) removed += 1
+    if ((await isWhole(startOf('month', startNamed(name)))) && (await table.remove(row, 'any', signal))) removed += 1
   }
   return removed
 }

@@ -440,3 +440,29 @@ describe('clocks that differ', () => {
     expect(await world.seen()).toEqual(world.expected())
   })
 })
+
+test('a run that was overtaken takes nothing back of how far the other has come', async () => {
+  const world = new World()
+  await world.record(0, 'alice', 'small', 1)
+  await world.flush(0)
+  const { table } = world
+  const progress = async () => (await table.read<{ next: Date }>({ partitionKey: 'progress', rowKey: 'rolled' })).entity
+  let other: Promise<number> | undefined
+  // The slower one is held before it notes how far it has come.
+  const held: Table = {
+    ...table,
+    async put(...args) {
+      if (args[0].partitionKey === 'progress' && other === undefined) {
+        world.now += 50 * HOUR_MS
+        other = world.rollUp()
+        await other
+      }
+      return table.put(...args)
+    },
+  }
+  world.now += 5 * HOUR_MS
+  await world.rollUp(held)
+  expect(other).toBeDefined()
+  // 55 hours after half past nine.
+  expect((await progress())?.next).toEqual(new Date(Date.UTC(2026, 11, 2, 4)))
+})

@@ -1,9 +1,11 @@
+import type { Log } from '../pipeline/index.ts'
 import type { Table } from '../storage/index.ts'
 import { clearLate, GRACE_MS, isSettled, type LateHour, lateHours } from './late.ts'
 import { endOf, HOUR_MS, type Period, startOf, startsOf } from './periods.ts'
-import { findRolled, rolledWithin, writeRolled } from './rolled.ts'
+import { findRolled, placeOf, rolledWithin, writeRolled } from './rolled.ts'
 import { minuteOf, partitionsBefore, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
 import { addTally, newTally, type Tally } from './tally.ts'
+import { clearUnread, markUnread, placeText, unreadHours } from './unread.ts'
 
 export interface RollUpOptions {
   readonly table: Table
@@ -11,6 +13,14 @@ export interface RollUpOptions {
   readonly now: number
   /** Ends it early: the next run goes on. */
   readonly signal: AbortSignal
+  /** Is told once of each row that can't be read. */
+  readonly log?: Log | undefined
+}
+
+/** What a run works on. */
+interface Run extends RollUpOptions {
+  /** To be told of what can't be read, and of an hour whose figures it belongs to. */
+  readonly unreadable: (place: string, hour: number) => Promise<void>
 }
 
 /** Hours after which it is noted how far the roll-up has come: what ends a run then doesn't undo it. */
@@ -37,21 +47,53 @@ export async function progressOf(table: Table, signal: AbortSignal): Promise<Pro
  *
  * @returns the hours, days and months that were written
  */
-export async function rollUp({ table, now: ownNow, signal }: RollUpOptions): Promise<number> {
+export async function rollUp({ table, now: ownNow, signal, log }: RollUpOptions): Promise<number> {
   const { entity, date = ownNow } = await table.read<Progress>(PROGRESS, { signal })
   const now = Math.min(ownNow, date)
   const progress = entity ?? (await begin(table, now, signal))
   if (progress === undefined) return 0
   const end = startOf('hour', now - GRACE_MS)
   const first = firstWith(await lateHours(table, signal), progress.first.getTime())
+  const noted: Noted = { etag: entity?.etag, progress: entity }
   let written = 0
   let next = first < progress.first.getTime() ? first : progress.next.getTime()
   do {
     const before = Math.max(next, Math.min(end, next + HOURS_AT_ONCE * HOUR_MS))
-    written += await rollUpTo(before, { first: new Date(first), next: new Date(next) }, { table, now, signal })
+    const from = { first: new Date(first), next: new Date(next) }
+    written += await rollUpTo(before, from, noted, { table, now, signal, log })
     next = before
   } while (next < end)
   return written
+}
+
+/** The row of the progress, as a run knows it. */
+interface Noted {
+  etag: string | undefined
+  progress: Progress | undefined
+}
+
+/**
+ * Notes how far a run has come, unless another run has noted more: one that went back to an earlier beginning has rolled up less, and
+ * the next one goes on from there.
+ */
+async function noteProgress(table: Table, own: Progress, noted: Noted, signal: AbortSignal): Promise<void> {
+  for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+    if (noted.progress !== undefined && isBehind(own, noted.progress)) return
+    const condition = noted.etag === undefined ? 'absent' : { etag: noted.etag }
+    const { etag } = await table.put({ ...PROGRESS, first: own.first, next: own.next }, condition, signal)
+    if (etag !== undefined) {
+      Object.assign(noted, { etag, progress: own })
+      return
+    }
+    const { entity } = await table.read<Progress>(PROGRESS, { signal })
+    Object.assign(noted, { etag: entity?.etag, progress: entity })
+  }
+  throw new Error('The progress of the roll-up kept changing')
+}
+
+function isBehind(own: Progress, other: Progress): boolean {
+  const [first, othersFirst] = [own.first.getTime(), other.first.getTime()]
+  return first === othersFirst ? own.next < other.next : first > othersFirst
 }
 
 /** Where the ledger begins once what came late is in it: a whole day, since a day or month is made of all that is in it. */
@@ -60,26 +102,40 @@ function firstWith(late: readonly LateHour[], first: number): number {
   return starts.reduce((earliest, start) => Math.min(earliest, startOf('day', start)), first)
 }
 
-/** Rolls up what is late, and the hours before this one. */
-async function rollUpTo(before: number, progress: Progress, { table, now, signal }: RollUpOptions): Promise<number> {
+/** Rolls up what is late, what could not be read before, and the hours before this one. */
+async function rollUpTo(before: number, progress: Progress, noted: Noted, options: RollUpOptions): Promise<number> {
+  const { table, now, signal, log } = options
   const first = progress.first.getTime()
   const late = (await lateHours(table, signal)).filter(({ start }) => start < before)
-  const hours = new Set([...late.map(({ start }) => start), ...startsOf('hour', progress.next.getTime(), before)])
+  const unread = (await unreadHours(table, signal)).filter(({ start }) => start < before)
+  const again = [...late, ...unread].map(({ start }) => start)
+  const hours = new Set([...again, ...startsOf('hour', progress.next.getTime(), before)])
+  /** By hour, whether it is marked for the first time. */
+  const marked = new Map<number, boolean>()
+  const run: Run = {
+    ...options,
+    async unreadable(place, hour) {
+      const isNew = marked.get(hour) ?? (await markUnread(table, hour, signal))
+      marked.set(hour, isNew)
+      if (isNew) log?.('error', 'usage unreadable', { place })
+    },
+  }
 
   let written = 0
   const roll = async (period: Period, start: number, make: () => Promise<Made | undefined>) => {
     if (await rolledAnew(table, period, start, make, signal)) written += 1
   }
-  for (const hour of hours) await roll('hour', hour, () => hourOf(table, hour, signal))
+  for (const hour of hours) await roll('hour', hour, () => hourOf(hour, run))
   for (const day of startsHolding('day', hours, before)) {
-    await roll('day', day, () => wholeOf(table, 'hour', 'day', day, first, signal))
+    await roll('day', day, () => wholeOf('hour', 'day', day, first, run))
   }
   for (const month of startsHolding('month', hours, before)) {
-    await roll('month', month, () => wholeOf(table, 'day', 'month', month, first, signal))
+    await roll('month', month, () => wholeOf('day', 'month', month, first, run))
   }
   // Last, so that a run that was killed is done again.
   for (const hour of late) if (isSettled(hour, now)) await clearLate(table, hour, signal)
-  await table.put({ ...PROGRESS, first: progress.first, next: new Date(before) }, 'any', signal)
+  for (const hour of unread) if (!marked.has(hour.start)) await clearUnread(table, hour, signal)
+  await noteProgress(table, { first: progress.first, next: new Date(before) }, noted, signal)
   return written
 }
 
@@ -130,24 +186,27 @@ async function rolledAnew(
   throw new Error(`The ${period}'s figures kept changing`)
 }
 
-async function hourOf(table: Table, hour: number, signal: AbortSignal): Promise<Made> {
+/** What its segments add up to: those that can be read. */
+async function hourOf(hour: number, { table, signal, unreadable }: Run): Promise<Made> {
   const tally = newTally()
   let segments = 0
-  for await (const segment of table.scan({ partition: segmentPartition(hour), select: SUMS_FIELDS }, signal)) {
-    addTally(tally, sumsIn(segment as object as Readonly<Record<string, unknown>>))
+  const scan = { partition: segmentPartition(hour), select: SUMS_FIELDS }
+  for await (const segment of table.scan<Readonly<Record<string, unknown>>>(scan, signal)) {
+    const sums = sumsIn(segment)
+    if (sums === undefined) await unreadable(placeText(segment), hour)
+    else addTally(tally, sums)
     segments += 1
   }
   return { tally, segments }
 }
 
-/** What the parts of a period add up to; `undefined` until all of them are there. */
+/** What the parts of a period add up to; `undefined` until all of them are there, and can be read. */
 async function wholeOf(
-  table: Table,
   part: Period,
   period: Period,
   start: number,
   first: number,
-  signal: AbortSignal,
+  { table, signal, unreadable }: Run,
 ): Promise<Made | undefined> {
   const from = Math.max(start, startOf(part, first))
   const before = endOf(period, start)
@@ -156,6 +215,10 @@ async function wholeOf(
   const tally = newTally()
   let segments = 0
   for await (const rolled of rolledWithin(table, part, { from, before }, 'all', signal)) {
+    if (rolled.tally === undefined) {
+      await unreadable(placeText(placeOf(part, rolled.start)), rolled.start)
+      continue
+    }
     missing.delete(rolled.start)
     addTally(tally, rolled.tally)
     segments += rolled.segments

@@ -4,8 +4,9 @@ import type { NewRow } from './packed-rows.ts'
 
 /** A request's end as a row. A field that says nothing is `undefined`, and is not written. */
 export function usageRow(request: FinishedRequest): NewRow {
-  const { requestId, call, startedAt, ms, firstTokenMs, status, refusal, stream, facts, story } = request
-  const { consumer, plan, policy, promptHash, model, cache, limit, tier, usage, toolCalls, attempts } = facts
+  const { requestId, call, startedAt, ms, firstTokenMs, status, refusal, param, retryAfterMs } = request
+  const { stream, facts, story } = request
+  const { consumer, plan, policy, promptHash, model, reason, cache, limit, tier, usage, toolCalls, attempts } = facts
   const { surface, operation, streamed, route, reserved, steps, standings } = story
   // No spread, and nothing is left out: this is done for each request.
   return {
@@ -17,6 +18,8 @@ export function usageRow(request: FinishedRequest): NewRow {
     status,
     outcome: call > 0 ? 'call' : outcomeOf(request),
     refusal,
+    param,
+    retryAfterMs,
     stream,
     consumer,
     plan,
@@ -27,6 +30,7 @@ export function usageRow(request: FinishedRequest): NewRow {
     streamed,
     route,
     model,
+    reason,
     cache,
     limit,
     tier,
@@ -38,6 +42,7 @@ export function usageRow(request: FinishedRequest): NewRow {
     uncertain: facts.uncertain,
     clamped: facts.clamped,
     dryRun: facts.dryRun,
+    verdict: facts.verdict,
     attempts: attempts?.map(attemptOf),
     steps,
     left: standings?.map(leftOf),
@@ -46,8 +51,8 @@ export function usageRow(request: FinishedRequest): NewRow {
 
 type Left = (NewRow['left'] & object)[number]
 
-function leftOf({ limit: { name, measure, quota }, remaining }: Standing): Left {
-  return { limit: name, measure, of: quota, left: remaining }
+function leftOf({ limit: { name, measure, quota, capacity = quota }, remaining }: Standing): Left {
+  return { limit: name, measure, of: quota, most: capacity > quota ? capacity : undefined, left: remaining } as Left
 }
 
 /** What the priced calls cost; where one of several has no price, the line tells no sum. */

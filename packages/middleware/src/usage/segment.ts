@@ -114,16 +114,22 @@ export function newSegment({ minute, instance, part }: SegmentOptions): Segment 
     },
     entity() {
       seal()
-      const sums = chunksOf(packedTally(tally)) + chunksOf(packedTally(withoutConsumers(tally)))
-      if (memberBytes > (MAX_CHUNKS - 1 - sums) * CHUNK_BYTES) dropDetail()
-      return entityOf(place, { tally, dropped, ids: ids.subarray(0, idCount), members })
+      const sums = packedSums(tally)
+      const room = MAX_CHUNKS - 1 - Object.keys(sums).length
+      if (memberBytes > room * CHUNK_BYTES) dropDetail()
+      return entityOf(place, { rows: tally.rows, sums, dropped, ids: ids.subarray(0, idCount), members })
     },
     dropDetail,
   }
 }
 
-function chunksOf(bytes: Uint8Array): number {
-  return Math.ceil(bytes.byteLength / CHUNK_BYTES)
+/** The properties of what requests came to. */
+function packedSums(tally: Tally): Readonly<Record<string, Uint8Array>> {
+  return {
+    ...chunked('sums', packedTally(tally)),
+    // A scraper asks every few seconds, and for no consumer's.
+    ...chunked('models', packedTally(withoutConsumers(tally))),
+  }
 }
 
 /** About what the sums of a consumer and model take in memory. */
@@ -184,18 +190,22 @@ export function packedTally(tally: Tally): Uint8Array {
   return deflateRawSync(tallyJson(tally))
 }
 
-/** @throws Error where it can't be read */
-export function tallyIn(packed: Uint8Array): Tally {
-  return tallyOf(inflateRawSync(packed).toString())
+/** `undefined` where it can't be read. */
+export function tallyIn(packed: Uint8Array): Tally | undefined {
+  try {
+    return tallyOf(inflateRawSync(packed).toString())
+  } catch {
+    return undefined
+  }
 }
 
-/** The sums of a segment. @throws Error where they can't be read */
-export function sumsIn(fields: Readonly<Record<string, unknown>>): Tally {
+/** The sums of a segment; `undefined` where they can't be read. */
+export function sumsIn(fields: Readonly<Record<string, unknown>>): Tally | undefined {
   return tallyIn(joined('sums', fields))
 }
 
-/** Those of models alone. @throws Error where they can't be read */
-export function modelSumsIn(fields: Readonly<Record<string, unknown>>): Tally {
+/** Those of models alone; `undefined` where they can't be read. */
+export function modelSumsIn(fields: Readonly<Record<string, unknown>>): Tally | undefined {
   return tallyIn(joined('models', fields))
 }
 
@@ -206,12 +216,17 @@ export function mayHold(ids: Uint8Array | undefined, hash: number): boolean {
   return false
 }
 
-/** The same segment without this consumer: its rows are gone, and its sums have no name; `undefined` where it has none of it. */
+/**
+ * The same segment without this consumer: its rows are gone, and its sums have no name; `undefined` where it has none of it.
+ *
+ * @throws Error where its rows can't be read
+ */
 export function forgotten(
   segment: EntityKey & Readonly<Record<string, unknown>>,
   consumer: string,
 ): { readonly entity: NewEntity; readonly removed: number } | undefined {
-  const tally = withoutName(sumsIn(segment), consumer)
+  const sums = sumsIn(segment)
+  const tally = sums && withoutName(sums, consumer)
   if (tally === undefined) return undefined
   const { partitionKey, rowKey } = segment
   const rows = rowsIn(segment)
@@ -226,30 +241,32 @@ export function forgotten(
   if (packer.rows > 0) members.push(packer.take())
   const ids = Uint32Array.from(kept, ({ requestId }) => requestHash(requestId))
   const dropped = Number(segment.dropped ?? 0) + removed
-  return { entity: entityOf({ partitionKey, rowKey }, { tally, dropped, ids, members }), removed }
+  return {
+    entity: entityOf({ partitionKey, rowKey }, { rows: tally.rows, sums: packedSums(tally), dropped, ids, members }),
+    removed,
+  }
 }
 
 interface Content {
-  readonly tally: Tally
+  readonly rows: number
+  readonly sums: Readonly<Record<string, Uint8Array>>
   readonly dropped: number
   readonly ids: Uint32Array
   readonly members: readonly Uint8Array[]
 }
 
-function entityOf(place: EntityKey, { tally, dropped, ids, members }: Content): NewEntity {
+function entityOf(place: EntityKey, { rows, sums, dropped, ids, members }: Content): NewEntity {
   return {
     ...place,
-    rows: tally.rows,
+    rows,
     dropped,
-    ...chunked('sums', packedTally(tally)),
-    // A scraper asks every few seconds, and for no consumer's.
-    ...chunked('models', packedTally(withoutConsumers(tally))),
+    ...sums,
     ...(ids.length === 0 ? {} : { ids: new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength) }),
     ...chunked('d', withLengths(members)),
   }
 }
 
-/** All rows whose detail there is, with their ids. */
+/** All rows whose detail there is, with their ids. @throws Error where they can't be read */
 export function rowsIn({ rowKey, ...fields }: EntityKey & Readonly<Record<string, unknown>>): UsageRow[] {
   const rows: UsageRow[] = []
   const bytes = joined('d', fields)

@@ -1,4 +1,3 @@
-import { addCounts } from '../pipeline/index.ts'
 import type { UsageSums } from './figures.ts'
 
 /** Sums that are still added to. */
@@ -20,10 +19,23 @@ export function noSums(): Adding {
   }
 }
 
+/** Kinds of tokens of a sum that have a name of their own: prices and answers know a dozen, and answers may make up any. */
+const MOST_KINDS = 32
+const OTHER_KINDS = 'other'
+
+/** Adds tokens by kind. Kinds beyond the bound are one together. */
+export function addTokens(to: Adding['tokens'], more: Readonly<Partial<Record<string, number>>> = {}): void {
+  for (const kind in more) {
+    const isKnown = to[kind] !== undefined || Object.keys(to).length < MOST_KINDS
+    const name = isKnown ? kind : OTHER_KINDS
+    to[name] = (to[name] ?? 0) + (more[kind] ?? 0)
+  }
+}
+
 /** Adds what is there; what is left out is 0. */
 export function addSums(to: Adding, more: Partial<UsageSums>): void {
   for (const figure of FIGURES) to[figure] += more[figure] ?? 0
-  addCounts(to.tokens, more.tokens)
+  addTokens(to.tokens, more.tokens)
 }
 
 /** All of these together: the total of a report is the one of its rows. */

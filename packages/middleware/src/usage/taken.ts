@@ -18,7 +18,7 @@ export async function takenSince(
   now: number,
   signal: AbortSignal,
 ): Promise<(counted: Counted) => number> {
-  const tally = await tallyOver(wholeMinutes({ from, before: now + 1 }), { table, figures: 'all', signal })
+  const { tally } = await tallyOver(wholeMinutes({ from, before: now + 1 }), { table, figures: 'all', signal })
   return ({ subject, measure, model }) => {
     const [kind, name] = split(subject)
     let units = 0

@@ -1,4 +1,3 @@
-import { addCounts } from '../pipeline/index.ts'
 import {
   type Histogram,
   LATENCY_BOUNDS_MS,
@@ -7,7 +6,7 @@ import {
   type UsageRow,
   type UsageSums,
 } from './figures.ts'
-import { type Adding, addSums, isNothing, noSums, storedSums } from './sums.ts'
+import { type Adding, addSums, addTokens, isNothing, noSums, storedSums } from './sums.ts'
 
 /** What one consumer's requests for one model came to. */
 export interface Cell {
@@ -84,8 +83,8 @@ function addAttempt(own: Cell, ofRow: Cell, attempt: UsageAttempt): void {
   // What another model took before it failed is that one's, whose limits it was charged to.
   for (const kind in usage) {
     const count = Math.min(usage[kind] ?? 0, ofRow.sums.tokens[kind] ?? 0)
-    addCounts(own.sums.tokens, { [kind]: count })
-    addCounts(ofRow.sums.tokens, { [kind]: -count })
+    addTokens(own.sums.tokens, { [kind]: count })
+    addTokens(ofRow.sums.tokens, { [kind]: -count })
   }
   const cost = Math.min(costNanoUsd, ofRow.sums.costNanoUsd)
   own.sums.costNanoUsd += cost

@@ -18,7 +18,7 @@ const SUMS: UsageSums = {
 }
 
 function csvOf(rows: UsageReport['rows'], by: UsageReport['by'] = 'consumer'): string {
-  return reportCsv({ by, since: 0, until: 1, asOf: 1, rows, total: totalOf(rows), unattributed: [] })
+  return reportCsv({ by, since: 0, until: 1, asOf: 1, rows, total: totalOf(rows), unattributed: [], unreadable: [] })
 }
 
 test('numbers stay numbers, each with its unit in the title, and money is exact', () => {

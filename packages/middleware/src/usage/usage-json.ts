@@ -6,7 +6,7 @@ import type { Unattributed, UsageAttempt, UsageReport, UsageRow, UsageSums } fro
  * and, for people, as US dollars in decimals. A figure's unit stands in its name.
  */
 
-export function reportJson({ by, since, until, asOf, rows, total, unattributed }: UsageReport): object {
+export function reportJson({ by, since, until, asOf, rows, total, unattributed, unreadable }: UsageReport): object {
   return {
     by,
     since: isoTime(since),
@@ -14,7 +14,8 @@ export function reportJson({ by, since, until, asOf, rows, total, unattributed }
     asOf: isoTime(asOf),
     rows: rows.map(({ name, ...sums }) => ({ name, ...sumsJson(sums) })),
     total: sumsJson(total),
-    unattributed: unattributed.map(unattributedJson),
+    unattributed: unattributed?.map(unattributedJson) ?? null,
+    unreadable,
   }
 }
 
@@ -71,8 +72,8 @@ function reservedJson({ input, output, costNanoUsd }: UsageRow['reserved'] & obj
   return { tokens: { input, output }, ...money('cost', costNanoUsd) }
 }
 
-function leftJson({ limit, measure, of, left }: (UsageRow['left'] & object)[number]): object {
-  return { limit, counts: measure === 'money' ? 'nanoUsd' : measure, of, left }
+function leftJson({ limit, measure, of, most, left }: (UsageRow['left'] & object)[number]): object {
+  return { limit, counts: measure === 'money' ? 'nanoUsd' : measure, of, ...(most !== undefined && { most }), left }
 }
 
 function tokensJson(tokens: TokenUsage | undefined): object {
