@@ -1,0 +1,133 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+
+/* A model's server that a test plays. It counts by itself what it is asked, and what it bills for it. */
+
+/** What a healthy call takes, and what the price of the policy makes of it. */
+export const USAGE = { prompt_tokens: 11, completion_tokens: 7, total_tokens: 18 }
+/** Dollars for a million tokens. */
+export const PRICE = { input: 1, output: 2 }
+/** Nano-dollars. */
+export const BILL = (USAGE.prompt_tokens * PRICE.input + USAGE.completion_tokens * PRICE.output) * 1_000
+
+/** The pieces of a healthy answer's text. */
+const PIECES = ['Be', 'cause ', 'it ', 'is.']
+
+/** A call as it arrives at a played target. */
+export interface ArrivedCall {
+  readonly response: ServerResponse
+  readonly socket: Socket
+  readonly streamed: boolean
+  /** Whether its connection has carried a call before. */
+  readonly isReused: boolean
+  /** Aborts when the gateway no longer waits for the answer. */
+  readonly left: AbortSignal
+}
+
+/** How much a call to a target has taken: nothing; what a healthy one takes, and says so; or the target never says. */
+export type Taken = 'nothing' | 'told' | 'untold'
+
+/** What a target does with a call, and what that has taken. */
+export interface Play {
+  readonly taken: Taken
+  readonly answer: (call: ArrivedCall) => unknown
+}
+
+export interface PlayedTarget {
+  /** Without a slash at its end, and without OpenAI's `/v1`. */
+  readonly origin: string
+  /** What each of its calls has taken, in the order in which they came. */
+  readonly calls: Taken[]
+  /** How many calls are under way. */
+  readonly open: number
+  /** Told by the test between two requests. */
+  play: (call: ArrivedCall) => Play
+  close(): Promise<void>
+}
+
+export async function startPlayedTarget(): Promise<PlayedTarget> {
+  const carried = new WeakSet<Socket>()
+  const calls: Taken[] = []
+  let open = 0
+  const server = createServer(async (request, response) => {
+    const { socket } = request
+    const isReused = carried.has(socket)
+    carried.add(socket)
+    open += 1
+    const left = new AbortController()
+    response.once('close', () => {
+      open -= 1
+      left.abort()
+    })
+    // A reset that the test itself makes.
+    response.on('error', () => {})
+    const text = await textOf(request).catch(() => undefined)
+    if (text === undefined) return
+    const { stream } = JSON.parse(text) as { readonly stream?: unknown }
+    const call = { response, socket, streamed: stream === true, isReused, left: left.signal }
+    const { taken, answer } = target.play(call)
+    calls.push(taken)
+    await answer(call)
+  })
+  server.keepAliveTimeout = 60_000
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const target: PlayedTarget = {
+    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    calls,
+    get open() {
+      return open
+    },
+    play: () => HEALTHY,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+  return target
+}
+
+async function textOf(request: IncomingMessage): Promise<string> {
+  const pieces: Buffer[] = []
+  for await (const piece of request as AsyncIterable<Buffer>) pieces.push(piece)
+  return Buffer.concat(pieces).toString()
+}
+
+/** A whole answer, in the form that is asked for. */
+export const HEALTHY: Play = { taken: 'told', answer: (call) => whole(call) }
+
+export interface WholeOptions {
+  readonly type?: string
+}
+
+export function whole({ response, streamed }: ArrivedCall, { type }: WholeOptions = {}): void {
+  const usual = streamed ? 'text/event-stream' : 'application/json'
+  response.writeHead(200, { 'content-type': type ?? usual })
+  response.end(streamed ? events(PIECES) + ENDING : plain(PIECES.join('')))
+}
+
+/** A plain answer's body. */
+export function plain(content: string): string {
+  const message = { role: 'assistant', content }
+  const choices = [{ index: 0, message, finish_reason: 'stop' }]
+  return JSON.stringify({ id: 'a', object: 'chat.completion', created: 0, model: 'played', choices, usage: USAGE })
+}
+
+/** The events of a stream for these pieces of its text. */
+export function events(pieces: readonly string[]): string {
+  return pieces.map((content) => event({ choices: [choice({ content }, null)] })).join('')
+}
+
+/** How a healthy stream ends. */
+export const ENDING = `${event({ choices: [choice({}, 'stop')] })}${event({ choices: [], usage: USAGE })}data: [DONE]\n\n`
+
+export function event(fields: object): string {
+  const head = { id: 'a', object: 'chat.completion.chunk', created: 0, model: 'played' }
+  return `data: ${JSON.stringify({ ...head, ...fields })}\n\n`
+}
+
+function choice(delta: object, finish_reason: string | null) {
+  return { index: 0, delta, finish_reason }
+}
