@@ -358,9 +358,9 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
     'line 3, models.small.targets[0]: key: a policy may not read TEAM_KEY. The app setting TOLLGATE_POLICY_ENV lists more.',
   ],
   [
-    'two targets',
-    'models:\n  small:\n    targets: [{openai: {model: m}}, {openai: {model: n}}]\n',
-    'line 3, models.small.targets: several targets are not used by this version yet. Keep one.',
+    'a target twice',
+    'models:\n  small:\n    targets: [{openai: {model: m}}, {openai: {model: m}}]\n',
+    'line 3, models.small.targets[1]: is the same place as models.small.targets[0], asked by the same key. Keep one, with the weight of both.',
   ],
   [
     'a host that it may not reach',

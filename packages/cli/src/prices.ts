@@ -33,7 +33,7 @@ function ofPolicy(json: boolean, place: Place, now: number): string {
   const models = [...outlined.values()]
   const listed = models.filter(({ priced }) => priced?.by === 'book').map(({ name }) => name)
   if (json) {
-    const shown = models.map(({ name, priced, targets: [{ price }] }) => ({
+    const shown = models.map(({ name, priced, price }) => ({
       model: name,
       ...(price === undefined ? {} : priceJson(price)),
       source: sourceText(priced, file),
@@ -43,7 +43,7 @@ function ofPolicy(json: boolean, place: Place, now: number): string {
   }
   const table = columns([
     ['MODEL', ...PRICE_TITLES, 'SOURCE', 'AGE'],
-    ...models.map(({ name, priced, targets: [{ price }] }) => [
+    ...models.map(({ name, priced, price }) => [
       name,
       ...(price === undefined ? ['no price', '', '', ''] : priceCells(price)),
       sourceText(priced, file),
@@ -51,7 +51,7 @@ function ofPolicy(json: boolean, place: Place, now: number): string {
     ]),
   ])
   const old = oldBookText(listed, now)
-  const unpriced = models.filter(({ targets: [{ price }] }) => price === undefined).map(({ name }) => name)
+  const unpriced = models.filter(({ price }) => price === undefined).map(({ name }) => name)
   return [
     table,
     `${UNIT_TEXT}.`,

@@ -21,16 +21,16 @@ export {
 } from './limit.ts'
 export {
   DEFAULT_RETRY,
-  dearestPrice,
   identityOf,
   isSimulated,
   type KnownKinds,
   type Model,
-  pricesAt,
   type RetryRule,
   type Rights,
   rulesOf,
   type Target,
+  type TargetPlacing,
+  targetsFor,
 } from './model.ts'
 export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
 export { closestName, listText } from './names.ts'
@@ -41,6 +41,7 @@ export { BOOK_DATE, BOOK_NAMES, BOOK_SOURCE, bookAgeDays, nearBookNames, oldBook
 export {
   type KnownRoutes,
   type OutlinedModel,
+  type OutlinedTarget,
   type PolicyOutline,
   type ResolveOptions,
   resolvePolicy,
@@ -48,5 +49,16 @@ export {
 export { type CacheRule, DEFAULT_MODEL, ROUTES, type RoutePolicy, routeOf, type TransformRule } from './route.ts'
 export { policyJsonSchema } from './schema.ts'
 export { fixedPolicy, type PolicySource } from './source.ts'
+export { dearestPrice, pricesAt, type TargetPrices } from './target-price.ts'
 export type { UsageKept } from './usage.ts'
-export type { AliasModel, ModelRule, RuledModel, SplitModel, VirtualModel } from './virtual-model.ts'
+export {
+  type AliasModel,
+  type ModelRule,
+  modelsBehind,
+  picksOf,
+  type RuledModel,
+  type SplitModel,
+  type VirtualModel,
+  type VirtualModels,
+  virtualText,
+} from './virtual-model.ts'

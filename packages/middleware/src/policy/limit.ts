@@ -122,7 +122,8 @@ export interface LimitList {
   /** Its path in the document, for faults. */
   readonly path: string
   readonly prefix: NamePrefix
-  readonly isModel: (name: string) => boolean
+  /** Why a limit can't be on a model of this name, with the fix; `undefined` where it can. */
+  readonly modelFault: (name: string) => string | undefined
 }
 
 /** The limits of one list; what is wrong with any goes to `faults`, with its path. */
@@ -130,9 +131,8 @@ export function resolveLimits(documents: readonly LimitDocument[], list: LimitLi
   const limits = new Map<string, Limit>()
   for (const [index, document] of documents.entries()) {
     const path = `${list.path}[${index}]`
-    if (document.model !== undefined && !list.isModel(document.model)) {
-      faults.push(`${path}.model: there is no model '${document.model}' under models.`)
-    }
+    const modelFault = document.model === undefined ? undefined : list.modelFault(document.model)
+    if (modelFault !== undefined) faults.push(`${path}.model: ${modelFault}`)
     try {
       const limit = resolveLimit(document, limitName(document, documents, list.prefix))
       if (limits.has(limit.key)) faults.push(`${path}: a second limit on ${subjectOf(document)}. Keep the smaller.`)

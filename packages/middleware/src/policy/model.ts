@@ -11,28 +11,29 @@ import {
 } from '../targets/index.ts'
 import { type EgressPolicy, targetContext } from './egress.ts'
 import { interned } from './interned.ts'
-import { listText, name as nameSchema } from './names.ts'
-import { highestPrice, price, priceFaults, resolvePrice } from './price.ts'
+import { listText, name } from './names.ts'
+import { highestPrice, type PriceDocument, price, priceFaults, resolvePrice } from './price.ts'
 import { bookOf, isReasoning, outputFieldOf, tokenizerOf, unaskedOf } from './price-book.ts'
 import { DEFAULT_MODEL } from './route.ts'
+import { pricesAt, promisedByAll, type TargetPrices } from './target-price.ts'
+import { isVirtual, unaliased, virtualFields } from './virtual-model.ts'
 
 /* A model is a name, and the targets that serve it: interchangeable places, each with its price. */
 
-export interface Target {
-  /** The same for as long as its service, name and API are: over revisions, processes and changes of its key. No secret is in it. */
+export interface Target extends TargetPrices {
+  /**
+   * The same for as long as its service, name and API are: over revisions, processes and changes of its key. No secret is in it. Where
+   * one model asks the same place by several keys, the names of their variables tell its targets apart.
+   */
   readonly id: string
   /** Tells apart targets that may answer differently; part of every cache key. */
   readonly identity: string
   /** Targets of the lowest number are asked first. */
   readonly priority: number
-  /** Its share among the targets of its priority. */
+  /** Its share among the targets of its priority, at least 1. */
   readonly weight: number
   /** `undefined` where the policy names none. */
   readonly zone: string | undefined
-  /** What is served here costs; `undefined` where a limit on money must refuse it. */
-  readonly price: Price | undefined
-  /** What is served elsewhere in its place costs; `undefined` where that is the same. */
-  readonly spilloverPrice?: Price | undefined
   readonly settings: TargetSettings
 }
 
@@ -83,10 +84,19 @@ export interface Rights {
   readonly zones?: readonly string[] | undefined
 }
 
-/** What holds for a model's requests, of consumers who have these rights. */
+/** The targets that consumers who have these rights may reach: without zones all of them. One that names no zone is in none. */
+export function targetsFor<At extends Pick<Target, 'zone'>>(targets: readonly At[], { zones }: Rights): readonly At[] {
+  if (zones === undefined) return targets
+  return targets.filter(({ zone }) => zone !== undefined && zones.includes(zone))
+}
+
+/**
+ * What holds for a model's requests, of consumers who have these rights: a tier, a hosted tool or a field is promised where the price
+ * of each target that may serve them names it.
+ */
 export function rulesOf({ targets, ...traits }: Traits & Pick<Model, 'targets'>, rights: Rights): ModelRules {
   const { contextWindow, outputField, isOutputFieldKnown, temperature, tokenizer, unasked } = traits
-  const { tiers = {}, tools = {}, covers } = dearestPrice(targets[0]) ?? {}
+  const { tiers, tools, covers } = promisedByAll(targetsFor(targets, rights))
   const allowed = (list: readonly string[] | undefined) => (name: string) => list === undefined || list.includes(name)
   return {
     contextWindow,
@@ -96,23 +106,33 @@ export function rulesOf({ targets, ...traits }: Traits & Pick<Model, 'targets'>,
     tokenizer,
     covers,
     unasked,
-    tools: Object.keys(tools).filter(allowed(rights.tools)),
-    tiers: Object.keys(tiers).filter(allowed(rights.tiers)),
+    tools: tools.filter(allowed(rights.tools)),
+    tiers: tiers.filter(allowed(rights.tiers)),
   }
 }
 
-/** The dearest at which a target's requests may be served: what spills over costs more than what has room. */
-export function dearestPrice({ price, spilloverPrice }: Pick<Target, 'price' | 'spilloverPrice'>): Price | undefined {
-  return spilloverPrice ?? price
-}
+const MOST_PRIORITY = 100
+const MOST_WEIGHT = 1_000
 
 /** What a target of any kind may say. */
 const anyTarget = {
+  priority: z
+    .int()
+    .min(1)
+    .max(MOST_PRIORITY)
+    .optional()
+    .describe('Targets of the lowest number are asked while one of them can be (1).'),
+  weight: z
+    .int()
+    .min(0)
+    .max(MOST_WEIGHT)
+    .optional()
+    .describe('Its share among the targets of its priority (1). Of 0 it is not asked at all.'),
   ptu: z
     .boolean()
     .optional()
     .describe('Throughput is provisioned here: tokens cost nothing more. What spills over costs the model’s price.'),
-  zone: nameSchema
+  zone: name
     .optional()
     .describe('Where it is, such as eu: tokens cost as many times as much as the price’s zone says.'),
 }
@@ -128,6 +148,26 @@ function targetSchema(kinds: readonly TargetKind[]) {
   )
 }
 
+const MOST_ATTEMPTS = 3
+const MOST_TIERS = 8
+
+const PERCENT = /^(100|[1-9]?\d)%$/
+const PERCENT_RULE = 'must be a percentage from 0% to 100%, such as 10%'
+
+const retryRule = z.strictObject({
+  attempts: z
+    .int()
+    .min(1)
+    .max(MOST_ATTEMPTS)
+    .optional()
+    .describe(`Calls of one request, the first among them (${DEFAULT_RETRY.attempts}).`),
+  budget: z
+    .string({ error: PERCENT_RULE })
+    .regex(PERCENT, PERCENT_RULE)
+    .optional()
+    .describe('The most calls that are made again, as a share of all requests of a process (10%).'),
+})
+
 /** @param kinds that a target may be of */
 export function modelSchema(kinds: readonly TargetKind[]) {
   return z.strictObject({
@@ -138,6 +178,19 @@ export function modelSchema(kinds: readonly TargetKind[]) {
       .optional()
       .describe("Where it is served. Only 'default' may go without: the OPENAI_* settings serve it then."),
     price: price.optional(),
+    tiers: z
+      .array(name)
+      .min(1)
+      .max(MOST_TIERS)
+      .optional()
+      .describe('Service tiers in the order in which they are tried where a request names none: [flex, default].'),
+    retry: z
+      .union([z.literal(false), retryRule], { error: 'must be false, or {attempts: 3, budget: 10%}' })
+      .optional()
+      .describe('How often a call that failed before the first byte of its answer is made again. false: never.'),
+    fallback: name
+      .optional()
+      .describe('Another model, which is asked where this one fails, by its own limits and price.'),
     contextWindow: z
       .int()
       .min(1)
@@ -162,6 +215,7 @@ export function modelSchema(kinds: readonly TargetKind[]) {
       .describe(
         'The vocabulary by which it counts tokens, so that large prompts are reserved by their tokens, not bytes.',
       ),
+    ...virtualFields,
   })
 }
 
@@ -176,32 +230,89 @@ interface ModelsDocument {
 
 /** What the schema can't express, and what this version would not enforce: refused, never ignored. */
 export function modelFaults({ models = {}, unpriced }: ModelsDocument): string[] {
-  const faults = Object.entries(models).flatMap(([name, model]) => faultsOf(name, model))
+  const faults = Object.entries(models).flatMap(([name, model]) =>
+    isVirtual(model) ? [] : [...faultsOf(name, model), ...fallbackFaults(name, models)],
+  )
   if (unpriced === 'worst' && Object.values(models).every(({ price }) => price === undefined)) {
     faults.push("unpriced: 'worst' is the highest price of any model, and none has one. Give one a price.")
   }
   return faults
 }
 
-function faultsOf(name: string, { targets, price }: ModelDocuments[string]): string[] {
+function faultsOf(name: string, { targets, price, tiers = [], by }: ModelDocuments[string]): string[] {
+  const at = `models.${name}`
   const faults: string[] = []
+  if (by !== undefined) faults.push(`${at}.by: belongs to a split. Remove it.`)
   if (targets === undefined && name !== DEFAULT_MODEL) {
-    faults.push(
-      `models.${name}.targets: missing. Only '${DEFAULT_MODEL}' may go without: the OPENAI_* settings serve it.`,
-    )
+    faults.push(`${at}.targets: missing. Only '${DEFAULT_MODEL}' may go without: the OPENAI_* settings serve it.`)
   }
-  if (targets !== undefined && targets.length > 1) {
-    faults.push(`models.${name}.targets: several targets are not used by this version yet. Keep one.`)
+  if (targets?.every((target) => weightOf(target) === 0)) {
+    faults.push(`${at}.targets: each has the weight 0, so none would be asked. Give one a weight of at least 1.`)
   }
-  if (price !== undefined) faults.push(...priceFaults(price, `models.${name}.price`))
+  if (price !== undefined) faults.push(...priceFaults(price, `${at}.price`))
   for (const [index, target] of (targets ?? []).entries()) {
     const { ptu } = target as PlaceDocument
     if (!ptu || price !== undefined) continue
-    faults.push(
-      `models.${name}.targets[${index}].ptu: needs models.${name}.price, which is what spills over from it costs. Write one.`,
-    )
+    faults.push(`${at}.targets[${index}].ptu: needs ${at}.price, which is what spills over from it costs. Write one.`)
+  }
+  for (const [index, tier] of tiers.entries()) {
+    const place = `${at}.tiers[${index}]`
+    if (tiers.indexOf(tier) < index) faults.push(`${place}: '${tier}' stands there twice. Keep the first.`)
+    else if (OTHER_USUAL.has(tier)) faults.push(`${place}: the usual tier is called default here. Write default.`)
+    else if (tier !== USUAL_TIER && price !== undefined && !isTierPriced(price, tier)) {
+      faults.push(
+        `${place}: '${tier}' has no price. Write ${at}.price.tiers.${tier}, such as 0.5 for half the price, or leave the tier out.`,
+      )
+    }
   }
   return faults
+}
+
+const USUAL_TIER = 'default'
+/** What services call it too, and no order needs. */
+const OTHER_USUAL: ReadonlySet<string> = new Set(['standard', 'auto'])
+
+function isTierPriced({ tiers = {} }: PriceDocument, tier: string): boolean {
+  return Object.hasOwn(tiers, tier)
+}
+
+function fallbackFaults(name: string, models: ModelDocuments): string[] {
+  const place = `models.${name}.fallback`
+  const fallback = models[name]?.fallback
+  if (fallback === undefined) return []
+  if (!knowsModel(models, fallback)) return [`${place}: there is no model '${fallback}' under models.`]
+  const behind = unaliased(fallback, models)
+  const document = Object.hasOwn(models, behind) ? models[behind] : undefined
+  if (isVirtual(document)) {
+    const kind = document?.split === undefined ? 'route' : 'split'
+    return document?.alias === undefined
+      ? [`${place}: '${fallback}' is a ${kind}, and a fallback is one model. Name one that it picks.`]
+      : []
+  }
+  if (behind === name) return [`${place}: is the model itself. Name another, or remove it.`]
+  const path = [name]
+  for (let at: string | undefined = behind; at !== undefined; at = fallbackOf(at, models)) {
+    if (at === name) {
+      // Told once of each circle, by the name that comes first in the document.
+      const isFirst = path.every((each) => each === name || order(name, models) < order(each, models))
+      return isFirst
+        ? [`${place}: comes back to itself: ${[...path, name].join(' → ')}. Remove one of these fallbacks.`]
+        : []
+    }
+    // A circle that this one is not in is told by those in it.
+    if (path.includes(at)) return []
+    path.push(at)
+  }
+  return []
+}
+
+function fallbackOf(name: string, models: ModelDocuments): string | undefined {
+  const fallback = Object.hasOwn(models, name) ? models[name]?.fallback : undefined
+  return fallback && unaliased(fallback, models)
+}
+
+function order(name: string, models: ModelDocuments): number {
+  return Object.keys(models).indexOf(name)
 }
 
 /** Whether callers, routes and limits may name a model: whether it is served depends on the app's settings too. */
@@ -225,8 +336,8 @@ export interface ModelOptions extends KnownKinds {
 export interface ResolvedModels {
   /** Those that are served somewhere. */
   readonly models: ReadonlyMap<string, Model>
-  /** For each of the policy's models, the variables that its secrets are read from. */
-  readonly secrets: ReadonlyMap<string, readonly string[]>
+  /** For each target of the policy's models, the variables that its secrets are read from. */
+  readonly secrets: ReadonlyMap<string, readonly (readonly string[])[]>
 }
 
 /** What is wrong with a target goes to `faults`, with its path. */
@@ -234,25 +345,60 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
   const documents = document.models ?? {}
   const priceOf = resolvePrices(document)
   const models = new Map<string, Model>()
-  const { targets, secrets } = resolveTargets(documents, options, faults)
-  for (const [name, settings] of targets) {
-    const document = documents[name]
-    const { ptu, zone } = placeOf(document)
-    const target = {
-      id: idOf(settings, options.targetKinds),
-      identity: identityOf(settings, options.targetKinds),
-      priority: 1,
-      weight: 1,
-      zone,
-      ...pricesAt(priceOf(name), { ptu, zone }),
-      settings,
-    }
+  const secrets = new Map<string, readonly (readonly string[])[]>()
+  const { [DEFAULT_MODEL]: ownDefault } = documents
+  const { defaultTarget } = options
+  const isDefaultSet = defaultTarget !== undefined && !isVirtual(ownDefault)
+  const real = Object.keys(documents).filter((name) => !isVirtual(documents[name]))
+  for (const name of new Set([...(isDefaultSet ? [DEFAULT_MODEL] : []), ...real])) {
+    const own = documents[name]
+    const placed = own?.targets
+      ? resolveTargets(name, own.targets, options, faults)
+      : name === DEFAULT_MODEL && defaultTarget !== undefined
+        ? [{ index: 0, settings: defaultTarget, place: placeOf(undefined), variables: [] }]
+        : []
+    if (own !== undefined)
+      secrets.set(
+        name,
+        placed.map(({ variables }) => variables),
+      )
+    const ids = idsOf(name, placed, options.targetKinds, faults)
+    const [first, ...others] = placed.flatMap(({ settings, place: { ptu, zone, priority, weight } }, index) => {
+      const target: Target = {
+        id: ids[index] ?? '',
+        identity: identityOf(settings, options.targetKinds),
+        priority,
+        weight,
+        zone,
+        ...pricesAt(priceOf(name), { ptu, zone }),
+        settings,
+      }
+      return weight === 0 ? [] : [target]
+    })
+    if (first === undefined) continue
+    const names = new Set(placed.map(({ settings }) => settings.model))
+    const traits = traitsOf(name, own, [...names], faults)
     models.set(
       name,
-      interned({ name, targets: [target] as const, fallback: undefined, ...traitsOf(document, settings.model) }),
+      interned({
+        name,
+        targets: [first, ...others] as const,
+        tiers: own?.tiers,
+        retry: resolveRetry(own?.retry),
+        fallback: fallbackOf(name, documents),
+        ...traits,
+      }),
     )
   }
   return { models, secrets }
+}
+
+/** `undefined` for the default, however it is written. */
+function resolveRetry(document: ModelDocuments[string]['retry']): RetryRule | undefined {
+  if (document === false) return { ...DEFAULT_RETRY, attempts: 1 }
+  const { attempts = DEFAULT_RETRY.attempts, budget } = document ?? {}
+  const rule = { attempts, budget: budget === undefined ? DEFAULT_RETRY.budget : Number.parseInt(budget, 10) / 100 }
+  return rule.attempts === DEFAULT_RETRY.attempts && rule.budget === DEFAULT_RETRY.budget ? undefined : rule
 }
 
 /** Which model of which service answers: no key is part of it, and no secret. */
@@ -288,53 +434,63 @@ export function resolvePrices({ models = {}, unpriced }: ModelsDocument): (name:
 }
 
 /** What a target may say, whatever its kind. */
-type PlaceDocument = { readonly ptu?: boolean | undefined; readonly zone?: string | undefined }
+interface PlaceDocument {
+  readonly priority?: number | undefined
+  readonly weight?: number | undefined
+  readonly ptu?: boolean | undefined
+  readonly zone?: string | undefined
+}
 
-/** What a model's target says beside its place. */
-function placeOf(model: ModelDocuments[string] | undefined): {
+/** What a target says beside its place. */
+export interface TargetPlacing {
+  readonly priority: number
+  /** 0 where it is not asked. */
+  readonly weight: number
   readonly ptu: boolean
   readonly zone: string | undefined
-} {
-  const { ptu = false, zone } = (model?.targets?.[0] ?? {}) as PlaceDocument
-  return { ptu, zone }
 }
 
-/** What a target's tokens cost, by its model's price. */
-export function pricesAt(
-  price: Price | undefined,
-  { ptu, zone }: { readonly ptu: boolean; readonly zone: string | undefined },
-): Pick<Target, 'price' | 'spilloverPrice'> {
-  const listed = price && zone === undefined ? withoutZone(price) : price
-  if (!ptu || listed === undefined) return { price: listed, spilloverPrice: undefined }
-  return { price: provisioned(listed), spilloverPrice: listed }
+function placeOf(target: TargetDocument | undefined): TargetPlacing {
+  const { priority = 1, weight = 1, ptu = false, zone } = (target ?? {}) as PlaceDocument
+  return { priority, weight, ptu, zone }
 }
 
-function withoutZone({ zone: _, ...price }: Price): Price {
-  return price
+function weightOf(target: TargetDocument): number {
+  return placeOf(target).weight
 }
 
-/** Tokens of every kind and tier are paid for already; calls of hosted tools are not. */
-function provisioned({ tools, tiers }: Price): Price {
-  return {
-    rates: { input: 0, output: 0 },
-    ...(tiers === undefined ? {} : { tiers: Object.fromEntries(Object.keys(tiers).map((tier) => [tier, 0])) }),
-    ...(tools === undefined ? {} : { tools }),
-  }
+/** What the targets of a model that are asked say beside their places; one of the settings' says nothing. */
+export function placingsOf(model: ModelDocuments[string] | undefined): readonly TargetPlacing[] {
+  const targets = model?.targets ?? [undefined]
+  return targets.map((target) => placeOf(target)).filter(({ weight }) => weight > 0)
 }
 
+/**
+ * What is known of a model that its targets know by these names: they are one model, so that what is known of one name holds for all.
+ */
 function traitsOf(
+  name: string,
   { price, contextWindow, output, temperature, tokenizer }: ModelDocuments[string] = {},
-  servedAs: string,
+  servedAs: readonly string[],
+  faults: string[],
 ): Traits {
-  const reasons = isReasoning(price?.like ?? servedAs)
-  const known = output ?? outputFieldOf(price?.like ?? servedAs)
+  const { like } = price ?? {}
+  const names = like === undefined ? servedAs : [like]
+  const fields = new Set(names.map((each) => outputFieldOf(each)).filter((field) => field !== undefined))
+  if (output === undefined && fields.size > 1) {
+    faults.push(
+      `models.${name}.output: missing. Its targets are of models that bound their answers by different fields: ${listText(names)}. Make them two models, or write max_tokens or max_completion_tokens.`,
+    )
+  }
+  const [field] = fields
+  const known = output ?? field
   return {
-    contextWindow: contextWindow ?? (price?.like === undefined ? undefined : bookOf(price.like)?.contextWindow),
+    contextWindow: contextWindow ?? (like === undefined ? undefined : bookOf(like)?.contextWindow),
     outputField: known ?? 'max_tokens',
     isOutputFieldKnown: known === undefined ? undefined : true,
-    temperature: temperature ?? !reasons,
-    tokenizer: tokenizer ?? (price?.like === undefined ? undefined : tokenizerOf(price.like)),
-    unasked: unaskedOf(price?.like === undefined ? [servedAs] : [servedAs, price.like]),
+    temperature: temperature ?? !names.some((each) => isReasoning(each)),
+    tokenizer: tokenizer ?? (like === undefined ? undefined : tokenizerOf(like)),
+    unasked: unaskedOf(like === undefined ? servedAs : [...servedAs, like]),
   }
 }
 
@@ -353,31 +509,35 @@ export function pricedBy({ models = {}, unpriced }: ModelsDocument, name: string
     : { by: 'book', like }
 }
 
+interface PlacedTarget {
+  /** Its place in the document. */
+  readonly index: number
+  readonly settings: TargetSettings
+  readonly place: TargetPlacing
+  /** The variables that its secrets are read from. */
+  readonly variables: readonly string[]
+}
+
 function resolveTargets(
-  documents: ModelDocuments,
-  { bounds, defaultTarget, targetKinds = TARGET_KINDS }: ModelOptions,
+  name: string,
+  targets: readonly TargetDocument[],
+  { bounds, targetKinds = TARGET_KINDS }: ModelOptions,
   faults: string[],
-) {
-  const targets = new Map<string, TargetSettings>()
-  const secrets = new Map<string, readonly string[]>()
-  if (defaultTarget !== undefined) targets.set(DEFAULT_MODEL, defaultTarget)
-  for (const [name, model] of Object.entries(documents)) {
+): readonly PlacedTarget[] {
+  return targets.flatMap((target, index) => {
     const variables: string[] = []
-    secrets.set(name, variables)
-    for (const [index, target] of (model.targets ?? []).entries()) {
-      const { kind, document } = kindAndDocument(target, targetKinds)
-      const context = targetContext(bounds, targetKinds, variables)
-      try {
-        const settings = kind.resolve(document, context)
-        // Once more, for a kind that left it out.
-        context.url(kind.place(settings).url)
-        targets.set(name, settings)
-      } catch (fault) {
-        faults.push(`models.${name}.targets[${index}]: ${wordsOf(fault)}`)
-      }
+    const { kind, document } = kindAndDocument(target, targetKinds)
+    const context = targetContext(bounds, targetKinds, variables)
+    try {
+      const settings = kind.resolve(document, context)
+      // Once more, for a kind that left it out.
+      context.url(kind.place(settings).url)
+      return [{ index, settings, place: placeOf(target), variables }]
+    } catch (fault) {
+      faults.push(`models.${name}.targets[${index}]: ${wordsOf(fault)}`)
+      return []
     }
-  }
-  return { targets, secrets }
+  })
 }
 
 function kindAndDocument(target: TargetDocument, kinds: readonly TargetKind[]) {
@@ -395,11 +555,45 @@ function wordsOf(fault: unknown): string {
 /** Enough of a hash that no two targets of a policy share it: 48 bits. */
 const ID_DIGITS = 12
 
-/** Service, name and a hash of the place: it goes to logs, where an address of the network's own has no business. */
-function idOf(settings: TargetSettings, kinds = TARGET_KINDS): string {
+/**
+ * The ids of a model's targets. Of those at one place, with a key each, the names of the keys' variables are part: a service counts
+ * what is asked by each key by itself, and may block one of them. Two that differ in nothing are a fault.
+ */
+function idsOf(
+  name: string,
+  placed: readonly PlacedTarget[],
+  kinds: readonly TargetKind[] | undefined,
+  faults: string[],
+): readonly string[] {
+  const places = placed.map(({ settings }) => idOf(settings, [], kinds))
+  const ids = placed.map(({ settings, variables }, at) => {
+    const place = places[at] ?? ''
+    const isAlone = places.indexOf(place) === at && places.lastIndexOf(place) === at
+    return isAlone ? place : idOf(settings, variables, kinds)
+  })
+  const firsts = new Map<string, number>()
+  for (const [at, { index }] of placed.entries()) {
+    const id = ids[at] ?? ''
+    const first = firsts.get(id)
+    if (first === undefined) firsts.set(id, index)
+    else {
+      faults.push(
+        `models.${name}.targets[${index}]: is the same place as models.${name}.targets[${first}], asked by the same key. Keep one, with the weight of both.`,
+      )
+    }
+  }
+  return ids
+}
+
+/**
+ * Service, name and a hash of the place: it goes to logs, where an address of the network's own has no business.
+ *
+ * @param variables that tell it apart from others at the place
+ */
+function idOf(settings: TargetSettings, variables: readonly string[], kinds = TARGET_KINDS): string {
   const { kind, model } = settings
   const { url, api } = kindOf(kinds, kind).place(settings)
-  const place = JSON.stringify([kind, url.replace(/\/+$/, ''), model, api])
+  const place = JSON.stringify([kind, url.replace(/\/+$/, ''), model, api, ...variables])
   const digest = createHash('sha256').update(place).digest('hex')
   return `${kind}:${model.replace(/[^\w.-]/g, '_').slice(0, 40)}:${digest.slice(0, ID_DIGITS)}`
 }

@@ -4,6 +4,7 @@ import { listText } from './names.ts'
 import type { Policy } from './policy.ts'
 import { DEFAULT_MODEL } from './route.ts'
 import type { PolicyDocument } from './schema.ts'
+import { isVirtual } from './virtual-model.ts'
 
 /** A list of limits and its path in the document. */
 interface LimitList {
@@ -19,7 +20,7 @@ const FIX =
  * would be a 403. A policy in which some models have a price is none of these: callers may name one of those.
  */
 export function unservedMoneyLimits(document: PolicyDocument): string[] {
-  const models = document.models ?? {}
+  const models = Object.fromEntries(Object.entries(document.models ?? {}).filter(([, model]) => !isVirtual(model)))
   if (document.unpriced === 'worst') return []
   const isPriced = (name: string) => models[name]?.price !== undefined
   const anyPriced = Object.keys(models).some(isPriced)

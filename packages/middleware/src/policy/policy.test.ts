@@ -237,13 +237,6 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
     expect(message).not.toContain("no model 'small'")
   })
 
-  test('what later versions bring: a plan’s zones, and a model that is a route', () => {
-    expect(faultOf({ plans: { free: { limits: [], zones: ['eu'] } } })).toContain('plans.free.zones: unknown field.')
-    expect(faultOf({ models: { auto: { route: { small: 'a', large: 'b' } } } })).toContain(
-      'models.auto.route: unknown field.',
-    )
-  })
-
   test('all faults at once', () => {
     const message = faultOf({
       plans: { a: { limits: [{ requests: 0, per: '1m' }] }, b: { limits: [{ concurrent: 0 }] } },
@@ -299,9 +292,9 @@ describe('a target', () => {
     ['that reads an unlisted variable', openai({ key: { env: 'OTHER_KEY' } }), 'may not read OTHER_KEY'],
     ['that reads an unset variable', openai({ key: { env: 'OPENAI_NONE' } }), 'OPENAI_NONE is not set'],
     [
-      'among several',
-      { models: { m: { targets: [{ openai: { model: 'a' } }, { openai: { model: 'b' } }] } } },
-      'Keep one',
+      'twice',
+      { models: { m: { targets: [{ openai: { model: 'a' } }, { openai: { model: 'a' }, weight: 2 }] } } },
+      'models.m.targets[1]: is the same place as models.m.targets[0], asked by the same key. Keep one,',
     ],
   ])('%s is refused', (_what, document, expected) => {
     expect(faultOf(document)).toContain(expected)

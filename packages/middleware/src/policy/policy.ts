@@ -3,7 +3,7 @@ import type { Limit } from './limit.ts'
 import type { Model, Rights } from './model.ts'
 import type { Routes } from './route.ts'
 import type { UsageKept } from './usage.ts'
-import type { VirtualModel } from './virtual-model.ts'
+import type { VirtualModels } from './virtual-model.ts'
 
 export interface Plan {
   readonly name: string
@@ -30,7 +30,7 @@ export interface Policy {
   /** Those that are served somewhere. */
   readonly models: ReadonlyMap<string, Model>
   /** Those that pick one of these; no name is in both. */
-  readonly virtualModels?: ReadonlyMap<string, VirtualModel>
+  readonly virtualModels?: VirtualModels
   /** Those that the document names: `routeOf` has the defaults of the others. */
   readonly routes: Routes
   /** What limits on requests, tokens and concurrency do while the counters' store is down; money is always closed. */

@@ -1,17 +1,21 @@
+import type { Price } from '../pipeline/index.ts'
 import { TARGET_KINDS } from '../targets/index.ts'
 import { interned } from './interned.ts'
 import { resolveLimits } from './limit.ts'
 import {
   type KnownKinds,
   knowsModel,
+  type ModelDocuments,
   type ModelOptions,
   modelFaults,
   type PricedBy,
+  placingsOf,
   pricedBy,
   resolveModels,
   resolvePrices,
   servedAs,
   type Target,
+  type TargetPlacing,
 } from './model.ts'
 import { unservedMoneyLimits } from './money.ts'
 import { closestName, listText } from './names.ts'
@@ -20,7 +24,16 @@ import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeFaults, routeOf } from './ro
 import { type PolicyDocument, policySchema } from './schema.ts'
 import { schemaFaults } from './schema-faults.ts'
 import { revisionOf } from './source.ts'
+import { pricesAt } from './target-price.ts'
 import { resolveUsage, usageFaults } from './usage.ts'
+import {
+  isVirtual,
+  modelsBehind,
+  resolveVirtualModels,
+  type VirtualModels,
+  virtualFaults,
+  withAliases,
+} from './virtual-model.ts'
 
 export interface ResolveOptions extends ModelOptions, KnownRoutes {
   /** What the document came from, for error messages. */
@@ -65,7 +78,9 @@ export function resolveDocument(document: Document, options: ModelOptions & Know
 }
 
 /** What a policy says by itself, for tools that run without the app's settings. */
-export interface PolicyOutline extends Pick<Policy, 'plans' | 'defaultPlan' | 'global' | 'routes' | 'usage'> {
+export interface PolicyOutline
+  extends Pick<Policy, 'plans' | 'defaultPlan' | 'global' | 'routes' | 'usage'>,
+    Required<Pick<Policy, 'virtualModels'>> {
   /** The policy's own models, and those of the settings that a route goes to. */
   readonly models: ReadonlyMap<string, OutlinedModel>
 }
@@ -74,10 +89,16 @@ export interface OutlinedModel {
   readonly name: string
   /** The name by which it is asked for at its server; `undefined` for the model of the `OPENAI_*` settings. */
   readonly servedAs: string | undefined
-  readonly targets: readonly [Pick<Target, 'price'>]
+  /** Those that are asked. */
+  readonly targets: readonly [OutlinedTarget, ...OutlinedTarget[]]
+  /** As the policy states it: what a target costs goes by its place too. */
+  readonly price: Price | undefined
   /** By whose word its price is; `undefined` where it has none. */
   readonly priced: PricedBy | undefined
 }
+
+/** A target, but for where it is, which the app's settings may say. */
+export type OutlinedTarget = Pick<Target, 'priority' | 'weight' | 'zone' | 'price' | 'spilloverPrice'>
 
 /** @throws PolicyError */
 export function outline(document: unknown, source: string): PolicyOutline {
@@ -95,17 +116,33 @@ export function outlineDocument(document: Document, options: KnownRoutes & Known
   return {
     ...own,
     models: new Map(
-      [...Object.keys(models), ...asked].map((name) => [
-        name,
-        {
+      [...Object.keys(models), ...asked]
+        .filter((name) => !isVirtual(models[name]))
+        .map((name) => [
           name,
-          servedAs: servedAs(models[name], options.targetKinds),
-          targets: [{ price: price(name) }],
-          priced: pricedBy(checked, name),
-        },
-      ]),
+          {
+            name,
+            servedAs: servedAs(models[name], options.targetKinds),
+            targets: outlinedTargets(models[name], price(name)),
+            price: price(name),
+            priced: pricedBy(checked, name),
+          },
+        ]),
     ),
   }
+}
+
+function outlinedTargets(
+  model: ModelDocuments[string] | undefined,
+  price: Price | undefined,
+): OutlinedModel['targets'] {
+  const outlined = ({ ptu, ...placing }: TargetPlacing): OutlinedTarget => ({
+    ...placing,
+    ...pricesAt(price, { ptu, ...placing }),
+  })
+  const [first, ...others] = placingsOf(model).map(outlined)
+  if (first === undefined) throw new Error('A model without a target was not refused')
+  return [first, ...others]
 }
 
 /** What can be told of a document by itself. */
@@ -114,10 +151,12 @@ function meaning(checked: PolicyDocument, { isFile }: Document) {
   const faults = [
     ...planFaults(checked),
     ...modelFaults(checked),
+    ...virtualFaults(checked.models ?? {}, isModel),
     ...routeFaults(checked.routes),
     ...usageFaults(checked.usage),
   ]
-  const plans = resolvePlans(checked, isModel, faults)
+  const virtualModels = resolveVirtualModels(checked.models ?? {})
+  const plans = resolvePlans(checked, virtualModels, faults)
   for (const [name, route] of Object.entries(checked.routes ?? {})) {
     if (route?.model === undefined || isModel(route.model)) continue
     faults.push(`routes.${name}.model: there is no model '${route.model}' under models.`)
@@ -126,6 +165,7 @@ function meaning(checked: PolicyDocument, { isFile }: Document) {
   const known = [...Object.keys(checked.models ?? {}), DEFAULT_MODEL]
   return {
     ...plans,
+    virtualModels,
     routes: resolveRoutes(checked.routes),
     usage: resolveUsage(checked.usage),
     faults: faults.map((fault) => withKnownModels(fault, known)),
@@ -145,29 +185,36 @@ function planFaults({ plans }: PolicyDocument): string[] {
 /** Plans and global limits; what is wrong with them goes to `faults`, with its path. */
 function resolvePlans(
   document: PolicyDocument,
-  isModel: (name: string) => boolean,
+  virtualModels: VirtualModels,
   faults: string[],
 ): Pick<Policy, 'plans' | 'defaultPlan' | 'global'> {
-  const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(
-    ([name, { limits, shared, models, tiers, tools }]) => {
-      const path = `plans.${name}`
-      for (const [index, model] of (models ?? []).entries()) {
-        if (!isModel(model)) faults.push(`${path}.models[${index}]: there is no model '${model}' under models.`)
-      }
-      const plan: Plan = {
-        name,
-        limits: resolveLimits(limits, { path: `${path}.limits`, prefix: '', isModel }, faults),
-        shared: resolveLimits(
-          shared?.limits ?? [],
-          { path: `${path}.shared.limits`, prefix: 'plan-', isModel },
-          faults,
-        ),
-        rights: models || tiers || tools ? { models, tiers, tools } : undefined,
-      }
-      return [name, interned(plan)] as const
-    },
-  )
-  const list = { path: 'global.limits', prefix: 'global-', isModel } as const
+  const modelFault = (name: string) => {
+    if (!knowsModel(document.models, name)) return `there is no model '${name}' under models.`
+    const virtual = virtualModels.get(name)
+    if (virtual === undefined) return undefined
+    const behind = modelsBehind(name, virtualModels)
+    return behind.length === 1
+      ? `'${name}' is another name for '${behind[0]}', by which its requests are counted. Write model: ${behind[0]}.`
+      : `'${name}' is a ${virtual.kind}: its requests are counted by the model that it picks. Write a limit for each of them: ${listText(behind)}.`
+  }
+  const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(([name, plan]) => {
+    const { limits, shared, models, tiers, tools, zones } = plan
+    const path = `plans.${name}`
+    faults.push(...rightsFaults(path, plan, document, virtualModels))
+    const rights = { models: models && withAliases(models, virtualModels), tiers, tools, zones }
+    const resolved: Plan = {
+      name,
+      limits: resolveLimits(limits, { path: `${path}.limits`, prefix: '', modelFault }, faults),
+      shared: resolveLimits(
+        shared?.limits ?? [],
+        { path: `${path}.shared.limits`, prefix: 'plan-', modelFault },
+        faults,
+      ),
+      rights: models || tiers || tools || zones ? rights : undefined,
+    }
+    return [name, interned(resolved)] as const
+  })
+  const list = { path: 'global.limits', prefix: 'global-', modelFault } as const
   return {
     plans: new Map(plans),
     defaultPlan: defaultPlan(plans.map(([name]) => name)),
@@ -177,6 +224,53 @@ function resolvePlans(
 
 function defaultPlan(names: readonly string[]): string | undefined {
   return names.includes('default') ? 'default' : names.length === 1 ? names[0] : undefined
+}
+
+/** What a plan lists, and nothing could be served by. */
+function rightsFaults(
+  path: string,
+  { models, zones = [] }: NonNullable<PolicyDocument['plans']>[string],
+  { models: documents = {} }: PolicyDocument,
+  virtualModels: VirtualModels,
+): string[] {
+  const faults: string[] = []
+  const mayUse = models && new Set(withAliases(models, virtualModels))
+  for (const [index, name] of (models ?? []).entries()) {
+    const place = `${path}.models[${index}]`
+    if (!knowsModel(documents, name)) {
+      faults.push(`${place}: there is no model '${name}' under models.`)
+      continue
+    }
+    const behind = modelsBehind(name, virtualModels)
+    if (behind.length === 0 || behind.some((each) => mayUse?.has(each))) continue
+    faults.push(
+      `${place}: '${name}' picks ${listText(behind, 'or')}, and the plan lists none of them, so each request for it would be refused. List them too.`,
+    )
+  }
+  if (zones.length === 0) return faults
+  const zonesOf = (name: string) =>
+    isVirtual(documents[name]) ? [] : placingsOf(documents[name]).map(({ zone }) => zone)
+  const known = new Set(
+    Object.keys(documents)
+      .flatMap(zonesOf)
+      .filter((zone) => zone !== undefined),
+  )
+  const unknown = [...zones.entries()].filter(([, zone]) => !known.has(zone))
+  for (const [index, zone] of unknown) {
+    const meant = closestName(zone, known)
+    const hint = meant === undefined ? '' : ` Did you mean '${meant}'?`
+    const there = known.size === 0 ? '' : ` There are: ${listText(known)}.`
+    faults.push(
+      `${path}.zones[${index}]: no target says that it is in the zone '${zone}'.${hint}${there} Write zone: ${zone} at those that are.`,
+    )
+  }
+  const served = (mayUse === undefined ? Object.keys(documents) : [...mayUse]).flatMap(zonesOf)
+  if (unknown.length === 0 && !served.some((zone) => zone !== undefined && zones.includes(zone))) {
+    faults.push(
+      `${path}.zones: none of the models that the plan may use has a target in ${listText(zones, 'or')}, so each request would be refused. Give a target its zone, list another model, or remove the zones.`,
+    )
+  }
+  return faults
 }
 
 /** A fault that names an unknown model says which models there are. */

@@ -16,11 +16,17 @@ const allowed = z.array(name).max(256).optional()
 const plan = z.strictObject({
   limits: limits.describe('Limits on each consumer of the plan alone.'),
   shared: z.strictObject({ limits }).optional().describe("Limits on all the plan's consumers together."),
-  models: allowed.describe('The models that its consumers may use. Absent: all.'),
+  models: allowed.describe('The models that its consumers may name, and that may serve them. Absent: all.'),
   tiers: allowed.describe(
     'The service tiers that they may ask for; default is the usual one. Absent: all that have a price.',
   ),
   tools: allowed.describe('The hosted tools that they may use. Absent: all that have a price.'),
+  zones: z
+    .array(name)
+    .min(1)
+    .max(16)
+    .optional()
+    .describe('The zones that their requests stay in; a target without a zone is in none. Absent: everywhere.'),
 })
 
 /**

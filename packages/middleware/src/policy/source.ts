@@ -20,23 +20,27 @@ const REVISION_DIGITS = 12
 /**
  * The revision of a policy: a hash of what it means, however the document is written.
  *
- * @param secrets for each model, the names of the variables that hold its keys
+ * @param secrets for each model, the names of the variables that hold the keys of each of its targets
  */
-export function revisionOf(policy: Omit<Policy, 'revision'>, secrets: ReadonlyMap<string, readonly string[]>): string {
-  const { plans, global, models, routes, storeDown } = policy
+export function revisionOf(
+  policy: Omit<Policy, 'revision'>,
+  secrets: ReadonlyMap<string, readonly (readonly string[])[]>,
+): string {
+  // What is left out here is said below in another form, or decides no request: all else counts.
+  const { plans, models, virtualModels = new Map(), routes, usage: _, ...rest } = policy
   const hash = createHash('sha256')
   const add = (what: string, value: unknown) => hash.update(`${JSON.stringify([what, value])}\n`)
-  for (const [name, { limits, shared }] of sorted(plans)) add(`plan ${name}`, [limits, shared])
-  add('global', global)
-  for (const [name, { targets, fallback, contextWindow }] of sorted(models)) {
+  for (const [name, plan] of sorted(plans)) add(`plan ${name}`, plan)
+  for (const [name, { targets, ...model }] of sorted(models)) {
     // A target's id says where it is. Its settings hold the key.
     const told = targets.map(({ settings: _, ...target }) => target)
-    add(`model ${name}`, [told, fallback, contextWindow, secrets.get(name)])
+    add(`model ${name}`, [told, model, secrets.get(name)])
   }
+  for (const [name, virtual] of sorted(virtualModels)) add(`virtual model ${name}`, virtual)
   // A route that is written down with its defaults means the same as one that is not.
   const unnamed = routeOf({ routes: new Map() }, '')
   for (const [name, route] of sorted(routes)) if (route !== unnamed) add(`route ${name}`, route)
-  add('store down', storeDown)
+  add('rest', rest)
   return hash.digest('hex').slice(0, REVISION_DIGITS)
 }
 

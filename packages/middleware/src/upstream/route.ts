@@ -154,7 +154,7 @@ function known(model: Model, rights: Rights): Pick<Routed['routed'], 'candidates
     const candidate = (target: Target): Candidate => ({ target, tier: undefined, rank: target.priority })
     found = {
       candidates: [candidate(first), ...others.map(candidate)],
-      price: dearestPrice(first),
+      price: dearestPrice(model.targets),
       rules: new WeakMap(),
     }
     ofModels.set(model, found)
