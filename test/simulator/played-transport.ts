@@ -1,4 +1,5 @@
 import type { SendOptions, Source, TargetSettings, Transport, TransportAnswer } from '@tollgate/middleware'
+import type { CallParts } from './gateway-under-test.ts'
 import type { Random } from './random.ts'
 import type { PlacedTarget, SimulatedModel } from './routed-scenario.ts'
 
@@ -21,7 +22,7 @@ export interface PlayedCall {
   blocked: { readonly since: number; readonly until: number } | undefined
 }
 
-export interface PlayedOptions {
+export interface PlayedOptions extends Pick<CallParts, 'ConnectionFailed'> {
   readonly models: ReadonlyMap<string, SimulatedModel>
   readonly dice: Random
   readonly now: () => number
@@ -39,7 +40,7 @@ const MOODS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   strict: { answered: 3, invalid: 1, filtered: 1 },
 }
 
-export function playedTransport({ models, dice, now, onCall }: PlayedOptions): Transport {
+export function playedTransport({ ConnectionFailed, models, dice, now, onCall }: PlayedOptions): Transport {
   const targets = new Map(
     [...models.values()].flatMap((model) => model.targets.map((target) => [target.name, { model, target }] as const)),
   )
@@ -56,7 +57,8 @@ export function playedTransport({ models, dice, now, onCall }: PlayedOptions): T
       const isFull = tier === 'flex' && dice.chance(0.3)
       const outcome = isFull ? 'too many' : pickOf(MOODS[moods.get(target.name) ?? 'well'] ?? {}, dice)
       const at = now()
-      const tokens = { input: dice.whole(3, 9), output: Math.min(Number(body.max_tokens), dice.whole(1, 60)) }
+      // No fewer than the pieces that it comes in.
+      const tokens = { input: dice.whole(3, 9), output: Math.min(Number(body.max_tokens), dice.whole(3, 60)) }
       const wasElsewhere = target.ptu && dice.chance(0.3)
       const served = tier === 'flex' && dice.chance(0.8) ? 'flex' : 'default'
       const its = { model, target, served, wasElsewhere }
@@ -73,7 +75,7 @@ export function playedTransport({ models, dice, now, onCall }: PlayedOptions): T
       await within(dice.between(1, 30), signal)
       if (outcome === 'refused') {
         call('nothing')
-        throw Object.assign(new TypeError('fetch failed'), { code: 'ECONNREFUSED' })
+        throw new ConnectionFailed(target.name, { sent: false, cause: undefined })
       }
       progress.sent = true
       const isUntold =
@@ -88,11 +90,11 @@ export function playedTransport({ models, dice, now, onCall }: PlayedOptions): T
       switch (outcome) {
         case 'too many':
         case 'overloaded': {
-          const waitMs = dice.pick([undefined, 500, 3_000, 20_000])
+          const waitMs = dice.pick([0, 500, 3_000, 20_000])
           // Without a time, an overloaded server may have worked.
-          if (waitMs !== undefined) made.blocked = { since: now(), until: now() + waitMs }
-          const status = outcome === 'too many' || waitMs === undefined ? 429 : 503
-          return failed(status, 'busy', waitMs === undefined ? {} : waiting(waitMs, dice, now()))
+          if (waitMs > 0) made.blocked = { since: now(), until: now() + waitMs }
+          const status = outcome === 'too many' || waitMs === 0 ? 429 : 503
+          return failed(status, 'busy', waitMs === 0 ? {} : waiting(waitMs, dice, now()))
         }
         case 'error':
           return failed(dice.pick([500, 502, 504]), 'server_error')
@@ -101,7 +103,7 @@ export function playedTransport({ models, dice, now, onCall }: PlayedOptions): T
         case 'filtered':
           return failed(400, 'content_filter')
         case 'reset':
-          throw Object.assign(new TypeError('fetch failed'), { code: 'ECONNRESET' })
+          throw new ConnectionFailed(target.name, { sent: true, cause: undefined })
         case 'nonsense':
           return { status: 200, headers: {}, body: sourceOf(['{"choices": ['], () => Promise.resolve(), signal) }
         default: {

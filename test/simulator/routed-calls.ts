@@ -197,7 +197,13 @@ function gatewayOf({ document, models }: RoutedScenario, parts: CallParts, { dic
     .handle(
       parts.upstream({
         ...DEADLINES,
-        transport: playedTransport({ models, dice, now: () => performance.now(), onCall }),
+        transport: playedTransport({
+          ConnectionFailed: parts.ConnectionFailed,
+          models,
+          dice,
+          now: () => performance.now(),
+          onCall,
+        }),
       }),
     )
   const handler = parts

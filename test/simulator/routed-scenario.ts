@@ -72,7 +72,10 @@ export function routedScenario(dice: Random): RoutedScenario {
   Object.assign(documents, virtual)
   const all = [...names, ...Object.keys(virtual)]
   const plans = new Map(
-    Array.from({ length: dice.whole(1, 3) }, (_, index) => `p${index}`).map((name) => [name, anyPlan(name, all, dice)]),
+    Array.from({ length: dice.whole(1, 3) }, (_, index) => `p${index}`).map((name) => [
+      name,
+      anyPlan(name, { models, virtual }, dice),
+    ]),
   )
   const scope = dice.pick(['consumer', 'plan', 'shared'])
   const isCached = dice.chance(0.5)
@@ -149,14 +152,29 @@ function anyVirtual(names: readonly string[], dice: Random): Record<string, obje
 
 const DOLLAR = 1_000_000_000
 
-function anyPlan(name: string, all: readonly string[], dice: Random): SimulatedPlan {
-  const some = <T>(from: readonly T[]) => from.filter(() => dice.chance(0.5))
-  const zones = some(ZONES)
-  const models = some(all)
+interface Named {
+  readonly models: ReadonlyMap<string, SimulatedModel>
+  readonly virtual: Readonly<Record<string, { readonly alias?: string }>>
+}
+
+/** A plan that can use something: a policy may not have another. */
+function anyPlan(name: string, { models, virtual }: Named, dice: Random): SimulatedPlan {
+  const some = <T>(from: Iterable<T>) => [...from].filter(() => dice.chance(0.5))
+  const listed = dice.chance(0.6) ? [] : some(models.keys())
+  const usable = listed.length === 0 ? [...models.keys()] : listed
+  const there = ZONES.filter((zone) =>
+    usable.some((each) => models.get(each)?.targets.some((target) => target.zone === zone)),
+  )
+  const zones = dice.chance(0.3) ? [] : some(there)
+  const { alias, ...others } = virtual
+  // An alias stands for its model as well; of what a split or a route picks one must be listed at the least.
+  const names = listed.map((each) => (alias?.alias === each && dice.chance(0.5) ? 'alias' : each))
+  const [first, second] = models.keys()
+  if (listed.some((each) => each === first || each === second)) names.push(...some(Object.keys(others)))
   return {
     name,
-    zones: dice.chance(0.3) || zones.length === 0 ? undefined : zones,
-    models: dice.chance(0.6) || models.length === 0 ? undefined : new Set(models),
+    zones: zones.length === 0 ? undefined : zones,
+    models: names.length === 0 ? undefined : new Set(names),
     tiers: dice.chance(0.6) ? undefined : dice.pick([['default'], ['flex', 'default'], ['flex']]),
     // Some of them so small that it does not cover a second attempt.
     nanoUsd: dice.chance(0.3) ? dice.whole(1, 20) * (DOLLAR / 10_000) : DOLLAR,
@@ -183,7 +201,7 @@ function requestsOf(plans: readonly string[], models: readonly string[], dice: R
   const most = dice.pick([5, 200, 5_000])
   return Array.from({ length: dice.whole(3, 10) }, () => {
     const streamed = dice.chance(0.4)
-    const text = `Why ${dice.whole(1, 3)}?${' And then?'.repeat(dice.whole(0, 12))}`
+    const text = `Why ${dice.whole(1, 3)}?${' And then?'.repeat(dice.pick([0, 0, 12]))}`
     return {
       at: dice.between(0, most),
       consumer: dice.pick(consumers),
@@ -191,7 +209,7 @@ function requestsOf(plans: readonly string[], models: readonly string[], dice: R
       streamed,
       body: {
         messages: [{ role: 'user', content: text }],
-        max_tokens: dice.whole(16, 60),
+        max_tokens: dice.pick([20, 60]),
         ...(streamed && { stream: true }),
         ...(dice.chance(0.15) && { service_tier: dice.pick(['flex', 'default', 'auto']) }),
       },
