@@ -69,6 +69,18 @@ export function readSettings(env: Environment, root: string): Settings {
   attempt(() => checkTelemetry(env))
   const misspelt = misspeltSettings(env, { read, readable: bounds?.readable ?? [] })
   faults.push(...misspelt.faults.map((fault) => new SettingsError(fault)))
+  // The platform cuts a response that has not begun after 230 s.
+  const totalMs = wholeNumber(env, 'TOLLGATE_TOTAL_MS', { fallback: 200_000, min: 100, max: 220_000 })
+  const firstByteMs = wholeNumber(env, 'TOLLGATE_FIRST_BYTE_MS', {
+    fallback: Math.min(120_000, totalMs ?? 120_000),
+    min: 100,
+    max: 220_000,
+  })
+  const connectMs = wholeNumber(env, 'TOLLGATE_CONNECT_MS', {
+    fallback: Math.min(4_000, firstByteMs ?? 4_000),
+    min: 100,
+    max: 60_000,
+  })
   const settings: Settings = {
     storage,
     redis: attempt(() => (env.TOLLGATE_REDIS ? redisUrl(env.TOLLGATE_REDIS) : undefined)),
@@ -84,9 +96,9 @@ export function readSettings(env: Environment, root: string): Settings {
     maxOutputTokens: wholeNumber(env, 'TOLLGATE_MAX_OUTPUT_TOKENS', { fallback: 4_096, min: 1, max: 1_000_000 }),
     storeDeadlineMs: wholeNumber(env, 'TOLLGATE_STORE_DEADLINE_MS', { fallback: 2_000, min: 10, max: 60_000 }),
     cacheDeadlineMs: wholeNumber(env, 'TOLLGATE_CACHE_DEADLINE_MS', { fallback: 50, min: 1, max: 60_000 }),
-    firstByteMs: wholeNumber(env, 'TOLLGATE_FIRST_BYTE_MS', { fallback: 120_000, min: 100, max: 220_000 }),
-    // The platform cuts a response that has not begun after 230 s.
-    totalMs: wholeNumber(env, 'TOLLGATE_TOTAL_MS', { fallback: 200_000, min: 100, max: 220_000 }),
+    connectMs,
+    firstByteMs,
+    totalMs,
     idleMs: wholeNumber(env, 'TOLLGATE_IDLE_MS', { fallback: 120_000, min: 100, max: 220_000 }),
     streamTotalMs: wholeNumber(env, 'TOLLGATE_STREAM_TOTAL_MS', {
       fallback: 1_800_000,
@@ -95,8 +107,29 @@ export function readSettings(env: Environment, root: string): Settings {
     }),
     clientId: env.AZURE_CLIENT_ID || undefined,
   }
+  attempt(() => checkOrder(settings))
   if (faults.length > 0) throw together(faults)
   return settings
+}
+
+/** A deadline within another must not be the longer one: it would never be reached. */
+function checkOrder({
+  connectMs,
+  firstByteMs,
+  totalMs,
+}: Pick<Settings, 'connectMs' | 'firstByteMs' | 'totalMs'>): void {
+  const inOrder = [
+    ['TOLLGATE_CONNECT_MS', connectMs],
+    ['TOLLGATE_FIRST_BYTE_MS', firstByteMs],
+    ['TOLLGATE_TOTAL_MS', totalMs],
+  ] as const
+  for (const [index, [name, ms = 0]] of inOrder.entries()) {
+    const [within, withinMs = ms] = inOrder[index + 1] ?? []
+    if (ms <= withinMs) continue
+    throw new SettingsError(
+      `${name} (${ms}) is longer than ${within} (${withinMs}), which it is a part of. Set a shorter one.`,
+    )
+  }
 }
 
 const MOST_FAULTS = 25

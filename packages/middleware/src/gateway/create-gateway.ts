@@ -3,11 +3,22 @@ import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '.
 import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
-import { digestWith, type FinishedRequest, type Handler, type Log, pipeline } from '../pipeline/index.ts'
-import { type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
+import { digestWith, type FinishedRequest, type Handler, type Log, pipeline, systemTime } from '../pipeline/index.ts'
+import { type Model, type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind, TargetSettings } from '../targets/index.ts'
-import { azureToken, connect, fallback, probe, type Routed, route, upstream } from '../upstream/index.ts'
+import {
+  azureToken,
+  connect,
+  fallback,
+  probe,
+  type RetryPolicy,
+  type Routed,
+  retryWithinBudget,
+  route,
+  upstream,
+  weighted,
+} from '../upstream/index.ts'
 import { ledger, removeOld, rollUp, type UsageReader } from '../usage/index.ts'
 import { dryRun, isDryRun } from './dry-run.ts'
 import { limiterEvents } from './limiter-events.ts'
@@ -31,10 +42,14 @@ export interface GatewayOptions extends StoresOptions {
   readonly storeDeadlineMs: number
   /** A cache that takes longer is a miss. */
   readonly cacheDeadlineMs: number
+  /** How long a connection to a model's service may take to come about. */
+  readonly connectMs?: number | undefined
   readonly firstByteMs: number
   readonly totalMs: number
   readonly idleMs: number
   readonly streamTotalMs: number
+  /** Whether failed calls are made again: within a retry budget by default, as each model's `retry` says. */
+  readonly retry?: RetryPolicy | undefined
   /** Of a user-assigned managed identity; `undefined` for the system's. */
   readonly clientId: string | undefined
   /** For what concerns all requests, and no single one. */
@@ -109,17 +124,48 @@ const PROBED: readonly (readonly [route: string, operation: Operation])[] = [
   ['responses', responses],
 ]
 
-/** The targets that requests go to which name no model, each with what they ask there. */
-function probedTargets(policy: Policy): readonly { readonly target: TargetSettings; readonly path: string }[] {
-  const asked = new Map<string, { readonly target: TargetSettings; readonly path: string }>()
+/** The targets of a model that requests go to which name none, and what they ask there. */
+interface Probed {
+  readonly targets: readonly TargetSettings[]
+  readonly path: string
+}
+
+function probedModels(policy: Policy): readonly Probed[] {
+  const asked = new Map<string, Probed>()
   for (const [route, { path }] of PROBED) {
     // The model that all routes have by default answers chat; whether it does more, only a policy can say.
     if (path !== chat.path && !policy.routes.has(route)) continue
-    const { model } = routeOf(policy, route)
-    const target = policy.models.get(model)?.targets[0].settings
-    if (target !== undefined) asked.set(`${model} ${path}`, { target, path })
+    for (const model of modelsBehind(policy, routeOf(policy, route).model)) {
+      asked.set(`${model.name} ${path}`, { targets: model.targets.map(({ settings }) => settings), path })
+    }
   }
   return [...asked.values()]
+}
+
+/** Those that a name may come to: itself, or what a model over models picks. */
+function modelsBehind(policy: Policy, name: string): readonly Model[] {
+  const model = policy.models.get(name)
+  if (model !== undefined) return [model]
+  const virtual = policy.virtualModels?.get(name)
+  switch (virtual?.kind) {
+    case 'alias':
+      return modelsBehind(policy, virtual.model)
+    case 'split':
+      return virtual.parts.flatMap((part) => modelsBehind(policy, part.model))
+    case 'route':
+      return [virtual.small, virtual.large].flatMap((each) => modelsBehind(policy, each))
+    default:
+      return []
+  }
+}
+
+/** Resolves with the first that resolves; where none does, rejects with what the first of them threw. */
+async function anyOf(probes: readonly Promise<void>[]): Promise<void> {
+  try {
+    await Promise.any(probes)
+  } catch (fault) {
+    throw fault instanceof AggregateError ? fault.errors[0] : fault
+  }
 }
 
 /** Dry runs of each consumer, and of all, in each process. */
@@ -160,6 +206,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     events: limiterEvents(log),
   })
   const usageKept = () => (options.storage.kind === 'memory' ? KEPT_IN_MEMORY : policy.current().usage)
+  const balancer = weighted({ time: systemTime, random: Math.random, log })
   const book = ledger({ table: stores.usage, log })
   const usage = openUsage({
     table: stores.usage,
@@ -169,7 +216,11 @@ export function createGateway(options: GatewayOptions): Gateway {
     wallClock,
   })
   const purges = purgeVersions({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
-  const transport = connect({ token: azureToken(options.clientId), targetKinds: options.targetKinds })
+  const transport = connect({
+    token: azureToken(options.clientId),
+    targetKinds: options.targetKinds,
+    connectMs: options.connectMs,
+  })
 
   const cache = completionCache({
     local: localTier(LOCAL_TIER),
@@ -203,6 +254,8 @@ export function createGateway(options: GatewayOptions): Gateway {
     .handle(
       upstream({
         transport,
+        balancer,
+        retry: options.retry ?? retryWithinBudget({ time: systemTime, random: Math.random }),
         firstByteMs: options.firstByteMs,
         totalMs: options.totalMs,
         idleMs: options.idleMs,
@@ -242,12 +295,12 @@ export function createGateway(options: GatewayOptions): Gateway {
       tables: (signal) => stores.consumers.findConsumer('health', signal),
       limits: (signal) => reachCounters(stores.counters, limits, signal),
       async model(signal) {
-        const targets = probedTargets(policy.current())
+        const models = probedModels(policy.current())
         const asking = (target: TargetSettings | undefined, path: string) =>
           probe(transport, target, { path, signal, timeoutMs: CHECK_MS })
         // None at all is a fault of its own.
-        if (targets.length === 0) await asking(undefined, chat.path)
-        await Promise.all(targets.map(({ target, path }) => asking(target, path)))
+        if (models.length === 0) await asking(undefined, chat.path)
+        await Promise.all(models.map(({ targets, path }) => anyOf(targets.map((target) => asking(target, path)))))
       },
     },
     async sweep(signal) {

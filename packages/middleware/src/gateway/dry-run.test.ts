@@ -10,6 +10,7 @@ import { fixedPolicy, resolvePolicy } from '../policy/index.ts'
 import { generate } from '../surfaces/index.ts'
 import type { OpenAISettings } from '../targets/index.ts'
 import { trace } from '../telemetry/index.ts'
+import { neverRetry } from '../upstream/index.ts'
 import { createGateway, type Gateway } from './index.ts'
 
 const ANSWER = JSON.stringify({
@@ -68,6 +69,7 @@ beforeAll(async () => {
     idleMs: 5_000,
     streamTotalMs: 5_000,
     clientId: undefined,
+    retry: neverRetry,
     log: () => {},
   })
 })

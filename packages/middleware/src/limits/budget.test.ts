@@ -414,7 +414,7 @@ describe('a completion for which there is not enough left', () => {
     expect(forwarded).toEqual(body({ max_tokens: 50 }))
     expect(told.clamped).toBe(true)
     expect(reply).toMatchObject({ storable: false })
-    expect(reserved).toEqual({ attempts: 1, output: 50 })
+    expect(reserved).toEqual({ attempts: 1, output: 50, cover: expect.any(Function) })
     expect(left('tokens')).toBe(0)
     expect((await ask()).told).not.toHaveProperty('clamped')
   })
@@ -580,7 +580,7 @@ describe('a stream', () => {
     const { model, played } = streaming([piece(), finish, usage, done])
     const outcome = await room([perDay('tokens', 10_000)])(model, { body: body({ n: 3 }) })
     expect(streamOf(outcome).events).toBe(played().reply.events)
-    expect(outcome.reserved).toEqual({ attempts: 1, output: 300 })
+    expect(outcome.reserved).toEqual({ attempts: 1, output: 300, cover: expect.any(Function) })
   })
 
   test('of a clamped request is its asker’s alone', async () => {

@@ -4,6 +4,7 @@ import {
   describeFault,
   isRefusal,
   type Middleware,
+  NOTHING_SPENT,
   type Refusal,
   refusalOfEnded,
   SPEND_UNKNOWN,
@@ -13,7 +14,7 @@ import {
   unlessEnded,
 } from '../pipeline/index.ts'
 import { largestClaim } from '../policy/index.ts'
-import type { Decision, Denial } from './leases/decision.ts'
+import type { Admission, Decision, Denial } from './leases/decision.ts'
 import { addRateLimits } from './rate-limit-headers.ts'
 import { decide, type LimitOptions, turnAway } from './request-limits.ts'
 import {
@@ -27,7 +28,7 @@ import {
   tightened,
   unitsOf,
 } from './reservation.ts'
-import { chargeOf, factsOf, type Spent, uncountedCharge, unitsCharged } from './settlement.ts'
+import { type Charge, chargeOf, factsOf, type Spent, uncountedCharge, unitsCharged } from './settlement.ts'
 import { type Held, type Limited, subjectsOf, usageLimits } from './subjects.ts'
 
 export interface BudgetOptions extends LimitOptions {
@@ -95,19 +96,31 @@ export function budget({
     if (!decision.admitted) return turned(turnAway(decision, tell), decision, reserved)
     onReserved?.(reserved)
 
+    /** One for each call that may have taken something, and for the next one. */
+    const decisions: Admission[] = [decision]
+    /** In a row of its own, as the first: all limits that count, or none. */
+    const cover = async (): Promise<boolean> => {
+      const more = await decide(limiter, claimsOf(limits, reserved), call.signal, tell)
+      if (isRefusal(more) || !more.admitted) return false
+      decisions.push(more)
+      return true
+    }
     const settle = (attempts: readonly Spent[]) => {
       try {
         for (const { spend } of attempts) if (spend.usage) logUnpriced(spend.usage.tokens, routed, log)
         const charges = attempts.map((attempt) => chargeOf(attempt, reserved, log))
-        const units = new Map(limits.map(({ limit }) => [limit, unitsCharged(limit, charges)]))
-        decision.settle((limit) => units.get(limit) ?? 0)
+        const units = decisions.map((_decision, index) => {
+          const covered = coveredBy(index, decisions.length, attempts, charges)
+          return new Map(limits.map(({ limit }) => [limit, unitsCharged(limit, covered)]))
+        })
+        for (const [index, { settle }] of decisions.entries()) settle((limit) => units[index]?.get(limit) ?? 0)
         const facts = factsOf(charges, attempts)
         tell(facts)
         step('settle', facts.uncertain ? 'uncertain' : 'certain')
       } catch (fault) {
         // What can't be reckoned has taken all that was reserved; the answer is there all the same.
         log('error', 'fault', describeFault(fault))
-        decision.settle((limit) => unitsOf(limit, reserved.usage, reserved.price))
+        for (const { settle } of decisions) settle((limit) => unitsOf(limit, reserved.usage, reserved.price))
         tell({ uncertain: true })
       }
     }
@@ -121,11 +134,11 @@ export function budget({
     let reply: Reply
     try {
       reply = await next({
-        reserved: { attempts: 1, output: tokensWritten(reserved.usage.tokens) },
+        reserved: { attempts: 1, output: tokensWritten(reserved.usage.tokens), cover },
         routed: { ...routed, body },
       })
     } catch (fault) {
-      settle(attemptsBefore(fault) ?? [NOBODY_KNOWS])
+      settle(attemptsBefore(fault) ?? decisions.map(() => NOBODY_KNOWS))
       throw fault
     }
     return {
@@ -148,6 +161,27 @@ export function budget({
     if (less === undefined) return { decision, reserved }
     return { decision: await decide(limiter, claimsOf(limits, less), signal, tell), reserved: less }
   }
+}
+
+/**
+ * Of what calls count as, that of the calls for which one of several reservations was made: a call that certainly took nothing
+ * leaves its reservation to the next one.
+ */
+function coveredBy(
+  reservation: number,
+  reservations: number,
+  attempts: readonly Spent[],
+  charges: readonly Charge[],
+): readonly Charge[] {
+  if (reservations === 1) return charges
+  let taken = 0
+  return charges.filter((_charge, index) => {
+    if (attempts[index]?.spend === NOTHING_SPENT) return false
+    // What was called without a reservation of its own, against its contract, counts too.
+    const own = Math.min(taken, reservations - 1)
+    taken += 1
+    return own === reservation
+  })
 }
 
 function reservedFacts({ usage, price }: Reservation): Story['reserved'] & object {

@@ -52,10 +52,11 @@ const BELIEVED_ALWAYS = 131_072
  * counts as spent, or what was told, where that is more: who leaves early doesn't get away without paying. A prompt that was
  * read, and not answered, counts as all of the input that was reserved.
  */
-export function chargeOf({ spend, price, spillover }: Spent, reserved: Reservation, log: Log): Charge {
+export function chargeOf({ spend, price, tier, spillover }: Spent, reserved: Reservation, log: Log): Charge {
   const told = spend.usage && believed(spend.usage, reserved.usage.tokens, log)
   const common = { isCertain: spend.isCertain, spillover }
-  const toldUsages = told === undefined ? [] : pricedBy(told, reserved.extras, price ?? reserved.listed)
+  const surcharges = tier === undefined ? reserved.extras : { ...reserved.extras, tier }
+  const toldUsages = told === undefined ? [] : pricedBy(told, surcharges, price ?? reserved.listed)
   if (told !== undefined && spend.isCertain) {
     return { ...common, usages: toldUsages, told: spend === NOTHING_SPENT ? undefined : toldUsages[0]?.usage }
   }
@@ -98,7 +99,7 @@ function believed(told: Usage, reserved: Tokens, log: Log): Usage {
  * @param isWhole whether the call was answered, and to the end
  */
 export function uncountedCharge(
-  { spend, price, failure, spillover }: Spent,
+  { spend, price, tier, failure, spillover }: Spent,
   {
     listed,
     most,
@@ -114,7 +115,8 @@ export function uncountedCharge(
   const common = { isCertain: spend.isCertain, spillover }
   if (spend === NOTHING_SPENT) return { ...common, usages: [], told: undefined }
   if (spend.usage !== undefined) {
-    const usages = pricedBy(spend.usage, surcharges(), price ?? listed)
+    const asked = tier === undefined ? surcharges() : { ...surcharges(), tier }
+    const usages = pricedBy(spend.usage, asked, price ?? listed)
     return { ...common, usages, told: usages[0]?.usage }
   }
   const reserved = failure !== undefined || !isWhole ? most() : undefined

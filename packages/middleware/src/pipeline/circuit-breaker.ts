@@ -4,8 +4,14 @@ export interface CircuitBreakerOptions {
   readonly time: Pick<Time, 'now'>
   /** So many failures one after the other are an outage, and not a slow moment. */
   readonly opensAfter: number
-  /** How long an outage is waited out before the next probe, in milliseconds. A function, for jitter. */
-  readonly pauseMs: () => number
+  /**
+   * How long an outage is waited out before the next probe, in milliseconds. A function, for jitter.
+   *
+   * @param pauses how many there were of this outage before
+   */
+  readonly pauseMs: (pauses: number) => number
+  /** How long a probe may take until another is let go, in milliseconds; as long as a pause by default. */
+  readonly probeMs?: number | undefined
   /** Told of the first failure of a series. */
   readonly onFailing?: ((cause: unknown) => void) | undefined
   /** Told when a series of failures is over. */
@@ -13,12 +19,17 @@ export interface CircuitBreakerOptions {
 }
 
 /**
- * Keeps callers from waiting for a store that fails: while it is open, one probe a pause may ask, and all others are
- * answered without. What is a failure is for its owner to say: a defect in the code is none of the store's.
+ * Keeps callers from waiting for a store, or a model's service, that fails: while it is open, one probe a pause may ask, and all
+ * others are answered without. What is a failure is for its owner to say: a defect in the code is none of the store's.
  */
 export interface CircuitBreaker {
   /** Whether to ask the store now. Who is told so while it fails is the probe. */
   allows(): boolean
+  /** How long `allows` will say no, in milliseconds; 0 where it would say yes now. Claims nothing. */
+  waitMs(): number
+  isOpen(): boolean
+  /** The probe has told nothing: the next one may ask at once. */
+  release(): void
   succeeded(): void
   /** @param sentAt when the call was sent, from which the pause counts; now by default */
   failed(cause: unknown, sentAt?: number): void
@@ -29,22 +40,32 @@ export interface CircuitBreaker {
 }
 
 export function circuitBreaker(options: CircuitBreakerOptions): CircuitBreaker {
-  const { time, opensAfter, pauseMs, onFailing, onRecovered } = options
+  const { time, opensAfter, pauseMs, probeMs, onFailing, onRecovered } = options
   let failing: { readonly since: number; failures: number } | undefined
   let restsUntil = Number.NEGATIVE_INFINITY
+  let pauses = 0
 
   const isOpen = () => failing !== undefined && failing.failures >= opensAfter
   const rest = (from = time.now()) => {
-    restsUntil = from + pauseMs()
+    restsUntil = from + pauseMs(pauses)
+    pauses += 1
   }
   return {
     allows() {
       if (time.now() < restsUntil) return false
-      if (isOpen()) rest()
+      if (!isOpen()) return true
+      if (probeMs === undefined) rest()
+      else restsUntil = time.now() + probeMs
       return true
+    },
+    waitMs: () => Math.max(0, restsUntil - time.now()),
+    isOpen,
+    release() {
+      restsUntil = Number.NEGATIVE_INFINITY
     },
     succeeded() {
       restsUntil = Number.NEGATIVE_INFINITY
+      pauses = 0
       if (failing === undefined) return
       const { since, failures } = failing
       failing = undefined

@@ -14,10 +14,14 @@ export interface Attempt {
   /** Of what served, by the answer's headers too; `undefined` where it has none. */
   readonly price: Price | undefined
   readonly spend: Spend
+  /** The service tier that the gateway asked for by name. */
+  readonly tier?: string
   /** The deployment that served in this one's place, since that had no room, as the answer tells. */
   readonly spillover?: string
   /** How it failed, if it did. */
   readonly failure?: UpstreamFailure
+  /** Bytes of an answer's body had come: its model has worked. */
+  readonly begun?: true
   /** Milliseconds since 1970. */
   readonly startedAt?: number
   /** Milliseconds. */

@@ -120,13 +120,17 @@ const LONGEST_WAIT_MS = 60 * 60_000
 const LONGEST_CLIENT_WAIT_MS = 60_000
 
 /**
- * The refusal of a request whose call to the model came to nothing. It says to wait as long as the model's server says.
+ * The refusal of a request whose call to the model came to nothing.
  *
  * @param said the service's own error, for the caller
+ * @param afterMs how long to wait before another try, in milliseconds; as long as the model's server says by default
  */
-export function upstreamFailed(upstream: UpstreamFailure, said?: Refusal['said']): Refusal {
-  const { retryAfterMs = 0 } = upstream
-  const waitMs = Math.ceil(Math.min(retryAfterMs, LONGEST_WAIT_MS))
+export function upstreamFailed(
+  upstream: UpstreamFailure,
+  said?: Refusal['said'],
+  afterMs = upstream.retryAfterMs ?? 0,
+): Refusal {
+  const waitMs = Math.ceil(Math.min(afterMs, LONGEST_WAIT_MS))
   return {
     kind: 'refusal',
     code: 'upstream_failed',

@@ -119,7 +119,8 @@ export function trace(options: TraceOptions): Entry {
       const { status, ...how } = outcome
       const ms = performance.now() - started
       const line: Record<string, unknown> = { ...facts, ...how, status, ms: Math.round(ms) }
-      if (line.attempts !== undefined) line.attempts = undefined
+      // The ledger has each of them.
+      if (facts.attempts !== undefined) line.attempts = facts.attempts.length > 1 ? facts.attempts.length : undefined
       log('info', event, line)
       report(outcome, { call: 0, startedAt, ms, facts })
     }

@@ -12,6 +12,7 @@ import {
   type Spend,
   type UpstreamFailure,
 } from '../pipeline/index.ts'
+import { isOperators, isRedirect, MAYBE_PROCESSED } from './balancers/index.ts'
 import {
   type AnswerHeaders,
   type CallProgress,
@@ -59,13 +60,6 @@ export function failureOf(error: unknown, { sent }: CallProgress): UpstreamFailu
   if (isTimeout(error) || (isConnections && error.timedOut)) return { code: 'timeout', ...unspent }
   return { code: sent || isConnections ? 'connection_failed' : 'request_failed', ...unspent }
 }
-
-/**
- * A 3xx or 4xx says that the request was not processed: one without a meaning of its own means the same as 300 or 400
- * (RFC 9110, section 15). These come after a model may have worked: Azure OpenAI answers its own time-outs with 408; gateways
- * note by the others that their client, which is us, has gone.
- */
-const MAYBE_PROCESSED: ReadonlySet<number> = new Set([408, 444, 460, 499])
 
 /**
  * A 5xx may come from anywhere on the way, also after a model has worked, but for these: not implemented, the version of
@@ -199,12 +193,6 @@ function dateOf(text: string): number | undefined {
   return Number.isNaN(time) ? undefined : time
 }
 
-/**
- * Statuses that say something about our settings, and that only the operator can mend: a wrong URL, deployment, key or
- * plan, or a proxy on the way.
- */
-const OPERATORS: ReadonlySet<number> = new Set([401, 402, 403, 404, 405, 407, 410, 421, 426, 501, 505, 511])
-
 export interface FailedCall {
   /** Where it went, as a log may show it. */
   readonly url: string | undefined
@@ -222,15 +210,11 @@ export function logFailure(log: Log, { status, code }: UpstreamFailure, { url, e
   const place = url === undefined ? {} : { url }
   if (status === undefined) {
     log('error', 'upstream failed', { ...describeFault(error), ...place })
-  } else if (isRedirect(status) || OPERATORS.has(status)) {
+  } else if (isOperators(status)) {
     const told = code === undefined ? {} : { code }
     const more = isRedirect(status) ? redirected(url, headers) : {}
     log('error', 'upstream failed', { status, ...told, ...place, ...more })
   }
-}
-
-function isRedirect(status: number): boolean {
-  return status >= 300 && status < 400
 }
 
 function redirected(

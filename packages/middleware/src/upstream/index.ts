@@ -1,8 +1,23 @@
 export { azureToken } from './azure-token.ts'
-export type { AllBlocked, Balanced, Balancer, Picking } from './balancers/index.ts'
+export {
+  type AllBlocked,
+  type Balanced,
+  type Balancer,
+  type Picking,
+  type Waits,
+  type WeightedOptions,
+  weighted,
+} from './balancers/index.ts'
 export { fallback } from './fallback.ts'
 export { type ProbeOptions, probe } from './probe.ts'
-export type { RetryPolicy } from './retry.ts'
+export {
+  type Left,
+  neverRetry,
+  type RetriedModel,
+  type RetryPolicy,
+  type RetryWithinBudgetOptions,
+  retryWithinBudget,
+} from './retry.ts'
 export { type Candidate, type Routed, type RouteOptions, route } from './route.ts'
 export { servedElsewhere } from './spillover.ts'
 export {

@@ -5,6 +5,7 @@ import {
   BrokenStream,
   type Call,
   faultAfter,
+  isUsualTier,
   type Json,
   type RefusedReply,
   type Reply,
@@ -23,6 +24,8 @@ import {
   NOTHING_SPENT,
   newSpanId,
   pause,
+  type ReplyHeaders,
+  refusalOfEnded,
   type Spend,
   type StreamOutcome,
   systemTime,
@@ -35,7 +38,7 @@ import {
 } from '../pipeline/index.ts'
 import { answerBody, MAX_ANSWER_BYTES, wholeOf } from './answer-body.ts'
 import { type AnswerEvents, answerEvents, spendOf } from './answer-events.ts'
-import { type Balancer, first } from './balancers/index.ts'
+import { type Balancer, first, type Picking, type Waits } from './balancers/index.ts'
 import { callBounds } from './call-bounds.ts'
 import {
   type FailedCall,
@@ -47,7 +50,7 @@ import {
   spendOfFailure,
 } from './failure.ts'
 import { type OpenEvents, openStream, replayed } from './open-stream.ts'
-import { neverRetry, type RetryPolicy } from './retry.ts'
+import { neverRetry, type RetriedModel, type RetryPolicy } from './retry.ts'
 import type { Candidate, Routed } from './route.ts'
 import { servedElsewhere } from './spillover.ts'
 import type { CallProgress, Transport } from './transports/index.ts'
@@ -60,11 +63,11 @@ export interface UpstreamOptions {
   readonly retry?: RetryPolicy
   /** Longest wait for the first byte, in milliseconds. A plain answer's first byte comes when it is complete. */
   readonly firstByteMs: number
-  /** Longest wait for the whole of a plain answer, in milliseconds. */
+  /** Longest wait for the whole of a plain answer, or for a stream to begin, over all calls of a request, in milliseconds. */
   readonly totalMs: number
   /** Longest silence between two pieces of a streamed answer, in milliseconds. A reader that is slow doesn't count as silence. */
   readonly idleMs: number
-  /** Longest life of a streamed answer, in milliseconds. */
+  /** Longest life of a streamed answer, in milliseconds, the calls that failed before it among them. */
   readonly streamTotalMs: number
   /**
    * How long the end of a stream is waited for once its answer and its usage are there, in milliseconds; five times as long
@@ -77,9 +80,7 @@ const END_GRACE_MS = 2_000
 
 /** What the middleware before must have settled. */
 interface Callable {
-  readonly routed: Pick<Routed['routed'], 'candidates' | 'body' | 'sticky'> & {
-    readonly model: { readonly name: string }
-  }
+  readonly routed: Pick<Routed['routed'], 'candidates' | 'body' | 'sticky'> & { readonly model: RetriedModel }
   readonly reserved: {
     /** Calls to a target, one after the other. */
     readonly attempts: number
@@ -93,38 +94,119 @@ interface Callable {
 /**
  * The innermost: sends the routed body, under the target's own name for the model, and replies with the completion that came
  * back, byte for byte, or with a stream of its events if the call asks for one, in whichever of the two forms the service
- * sends it. Anything but a whole completion, or the beginning of a stream, is refused with 502 (`upstream_failed`), telling
- * only what is safe to tell; `attempts` says whether the model may have generated something nonetheless. A programming fault
- * is thrown on, with its attempts beside it. Where the gateway itself ends the request, it is answered as that says, and its
- * call ends too.
+ * sends it. Which of the candidates is asked, the balancer says; and whether another call is made after one that failed before a
+ * byte of its answer, the retry policy: only within the deadline, and where what the calls before may have taken leaves enough
+ * reserved for one more.
+ *
+ * Anything but a whole completion, or the beginning of a stream, is refused with 502 (`upstream_failed`), telling only what is
+ * safe to tell, and with 503 (`upstream_unavailable`) where nothing may be asked; both say how long to wait, where that is known.
+ * `attempts` says whether the model may have generated something nonetheless. A programming fault is thrown on, with its
+ * attempts beside it. Where the gateway itself ends the request, it is answered as that says, and its call ends too.
  */
 export function upstream(options: UpstreamOptions): Handler<Callable, Call, Reply> {
   const { balancer = first(), retry = neverRetry } = options
   return async function upstream(call, context) {
     const { routed, reserved } = context
-    let attempts: readonly Attempt[] = []
+    const { model } = routed
+    const { signal } = call
+    const candidates = placesOf(routed)
+    const started = performance.now()
+    const sticky = stickyOf(routed)
+    let attempts: readonly Attempt[] = NO_ATTEMPTS
+    let failed: RefusedReply | undefined
+    let covered = reserved.attempts
+    retry.began?.(model)
     for (;;) {
-      const picked = choosing(() => balancer.pick(routed.candidates, { attempts, sticky: stickyOf(routed) }), attempts)
+      const picked = choosing(() => balancer.pick(candidates, picking(attempts, sticky)), attempts)
       if ('blockedForMs' in picked) {
         context.step('attempts', 'blocked')
-        return { ...refused(upstreamUnavailable(picked.blockedForMs)), attempts, shared: true, fallible: true }
+        const refusal = upstreamUnavailable(picked.blockedForMs)
+        return failed ?? { ...refused(refusal), attempts, shared: true, fallible: true }
       }
-      const candidate = picked
-      const reply = await ask(call, context, { ...options, candidate, before: attempts, balancer })
-      if (reply.kind !== 'refused' || !reply.fallible || call.signal.aborted) return reply
+      const reply = await ask(call, context, {
+        ...options,
+        candidate: picked,
+        candidates,
+        before: attempts,
+        balancer,
+        started,
+      })
+      if (reply.kind !== 'refused' || !reply.fallible || signal.aborted) return reply
+      failed = reply
       attempts = reply.attempts
-      // One that took nothing leaves what was reserved for it; for what nothing is reserved, nothing may be asked.
-      const spent = attempts.filter(({ spend }) => spend !== NOTHING_SPENT).length
-      const left = { coveredAttempts: reserved.attempts - spent }
-      const again = left.coveredAttempts > 0 ? choosing(() => retry.next(attempts, left), attempts) : undefined
+      // One that took nothing leaves what was reserved for it.
+      const left = {
+        model,
+        coveredAttempts: covered - attempts.filter(({ spend }) => spend !== NOTHING_SPENT).length,
+        ms: options.totalMs - (performance.now() - started),
+      }
+      const again = choosing(
+        () => retry.next(attempts, { ...left, waits: waitsOf(balancer, candidates, attempts) }),
+        attempts,
+      )
       if (again === undefined) return reply
-      await unlessEnded(pause(again.afterMs, systemTime), call.signal)
+      if (again.afterMs > 0) await unlessEnded(pause(again.afterMs, systemTime), signal)
+      if (!signal.aborted && left.coveredAttempts <= 0 && reserved.cover !== undefined) {
+        if (!(await covering(reserved.cover, attempts))) return signal.aborted ? endedReply(signal, attempts) : reply
+        covered += 1
+      }
+      if (signal.aborted) return endedReply(signal, attempts)
     }
   }
 }
 
-function stickyOf({ candidates, sticky }: Callable['routed']): string | undefined {
-  return candidates.length > 1 ? sticky?.() : undefined
+const NO_ATTEMPTS: readonly Attempt[] = []
+const ASKABLE: Waits = { elsewhereMs: 0, anywhereMs: 0 }
+
+type Candidates = Routed['routed']['candidates']
+
+/** A tier that the caller names is a place of its own too: what has no room there says nothing of others. */
+function placesOf({ candidates, body }: Callable['routed']): Candidates {
+  const tier = body.json.service_tier
+  if (typeof tier !== 'string' || isUsualTier(tier)) return candidates
+  const [first, ...others] = candidates
+  const at = (candidate: Candidate): Candidate => (candidate.tier === undefined ? { ...candidate, tier } : candidate)
+  return [at(first), ...others.map(at)]
+}
+
+/** What a pick may go by; the conversation is told apart where the balancer asks for it. */
+function picking(attempts: readonly Attempt[], sticky: (() => string) | undefined): Picking {
+  if (sticky === undefined) return attempts.length === 0 ? FIRST_PICK : { attempts, sticky: undefined }
+  return {
+    attempts,
+    get sticky() {
+      return sticky()
+    },
+  }
+}
+
+const FIRST_PICK: Picking = { attempts: NO_ATTEMPTS, sticky: undefined }
+
+/** Told apart once for all picks of a request, and only where there are several candidates. */
+function stickyOf({ candidates, sticky }: Callable['routed']): (() => string) | undefined {
+  if (candidates.length === 1 || sticky === undefined) return undefined
+  let found: string | undefined
+  return () => {
+    found ??= sticky()
+    return found
+  }
+}
+
+function waitsOf(balancer: Balancer, candidates: Candidates, attempts: readonly Attempt[]): Waits {
+  return balancer.waits?.(candidates, attempts) ?? ASKABLE
+}
+
+/** The reply of a request that ended while another call was waited for. */
+function endedReply(signal: AbortSignal, attempts: readonly Attempt[]): RefusedReply {
+  return { ...refused(refusalOfEnded(signal)), attempts }
+}
+
+async function covering(cover: () => Promise<boolean>, attempts: readonly Attempt[]): Promise<boolean> {
+  try {
+    return await cover()
+  } catch (fault) {
+    throw faultAfter(fault, attempts)
+  }
 }
 
 /** A fault in choosing what to ask costs no more than what was tried before. */
@@ -139,22 +221,29 @@ function choosing<T>(choose: () => T, attempts: readonly Attempt[]): T {
 interface AskOptions extends UpstreamOptions {
   readonly balancer: Balancer
   readonly candidate: Candidate
+  readonly candidates: Candidates
   /** What was tried for the same request. */
   readonly before: readonly Attempt[]
+  /** When the first call was made, in milliseconds on a monotonic clock. */
+  readonly started: number
 }
 
 /** One call to one target. */
 async function ask(call: Call, context: Callable & BaseContext, options: AskOptions): Promise<Reply> {
   const { operation, streamed, signal } = call
   const { routed, reserved, requestId, trace, tell, step, log } = context
-  const { target } = options.candidate
+  const { candidate, candidates, balancer } = options
+  const { target, tier } = candidate
   const [startedAt, started] = [Date.now(), performance.now()]
+  const before = started - options.started
+  const leftMs = options.totalMs - before
   const spanId = trace?.spanId === undefined ? undefined : newSpanId()
   const progress: CallProgress = {}
-  const bounds = callBounds(streamed ? options.streamTotalMs : options.totalMs, signal)
+  const bounds = callBounds(streamed ? options.streamTotalMs - before : leftMs, signal)
   let parser: StreamParser | undefined
   /** Milliseconds, once the first event of a stream has come. */
   let firstTokenMs: number | undefined
+  let hasBegun = false
   /** Of the answer, where there is one. */
   let spillover: string | undefined
 
@@ -166,13 +255,15 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const { url } = progress
     const more = {
       asked: { kind, model, ...(url !== undefined && { url }), ...(spanId !== undefined && { spanId }) },
+      ...(tier !== undefined && { tier }),
       ...(failure && { failure }),
+      ...(hasBegun && BEGUN),
       ...(spillover !== undefined && { spillover }),
       ...(firstTokenMs !== undefined && { firstTokenMs }),
     }
     const attempt: Attempt = { model: routed.model.name, target: id, price, spend, startedAt, ms, ...more }
     try {
-      options.balancer.report(options.candidate, attempt)
+      balancer.report(candidate, attempt)
     } catch (fault) {
       // What the call took must be known all the same.
       log('error', 'fault', describeFault(fault))
@@ -183,7 +274,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
   const answered = (answer: Answer, spend: Spend): AnswerReply => {
     bounds.done()
     step('attempts', 'answered')
-    return { ...MADE, kind: 'answer', answer, attempts: attempts(spend) }
+    return { ...madeAt(target.id), kind: 'answer', answer, attempts: attempts(spend) }
   }
 
   const streaming = (events: OpenEvents): StreamReply => {
@@ -194,7 +285,8 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
       attempts: attempts(events.spend(), failure),
     })
     const bound = { idleMs: options.idleMs, maxOutput: reserved.output ?? Number.POSITIVE_INFINITY }
-    return { ...MADE, kind: 'stream', ...openStream(events, { ...bound, bounds, left: signal, ending }) }
+    balancer.began?.(candidate)
+    return { ...madeAt(target.id), kind: 'stream', ...openStream(events, { ...bound, bounds, left: signal, ending }) }
   }
 
   const refusedBy = (
@@ -212,9 +304,11 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const isClients = failure.code === CLIENT_LEFT
     // A call that was broken off since its client has left is nothing that an operator could mend.
     if (!isClients) logFailure(log, failure, { url: progress.url, ...more })
+    const made = attempts(spend, failure)
+    const { anywhereMs } = waitsOf(balancer, candidates, made)
     return {
-      ...refused(upstreamFailed(failure, said)),
-      attempts: attempts(spend, failure),
+      ...refused(upstreamFailed(failure, said, retryAfterOf(failure, candidates, anywhereMs)), headersAt(target.id)),
+      attempts: made,
       shared: !isClients,
       fallible: !isClients && isFallible(failure),
     }
@@ -224,14 +318,16 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const preparing = options.transport.prepare?.(target.settings, operation)
     if (preparing !== undefined)
       await unlessEnded(
-        withDeadline(options.totalMs, () => preparing),
+        withDeadline(leftMs, () => preparing),
         signal,
       )
-    bounds.within(options.firstByteMs)
-    const changed = routed.body.changed.filter((field) => field !== 'model')
+    bounds.within(Math.min(options.firstByteMs, leftMs))
+    const { model } = target.settings
+    const isTierAsked = tier === undefined || routed.body.json.service_tier === tier
+    const sent = routed.body.with(isTierAsked ? { model } : { model, service_tier: tier })
+    const changed = sent.changed.filter((field) => field !== 'model')
     if (changed.length > 0) tell({ changed })
-    const sent = routed.body.with({ model: target.settings.model }).bytes
-    const answer = await options.transport.send(target.settings, operation, sent, {
+    const answer = await options.transport.send(target.settings, operation, sent.bytes, {
       signal: bounds.signal,
       requestId,
       forwarded: trace === undefined ? forwardedOf(call) : [...forwardedOf(call), ...traceHeaders(trace, spanId)],
@@ -248,6 +344,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     // The rest of a plain answer is bounded by the whole.
     if (!streamed) bounds.came()
     const body = await answerBody(answer)
+    hasBegun = true
     if (body.kind === 'json') {
       const parsed = operation.parse(await wholeOf(body, status, operation.maxAnswerBytes))
       if (parsed.kind === 'failure') throw new NoAnswer({ status, ...parsed.failure }, parsed.spend)
@@ -264,7 +361,10 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     return streaming(events)
   } catch (error) {
     bounds.abort(error)
-    if (error instanceof NoAnswer) return refusedBy(error.failure, error.spend)
+    if (error instanceof NoAnswer) {
+      hasBegun = true
+      return refusedBy(error.failure, error.spend)
+    }
     const failure = leftOr(failureOf(error, progress), signal)
     const spend = parser === undefined ? spendOfFailure(failure) : spendOf(parser)
     if (signal.aborted || isOutage(error)) return refusedBy(failure, spend, { error })
@@ -285,8 +385,24 @@ function forwardedOf({ operation, headers }: Call): readonly string[] {
   })
 }
 
-/** What is the same in whatever a call has made. */
-const MADE = { headers: {}, source: 'call', storable: true } as const
+const BEGUN = { begun: true } as const
+
+/** What is the same in whatever a call to a target has made. */
+function madeAt(target: string) {
+  return { headers: headersAt(target), source: 'call', storable: true } as const
+}
+
+function headersAt(target: string): ReplyHeaders {
+  return { 'x-tollgate-target': target }
+}
+
+/**
+ * How long the caller is to wait, in milliseconds: until the first of its model's targets may be asked. Of one target alone, as
+ * long as its service says, however long that is.
+ */
+function retryAfterOf({ retryAfterMs = 0 }: UpstreamFailure, candidates: Candidates, anywhereMs: number): number {
+  return candidates.length === 1 ? Math.max(retryAfterMs, anywhereMs) : anywhereMs
+}
 
 const CLIENT_LEFT = 'client_left'
 

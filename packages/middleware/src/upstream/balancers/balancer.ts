@@ -21,6 +21,13 @@ export interface AllBlocked {
   readonly blockedForMs: number
 }
 
+/** How long it is until something may be asked, in milliseconds: 0 for now, infinity where there is nothing of the kind. */
+export interface Waits {
+  /** Where this request has not failed yet. */
+  readonly elsewhereMs: number
+  readonly anywhereMs: number
+}
+
 /** Picks among the targets that may be asked. One serves all requests of a process, and learns from how its picks did. */
 export interface Balancer {
   /** @param candidates one at the least, by rank */
@@ -28,6 +35,10 @@ export interface Balancer {
     candidates: readonly [Candidate, ...Candidate[]],
     picking: Picking,
   ): Candidate | AllBlocked
+  /** The same without a pick. Left out where each candidate may always be asked. */
+  waits?(candidates: readonly Balanced[], attempts: readonly Attempt[]): Waits
+  /** Told of each pick whose answer has begun; a stream's end may be long after. */
+  began?(candidate: Balanced): void
   /** Told once of each pick, when its call has ended. */
   report(candidate: Balanced, attempt: Attempt): void
   /** The targets that are not asked now. */

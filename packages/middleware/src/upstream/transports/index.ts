@@ -17,9 +17,11 @@ export {
 export interface ConnectOptions extends RequestBuilderOptions {
   /** Another way to send requests than undici's. */
   readonly fetch?: typeof fetch
+  /** The longest that a connection may take to come about, in milliseconds; only of undici's. */
+  readonly connectMs?: number | undefined
 }
 
 /** The way to models' services: by undici, or by a `fetch` that is passed in. */
-export function connect({ fetch, ...options }: ConnectOptions): Transport {
-  return fetch === undefined ? undiciTransport(options) : fetchTransport({ ...options, fetch })
+export function connect({ fetch, connectMs, ...options }: ConnectOptions): Transport {
+  return fetch === undefined ? undiciTransport({ ...options, connectMs }) : fetchTransport({ ...options, fetch })
 }

@@ -16,16 +16,24 @@ export interface WayOut {
  */
 const MAX_HEADER_BYTES = 64 * 1024
 
+/** A server on the same continent answers within 100 ms; a lost packet is sent again after one second, and after three. */
+const CONNECT_MS = 4_000
+
 type Undici = Pick<typeof import('undici'), 'Agent' | 'EnvHttpProxyAgent' | 'Pool'>
 
 /**
  * By `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or their lower-case names, which win. This machine is never asked by a
  * proxy: a proxy's `localhost` is another machine, and would be shown the request.
  *
+ * @param connectTimeout the longest that a connection may take to come about, in milliseconds; also one to a proxy, or through it
  * @throws OperatorError for a proxy that is no http or https URL
  */
-export function wayOut({ Agent, EnvHttpProxyAgent, Pool }: Undici, env: Environment): WayOut {
-  const bounds = { maxHeaderSize: MAX_HEADER_BYTES }
+export function wayOut(
+  { Agent, EnvHttpProxyAgent, Pool }: Undici,
+  env: Environment,
+  connectTimeout = CONNECT_MS,
+): WayOut {
+  const bounds = { maxHeaderSize: MAX_HEADER_BYTES, connectTimeout }
   const direct = new Agent(bounds)
   const httpProxy = proxyUrl(env, 'http_proxy') ?? ''
   const httpsProxy = proxyUrl(env, 'https_proxy') ?? ''
@@ -35,7 +43,9 @@ export function wayOut({ Agent, EnvHttpProxyAgent, Pool }: Undici, env: Environm
   // An empty text keeps it from reading the process's own environment.
   const noProxy = env.no_proxy ?? env.NO_PROXY ?? ''
   const clientFactory = (origin: URL, options: object) => failingOnce(new Pool(origin, options))
-  const proxied = new EnvHttpProxyAgent({ ...bounds, httpProxy, httpsProxy, noProxy, clientFactory })
+  const timeout = { timeout: connectTimeout }
+  const tls = { proxyTls: timeout, requestTls: timeout }
+  const proxied = new EnvHttpProxyAgent({ ...bounds, ...tls, httpProxy, httpsProxy, noProxy, clientFactory })
   return {
     dispatcherFor: ({ hostname }) => (isThisMachine(hostname) ? direct : proxied),
     async close() {

@@ -24,6 +24,8 @@ const STALE_WITHIN_MS = 5_000
 export interface UndiciTransportOptions extends RequestBuilderOptions {
   /** Read with the first request: in a placeholder start the environment is replaced after the process began. */
   readonly env?: () => Environment
+  /** The longest that a connection may take to come about, in milliseconds; four seconds by default. */
+  readonly connectMs?: number | undefined
 }
 
 /**
@@ -34,7 +36,7 @@ export interface UndiciTransportOptions extends RequestBuilderOptions {
  * - it goes by the environment's proxy;
  * - what is cancelled ends its connection in the same turn, also under a pending read.
  */
-export function undiciTransport({ env = () => process.env, ...options }: UndiciTransportOptions): Transport {
+export function undiciTransport({ env = () => process.env, connectMs, ...options }: UndiciTransportOptions): Transport {
   const requests = requestBuilder(options)
   let ways: { readonly kept: WayOut; readonly anew: () => WayOut } | undefined
 
@@ -42,7 +44,7 @@ export function undiciTransport({ env = () => process.env, ...options }: UndiciT
     try {
       const undici = await loadUndici()
       followSockets()
-      ways ??= { kept: wayOut(undici, env()), anew: () => wayOut(undici, env()) }
+      ways ??= { kept: wayOut(undici, env(), connectMs), anew: () => wayOut(undici, env(), connectMs) }
       return ways
     } catch (cause) {
       throw new ConnectionFailed(host, { sent: false, cause })
