@@ -29,12 +29,23 @@ export function scopeOf(
   }
 }
 
+/** A target that may answer, and the service tier that it is asked for by name, if one is. */
+export interface Answerer {
+  readonly target: {
+    readonly identity: string
+    /** Told to callers: whose answer it is. */
+    readonly id?: string | undefined
+    readonly zone?: string | undefined
+  }
+  readonly tier?: string | undefined
+}
+
 /** What an answer depends on beside who asks, and the operation. */
 export interface Fingerprinted {
   readonly route: string
   readonly model: { readonly name: string }
   /** Which models of which services may answer. */
-  readonly candidates: readonly { readonly target: { readonly identity: string } }[]
+  readonly candidates: readonly Answerer[]
   /** What was done to the prompt on its way, and in which version. */
   readonly transforms: string
   /** The body as it is forwarded. */
@@ -61,7 +72,7 @@ export function fingerprint(call: FingerprintedCall, routed: Fingerprinted): str
       operation: operation.name,
       route,
       model: model.name,
-      targets: candidates.map(({ target }) => target.identity),
+      targets: candidates.map(placeOf),
       transforms,
       headers: forwardedHeaders(call),
       body: effective,
@@ -70,6 +81,14 @@ export function fingerprint(call: FingerprintedCall, routed: Fingerprinted): str
   } catch {
     return undefined
   }
+}
+
+/**
+ * Where an answer may come from. The zone is a part of it: what one plan may be answered from is all of its key, so that a stored or
+ * a shared answer never comes from a zone that a plan doesn't allow.
+ */
+function placeOf({ target: { identity, zone }, tier }: Answerer): string | readonly (string | null)[] {
+  return zone === undefined && tier === undefined ? identity : [identity, zone ?? null, tier ?? null]
 }
 
 function forwardedHeaders({ operation, headers }: FingerprintedCall): readonly (string | null)[] {
@@ -140,10 +159,20 @@ function memoName(
   scope: string,
 ): string {
   const { operation, bodyDigest } = call
-  let targets = ''
-  for (const { target } of candidates) targets += `\n${target.identity}`
   const headers = operation.forwards.length === 0 ? '' : JSON.stringify(forwardedHeaders(call))
-  return `${bodyDigest()}\n${scope}\n${operation.name}\n${route}\n${model.name}\n${transforms}\n${headers}${targets}`
+  return `${bodyDigest()}\n${scope}\n${operation.name}\n${route}\n${model.name}\n${transforms}\n${headers}${placesOf(candidates)}`
+}
+
+/** The same list for all requests of a model and a plan's rights. */
+const places = new WeakMap<Fingerprinted['candidates'], string>()
+
+function placesOf(candidates: Fingerprinted['candidates']): string {
+  let text = places.get(candidates)
+  if (text === undefined) {
+    text = candidates.map((candidate) => `\n${JSON.stringify(placeOf(candidate))}`).join('')
+    places.set(candidates, text)
+  }
+  return text
 }
 
 /** The key of the last purge version is remembered: it changes with a purge only. */

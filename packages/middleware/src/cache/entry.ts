@@ -9,6 +9,8 @@ export interface CacheEntry {
   readonly events: Buffer | undefined
   /** What the model told that it took, for those who are told what a hit spared. */
   readonly usage: Usage | undefined
+  /** Which of the candidates of its key has answered, from 0; `undefined` where nobody said. */
+  readonly candidate?: number | undefined
   readonly storedAt: number
   /** From then on the entry must not be served. */
   readonly expiresAt: number

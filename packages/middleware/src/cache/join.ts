@@ -1,16 +1,28 @@
 import { BrokenStream, type Reply, type StreamEnd, type StreamReply } from '../operations/index.ts'
-import { endedBy, type Refusal, type StreamOutcome, type Time, upstreamFailed } from '../pipeline/index.ts'
+import {
+  endedBy,
+  type Refusal,
+  type ReplyHeaders,
+  type StreamOutcome,
+  type Time,
+  upstreamFailed,
+} from '../pipeline/index.ts'
 import { forwardedStatus } from './cache-headers.ts'
 import type { CacheRequest } from './cache-request.ts'
 import { type CallFacts, callFacts, type Lead } from './leader.ts'
 import type { SharedStream } from './shared-stream.ts'
 import type { ClaimedCall, SharedOutcome, Subscription } from './single-flight.ts'
-import { hit, sparedFacts, stored } from './stored-reply.ts'
+import { hit, sparedFacts, stored, targetHeader } from './stored-reply.ts'
 
 /** What joining a call comes to: a reply, or nothing that is of use to this request. */
 export type Joined = Reply | 'ask alone'
 
-const COLLAPSED = { source: 'shared', headers: { 'cache-status': forwardedStatus({ collapsed: true }) } } as const
+const COLLAPSED = { 'cache-status': forwardedStatus({ collapsed: true }) } as const
+
+/** What is said of an answer that another request's call has made. @param target the id of the one that made it */
+function byAnothersCall(target: string | undefined): { readonly source: 'shared'; readonly headers: ReplyHeaders } {
+  return { source: 'shared', headers: target === undefined ? COLLAPSED : { ...COLLAPSED, ...targetHeader(target) } }
+}
 
 /** Joins an in-flight call, as its leader or as one who waits for it, and replies with what comes of it. */
 export async function join(
@@ -74,16 +86,16 @@ function waited(
     case 'answer':
       context.tell({ cache: 'collapsed', ...sparedFacts(outcome.answer.usage, context) })
       context.step('cache', 'collapsed')
-      return stored(outcome.answer, undefined, call, COLLAPSED)
+      return stored(outcome.answer, undefined, call, byAnothersCall(outcome.target))
     case 'stream':
-      return call.streamed
-        ? followed(outcome.stream, request, subscription)
-        : collected(outcome.stream, request, subscription)
+      return call.streamed ? followed(outcome, request, subscription) : collected(outcome, request, subscription)
   }
 }
 
+type OfStream = Extract<SharedOutcome, { kind: 'stream' }>
+
 /** The stream of another's call, from its beginning and as it comes. */
-function followed(stream: SharedStream, { call, context }: CacheRequest, subscription: Subscription): Joined {
+function followed({ stream, target }: OfStream, { call, context }: CacheRequest, subscription: Subscription): Joined {
   const { promise: ended, resolve } = Promise.withResolvers<StreamEnd>()
   const end = (how: StreamOutcome) => resolve({ how, attempts: [] })
   const told = stream.ended.then(({ whole }) => context.tell(sparedFacts(whole?.usage, context)))
@@ -98,11 +110,15 @@ function followed(stream: SharedStream, { call, context }: CacheRequest, subscri
   }
   context.tell({ cache: 'collapsed' })
   context.step('cache', 'collapsed')
-  return { kind: 'stream', events, ended, storable: true, ...COLLAPSED }
+  return { kind: 'stream', events, ended, storable: true, ...byAnothersCall(target) }
 }
 
 /** The answer that the stream of another's call adds up to. */
-async function collected(stream: SharedStream, request: CacheRequest, subscription: Subscription): Promise<Joined> {
+async function collected(
+  { stream, target }: OfStream,
+  request: CacheRequest,
+  subscription: Subscription,
+): Promise<Joined> {
   const { call, context } = request
   try {
     const whole = await unlessLeft(stream.collect(call.signal), subscription, call.signal)
@@ -111,7 +127,7 @@ async function collected(stream: SharedStream, request: CacheRequest, subscripti
     if (answer === undefined) return 'ask alone'
     context.tell({ cache: 'collapsed', ...sparedFacts(whole?.usage, context) })
     context.step('cache', 'collapsed')
-    return stored(answer, undefined, call, COLLAPSED)
+    return stored(answer, undefined, call, byAnothersCall(target))
   } catch (fault) {
     if (call.signal.aborted) return turnAway(leftBy(call.signal), request, subscription)
     if (!(fault instanceof BrokenStream)) throw fault

@@ -12,10 +12,10 @@ import {
   describeFault,
   type Facts,
   type Refusal,
+  TARGET_HEADER,
   type Time,
   type ToldFacts,
   type UpstreamFailure,
-  type Usage,
 } from '../pipeline/index.ts'
 import { forwardedStatus } from './cache-headers.ts'
 import type { Asked, CacheRequest } from './cache-request.ts'
@@ -91,12 +91,14 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
   async function whole({ request, claim }: Leader, reply: AnswerReply): Promise<Led> {
     const { answer, storable } = reply
     const isKept = storable && isStorable(answer, request)
-    const entry = isKept ? entryOf(request, answer, undefined, answer.usage) : undefined
+    const entry = isKept
+      ? entryOf(request, reply, { bytes: answer.bytes, events: undefined, usage: answer.usage })
+      : undefined
     const stored = entry !== undefined && (await write(request.key, entry, claim(), request.context.log))
     request.context.step('store', storeDecision(isKept, stored))
     return {
       own: own(reply, request, stored),
-      others: storable ? { kind: 'answer', answer } : { kind: 'alone' },
+      others: storable ? { kind: 'answer', answer, target: reply.headers[TARGET_HEADER] } : { kind: 'alone' },
     }
   }
 
@@ -111,7 +113,7 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
       onTooLong,
       settle(end) {
         leader.facts.end(failureOf(end))
-        onStored(store(leader, end, reply.storable).finally(shared.shut))
+        onStored(store(leader, end, reply).finally(shared.shut))
       },
     })
     // All may have left before it came.
@@ -119,16 +121,20 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
     else signal.addEventListener('abort', () => shared.cancel(signal.reason), { once: true })
     const mine = { ...own(reply, leader.request), stream: shared }
     return reply.storable
-      ? { own: mine, others: { kind: 'stream', stream: shared }, until: Promise.race([stored, tooLong]) }
+      ? {
+          own: mine,
+          others: { kind: 'stream', stream: shared, target: reply.headers[TARGET_HEADER] },
+          until: Promise.race([stored, tooLong]),
+        }
       : { own: mine, others: { kind: 'alone' } }
   }
 
   /** What can be stored of a stream that has ended, in whatever way. */
-  async function store({ request, claim }: Leader, { whole }: SharedEnd, storable: boolean): Promise<void> {
-    if (whole === undefined || !storable || !request.keeps) return
+  async function store({ request, claim }: Leader, { whole }: SharedEnd, reply: StreamReply): Promise<void> {
+    if (whole === undefined || !reply.storable || !request.keeps) return
     const answer = whole.answer()
     if (answer === undefined || !isStorable(answer, request)) return request.context.step('store', NOT_STORABLE)
-    const entry = entryOf(request, answer, whole.events, whole.usage)
+    const entry = entryOf(request, reply, { bytes: answer.bytes, events: whole.events, usage: whole.usage })
     const stored = await write(request.key, entry, claim(), request.context.log)
     request.context.step('store', storeDecision(true, stored))
   }
@@ -138,15 +144,27 @@ export function leading({ write, refusals, time, random }: LeadOptions): Lead {
   }
 
   function entryOf(
-    { rule }: CacheRequest,
-    { bytes }: Answer,
-    events: Uint8Array | undefined,
-    usage: Usage | undefined,
+    { rule, context }: CacheRequest,
+    { headers }: Reply,
+    { bytes, events, usage }: Pick<Answer, 'bytes' | 'usage'> & { readonly events: Uint8Array | undefined },
   ): CacheEntry {
     const storedAt = time.wallClock()
     const expiresAt = expiryOf(rule, storedAt, random())
-    return { answer: ownBytes(bytes), events: events && ownBytes(events), usage, storedAt, expiresAt }
+    return {
+      answer: ownBytes(bytes),
+      events: events && ownBytes(events),
+      usage,
+      candidate: candidateOf(headers[TARGET_HEADER], context.routed.candidates),
+      storedAt,
+      expiresAt,
+    }
   }
+}
+
+/** The place of a target among those that might have answered: any of its tiers. @param target its id */
+function candidateOf(target: string | undefined, candidates: CacheRequest['context']['routed']['candidates']) {
+  const place = target === undefined ? -1 : candidates.findIndex((candidate) => candidate.target.id === target)
+  return place < 0 ? undefined : place
 }
 
 const NOT_STORABLE = 'not storable'

@@ -10,8 +10,9 @@ import type { Found, SharedTier } from './shared-tier.ts'
 /** What an in-flight call came to, for those who only waited for it. */
 export type SharedOutcome =
   | { readonly kind: 'found'; readonly found: Found }
-  | { readonly kind: 'answer'; readonly answer: Answer }
-  | { readonly kind: 'stream'; readonly stream: SharedStream }
+  /** `target`: the id of the one that answers; left out where nobody said. */
+  | { readonly kind: 'answer'; readonly answer: Answer; readonly target?: string | undefined }
+  | { readonly kind: 'stream'; readonly stream: SharedStream; readonly target?: string | undefined }
   /** The model's failure, which would be everybody's. */
   | { readonly kind: 'refused'; readonly refusal: Refusal; readonly fallible: boolean }
   /** What came is of no use to others: each asks for itself. */

@@ -16,6 +16,7 @@ import {
   type Facts,
   type ReplyHeaders,
   type StreamOutcome,
+  TARGET_HEADER,
   toldUsage,
   type Usage,
 } from '../pipeline/index.ts'
@@ -46,9 +47,21 @@ export function hit(entry: CacheEntry, call: Call, context: Asking, { rule, now,
   const kept = answer ?? call.operation.answerOf(entry.answer, entry.usage)
   return stored(kept, entry.events, call, {
     source: 'cache',
-    headers: { age: String(age), 'cache-status': hitStatus(ttl) },
+    headers: { age: String(age), 'cache-status': hitStatus(ttl), ...targetHeader(targetOf(entry, context)) },
   })
 }
+
+/** The id of the target that made an entry; `undefined` where that isn't known. */
+function targetOf({ candidate }: CacheEntry, { routed }: Pick<Cacheable, 'routed'>): string | undefined {
+  return candidate === undefined ? undefined : routed.candidates[candidate]?.target.id
+}
+
+/** Whose answer a reply has. @param target its id */
+export function targetHeader(target: string | undefined): ReplyHeaders {
+  return target === undefined ? NO_HEADERS : { [TARGET_HEADER]: target }
+}
+
+const NO_HEADERS: ReplyHeaders = {}
 
 /** What an answer would have taken, had the model been asked for it. */
 export function sparedFacts(usage: Usage | undefined, { routed }: Pick<Cacheable, 'routed'>): Facts {

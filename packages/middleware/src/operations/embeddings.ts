@@ -1,5 +1,7 @@
 import { type ModelRules, SPEND_UNKNOWN, type Spend, type Usage } from '../pipeline/index.ts'
 import { type Body, isJson, type Json } from './body.ts'
+import { listIn } from './conversation.ts'
+import { estimatedTokens } from './estimated-tokens.ts'
 import { answerOf, answerParsed, objectOf } from './json-answer.ts'
 import { noStreams } from './no-streams.ts'
 import type { Answer, Bounds, Operation, ParsedAnswer, Surcharges } from './operation.ts'
@@ -57,6 +59,17 @@ function bounds({ bytes, json }: Body, { contextWindow }: Pick<ModelRules, 'cont
   const told = field === undefined ? (inputs?.tokens ?? bytes.length) : undefined
   const input = told === undefined ? most : Math.min(told, most ?? told)
   return { input, unboundedField: field, output: 0, choices: 1 }
+}
+
+/** Exact where the inputs are tokens. */
+function estimatedInput({ json: { input } }: Body): number {
+  const inputs = inputsIn(input)
+  if (inputs?.tokens !== undefined) return inputs.tokens
+  let bytes = 0
+  for (const text of typeof input === 'string' ? [input] : listIn(input)) {
+    if (typeof text === 'string') bytes += Buffer.byteLength(text)
+  }
+  return estimatedTokens(bytes)
 }
 
 /** A field that we have never heard of may hold input, unless it holds a mere number, `true` or `false`. */
@@ -120,6 +133,7 @@ export const embeddings: Operation = {
   forwards: [],
   bounded: (body) => body,
   bounds,
+  estimatedInput,
   surcharges,
   withOutput: (body) => body,
   fingerprinted,

@@ -1,6 +1,7 @@
 import type { ModelRules, Spend, TokenKind, UpstreamFailure, Usage } from '../pipeline/index.ts'
 import type { Body, Json } from './body.ts'
 import type { BrokenStream } from './broken-stream.ts'
+import type { Conversation } from './conversation.ts'
 import type { StreamEvent } from './stream-event.ts'
 
 /** What of a request moves its price, beside how many tokens of the usual kinds it takes. */
@@ -96,6 +97,10 @@ export interface Operation {
     rules: Pick<ModelRules, 'contextWindow' | 'tokenizer'>,
     signal: AbortSignal,
   ): Promise<number | undefined>
+  /** Roughly the tokens of its input, for a choice among models: never what anything is charged or limited by. */
+  estimatedInput(body: Body): number
+  /** Left out by an operation whose requests are no conversations. */
+  readonly conversation?: Conversation
   /** What moves its price. What isn't told here is taken to be of the usual tier and kinds, and to call no hosted tool. */
   surcharges(body: Body): Surcharges
   /** The body with another bound for each choice; the same body where nothing is generated. */

@@ -46,6 +46,7 @@ export {
   upstreamUnavailable,
 } from './refusal.ts'
 export { type DrainOptions, type RequestsInFlight, requestsInFlight, SHUTTING_DOWN } from './requests-in-flight.ts'
+export { MODEL_HEADER, REASON_HEADER, TARGET_HEADER } from './routing-headers.ts'
 export {
   type ByteSource,
   type ByteStream,

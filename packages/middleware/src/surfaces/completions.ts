@@ -84,7 +84,11 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
     context.step('body', 'decoded', { ...told, streamed: asked.streamed })
     const { signal, headers } = request
     // With the surface's name: another one may decode the same bytes to another call.
-    const bodyDigest = () => `${name} ${hash('sha256', bytes, 'base64url')}`
+    let digested: string | undefined
+    const bodyDigest = () => {
+      digested ??= `${name} ${hash('sha256', bytes, 'base64url')}`
+      return digested
+    }
     const call: Call = { operation, route, signal, headers, bodyDigest, ...asked }
     const reply = await handler(call, context)
     switch (reply.kind) {

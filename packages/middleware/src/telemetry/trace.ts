@@ -16,8 +16,11 @@ import {
   jsonResponse,
   type Log,
   type LogLevel,
+  MODEL_HEADER,
+  REASON_HEADER,
   type Refusal,
   type RefusalCode,
+  type ReplyHeaders,
   refusalOfEnded,
   type Step,
   type StepName,
@@ -173,7 +176,7 @@ export function trace(options: TraceOptions): Entry {
       return {
         kind: 'response',
         status,
-        headers: { ...headers, 'x-request-id': requestId },
+        headers: { ...headers, 'x-request-id': requestId, ...routingHeaders(facts) },
         body: { read, cancel: (reason) => body.cancel(reason), ended },
       }
     }
@@ -184,7 +187,10 @@ export function trace(options: TraceOptions): Entry {
       return notAnswered(response, requestId)
     }
     finish({ status: response.status, ...(refusal === undefined ? {} : { refusal: refusal.code }) })
-    return { ...response, headers: { ...response.headers, 'x-request-id': requestId, ...costHeader(facts) } }
+    return {
+      ...response,
+      headers: { ...response.headers, 'x-request-id': requestId, ...routingHeaders(facts), ...costHeader(facts) },
+    }
   }
 }
 
@@ -195,13 +201,14 @@ const MOST_FAULTS = 4
 const GONE_ON: Outcome = { status: CLIENT_LEFT.status, refusal: CLIENT_LEFT.code }
 
 /** Of the request, what is true of all its calls. */
-function callerIn({ consumer, plan, policy, promptHash, model }: Facts): Facts {
+function callerIn({ consumer, plan, policy, promptHash, model, reason }: Facts): Facts {
   return {
     ...(policy === undefined ? {} : { policy }),
     ...(consumer === undefined ? {} : { consumer }),
     ...(plan === undefined ? {} : { plan }),
     ...(promptHash === undefined ? {} : { promptHash }),
     ...(model === undefined ? {} : { model }),
+    ...(reason === undefined ? {} : { reason }),
   }
 }
 
@@ -229,6 +236,13 @@ function costText({ costNanoUsd, sparedNanoUsd }: Facts): string | undefined {
   const nano = costNanoUsd ?? (sparedNanoUsd === undefined ? undefined : 0)
   return nano === undefined ? undefined : dollarsText(nano)
 }
+
+/** Which model a request came to, and why; nothing of one that came to none. */
+function routingHeaders({ model, reason }: Facts): ReplyHeaders {
+  return model === undefined || reason === undefined ? NO_HEADERS : { [MODEL_HEADER]: model, [REASON_HEADER]: reason }
+}
+
+const NO_HEADERS: ReplyHeaders = {}
 
 function costHeader(facts: Facts): Readonly<Record<string, string>> {
   const cost = costText(facts)

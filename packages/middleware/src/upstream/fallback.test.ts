@@ -28,7 +28,7 @@ function routedTo(name: string, next?: Routed['routed']): Routed['routed'] {
     price: undefined,
     cache: undefined,
     transforms: '',
-    fallback: next && (() => next),
+    fallback: next && (() => ({ ...next, reason: 'fallback' })),
   }
 }
 
@@ -49,7 +49,7 @@ test('a model whose service failed is followed by the next one, which is told', 
   const { reply, asked, told } = await ask(routedTo('large', routedTo('small')), [FAILED, answered(ANSWER)])
   expect(asked).toEqual(['large', 'small'])
   expect(reply.kind).toBe('answer')
-  expect(told).toEqual({ model: 'small' })
+  expect(told).toEqual({ model: 'small', reason: 'fallback' })
 })
 
 test('what both have taken is told together, whenever the second one tells it', async () => {
@@ -65,19 +65,30 @@ test('what both have taken is told together, whenever the second one tells it', 
     return answered(ANSWER)
   })
   await handler(modelCall(), { ...context, routed: routedTo('large', routedTo('small')) })
-  expect(context.told).toEqual({ model: 'small', usage: usage(100), costNanoUsd: 7, uncertain: true })
+  expect(context.told).toEqual({
+    model: 'small',
+    reason: 'fallback',
+    usage: usage(100),
+    costNanoUsd: 7,
+    uncertain: true,
+  })
   late?.({ usage: usage(3), costNanoUsd: 2 })
   expect(context.told).toEqual({
     model: 'small',
+    reason: 'fallback',
     usage: { input: 20, cachedInput: 0, output: 103 },
     costNanoUsd: 9,
     uncertain: true,
   })
 })
 
-test('the next one is asked for nobody else: not by its own next one', async () => {
+test('each is followed by its own next one, until one answers or none is left', async () => {
   const three = routedTo('large', routedTo('small', routedTo('tiny')))
-  expect((await ask(three, [FAILED, FAILED])).asked).toEqual(['large', 'small'])
+  const last = await ask(three, [FAILED, FAILED, answered(ANSWER)])
+  expect([last.asked, last.told.model, last.reply.kind]).toEqual([['large', 'small', 'tiny'], 'tiny', 'answer'])
+  expect((await ask(three, [FAILED, answered(ANSWER)])).asked).toEqual(['large', 'small'])
+  const none = await ask(three, [FAILED, FAILED, FAILED])
+  expect([none.asked, none.reply]).toEqual([['large', 'small', 'tiny'], FAILED])
 })
 
 test.each<[string, Routed['routed'], Reply]>([

@@ -9,6 +9,7 @@ export {
   weighted,
 } from './balancers/index.ts'
 export { fallback } from './fallback.ts'
+export { type Asking, type Choice, reachableModels } from './pick-model.ts'
 export { type ProbeOptions, probe } from './probe.ts'
 export {
   type Left,
@@ -18,7 +19,8 @@ export {
   type RetryWithinBudgetOptions,
   retryWithinBudget,
 } from './retry.ts'
-export { type Candidate, type Routed, type RouteOptions, route } from './route.ts'
+export { rightsOf } from './rights.ts'
+export { type Candidate, type Pinned, type Routed, type RouteOptions, route } from './route.ts'
 export { servedElsewhere } from './spillover.ts'
 export {
   type AnswerHeaders,

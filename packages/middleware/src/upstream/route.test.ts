@@ -54,7 +54,7 @@ async function routed(
   const context = baseContext()
   const call = modelCall({ model: name, route: on, body: bodyOf({ messages: [], ...body }) })
   const came = await pipeline<
-    { readonly policy: typeof policy; readonly consumer: { readonly plan: string } },
+    { readonly policy: typeof policy; readonly consumer: { readonly id: string; readonly plan: string } },
     Call,
     Reply
   >()
@@ -62,7 +62,7 @@ async function routed(
     .handle((_call, { routed }) => {
       seen = routed
       return reply()
-    })(call, { ...context, policy, consumer: { plan: 'free' } })
+    })(call, { ...context, policy, consumer: { id: 'alice', plan: 'free' } })
   return { seen, told: context.told, status: statusOf(came), reply: came }
 }
 
@@ -75,7 +75,7 @@ test('a request goes to the model that it names, or to the route’s own, with w
     candidates: [{ target: { id: 'small', price: PRICE, settings: { model: 'small-2026' } } }],
     fallback: undefined,
   })
-  expect(own.told).toEqual({ model: 'small' })
+  expect(own.told).toEqual({ model: 'small', reason: 'default' })
   const named = await routed({ max_tokens: 1 }, 'large')
   expect(named.seen).toMatchObject({
     model: { name: 'large' },
@@ -102,7 +102,8 @@ test('the model to fall back on is resolved when it is needed, with what is know
   const { seen } = await routed({ max_tokens: 1 }, 'large')
   const next = seen?.fallback?.()
   expect(next).toMatchObject({ model: { name: 'small' }, rules: { contextWindow: 128_000 }, fallback: undefined })
-  expect(next?.body).toBe(seen?.body)
+  expect(next?.body.json).toEqual(seen?.body.json)
+  expect(next?.reason).toBe('fallback')
 })
 
 test.each([

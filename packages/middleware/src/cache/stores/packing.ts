@@ -31,6 +31,9 @@ const HEAD_BYTES = 51
 const DIGEST_BYTES = 32
 const HAS_EVENTS = 1
 const HAS_USAGE = 2
+/** In the flags' upper bits, 1 more than the candidate's place; 0 for none, as from a version that didn't say. */
+const CANDIDATE_SHIFT = 2
+const MAX_CANDIDATE = 62
 
 /** One string of bytes that holds all of an entry; `undefined` if the entry, or what it packs to, is too large. */
 export async function pack(entry: CacheEntry): Promise<Uint8Array | undefined> {
@@ -44,7 +47,8 @@ export async function pack(entry: CacheEntry): Promise<Uint8Array | undefined> {
   const packed = Buffer.alloc(length)
   packed[0] = VERSION
   packed[1] = codec
-  packed[2] = (events === undefined ? 0 : HAS_EVENTS) | (usage === undefined ? 0 : HAS_USAGE)
+  packed[2] =
+    (events === undefined ? 0 : HAS_EVENTS) | (usage === undefined ? 0 : HAS_USAGE) | candidateBits(entry.candidate)
   packed.writeDoubleBE(entry.storedAt, 3)
   packed.writeDoubleBE(entry.expiresAt, 11)
   packed.writeDoubleBE(usage === undefined ? 0 : tokensRead(usage.tokens), 19)
@@ -73,9 +77,14 @@ export async function unpack(bytes: Uint8Array): Promise<CacheEntry | undefined>
     answer: content.subarray(0, answerLength),
     events: flags & HAS_EVENTS ? content.subarray(answerLength) : undefined,
     usage: flags & HAS_USAGE ? usageOf(packed) : undefined,
+    candidate: flags >> CANDIDATE_SHIFT === 0 ? undefined : (flags >> CANDIDATE_SHIFT) - 1,
     storedAt: packed.readDoubleBE(3),
     expiresAt: packed.readDoubleBE(11),
   }
+}
+
+function candidateBits(candidate: number | undefined): number {
+  return candidate === undefined || candidate > MAX_CANDIDATE ? 0 : (candidate + 1) << CANDIDATE_SHIFT
 }
 
 /** Of the kinds of tokens three are kept: enough to tell what a hit spared, as it is estimated. */
