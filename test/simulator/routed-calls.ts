@@ -189,6 +189,7 @@ function gatewayOf({ document, models }: RoutedScenario, parts: CallParts, { dic
     log,
     random: dice.next,
   })
+  const balancer = parts.weighted({ time: parts.systemTime, random: dice.next })
   const calls = parts
     .pipeline<Given & Middleware.Routed, Middleware.Call, Middleware.Reply>()
     .use(parts.modelLimits({ limiter, wallClock }))
@@ -197,6 +198,8 @@ function gatewayOf({ document, models }: RoutedScenario, parts: CallParts, { dic
     .handle(
       parts.upstream({
         ...DEADLINES,
+        balancer,
+        retry: parts.retryWithinBudget({ time: parts.systemTime, random: dice.next }),
         transport: playedTransport({
           ConnectionFailed: parts.ConnectionFailed,
           models,
