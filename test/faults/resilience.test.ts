@@ -61,7 +61,7 @@ describe('the rules see', () => {
         expect(charged).toBe(reserved)
         return changed(cut, again)
       },
-      /the first byte had been passed on/,
+      /an answer had begun/,
     ],
     [
       'a wait that was not told',

@@ -19,10 +19,10 @@ export interface Fault {
 /** What a fault means, whatever the gateway makes of it. */
 export interface Expected {
   /**
-   * It is answered all the same; or it may be made again elsewhere, for not a byte of an answer was passed on; or its caller has the
-   * beginning of an answer already.
+   * It is answered all the same; or it may be made again, for not a byte of an answer has come; or an answer had begun, which its model
+   * is paid for, and is refused where none of it was passed on (`spoilt`), and broken off where some was (`broken`).
    */
-  readonly means: 'answered' | 'failed' | 'broken'
+  readonly means: 'answered' | 'failed' | 'spoilt' | 'broken'
   /** How long its server asks to be left alone, in milliseconds. */
   readonly waitMs?: number
 }
@@ -33,7 +33,7 @@ const both = (expected: Expected) => ({ plain: expected, stream: expected })
 const FAILED = both({ means: 'failed' })
 const ASKED_TO_WAIT = both({ means: 'failed', waitMs: RETRY_AFTER_MS })
 /** A plain answer that breaks off is none; of a stream, the beginning has gone out. */
-const HALF = { plain: { means: 'failed' }, stream: { means: 'broken' } } as const
+const HALF = { plain: { means: 'spoilt' }, stream: { means: 'broken' } } as const
 
 const unspent = (answer: Play['answer']) => ({ play: () => ({ taken: 'nothing', answer }) as const })
 const untold = (answer: Play['answer']) => ({ play: () => ({ taken: 'untold', answer }) as const })
@@ -62,7 +62,11 @@ export const FAULTS: readonly Fault[] = [
   { name: '503 with `Retry-After`', ...unspent(failing(503, { 'retry-after': '7' })), ...ASKED_TO_WAIT },
   { name: '503 without `Retry-After`', ...untold(failing(503)), ...FAILED },
   { name: 'a page of HTML with 502', ...untold(sending(502, 'text/html', '<h1>502 Bad Gateway</h1>')), ...FAILED },
-  { name: '200 whose body is no JSON', ...untold(sending(200, 'application/json', '{"choices": [{')), ...FAILED },
+  {
+    name: '200 whose body is no JSON',
+    ...untold(sending(200, 'application/json', '{"choices": [{')),
+    ...both({ means: 'spoilt' }),
+  },
   { name: 'connection cut within the answer', ...untold(half(({ socket }) => socket.destroy())), ...HALF },
   {
     name: 'an error in the place of an answer, or within it',

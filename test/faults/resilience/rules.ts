@@ -38,7 +38,7 @@ function ofRequest({ cell, expected }: Seen, outcome: Outcome): string[] {
     expected.means === 'answered' || (expected.means === 'failed' && cell.setting === 'three, the first sick')
   if (isHelped)
     must(status === 200 && answer === 'whole', `${status} (${code}), ${answer}, where one target could answer`)
-  else if (expected.means === 'failed') {
+  else if (expected.means !== 'broken') {
     must(answer === 'none' && REFUSALS.get(code ?? '')?.includes(status) === true, `${status} (${code}), ${answer}`)
     const { waitMs } = expected
     if (waitMs !== undefined) {
@@ -46,8 +46,11 @@ function ofRequest({ cell, expected }: Seen, outcome: Outcome): string[] {
       must(retryAfterMs > waitMs - ms - LATE_MS && retryAfterMs <= waitMs, `it says to come back in ${retryAfterMs} ms`)
     }
   }
-  if (answer === 'broken') {
-    must(made === 1, `${made} attempts were made, and the first byte had been passed on`)
+  if (expected.means === 'broken' || expected.means === 'spoilt') {
+    must(made === 1, `${made} attempts were made, though an answer had begun`)
+  }
+  if (expected.means === 'broken') {
+    must(status === 200 && answer === 'broken', `${status} (${code}), ${answer}, where a stream breaks off`)
     must(code !== undefined, 'a stream breaks off without a word')
   }
   return found
