@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ROOT } from '../../support/host.ts'
-import { type Outcome, SETTINGS, type Seen } from './matrix.ts'
+import { type Outcome, SETTINGS, type Seen, type Setting } from './matrix.ts'
 import type { Taken } from './played-target.ts'
 
 /* The table of docs/resilience.md. */
