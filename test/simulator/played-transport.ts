@@ -18,6 +18,8 @@ export interface PlayedCall {
   readonly taken: 'nothing' | 'told' | 'untold'
   /** Nano-dollars. */
   readonly bill: number
+  /** Whether a byte of its answer has come. */
+  hasBegun: boolean
   /** Until when its target is to be left alone, where it has said so, and since when the gateway knows. */
   blocked: { readonly since: number; readonly until: number } | undefined
 }
@@ -67,6 +69,7 @@ export function playedTransport({ ConnectionFailed, models, dice, now, onCall }:
         const made: PlayedCall = {
           ...{ requestId, target, model, tier, at, outcome, taken },
           bill: taken === 'nothing' ? 0 : outcome === 'filtered' ? billOf({ ...tokens, output: 0 }, its) : took,
+          hasBegun: false,
           blocked: undefined,
         }
         onCall(made)
@@ -105,8 +108,10 @@ export function playedTransport({ ConnectionFailed, models, dice, now, onCall }:
         case 'reset':
           throw new ConnectionFailed(target.name, { sent: true, cause: undefined })
         case 'nonsense':
+          made.hasBegun = true
           return { status: 200, headers: {}, body: sourceOf(['{"choices": ['], () => Promise.resolve(), signal) }
         default: {
+          made.hasBegun = true
           const isCut = outcome === 'cut'
           const headers = wasElsewhere ? { 'x-ms-spillover-from-ptu': 'yes' } : {}
           const answer = answerOf(target, tokens, served)

@@ -254,6 +254,7 @@ function wrongOf(
     found.push(`${place} for tier ${usual}, and its plan has ${tiers.join(', ')}`)
   const own = before.filter((call) => call.requestId === requestId && call.model === model)
   if (own.length >= model.attempts) found.push(`${place}, which is call ${own.length + 1} of ${model.attempts}`)
+  if (own.some(({ hasBegun }) => hasBegun)) found.push(`${place}, and the model had begun an answer`)
   if (its.firstByteAt !== undefined) found.push(`${place}, and its caller has an answer`)
   for (const { blocked, ...other } of before) {
     if (blocked === undefined || other.target !== target || other.tier !== tier) continue
