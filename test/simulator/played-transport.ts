@@ -14,8 +14,8 @@ export interface PlayedCall {
   readonly tier: string | undefined
   readonly at: number
   readonly outcome: string
-  /** Whether the gateway is told what it took: `nothing`, all of it, or none of what it has taken. */
-  readonly taken: 'nothing' | 'told' | 'untold'
+  /** Whether the gateway hears what it took: `nothing`, all of it, or not what it has taken. */
+  taken: 'nothing' | 'told' | 'untold'
   /** Nano-dollars. */
   readonly bill: number
   /** Whether a byte of its answer has come. */
@@ -84,12 +84,27 @@ export function playedTransport({ ConnectionFailed, models, dice, now, onCall }:
       const isUntold =
         outcome === 'error' || outcome === 'reset' || outcome === 'hang' || outcome === 'cut' || outcome === 'nonsense'
       const made = call(isUntold || outcome === 'filtered' ? 'untold' : outcome === 'answered' ? 'told' : 'nothing')
-      await within(outcome === 'hang' ? Number.POSITIVE_INFINITY : dice.interval(dice.pick([20, 300])), signal)
-      const failed = (status: number, code: string, headers: Record<string, string> = {}): TransportAnswer => ({
+      /** The gateway has ended the call before it had heard all. */
+      const cut = () => {
+        made.taken = 'untold'
+      }
+      await within(outcome === 'hang' ? Number.POSITIVE_INFINITY : dice.interval(dice.pick([20, 300])), signal).catch(
+        (reason: unknown) => {
+          cut()
+          throw reason
+        },
+      )
+      const answered = (
+        status: number,
+        headers: Record<string, string>,
+        pieces: readonly Piece[],
+      ): TransportAnswer => ({
         status,
         headers,
-        body: sourceOf([JSON.stringify({ error: { message: 'no', code } })], () => Promise.resolve(), signal),
+        body: sourceOf(pieces, { wait: () => within(dice.between(0, 50), signal), signal, cut }),
       })
+      const failed = (status: number, code: string, headers: Record<string, string> = {}) =>
+        answered(status, headers, [JSON.stringify({ error: { message: 'no', code } })])
       switch (outcome) {
         case 'too many':
         case 'overloaded': {
@@ -109,7 +124,7 @@ export function playedTransport({ ConnectionFailed, models, dice, now, onCall }:
           throw new ConnectionFailed(target.name, { sent: true, cause: undefined })
         case 'nonsense':
           made.hasBegun = true
-          return { status: 200, headers: {}, body: sourceOf(['{"choices": ['], () => Promise.resolve(), signal) }
+          return answered(200, {}, ['{"choices": ['])
         default: {
           made.hasBegun = true
           const isCut = outcome === 'cut'
@@ -117,13 +132,11 @@ export function playedTransport({ ConnectionFailed, models, dice, now, onCall }:
           const answer = answerOf(target, tokens, served)
           if (body.stream !== true) {
             const text = JSON.stringify(answer)
-            const pieces: readonly Piece[] = isCut ? [text.slice(0, 60), BREAK] : [text]
-            return { status: 200, headers, body: sourceOf(pieces, () => within(dice.between(0, 50), signal), signal) }
+            return answered(200, headers, isCut ? [text.slice(0, 60), BREAK] : [text])
           }
           const events = eventsOf(answer)
           const pieces: readonly Piece[] = isCut ? [...events.slice(0, dice.whole(1, 2)), BREAK] : events
-          const body_ = sourceOf(pieces, () => within(dice.between(0, 50), signal), signal)
-          return { status: 200, headers: { ...headers, 'content-type': 'text/event-stream' }, body: body_ }
+          return answered(200, { ...headers, 'content-type': 'text/event-stream' }, pieces)
         }
       }
     },
@@ -203,22 +216,38 @@ const BREAK: unique symbol = Symbol('break')
 
 type Piece = string | typeof BREAK
 
-function sourceOf(pieces: readonly Piece[], wait: () => Promise<void>, signal: AbortSignal): Source<Uint8Array> {
+interface Sent {
+  /** Waited for before each piece but the first. */
+  readonly wait: () => Promise<void>
+  readonly signal: AbortSignal
+  /** Told where it ends before its last piece. */
+  readonly cut: () => void
+}
+
+function sourceOf(pieces: readonly Piece[], { wait, signal, cut }: Sent): Source<Uint8Array> {
   let at = 0
   let isCancelled = false
+  const cancel = () => {
+    if (isCancelled) return
+    isCancelled = true
+    if (at < pieces.length) cut()
+  }
   return {
     async read() {
-      if (isCancelled || at >= pieces.length) return undefined
-      if (at > 0) await wait()
-      signal.throwIfAborted()
+      try {
+        if (at > 0 && at < pieces.length) await wait()
+        signal.throwIfAborted()
+      } catch (reason) {
+        cancel()
+        throw reason
+      }
+      if (isCancelled) return undefined
       const piece = pieces[at]
       at += 1
       if (piece === BREAK) throw Object.assign(new Error('aborted'), { code: 'ECONNRESET' })
-      return isCancelled || piece === undefined ? undefined : Buffer.from(piece)
+      return piece === undefined ? undefined : Buffer.from(piece)
     },
-    cancel() {
-      isCancelled = true
-    },
+    cancel,
   }
 }
 

@@ -18,6 +18,8 @@ export interface RoutedOutcome {
   readonly refused: number
   readonly hits: number
   readonly calls: number
+  /** What was asked and done, in the order of time: to be read where something is wrong. */
+  readonly story: readonly string[]
   /** Calls of a request beyond its first. */
   readonly again: number
   /** Requests that were refused since no target is in their zones. */
@@ -59,6 +61,8 @@ export async function runRouted(
   }
   const asked = new Map<string, Asked>()
   const calls: PlayedCall[] = []
+  const story: string[] = []
+  const tellStory = (what: string) => void story.push(`${Math.round(here.now() - START)} ms: ${what}`)
   const counts = { answered: 0, refused: 0, hits: 0, zoned: 0 }
   const { policy, limiter, handler } = gatewayOf(scenario, parts, {
     dice,
@@ -66,6 +70,8 @@ export async function runRouted(
     onCall(call) {
       for (const what of wrongOf(call, scenario, asked.get(call.requestId), calls)) violate(what)
       calls.push(call)
+      const { requestId, target, tier = 'no tier', outcome, bill } = call
+      tellStory(`${requestId} asks ${target.name} (${tier}): ${outcome}, ${bill}`)
     },
   })
 
@@ -77,10 +83,14 @@ export async function runRouted(
       ...{ firstByteAt: undefined, leftAt: undefined, isOver: false },
     }
     asked.set(requestId, its)
+    tellStory(
+      `${requestId} of ${request.consumer.id} (${request.consumer.plan}) for ${request.model}: ${JSON.stringify(request.body)}`,
+    )
     if (request.leavesAfter !== undefined) {
       here.after(request.leavesAfter, () => {
         if (its.isOver) return
         its.leftAt = here.now()
+        tellStory(`${requestId} leaves`)
         leaving.abort()
       })
     }
@@ -113,6 +123,7 @@ export async function runRouted(
     }
     try {
       const reply = await handler(call, context)
+      tellStory(`${requestId} gets ${reply.kind === 'refused' ? reply.refusal.code : reply.kind}`)
       if (reply.kind === 'refused') {
         counts.refused += 1
         if (reply.refusal.code === 'zone_not_allowed') counts.zoned += 1
@@ -128,6 +139,7 @@ export async function runRouted(
       violate(`${requestId} threw ${(fault as Error).stack}`)
     }
     its.isOver = true
+    tellStory(`${requestId} is over: ${JSON.stringify(its.facts)}`)
   }
 
   for (const [index, request] of scenario.requests.entries()) here.after(request.at, () => void ask(request, index))
@@ -146,7 +158,7 @@ export async function runRouted(
   await here.runUntil(here.now() + 5_000, () => {})
   await closing
   const again = calls.length - new Set(calls.map(({ requestId }) => requestId)).size
-  return { seed, violations, ...counts, calls: calls.length, again }
+  return { seed, violations, ...counts, calls: calls.length, story, again }
 }
 
 interface Watching {
@@ -299,21 +311,18 @@ function wrongRefusal({ code, message, headers }: Middleware.Refusal): string[] 
 }
 
 /** What was told for is charged exactly; what was not told, for no more than was reserved, and no less than it was. */
-function wrongCharge({ requestId, facts, reserved, outlived }: Asked, calls: readonly PlayedCall[]): string[] {
+function wrongCharge({ requestId, facts, reserved, outlived, leftAt }: Asked, calls: readonly PlayedCall[]): string[] {
   const own = calls.filter((call) => call.requestId === requestId)
-  const untold = own.filter(({ taken }) => taken === 'untold')
-  const sum = (of: readonly PlayedCall[]) => of.reduce((total, { bill }) => total + bill, 0)
-  const least = sum(own)
-  const most = sum(own.filter(({ taken }) => taken === 'told')) + untold.length * reserved
+  // Who leaves may not hear what is told.
+  const mostOf = ({ taken, bill }: PlayedCall) =>
+    taken === 'told' && leftAt === undefined ? bill : Math.max(bill, reserved)
+  const spent = own.filter(({ taken }) => taken !== 'nothing')
+  const least = spent.reduce((sum, { bill }) => sum + bill, 0)
+  const most = spent.reduce((sum, call) => sum + mostOf(call), 0)
   const charged = (facts.costNanoUsd ?? 0) + outlived
+  if (charged >= least && charged <= most) return []
   const what = own.map(({ target, outcome, bill }) => `${target.name} ${outcome} ${bill}`).join(', ')
-  if (charged < least) return [`${charged} nano-dollars were charged of ${least} (${what})`]
-  // A client that leaves may not wait for the usage.
-  if (charged > most && facts.uncertain === undefined)
-    return [`${charged} nano-dollars were charged for ${most} (${what})`]
-  if (charged > own.length * reserved && charged > most)
-    return [`${charged} were charged, and ${own.length} × ${reserved} were reserved (${what})`]
-  return []
+  return [`${charged} nano-dollars were charged, and it is from ${least} to ${most} (${what}; ${reserved} reserved)`]
 }
 
 /** Nothing is left that was reserved: what a budget has left is what it had, but for what was charged. */

@@ -14,6 +14,8 @@ const values = commandOptions('npm run simulate:targets', {
   schedules: { type: 'string', default: '2000' },
   seed: { type: 'string', default: '1' },
   defect: { type: 'string' },
+  /** Tells what happens, in the order of time: for a single schedule. */
+  trace: { type: 'boolean', default: false },
   /** Ends with the first schedule that breaks something. */
   first: { type: 'boolean', default: false },
 })
@@ -28,6 +30,7 @@ let broken = 0
 
 for (let index = 0; index < schedules && !(values.first && broken > 0); index += 1) {
   const outcome = await runRouted(seed + index, parts, clock)
+  if (values.trace) console.log(outcome.story.join('\n'))
   for (const total of Object.keys(totals) as (keyof typeof totals)[]) totals[total] += outcome[total]
   if (outcome.violations.length === 0) continue
   broken += 1
