@@ -43,12 +43,11 @@ export const FAULTS: readonly Fault[] = [
   { name: 'connection refused', place: 'http://127.0.0.1:1', ...FAILED },
   // A label of more than 63 characters fails without a resolver being asked.
   { name: 'a name that DNS does not know', place: `https://${'x'.repeat(64)}.invalid`, ...FAILED },
-  { name: 'connection reset', ...untold(({ socket }) => socket.resetAndDestroy()), ...FAILED },
+  { name: 'connection reset', play: resetting, ...FAILED },
   {
     name: 'a kept connection that its other end has closed',
     isKept: true,
-    play: ({ isReused }) =>
-      isReused ? { taken: 'nothing', answer: ({ socket }) => socket.resetAndDestroy() } : HEALTHY,
+    play: (call) => (call.isReused ? resetting(call) : HEALTHY),
     ...both({ means: 'answered' }),
   },
   { name: 'no answer at all', ...untold(() => {}), ...FAILED },
@@ -84,6 +83,15 @@ export const FAULTS: readonly Fault[] = [
   { name: 'an answer of 40 MiB', ...untold(large), ...HALF },
   { name: 'an answer that trickles without end', ...untold(trickling), ...HALF },
 ]
+
+/** On a kept connection that is taken for one that was closed before the call came, which took nothing. */
+function resetting({ isReused }: ArrivedCall): Play {
+  return {
+    taken: isReused ? 'nothing' : 'untold',
+    isResent: isReused,
+    answer: ({ socket }) => socket.resetAndDestroy(),
+  }
+}
 
 const ERROR = JSON.stringify({ error: { message: 'no', type: 'server_error', code: 'server_error' } })
 

@@ -16,6 +16,8 @@ const PIECES = ['Be', 'cause ', 'it ', 'is.']
 
 /** A call as it arrives at a played target. */
 export interface ArrivedCall {
+  /** Of the request that it is made for. */
+  readonly requestId: string
   readonly response: ServerResponse
   readonly socket: Socket
   readonly streamed: boolean
@@ -31,6 +33,8 @@ export type Taken = 'nothing' | 'told' | 'untold'
 /** What a target does with a call, and what that has taken. */
 export interface Play {
   readonly taken: Taken
+  /** Whether the gateway may send it once more, as the same attempt. */
+  readonly isResent?: boolean
   readonly answer: (call: ArrivedCall) => unknown
 }
 
@@ -65,7 +69,8 @@ export async function startPlayedTarget(): Promise<PlayedTarget> {
     const text = await textOf(request).catch(() => undefined)
     if (text === undefined) return
     const { stream } = JSON.parse(text) as { readonly stream?: unknown }
-    const call = { response, socket, streamed: stream === true, isReused, left: left.signal }
+    const requestId = String(request.headers['x-request-id'])
+    const call = { requestId, response, socket, streamed: stream === true, isReused, left: left.signal }
     const { taken, answer } = target.play(call)
     calls.push(taken)
     await answer(call)
