@@ -10,6 +10,8 @@ export interface Fault {
   readonly play?: (call: ArrivedCall) => Play
   /** Where it is, if it can't be reached. */
   readonly place?: string
+  /** Whether a deadline ends it. */
+  readonly isSlow?: true
   /** Whether its connection has carried a call before. */
   readonly isKept?: true
   readonly plain: Expected
@@ -50,8 +52,8 @@ export const FAULTS: readonly Fault[] = [
     play: (call) => (call.isReused ? resetting(call) : HEALTHY),
     ...both({ means: 'answered' }),
   },
-  { name: 'no answer at all', ...untold(() => {}), ...FAILED },
-  { name: 'silence within the answer', ...untold(half(() => {})), ...HALF },
+  { name: 'no answer at all', isSlow: true, ...untold(() => {}), ...FAILED },
+  { name: 'silence within the answer', isSlow: true, ...untold(half(() => {})), ...HALF },
   { name: '429 with `Retry-After` in seconds', ...unspent(failing(429, { 'retry-after': '7' })), ...ASKED_TO_WAIT },
   { name: '429 with `Retry-After` as a date', ...unspent(withDate), ...ASKED_TO_WAIT },
   { name: '429 with `retry-after-ms`', ...unspent(failing(429, { 'retry-after-ms': '7000' })), ...ASKED_TO_WAIT },
@@ -81,7 +83,7 @@ export const FAULTS: readonly Fault[] = [
     ...both({ means: 'answered' }),
   },
   { name: 'an answer of 40 MiB', ...untold(large), ...HALF },
-  { name: 'an answer that trickles without end', ...untold(trickling), ...HALF },
+  { name: 'an answer that trickles without end', isSlow: true, ...untold(trickling), ...HALF },
 ]
 
 /** On a kept connection that is taken for one that was closed before the call came, which took nothing. */

@@ -1,17 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import {
-  chatCompletions,
-  createGateway,
-  type FinishedRequest,
-  fixedPolicy,
-  fromIterable,
-  type HttpResponse,
-  isStream,
-  issueKey,
-  resolvePolicy,
-  trace,
-} from '@tollgate/middleware'
-import { request } from '../../support/base-context.ts'
+import { type Client, type Deadlines, LONG, openClient } from './client.ts'
 import { type Expected, FAULTS, type Fault } from './faults.ts'
 import { type PlayedTarget, PRICE, startPlayedTarget, type Taken } from './played-target.ts'
 
@@ -71,12 +59,8 @@ export interface Seen {
   readonly next: Outcome
 }
 
-/** Milliseconds. Long enough that no healthy answer on a busy machine is late, and that each request has time for all of its calls. */
-export const DEADLINES = { firstByteMs: 1_500, idleMs: 1_500, totalMs: 5_000, streamTotalMs: 5_000 }
 /** Of one request, the first among them: the default of a model's `retry`. */
 export const ALL_ATTEMPTS = 3
-/** Dollars a day: no cell comes near it. */
-const BUDGET_USD = 1
 
 export function cells(kinds: readonly Kind[]): Cell[] {
   return FAULTS.flatMap((fault) =>
@@ -86,16 +70,32 @@ export function cells(kinds: readonly Kind[]): Cell[] {
   )
 }
 
-/** So many at a time: most of them wait for a deadline. */
-const AT_ONCE = 24
+/** Of faults that a deadline ends: long enough for each request to make all of its calls. */
+const SHORT: Deadlines = { firstByteMs: 1_500, idleMs: 1_500, totalMs: 5_000, streamTotalMs: 5_000 }
+
+export function deadlinesOf({ isSlow }: Fault): Deadlines {
+  return isSlow ? SHORT : LONG
+}
+
+/** So many at a time: those that wait for a deadline take no work, and are not to be late for the work of others. */
+const AT_ONCE = { slow: 24, others: 8 }
 
 export async function runMatrix(all: readonly Cell[]): Promise<Seen[]> {
   const seen = new Map<Cell, Seen>()
-  const left = [...all]
-  const run = async () => {
-    for (let cell = left.shift(); cell !== undefined; cell = left.shift()) seen.set(cell, await runCell(cell))
+  const runSome = async (some: Cell[], atOnce: number) => {
+    const run = async () => {
+      for (let cell = some.shift(); cell !== undefined; cell = some.shift()) seen.set(cell, await runCell(cell))
+    }
+    await Promise.all(Array.from({ length: atOnce }, run))
   }
-  await Promise.all(Array.from({ length: AT_ONCE }, run))
+  await runSome(
+    all.filter(({ fault }) => fault.isSlow),
+    AT_ONCE.slow,
+  )
+  await runSome(
+    all.filter(({ fault }) => !fault.isSlow),
+    AT_ONCE.others,
+  )
   return all.flatMap((cell) => seen.get(cell) ?? [])
 }
 
@@ -104,12 +104,17 @@ export async function runCell(cell: Cell): Promise<Seen> {
   const targets = await Promise.all(Array.from({ length: setting === 'one' ? 1 : 3 }, startPlayedTarget))
   const isSick = (index: number) => setting === 'three, all sick' || index === 0
   const places = targets.map(({ origin }, index) => (isSick(index) && fault.place) || origin)
-  const client = await openClient(cell, places, targets)
+  const placed = places.map((place, index) => ({
+    ...KINDS[cell.kind](place, `played-${index + 1}`),
+    priority: index + 1,
+  }))
+  const client = await openClient({ default: { targets: placed, price: PRICE } }, deadlinesOf(fault))
+  const ask = (question: string) => outcomeOf(client, { question, streamed, targets })
   try {
-    if (fault.isKept) for (const each of ['Ready?', 'Steady?']) await client.ask(each)
+    if (fault.isKept) for (const each of ['Ready?', 'Steady?']) await ask(each)
     for (const [index, target] of targets.entries()) if (isSick(index) && fault.play) target.play = fault.play
-    const first = await client.ask('Why?')
-    const next = await client.ask('How?')
+    const first = await ask('Why?')
+    const next = await ask('How?')
     return { cell, expected: streamed ? fault.stream : fault.plain, first, next }
   } finally {
     await client.close()
@@ -117,106 +122,30 @@ export async function runCell(cell: Cell): Promise<Seen> {
   }
 }
 
-/** Asks a gateway of its own, whose model is served at these places. */
-async function openClient({ kind, streamed }: Cell, places: readonly string[], targets: readonly PlayedTarget[]) {
-  const placed = places.map((origin, index) => ({ ...KINDS[kind](origin, `played-${index + 1}`), priority: index + 1 }))
-  const policy = resolvePolicy(
-    {
-      plans: { all: { limits: [{ usd: BUDGET_USD, per: 'day' }] } },
-      models: { default: { targets: placed, price: PRICE } },
-    },
-    {
-      source: 'the matrix',
-      bounds: { env: { KEY: 'k' }, readable: ['KEY'], hosts: ['127.0.0.1', '*.invalid'] },
-      defaultTarget: undefined,
-    },
-  )
-  const gateway = createGateway({
-    policy: fixedPolicy(policy),
-    storage: { kind: 'memory' },
-    redis: undefined,
-    cacheSecret: undefined,
-    maxBodyBytes: 100_000,
-    maxOutputTokens: 100,
-    storeDeadlineMs: 5_000,
-    cacheDeadlineMs: 5_000,
-    ...DEADLINES,
-    clientId: undefined,
-    log: () => {},
-  })
-  let ended: PromiseWithResolvers<FinishedRequest>
-  const entry = trace({
-    refuse: chatCompletions.refuse,
-    handler: () => gateway.handler(chatCompletions),
-    finished: (finished) => ended.resolve(finished),
-  })
-  const consumer = { consumer: 'a', plan: 'all', defaultPlan: 'all', plans: ['all'], now: Date.now() }
-  const { key } = await issueKey(gateway.consumers, consumer)
+/** Another question costs as much, and is not in the cache. */
+const OTHER = 'Who?'
 
-  const send = (question: string, headers: Readonly<Record<string, string>> = {}) => {
-    const messages = [{ role: 'user', content: question }]
-    const body = Buffer.from(JSON.stringify({ messages, max_tokens: 20, ...(streamed && { stream: true }) }))
-    ended = Promise.withResolvers()
-    const sent = { ...request, headers: new Headers({ 'x-api-key': key, ...headers }), body: fromIterable([body]) }
-    return entry(sent, () => {})
-  }
-  /** What would become of it, which takes nothing. */
-  const look = async (question: string) =>
-    JSON.parse(await textOf(await send(question, DRY)).then(({ text }) => text)) as Looked
-
-  async function ask(question: string): Promise<Outcome> {
-    for (const { calls } of targets) calls.length = 0
-    const before = await look(question)
-    const started = performance.now()
-    const response = await send(question)
-    const { text, isBroken } = await textOf(response)
-    const { facts } = await ended.promise
-    const ms = performance.now() - started
-    const after = await look(`${question} Or else?`)
-    const { status, headers } = response
-    const retryAfterMs = headers['retry-after-ms']
-    return {
-      status,
-      code: codeIn(text),
-      retryAfterMs: retryAfterMs === undefined ? undefined : Number(retryAfterMs),
-      answer: status !== 200 ? 'none' : isBroken ? 'broken' : 'whole',
-      calls: targets.map(({ calls }) => [...calls]),
-      attempts: attemptsAt(facts.attempts ?? [], policy.models.get('default')?.targets ?? []),
-      charged: leftIn(before) - leftIn(after),
-      reserved: before.worst?.nano_usd ?? 0,
-      stored: (await look(question)).cache === 'hit',
-      open: await openIn(targets),
-      ms,
-    }
-  }
-
-  return { ask, close: () => gateway.close() }
-}
-
-const DRY = { 'x-tollgate-dry-run': 'true' }
-
-/** Of a dry run's answer. */
-interface Looked {
-  readonly cache: 'hit' | 'miss' | 'bypass'
-  readonly worst: { readonly nano_usd: number } | null
-  readonly limits: readonly { readonly counts: string; readonly left: number }[]
-}
-
-function leftIn({ limits }: Looked): number {
-  const money = limits.find(({ counts }) => counts === 'nano_usd')
-  if (money === undefined) throw new Error('The dry run tells of no limit on money')
-  return money.left
-}
-
-/** An answer as far as it comes. */
-async function textOf({ body }: HttpResponse): Promise<{ readonly text: string; readonly isBroken: boolean }> {
-  if (body === null || !isStream(body)) return { text: Buffer.from(body ?? []).toString(), isBroken: false }
-  let text = ''
-  try {
-    for (let piece = await body.read(); piece !== undefined; piece = await body.read()) text += Buffer.from(piece)
-    return { text, isBroken: !text.includes('data: [DONE]') }
-  } catch {
-    return { text, isBroken: true }
+async function outcomeOf(
+  client: Client,
+  { question, streamed, targets }: { question: string; streamed: boolean; targets: readonly PlayedTarget[] },
+): Promise<Outcome> {
+  for (const { calls } of targets) calls.length = 0
+  const before = await client.look(OTHER, streamed)
+  const { status, headers, text, isBroken, facts, ms } = await client.ask(question, streamed)
+  const after = await client.look(OTHER, streamed)
+  const retryAfterMs = headers['retry-after-ms']
+  return {
+    status,
+    code: codeIn(text),
+    retryAfterMs: retryAfterMs === undefined ? undefined : Number(retryAfterMs),
+    answer: status !== 200 ? 'none' : isBroken ? 'broken' : 'whole',
+    calls: targets.map(({ calls }) => [...calls]),
+    attempts: attemptsAt(facts.attempts ?? [], client.policy.models.get('default')?.targets ?? []),
+    charged: before.left - after.left,
+    reserved: before.reserved,
+    stored: (await client.look(question, streamed)).cache === 'hit',
+    open: await openIn(targets),
+    ms,
   }
 }
 

@@ -21,6 +21,8 @@ export interface ArrivedCall {
   readonly response: ServerResponse
   readonly socket: Socket
   readonly streamed: boolean
+  /** The service tier that is asked for by name. */
+  readonly tier: string | undefined
   /** Whether its connection has carried a call before. */
   readonly isReused: boolean
   /** Aborts when the gateway no longer waits for the answer. */
@@ -68,9 +70,9 @@ export async function startPlayedTarget(): Promise<PlayedTarget> {
     response.on('error', () => {})
     const text = await textOf(request).catch(() => undefined)
     if (text === undefined) return
-    const { stream } = JSON.parse(text) as { readonly stream?: unknown }
+    const { stream, service_tier: tier } = JSON.parse(text) as { stream?: unknown; service_tier?: string }
     const requestId = String(request.headers['x-request-id'])
-    const call = { requestId, response, socket, streamed: stream === true, isReused, left: left.signal }
+    const call = { requestId, response, socket, streamed: stream === true, tier, isReused, left: left.signal }
     const { taken, answer } = target.play(call)
     calls.push(taken)
     await answer(call)
@@ -104,20 +106,32 @@ async function textOf(request: IncomingMessage): Promise<string> {
 export const HEALTHY: Play = { taken: 'told', answer: (call) => whole(call) }
 
 export interface WholeOptions {
+  /** Its content type, if that is not the usual one. */
   readonly type?: string
+  /** The service tier that has served. */
+  readonly tier?: string
 }
 
-export function whole({ response, streamed }: ArrivedCall, { type }: WholeOptions = {}): void {
+export function whole({ response, streamed }: ArrivedCall, { type, tier }: WholeOptions = {}): void {
   const usual = streamed ? 'text/event-stream' : 'application/json'
   response.writeHead(200, { 'content-type': type ?? usual })
-  response.end(streamed ? events(PIECES) + ENDING : plain(PIECES.join('')))
+  const served = tier === undefined ? {} : { service_tier: tier }
+  response.end(streamed ? events(PIECES) + endingOf(served) : plain(PIECES.join(''), served))
 }
 
 /** A plain answer's body. */
-export function plain(content: string): string {
+export function plain(content: string, more: object = {}): string {
   const message = { role: 'assistant', content }
   const choices = [{ index: 0, message, finish_reason: 'stop' }]
-  return JSON.stringify({ id: 'a', object: 'chat.completion', created: 0, model: 'played', choices, usage: USAGE })
+  return JSON.stringify({
+    id: 'a',
+    object: 'chat.completion',
+    created: 0,
+    model: 'played',
+    choices,
+    usage: USAGE,
+    ...more,
+  })
 }
 
 /** The events of a stream for these pieces of its text. */
@@ -126,7 +140,9 @@ export function events(pieces: readonly string[]): string {
 }
 
 /** How a healthy stream ends. */
-export const ENDING = `${event({ choices: [choice({}, 'stop')] })}${event({ choices: [], usage: USAGE })}data: [DONE]\n\n`
+function endingOf(more: object): string {
+  return `${event({ choices: [choice({}, 'stop')] })}${event({ choices: [], usage: USAGE, ...more })}data: [DONE]\n\n`
+}
 
 export function event(fields: object): string {
   const head = { id: 'a', object: 'chat.completion.chunk', created: 0, model: 'played' }

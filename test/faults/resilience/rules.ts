@@ -1,4 +1,4 @@
-import { ALL_ATTEMPTS, DEADLINES, type Outcome, type Seen } from './matrix.ts'
+import { ALL_ATTEMPTS, deadlinesOf, type Outcome, type Seen } from './matrix.ts'
 import { BILL, type Taken } from './played-target.ts'
 
 /* What must hold of each cell, whichever way a request took. */
@@ -31,7 +31,7 @@ function ofRequest({ cell, expected }: Seen, outcome: Outcome): string[] {
   must(charged === chargeFor(outcome), `${charged} were charged for ${chargeFor(outcome)} (${arrived.join(', ')})`)
   must(stored === (answer === 'whole'), `a ${answer} answer is ${stored ? '' : 'not '}stored`)
   must(open === 0, `${open} calls go on that nobody waits for`)
-  const { totalMs, streamTotalMs } = DEADLINES
+  const { totalMs, streamTotalMs } = deadlinesOf(cell.fault)
   must(ms <= Math.max(totalMs, streamTotalMs) + LATE_MS, `it took ${Math.round(ms)} ms`)
 
   const isHelped =
