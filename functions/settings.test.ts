@@ -15,6 +15,20 @@ describe('settings', () => {
     expect(() => readSettings({}, '/nowhere')).toThrow('No storage is configured: set TOLLGATE_STORAGE')
   })
 
+  const deadlines = ({ connectMs, firstByteMs, totalMs }: ReturnType<typeof read>) => [connectMs, firstByteMs, totalMs]
+  test('have deadlines that are each a part of the next: what isn’t set is shortened to fit', () => {
+    expect(deadlines(read({}))).toEqual([4_000, 120_000, 200_000])
+    expect(deadlines(read({ TOLLGATE_TOTAL_MS: '60000' }))).toEqual([4_000, 60_000, 60_000])
+    expect(deadlines(read({ TOLLGATE_FIRST_BYTE_MS: '1000' }))).toEqual([1_000, 1_000, 200_000])
+    expect(() => read({ TOLLGATE_FIRST_BYTE_MS: '9000', TOLLGATE_TOTAL_MS: '8000' })).toThrow(
+      'TOLLGATE_FIRST_BYTE_MS (9000) is longer than TOLLGATE_TOTAL_MS (8000), which it is a part of. Set a shorter one.',
+    )
+    expect(() => read({ TOLLGATE_CONNECT_MS: '5000', TOLLGATE_FIRST_BYTE_MS: '4999' })).toThrow(
+      'TOLLGATE_CONNECT_MS (5000) is longer than TOLLGATE_FIRST_BYTE_MS (4999), which it is a part of. Set a shorter one.',
+    )
+    expect(() => read({ TOLLGATE_CONNECT_MS: '9', TOLLGATE_TOTAL_MS: '99' })).toThrow(/^2 settings can't be used/)
+  })
+
   test.each(['0', '-1', '1.5', '1e3', 'many', '999999999999'])(
     'refuse TOLLGATE_MAX_BODY_BYTES=%s, by its name',
     (value) => {

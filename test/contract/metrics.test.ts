@@ -21,6 +21,7 @@ const POLICY = {
     [model]: {
       targets: [{ openai: { model: 'm', baseUrl: { env: 'OPENAI_BASE_URL' }, key: { env: 'OPENAI_API_KEY' } } }],
       price: { input: 1, output: 2 },
+      retry: false,
     },
   },
   routes: { generate: { model } },

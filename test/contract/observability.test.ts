@@ -31,7 +31,7 @@ function namesIn(text: string): string[] {
 describe('the fields of a request’s line', () => {
   const documented = namesIn(section('The log line').split('\n### ')[0] ?? '')
   /** What is told, of which the ledger alone has these. */
-  const NOT_IN_THE_LINE = ['attempts', 'outlived']
+  const NOT_IN_THE_LINE = ['outlived']
   const [, told = ''] =
     /^export interface Facts \{([\s\S]*?)^\}/m.exec(read('packages/middleware/src/pipeline/facts.ts')) ?? []
   const facts = [...told.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name = '']) => name)

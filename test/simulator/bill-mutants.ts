@@ -95,7 +95,7 @@ export const BILL_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'forgets that a zone costs more',
-    file: '../policy/model.ts',
+    file: '../policy/target-price.ts',
     find: 'zone === undefined ? withoutZone(price) : price',
     replace: 'zone !== undefined ? withoutZone(price) : price',
     seed: 1,

@@ -4,7 +4,7 @@ import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
 import { digestWith, type FinishedRequest, type Handler, type Log, pipeline, systemTime } from '../pipeline/index.ts'
-import { type Model, type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
+import { modelsBehind, type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import {
@@ -135,28 +135,12 @@ function probedModels(policy: Policy): readonly Probed[] {
   for (const [route, { path }] of PROBED) {
     // The model that all routes have by default answers chat; whether it does more, only a policy can say.
     if (path !== chat.path && !policy.routes.has(route)) continue
-    for (const model of modelsBehind(policy, routeOf(policy, route).model)) {
-      asked.set(`${model.name} ${path}`, { targets: model.targets.map(({ settings }) => settings), path })
+    for (const name of modelsBehind(routeOf(policy, route).model, policy.virtualModels)) {
+      const targets = policy.models.get(name)?.targets.map(({ settings }) => settings)
+      if (targets !== undefined) asked.set(`${name} ${path}`, { targets, path })
     }
   }
   return [...asked.values()]
-}
-
-/** Those that a name may come to: itself, or what a model over models picks. */
-function modelsBehind(policy: Policy, name: string): readonly Model[] {
-  const model = policy.models.get(name)
-  if (model !== undefined) return [model]
-  const virtual = policy.virtualModels?.get(name)
-  switch (virtual?.kind) {
-    case 'alias':
-      return modelsBehind(policy, virtual.model)
-    case 'split':
-      return virtual.parts.flatMap((part) => modelsBehind(policy, part.model))
-    case 'route':
-      return [virtual.small, virtual.large].flatMap((each) => modelsBehind(policy, each))
-    default:
-      return []
-  }
 }
 
 /** Resolves with the first that resolves; where none does, rejects with what the first of them threw. */

@@ -95,7 +95,7 @@ interface Outcome {
 }
 
 /** What stands within: it gives what the model's calls come to. */
-type Model = (body: Json, signal: AbortSignal) => Reply | Promise<Reply>
+type Model = (body: Json, signal: AbortSignal, reserved: Reserved) => Reply | Promise<Reply>
 
 const ANSWER = { choices: [{ message: { content: 'a' }, finish_reason: 'stop' }] }
 
@@ -169,7 +169,7 @@ function asking(
     const handler = within.handle((call, context) => {
       forwarded = context.routed.body.json
       reserved = context.reserved
-      return model(forwarded, call.signal)
+      return model(forwarded, call.signal, context.reserved)
     })
     const reply = await handler(call, { ...context, ...limited, routed, asked: true })
     const headers = { ...reply.headers, ...(reply.kind === 'refused' ? reply.refusal.headers : {}) }
@@ -694,13 +694,13 @@ test('whatever is asked, told and left over, a budget never pays for more than i
       const ask = room([perDay('output', quota)])
       let spent = 0
       for (const { max, n, share } of calls) {
-        const model: Model = (json, signal) => {
+        const model: Model = (json, signal, reserved) => {
           const { max_tokens } = json as { readonly max_tokens: number }
           expect(max_tokens).toBeLessThanOrEqual(max)
           const output = Math.floor(max_tokens * n * (share ?? 1))
           spent += output
           const spend = { usage: { tokens: { input: 1, output } }, isCertain: true }
-          return taking(share === undefined ? SPEND_UNKNOWN : spend)(json, signal)
+          return taking(share === undefined ? SPEND_UNKNOWN : spend)(json, signal, reserved)
         }
         const { status, told, left } = await ask(model, { body: body({ max_tokens: max, n }) })
         if (told.clamped) clamped += 1
@@ -713,6 +713,141 @@ test('whatever is asked, told and left over, a budget never pays for more than i
     { numRuns: 60 },
   )
   expect(clamped).toBeGreaterThan(10)
+})
+
+describe('a request that calls its model again', () => {
+  /** What one call came to: output tokens; `undefined` where it certainly took nothing. */
+  type Came = number | 'unknown' | undefined
+  type How = 'answer' | 'refused' | 'stream' | 'fault'
+  const MOST = 100
+
+  /** Calls as `upstream` does: where those before may have taken what was reserved, only by a further reservation. */
+  async function calling(calls: readonly Came[], quota: number, how: How = 'answer') {
+    const limits = [perDay('output', quota), perDay('money', 1_000_000_000)]
+    const gate = newGate()
+    const ask = room(limits, {}, gate)
+    const made: Came[] = []
+    const attempts = () =>
+      made.map((came) => {
+        if (came === undefined) return attempt(NOTHING_SPENT, { failure: { status: 429, unspent: true } })
+        if (came === 'unknown') return attempt(SPEND_UNKNOWN, { failure: { status: 500 } })
+        return attempt({ usage: { tokens: { input: 1, output: came } }, isCertain: true })
+      })
+    const model: Model = async (_body, _signal, { attempts: reserved, cover }) => {
+      let covered = reserved
+      for (const came of calls) {
+        if (made.filter((each) => each !== undefined).length === covered) {
+          if (!(await cover?.())) break
+          covered += 1
+        }
+        made.push(came)
+      }
+      if (how === 'fault') throw faultAfter(new Error('a defect'), attempts())
+      if (how === 'answer') return answered(ANSWER, { attempts: attempts() })
+      if (how === 'refused') return { ...refused(upstreamFailed({ status: 500 })), attempts: attempts() }
+      return { ...playedStream().reply, ended: Promise.resolve({ how: 'broken', attempts: attempts() }) }
+    }
+    const context = baseContext()
+    const outcome = await ask(model, { body: body({ max_tokens: MOST }) }, undefined, context).catch(() => undefined)
+    if (outcome?.reply.kind === 'stream') await outcome.reply.ended
+    const subject = { id: 'consumer:alice', limits }
+    const { standings } = await gate.look(limits.map((limit) => ({ subject, limit, units: 0 })))
+    const left = (measure: Measure) => standings.find(({ limit }) => limit.measure === measure)?.remaining ?? Number.NaN
+    const charged = { output: quota - left('output'), nanoUsd: 1_000_000_000 - left('money') }
+    return { made, charged, told: context.told }
+  }
+  const outputOf = (came: Came) => (came === 'unknown' ? MOST : (came ?? 0))
+  const nanoUsdOf = (came: Came) => {
+    if (came === undefined) return 0
+    return costOf({ tokens: came === 'unknown' ? { input: INPUT, output: MOST } : { input: 1, output: came } }, PRICE)
+  }
+  const sum = (figures: readonly number[]) => figures.reduce((total, each) => total + each, 0)
+
+  test('is charged the sum of its calls, however it ends, and never makes one that there is nothing left for', async () => {
+    const came = fc.oneof(fc.constant(undefined), fc.constant('unknown' as const), fc.integer({ min: 0, max: MOST }))
+    const how = fc.constantFrom<How>('answer', 'refused', 'stream', 'fault')
+    let denied = 0
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(came, { minLength: 1, maxLength: 5 }),
+        fc.integer({ min: MOST, max: 5 * MOST }),
+        how,
+        async (calls, quota, how) => {
+          const { made, charged, told } = await calling(calls, quota, how)
+          expect(charged).toEqual({ output: sum(made.map(outputOf)), nanoUsd: sum(made.map(nanoUsdOf)) })
+          expect(charged.output).toBeLessThanOrEqual(quota)
+          if (made.some((each) => each !== undefined)) expect(told.costNanoUsd).toBe(charged.nanoUsd)
+          // As many reservations as fit are to be had: what is held meanwhile is as much for each call.
+          const spent = made.filter((each) => each !== undefined).length
+          if (made.length === calls.length) return
+          denied += 1
+          expect((spent + 1) * MOST).toBeGreaterThan(quota)
+        },
+      ),
+      { numRuns: 200 },
+    )
+    expect(denied).toBeGreaterThan(5)
+  })
+
+  test('gives all back that was reserved for a call which was not made', async () => {
+    const limits = [perDay('output', 1_000)]
+    const gate = newGate()
+    const model: Model = async (_body, _signal, { cover }) => {
+      expect([await cover?.(), await cover?.()]).toEqual([true, true])
+      return taking(SPEND_UNKNOWN)(_body, _signal, { attempts: 1, output: undefined })
+    }
+    await room(limits, {}, gate)(model)
+    const subject = { id: 'consumer:alice', limits }
+    const [limit] = limits as [BudgetLimit]
+    expect((await gate.look([{ subject, limit, units: 0 }])).standings).toMatchObject([{ remaining: 900 }])
+  })
+
+  test('of which nobody knows anything has taken all that was reserved', async () => {
+    const limits = [perDay('output', 1_000)]
+    const gate = newGate()
+    const model: Model = async (_body, _signal, { cover }) => {
+      await cover?.()
+      throw new Error('a defect')
+    }
+    await expect(room(limits, {}, gate)(model)).rejects.toThrow('a defect')
+    const subject = { id: 'consumer:alice', limits }
+    const [limit] = limits as [BudgetLimit]
+    expect((await gate.look([{ subject, limit, units: 0 }])).standings).toMatchObject([{ remaining: 800 }])
+  })
+
+  test('is reserved for by all limits or by none', async () => {
+    const limits = [perDay('output', 1_000), perDay('tokens', 2 * (INPUT + MOST))]
+    const gate = newGate()
+    let covered: unknown
+    const model: Model = async (_body, _signal, { cover }) => {
+      covered = [await cover?.(), await cover?.()]
+      return taking(NOTHING_SPENT)(_body, _signal, { attempts: 1, output: undefined })
+    }
+    await room(limits, {}, gate)(model)
+    expect(covered).toEqual([true, false])
+    const subject = { id: 'consumer:alice', limits }
+    const looked = await gate.look(limits.map((limit) => ({ subject, limit, units: 0 })))
+    expect(looked.standings.map(({ remaining }) => remaining)).toEqual([1_000, 2 * (INPUT + MOST)])
+  })
+
+  test('is charged the dearer where the tier that was asked for is not told', async () => {
+    const price: Price = { ...PRICE, tiers: { flex: 500, priority: 2_000 } }
+    const rules = { tiers: ['flex', 'priority'] }
+    const usage = { tokens: { input: 11, output: 7 } }
+    const usual = costOf(usage, price)
+    for (const [asked, told, expected] of [
+      ['flex', undefined, usual],
+      ['flex', 'flex', usual / 2],
+      ['flex', 'default', usual],
+      ['priority', undefined, usual * 2],
+      ['priority', 'default', usual],
+    ] as const) {
+      const spend = { usage: { ...usage, ...(told === undefined ? {} : { tier: told }) }, isCertain: true }
+      const model: Model = () => answered(ANSWER, { attempts: [attempt(spend, { tier: asked })] })
+      const outcome = await room([perDay('money', 1_000_000_000)])(model, { price, rules })
+      expect(outcome.told.costNanoUsd).toBe(expected)
+    }
+  })
 })
 
 const NO_LIMITS: Limited = { consumer: { id: 'alice', plan: 'free' }, policy: { plans: new Map(), global: [] } }

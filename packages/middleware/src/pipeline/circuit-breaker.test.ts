@@ -63,4 +63,43 @@ describe('a circuit breaker', () => {
     expect([breaker.allows(), breaker.allows()]).toEqual([true, true])
     expect([breaker.failingFor(), told]).toEqual([undefined, []])
   })
+
+  test('tells how long it says no, and claims nothing by it', () => {
+    expect([breaker.waitMs(), breaker.isOpen()]).toEqual([0, false])
+    for (const _ of [1, 2, 3]) breaker.failed('down')
+    now += 50
+    expect([breaker.waitMs(), breaker.isOpen()]).toEqual([150, true])
+    now += 150
+    expect([breaker.waitMs(), breaker.waitMs(), breaker.allows(), breaker.waitMs()]).toEqual([0, 0, true, 200])
+  })
+
+  test('lets the next one ask where a probe told nothing, and else none while it lasts', () => {
+    breaker = circuitBreaker({ time: { now: () => now }, opensAfter: 1, pauseMs: () => 200, probeMs: 10_000 })
+    breaker.failed('down')
+    now += 200
+    expect(breaker.allows()).toBe(true)
+    now += 9_999
+    expect(breaker.allows()).toBe(false)
+    breaker.release()
+    expect([breaker.allows(), breaker.allows()]).toEqual([true, false])
+    now += 10_000
+    expect(breaker.allows()).toBe(true)
+  })
+
+  test('counts the pauses of an outage, for one that grows', () => {
+    const counted: number[] = []
+    const pauseMs = (pauses: number) => {
+      counted.push(pauses)
+      return 100
+    }
+    breaker = circuitBreaker({ time: { now: () => now }, opensAfter: 1, pauseMs, probeMs: 1_000 })
+    for (const _ of [1, 2, 3]) {
+      breaker.failed('down')
+      now += 100
+      breaker.allows()
+    }
+    breaker.succeeded()
+    breaker.failed('down')
+    expect(counted).toEqual([0, 1, 2, 0])
+  })
 })

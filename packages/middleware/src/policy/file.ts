@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import { parseYaml } from './document.ts'
-import type { KnownKinds } from './model.ts'
 import { closestName } from './names.ts'
 import { type Policy, PolicyError } from './policy.ts'
 import {
@@ -13,6 +12,7 @@ import {
   type ResolveOptions,
   resolveDocument,
 } from './resolve.ts'
+import type { KnownKinds } from './target.ts'
 
 /* The policy's file: which one it is, what is read of it, and which names only resemble it. */
 

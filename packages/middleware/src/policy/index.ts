@@ -19,23 +19,12 @@ export {
   type Measure,
   type RateLimit,
 } from './limit.ts'
-export {
-  DEFAULT_RETRY,
-  identityOf,
-  isSimulated,
-  type KnownKinds,
-  type Model,
-  type RetryRule,
-  type Rights,
-  rulesOf,
-  type Target,
-  type TargetPlacing,
-  targetsFor,
-} from './model.ts'
+export { DEFAULT_RETRY, type Model, type RetryRule, type Rights, rulesOf } from './model.ts'
 export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
 export { closestName, listText } from './names.ts'
 export { pinPolicy, type WithPolicy } from './pin-policy.ts'
-export { type Plan, type Policy, PolicyError } from './policy.ts'
+export type { Plan } from './plan.ts'
+export { type Policy, PolicyError } from './policy.ts'
 export { listedPrice, type PriceDocument, price as priceSchema, priceFaults, resolvePrice } from './price.ts'
 export { BOOK_DATE, BOOK_NAMES, BOOK_SOURCE, bookAgeDays, nearBookNames, oldBookText } from './price-book.ts'
 export {
@@ -49,6 +38,7 @@ export {
 export { type CacheRule, DEFAULT_MODEL, ROUTES, type RoutePolicy, routeOf, type TransformRule } from './route.ts'
 export { policyJsonSchema } from './schema.ts'
 export { fixedPolicy, type PolicySource } from './source.ts'
+export { identityOf, isSimulated, type KnownKinds, type Target, type TargetPlacing, targetsFor } from './target.ts'
 export { dearestPrice, pricesAt, type TargetPrices } from './target-price.ts'
 export type { UsageKept } from './usage.ts'
 export {

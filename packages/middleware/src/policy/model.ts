@@ -1,41 +1,27 @@
-import { createHash } from 'node:crypto'
 import * as z from 'zod'
 import type { ModelRules, Price } from '../pipeline/index.ts'
-import {
-  kindOf,
-  ModelUrlFault,
-  TARGET_KINDS,
-  TargetFault,
-  type TargetKind,
-  type TargetSettings,
-} from '../targets/index.ts'
-import { type EgressPolicy, targetContext } from './egress.ts'
+import { TARGET_KINDS, type TargetKind, type TargetSettings } from '../targets/index.ts'
 import { interned } from './interned.ts'
 import { listText, name } from './names.ts'
 import { highestPrice, type PriceDocument, price, priceFaults, resolvePrice } from './price.ts'
 import { bookOf, isReasoning, outputFieldOf, tokenizerOf, unaskedOf } from './price-book.ts'
 import { DEFAULT_MODEL } from './route.ts'
-import { pricesAt, promisedByAll, type TargetPrices } from './target-price.ts'
+import {
+  identityOf,
+  idsOf,
+  kindAndDocument,
+  placeOf,
+  resolveTargets,
+  type Target,
+  type TargetOptions,
+  type TargetPlacing,
+  targetSchema,
+  targetsFor,
+} from './target.ts'
+import { pricesAt, promisedByAll } from './target-price.ts'
 import { isVirtual, unaliased, virtualFields } from './virtual-model.ts'
 
 /* A model is a name, and the targets that serve it: interchangeable places, each with its price. */
-
-export interface Target extends TargetPrices {
-  /**
-   * The same for as long as its service, name and API are: over revisions, processes and changes of its key. No secret is in it. Where
-   * one model asks the same place by several keys, the names of their variables tell its targets apart.
-   */
-  readonly id: string
-  /** Tells apart targets that may answer differently; part of every cache key. */
-  readonly identity: string
-  /** Targets of the lowest number are asked first. */
-  readonly priority: number
-  /** Its share among the targets of its priority, at least 1. */
-  readonly weight: number
-  /** `undefined` where the policy names none. */
-  readonly zone: string | undefined
-  readonly settings: TargetSettings
-}
 
 /** How often a call that failed before the first byte of its answer is made again. */
 export interface RetryRule {
@@ -84,12 +70,6 @@ export interface Rights {
   readonly zones?: readonly string[] | undefined
 }
 
-/** The targets that consumers who have these rights may reach: without zones all of them. One that names no zone is in none. */
-export function targetsFor<At extends Pick<Target, 'zone'>>(targets: readonly At[], { zones }: Rights): readonly At[] {
-  if (zones === undefined) return targets
-  return targets.filter(({ zone }) => zone !== undefined && zones.includes(zone))
-}
-
 /**
  * What holds for a model's requests, of consumers who have these rights: a tier, a hosted tool or a field is promised where the price
  * of each target that may serve them names it.
@@ -109,43 +89,6 @@ export function rulesOf({ targets, ...traits }: Traits & Pick<Model, 'targets'>,
     tools: tools.filter(allowed(rights.tools)),
     tiers: tiers.filter(allowed(rights.tiers)),
   }
-}
-
-const MOST_PRIORITY = 100
-const MOST_WEIGHT = 1_000
-
-/** What a target of any kind may say. */
-const anyTarget = {
-  priority: z
-    .int()
-    .min(1)
-    .max(MOST_PRIORITY)
-    .optional()
-    .describe('Targets of the lowest number are asked while one of them can be (1).'),
-  weight: z
-    .int()
-    .min(0)
-    .max(MOST_WEIGHT)
-    .optional()
-    .describe('Its share among the targets of its priority (1). Of 0 it is not asked at all.'),
-  ptu: z
-    .boolean()
-    .optional()
-    .describe('Throughput is provisioned here: tokens cost nothing more. What spills over costs the model’s price.'),
-  zone: name
-    .optional()
-    .describe('Where it is, such as eu: tokens cost as many times as much as the price’s zone says.'),
-}
-
-/** Where a model is served: a map of the field that names the kind, and of what any target may say. */
-function targetSchema(kinds: readonly TargetKind[]) {
-  const forms = kinds.map(({ name }) => `{${name}: …}`)
-  return z.union(
-    kinds.map(({ name, document, description }) =>
-      z.strictObject({ [name]: document, ...anyTarget }).describe(description),
-    ),
-    { error: `must be ${listText(forms, 'or')}` },
-  )
 }
 
 const MOST_ATTEMPTS = 3
@@ -220,8 +163,6 @@ export function modelSchema(kinds: readonly TargetKind[]) {
 }
 
 export type ModelDocuments = Readonly<Record<string, z.infer<ReturnType<typeof modelSchema>>>>
-type TargetDocument = z.infer<ReturnType<typeof targetSchema>>
-
 /** What is said of models, as the whole document has it. */
 interface ModelsDocument {
   readonly models?: ModelDocuments | undefined
@@ -246,13 +187,12 @@ function faultsOf(name: string, { targets, price, tiers = [], by }: ModelDocumen
   if (targets === undefined && name !== DEFAULT_MODEL) {
     faults.push(`${at}.targets: missing. Only '${DEFAULT_MODEL}' may go without: the OPENAI_* settings serve it.`)
   }
-  if (targets?.every((target) => weightOf(target) === 0)) {
+  if (targets?.every((target) => placeOf(target).weight === 0)) {
     faults.push(`${at}.targets: each has the weight 0, so none would be asked. Give one a weight of at least 1.`)
   }
   if (price !== undefined) faults.push(...priceFaults(price, `${at}.price`))
   for (const [index, target] of (targets ?? []).entries()) {
-    const { ptu } = target as PlaceDocument
-    if (!ptu || price !== undefined) continue
+    if (!placeOf(target).ptu || price !== undefined) continue
     faults.push(`${at}.targets[${index}].ptu: needs ${at}.price, which is what spills over from it costs. Write one.`)
   }
   for (const [index, tier] of tiers.entries()) {
@@ -320,15 +260,7 @@ export function knowsModel(documents: ModelDocuments | undefined, name: string):
   return name === DEFAULT_MODEL || (documents !== undefined && Object.hasOwn(documents, name))
 }
 
-/** The kinds of target that the composition has. */
-export interface KnownKinds {
-  /** Those that ship with Tollgate by default. */
-  readonly targetKinds?: readonly TargetKind[] | undefined
-}
-
-export interface ModelOptions extends KnownKinds {
-  /** What targets may reach and read. */
-  readonly bounds: EgressPolicy
+export interface ModelOptions extends TargetOptions {
   /** The model of the `OPENAI_*` settings, served as `default`; `undefined` where none is configured. */
   readonly defaultTarget: TargetSettings | undefined
 }
@@ -401,21 +333,6 @@ function resolveRetry(document: ModelDocuments[string]['retry']): RetryRule | un
   return rule.attempts === DEFAULT_RETRY.attempts && rule.budget === DEFAULT_RETRY.budget ? undefined : rule
 }
 
-/** Which model of which service answers: no key is part of it, and no secret. */
-export function identityOf(settings: TargetSettings, kinds = TARGET_KINDS): string {
-  const { kind, model } = settings
-  const { url, api } = kindOf(kinds, kind).place(settings)
-  const parsed = new URL(url)
-  const place = isSimulated(url) ? 'simulated' : parsed.host + parsed.pathname
-  return JSON.stringify([kind, place, model, api])
-}
-
-/** The simulated model's port changes from run to run, and what it answers doesn't. It says what it is by its path. */
-export function isSimulated(url: string): boolean {
-  const { hostname, pathname = '' } = URL.parse(url) ?? {}
-  return hostname === '127.0.0.1' && pathname.startsWith('/simulated/')
-}
-
 /** The name by which a model is asked for at its server; `undefined` for one that the settings serve. */
 export function servedAs(model: ModelDocuments[string] | undefined, kinds = TARGET_KINDS): string | undefined {
   const [target] = model?.targets ?? []
@@ -431,32 +348,6 @@ export function resolvePrices({ models = {}, unpriced }: ModelsDocument): (name:
   )
   const otherwise = unpriced === 'worst' ? highestPrice([...prices.values()]) : undefined
   return (name) => prices.get(name) ?? otherwise
-}
-
-/** What a target may say, whatever its kind. */
-interface PlaceDocument {
-  readonly priority?: number | undefined
-  readonly weight?: number | undefined
-  readonly ptu?: boolean | undefined
-  readonly zone?: string | undefined
-}
-
-/** What a target says beside its place. */
-export interface TargetPlacing {
-  readonly priority: number
-  /** 0 where it is not asked. */
-  readonly weight: number
-  readonly ptu: boolean
-  readonly zone: string | undefined
-}
-
-function placeOf(target: TargetDocument | undefined): TargetPlacing {
-  const { priority = 1, weight = 1, ptu = false, zone } = (target ?? {}) as PlaceDocument
-  return { priority, weight, ptu, zone }
-}
-
-function weightOf(target: TargetDocument): number {
-  return placeOf(target).weight
 }
 
 /** What the targets of a model that are asked say beside their places; one of the settings' says nothing. */
@@ -507,93 +398,4 @@ export function pricedBy({ models = {}, unpriced }: ModelsDocument, name: string
   return like === undefined || listed.every((field) => price[field] !== undefined)
     ? { by: 'policy' }
     : { by: 'book', like }
-}
-
-interface PlacedTarget {
-  /** Its place in the document. */
-  readonly index: number
-  readonly settings: TargetSettings
-  readonly place: TargetPlacing
-  /** The variables that its secrets are read from. */
-  readonly variables: readonly string[]
-}
-
-function resolveTargets(
-  name: string,
-  targets: readonly TargetDocument[],
-  { bounds, targetKinds = TARGET_KINDS }: ModelOptions,
-  faults: string[],
-): readonly PlacedTarget[] {
-  return targets.flatMap((target, index) => {
-    const variables: string[] = []
-    const { kind, document } = kindAndDocument(target, targetKinds)
-    const context = targetContext(bounds, targetKinds, variables)
-    try {
-      const settings = kind.resolve(document, context)
-      // Once more, for a kind that left it out.
-      context.url(kind.place(settings).url)
-      return [{ index, settings, place: placeOf(target), variables }]
-    } catch (fault) {
-      faults.push(`models.${name}.targets[${index}]: ${wordsOf(fault)}`)
-      return []
-    }
-  })
-}
-
-function kindAndDocument(target: TargetDocument, kinds: readonly TargetKind[]) {
-  const name = Object.keys(target).find((field) => kinds.some((kind) => kind.name === field)) ?? ''
-  return { kind: kindOf(kinds, name), document: (target as Readonly<Record<string, unknown>>)[name] }
-}
-
-/** @throws what is no fault of the document */
-function wordsOf(fault: unknown): string {
-  if (fault instanceof ModelUrlFault) return `the endpoint ${fault.message}`
-  if (fault instanceof TargetFault) return fault.message
-  throw fault
-}
-
-/** Enough of a hash that no two targets of a policy share it: 48 bits. */
-const ID_DIGITS = 12
-
-/**
- * The ids of a model's targets. Of those at one place, with a key each, the names of the keys' variables are part: a service counts
- * what is asked by each key by itself, and may block one of them. Two that differ in nothing are a fault.
- */
-function idsOf(
-  name: string,
-  placed: readonly PlacedTarget[],
-  kinds: readonly TargetKind[] | undefined,
-  faults: string[],
-): readonly string[] {
-  const places = placed.map(({ settings }) => idOf(settings, [], kinds))
-  const ids = placed.map(({ settings, variables }, at) => {
-    const place = places[at] ?? ''
-    const isAlone = places.indexOf(place) === at && places.lastIndexOf(place) === at
-    return isAlone ? place : idOf(settings, variables, kinds)
-  })
-  const firsts = new Map<string, number>()
-  for (const [at, { index }] of placed.entries()) {
-    const id = ids[at] ?? ''
-    const first = firsts.get(id)
-    if (first === undefined) firsts.set(id, index)
-    else {
-      faults.push(
-        `models.${name}.targets[${index}]: is the same place as models.${name}.targets[${first}], asked by the same key. Keep one, with the weight of both.`,
-      )
-    }
-  }
-  return ids
-}
-
-/**
- * Service, name and a hash of the place: it goes to logs, where an address of the network's own has no business.
- *
- * @param variables that tell it apart from others at the place
- */
-function idOf(settings: TargetSettings, variables: readonly string[], kinds = TARGET_KINDS): string {
-  const { kind, model } = settings
-  const { url, api } = kindOf(kinds, kind).place(settings)
-  const place = JSON.stringify([kind, url.replace(/\/+$/, ''), model, api, ...variables])
-  const digest = createHash('sha256').update(place).digest('hex')
-  return `${kind}:${model.replace(/[^\w.-]/g, '_').slice(0, 40)}:${digest.slice(0, ID_DIGITS)}`
 }

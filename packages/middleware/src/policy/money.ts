@@ -1,9 +1,9 @@
 import type { Limit } from './limit.ts'
-import type { Target } from './model.ts'
 import { listText } from './names.ts'
 import type { Policy } from './policy.ts'
 import { DEFAULT_MODEL } from './route.ts'
 import type { PolicyDocument } from './schema.ts'
+import type { Target } from './target.ts'
 import { isVirtual } from './virtual-model.ts'
 
 /** A list of limits and its path in the document. */

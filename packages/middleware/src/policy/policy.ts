@@ -1,19 +1,10 @@
 import { OperatorError } from '../pipeline/index.ts'
 import type { Limit } from './limit.ts'
-import type { Model, Rights } from './model.ts'
+import type { Model } from './model.ts'
+import type { Plan } from './plan.ts'
 import type { Routes } from './route.ts'
 import type { UsageKept } from './usage.ts'
 import type { VirtualModels } from './virtual-model.ts'
-
-export interface Plan {
-  readonly name: string
-  /** For each of its consumers alone. */
-  readonly limits: readonly Limit[]
-  /** For all of its consumers together. */
-  readonly shared: readonly Limit[]
-  /** What they may use; `undefined` where the plan lists nothing. */
-  readonly rights: Rights | undefined
-}
 
 /** A policy, checked and resolved. */
 export interface Policy {

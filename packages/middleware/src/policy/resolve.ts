@@ -1,9 +1,6 @@
 import type { Price } from '../pipeline/index.ts'
 import { TARGET_KINDS } from '../targets/index.ts'
-import { interned } from './interned.ts'
-import { resolveLimits } from './limit.ts'
 import {
-  type KnownKinds,
   knowsModel,
   type ModelDocuments,
   type ModelOptions,
@@ -14,26 +11,19 @@ import {
   resolveModels,
   resolvePrices,
   servedAs,
-  type Target,
-  type TargetPlacing,
 } from './model.ts'
 import { unservedMoneyLimits } from './money.ts'
 import { closestName, listText } from './names.ts'
-import { type Plan, type Policy, PolicyError } from './policy.ts'
+import { planFaults, resolvePlans } from './plan.ts'
+import { type Policy, PolicyError } from './policy.ts'
 import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeFaults, routeOf } from './route.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
 import { schemaFaults } from './schema-faults.ts'
 import { revisionOf } from './source.ts'
+import type { KnownKinds, Target, TargetPlacing } from './target.ts'
 import { pricesAt } from './target-price.ts'
 import { resolveUsage, usageFaults } from './usage.ts'
-import {
-  isVirtual,
-  modelsBehind,
-  resolveVirtualModels,
-  type VirtualModels,
-  virtualFaults,
-  withAliases,
-} from './virtual-model.ts'
+import { isVirtual, resolveVirtualModels, virtualFaults } from './virtual-model.ts'
 
 export interface ResolveOptions extends ModelOptions, KnownRoutes {
   /** What the document came from, for error messages. */
@@ -170,107 +160,6 @@ function meaning(checked: PolicyDocument, { isFile }: Document) {
     usage: resolveUsage(checked.usage),
     faults: faults.map((fault) => withKnownModels(fault, known)),
   }
-}
-
-/** The seed's limits: 10 requests a minute, burst 5. */
-const DEFAULT_PLANS: NonNullable<PolicyDocument['plans']> = {
-  default: { limits: [{ requests: 10, per: '1m', burst: 5 }] },
-}
-
-function planFaults({ plans }: PolicyDocument): string[] {
-  if (plans === undefined || Object.keys(plans).length > 0) return []
-  return ['plans: there is none, so every request would be refused. Name one, or leave plans out for the default.']
-}
-
-/** Plans and global limits; what is wrong with them goes to `faults`, with its path. */
-function resolvePlans(
-  document: PolicyDocument,
-  virtualModels: VirtualModels,
-  faults: string[],
-): Pick<Policy, 'plans' | 'defaultPlan' | 'global'> {
-  const modelFault = (name: string) => {
-    if (!knowsModel(document.models, name)) return `there is no model '${name}' under models.`
-    const virtual = virtualModels.get(name)
-    if (virtual === undefined) return undefined
-    const behind = modelsBehind(name, virtualModels)
-    return behind.length === 1
-      ? `'${name}' is another name for '${behind[0]}', by which its requests are counted. Write model: ${behind[0]}.`
-      : `'${name}' is a ${virtual.kind}: its requests are counted by the model that it picks. Write a limit for each of them: ${listText(behind)}.`
-  }
-  const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(([name, plan]) => {
-    const { limits, shared, models, tiers, tools, zones } = plan
-    const path = `plans.${name}`
-    faults.push(...rightsFaults(path, plan, document, virtualModels))
-    const rights = { models: models && withAliases(models, virtualModels), tiers, tools, zones }
-    const resolved: Plan = {
-      name,
-      limits: resolveLimits(limits, { path: `${path}.limits`, prefix: '', modelFault }, faults),
-      shared: resolveLimits(
-        shared?.limits ?? [],
-        { path: `${path}.shared.limits`, prefix: 'plan-', modelFault },
-        faults,
-      ),
-      rights: models || tiers || tools || zones ? rights : undefined,
-    }
-    return [name, interned(resolved)] as const
-  })
-  const list = { path: 'global.limits', prefix: 'global-', modelFault } as const
-  return {
-    plans: new Map(plans),
-    defaultPlan: defaultPlan(plans.map(([name]) => name)),
-    global: interned(resolveLimits(document.global?.limits ?? [], list, faults)),
-  }
-}
-
-function defaultPlan(names: readonly string[]): string | undefined {
-  return names.includes('default') ? 'default' : names.length === 1 ? names[0] : undefined
-}
-
-/** What a plan lists, and nothing could be served by. */
-function rightsFaults(
-  path: string,
-  { models, zones = [] }: NonNullable<PolicyDocument['plans']>[string],
-  { models: documents = {} }: PolicyDocument,
-  virtualModels: VirtualModels,
-): string[] {
-  const faults: string[] = []
-  const mayUse = models && new Set(withAliases(models, virtualModels))
-  for (const [index, name] of (models ?? []).entries()) {
-    const place = `${path}.models[${index}]`
-    if (!knowsModel(documents, name)) {
-      faults.push(`${place}: there is no model '${name}' under models.`)
-      continue
-    }
-    const behind = modelsBehind(name, virtualModels)
-    if (behind.length === 0 || behind.some((each) => mayUse?.has(each))) continue
-    faults.push(
-      `${place}: '${name}' picks ${listText(behind, 'or')}, and the plan lists none of them, so each request for it would be refused. List them too.`,
-    )
-  }
-  if (zones.length === 0) return faults
-  const zonesOf = (name: string) =>
-    isVirtual(documents[name]) ? [] : placingsOf(documents[name]).map(({ zone }) => zone)
-  const known = new Set(
-    Object.keys(documents)
-      .flatMap(zonesOf)
-      .filter((zone) => zone !== undefined),
-  )
-  const unknown = [...zones.entries()].filter(([, zone]) => !known.has(zone))
-  for (const [index, zone] of unknown) {
-    const meant = closestName(zone, known)
-    const hint = meant === undefined ? '' : ` Did you mean '${meant}'?`
-    const there = known.size === 0 ? '' : ` There are: ${listText(known)}.`
-    faults.push(
-      `${path}.zones[${index}]: no target says that it is in the zone '${zone}'.${hint}${there} Write zone: ${zone} at those that are.`,
-    )
-  }
-  const served = (mayUse === undefined ? Object.keys(documents) : [...mayUse]).flatMap(zonesOf)
-  if (unknown.length === 0 && !served.some((zone) => zone !== undefined && zones.includes(zone))) {
-    faults.push(
-      `${path}.zones: none of the models that the plan may use has a target in ${listText(zones, 'or')}, so each request would be refused. Give a target its zone, list another model, or remove the zones.`,
-    )
-  }
-  return faults
 }
 
 /** A fault that names an unknown model says which models there are. */

@@ -3,6 +3,7 @@ import { TARGET_KINDS, type TargetKind } from '../targets/index.ts'
 import { limits } from './limit.ts'
 import { modelSchema } from './model.ts'
 import { name } from './names.ts'
+import { planSchema } from './plan.ts'
 import { ROUTES, routesSchema } from './route.ts'
 import { usageSchema } from './usage.ts'
 
@@ -11,24 +12,6 @@ import { usageSchema } from './usage.ts'
  * so that no limit is ever written down and not kept. Unknown fields are refused as typos.
  */
 
-const allowed = z.array(name).max(256).optional()
-
-const plan = z.strictObject({
-  limits: limits.describe('Limits on each consumer of the plan alone.'),
-  shared: z.strictObject({ limits }).optional().describe("Limits on all the plan's consumers together."),
-  models: allowed.describe('The models that its consumers may name, and that may serve them. Absent: all.'),
-  tiers: allowed.describe(
-    'The service tiers that they may ask for; default is the usual one. Absent: all that have a price.',
-  ),
-  tools: allowed.describe('The hosted tools that they may use. Absent: all that have a price.'),
-  zones: z
-    .array(name)
-    .min(1)
-    .max(16)
-    .optional()
-    .describe('The zones that their requests stay in; a target without a zone is in none. Absent: everywhere.'),
-})
-
 /**
  * @param routes the names that `routes` may have
  * @param kinds that a target may be of
@@ -36,7 +19,7 @@ const plan = z.strictObject({
 export function policySchema(routes: readonly string[], kinds: readonly TargetKind[]) {
   return z
     .strictObject({
-      plans: z.record(name, plan).optional().describe('What consumers may use, by the name of their plan.'),
+      plans: z.record(name, planSchema).optional().describe('What consumers may use, by the name of their plan.'),
       global: z.strictObject({ limits }).optional().describe('Limits on all consumers together.'),
       storeDown: z
         .enum(['closed', 'open'])

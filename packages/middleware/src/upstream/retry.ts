@@ -101,7 +101,8 @@ export function retryWithinBudget({ time, random }: RetryWithinBudgetOptions): R
         case 'busy':
           if (waits.elsewhereMs === 0) return AT_ONCE
           if (waits.anywhereMs > LONGEST_BUSY_MS) return undefined
-          return within(waits.anywhereMs + random() * APART_MS)
+          // A timer may fire a fraction of a millisecond early.
+          return within(Math.ceil(waits.anywhereMs) + 1 + random() * APART_MS)
         case 'misconfigured':
           return waits.elsewhereMs === 0 ? AT_ONCE : undefined
         case 'failing':

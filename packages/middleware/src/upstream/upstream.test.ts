@@ -1,13 +1,29 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { baseContext, request } from '../../../../test/support/base-context.ts'
 import { calledAt, failureTold, modelCall, statusOf, targetAt } from '../../../../test/support/model-call.ts'
 import { textOf } from '../../../../test/support/replies.ts'
-import { answering, failing, startUpstream, streaming, type Upstream } from '../../../../test/support/upstream.ts'
-import { attemptsBefore, bodyOf } from '../operations/index.ts'
-import { NOTHING_SPENT, PROMPT_SPENT, type Price, RequestEnded } from '../pipeline/index.ts'
-import type { Target } from '../policy/index.ts'
+import {
+  answering,
+  failing,
+  sending,
+  startUpstream,
+  streaming,
+  type Upstream,
+} from '../../../../test/support/upstream.ts'
+import { attemptsBefore, bodyFrom, bodyOf, type Json, type Reply } from '../operations/index.ts'
+import { NOTHING_SPENT, PROMPT_SPENT, type Price, RequestEnded, systemTime } from '../pipeline/index.ts'
+import type { RetryRule, Target } from '../policy/index.ts'
 import type { AzureSettings } from '../targets/index.ts'
-import { type Balancer, connect, type RetryPolicy, type Transport, type UpstreamOptions, upstream } from './index.ts'
+import {
+  type Balancer,
+  connect,
+  type RetryPolicy,
+  retryWithinBudget,
+  type Transport,
+  type UpstreamOptions,
+  upstream,
+  weighted,
+} from './index.ts'
 
 const STREAM_BOUNDS = { idleMs: 100, streamTotalMs: 1_000, endGraceMs: 10 }
 
@@ -412,4 +428,255 @@ test('what a first call loads counts toward no deadline', async () => {
     loading.resolve()
   }, 200)
   expect(await replying).toMatchObject({ refusal: { upstream: { code: 'timeout', unspent: true } } })
+})
+
+describe('another call', () => {
+  const retry = retryWithinBudget({ time: systemTime, random: () => 0 })
+  let models: readonly [Upstream, Upstream, Upstream]
+  beforeEach(async () => {
+    models = [await startUpstream(), await startUpstream(), await startUpstream()]
+  })
+  afterEach(async () => {
+    for (const model of models) await model.close()
+  })
+
+  interface Asking extends Partial<UpstreamOptions> {
+    /** Which of the models, each its own rank; a tier by its name. */
+    readonly at?: readonly (readonly [index: 0 | 1 | 2, tier?: string])[]
+    readonly body?: Json
+    readonly signal?: AbortSignal
+    readonly cover?: () => Promise<boolean>
+    readonly rule?: RetryRule
+  }
+  const newBalancer = () => weighted({ time: systemTime, random: () => 0 })
+  async function ask({
+    at = [[0], [1], [2]],
+    body = {},
+    signal = request.signal,
+    cover,
+    rule,
+    ...options
+  }: Asking = {}) {
+    const json: Json = { messages: [{ role: 'user', content: 'Why?' }], ...body }
+    const came = bodyFrom(Buffer.from(JSON.stringify(json)))
+    if (typeof came === 'string') throw new Error(came)
+    const call = modelCall({ signal, body: came, streamed: json.stream === true })
+    const context = baseContext()
+    const steps: string[] = []
+    const step = (_name: string, decision: string) => void steps.push(decision)
+    const [first, ...others] = at.map(([index, tier], rank) => ({
+      target: targetAt({ kind: 'openai', baseUrl: models[index].baseUrl, model: 'm', key: 'k' }, { id: `t${index}` }),
+      tier,
+      rank,
+    }))
+    if (first === undefined) throw new Error('nothing to ask')
+    const transport = connect({ token: () => Promise.reject(new Error('no token is needed')) })
+    const balancer = newBalancer()
+    const defaults = { transport, balancer, retry, firstByteMs: 2_000, totalMs: 2_000, ...STREAM_BOUNDS }
+    const reply = await upstream({ ...defaults, ...options })(call, {
+      ...context,
+      step,
+      routed: { model: { name: 'm', retry: rule }, body: call.body, candidates: [first, ...others] },
+      reserved: { attempts: 1, output: undefined, ...(cover && { cover }) },
+    })
+    return { reply, steps, told: context.told, asked: models.map(({ calls }) => calls.length) }
+  }
+  const attemptsOf = (reply: Reply) => (reply.kind === 'stream' ? [] : reply.attempts)
+  const waitOf = (reply: Reply) => (reply.kind === 'refused' ? reply.refusal.headers?.['retry-after-ms'] : 'none')
+
+  test.each([
+    ['is busy', failing(429, {}, { 'retry-after': '60' })],
+    ['is overloaded, and says so', failing(503, {}, { 'retry-after-ms': '500' })],
+    ['fails', failing(500)],
+    ['cuts the connection', ((_call, response) => response.destroy()) as Upstream['reply']],
+    ['does not know its key', failing(401)],
+    ['has no such deployment', failing(404)],
+  ])('goes to the next target where one %s, plain or streamed', async (_what, reply) => {
+    models[0].reply = reply
+    const plain = await ask()
+    expect([plain.reply.kind, plain.asked]).toEqual(['answer', [1, 1, 0]])
+    expect(plain.reply.headers).toEqual({ 'x-tollgate-target': 't1' })
+    expect(attemptsOf(plain.reply).map(({ target }) => target)).toEqual(['t0', 't1'])
+    models[1].reply = streaming(['a'])
+    const streamed = await ask({ body: { stream: true } })
+    expect([streamed.reply.kind, streamed.asked]).toEqual(['stream', [2, 2, 0]])
+    expect(streamed.reply.headers).toEqual({ 'x-tollgate-target': 't1' })
+    expect(await textOf(streamed.reply)).toContain('[DONE]')
+    if (streamed.reply.kind === 'stream') expect((await streamed.reply.ended).attempts).toHaveLength(2)
+  })
+
+  test('is made at the same target where there is no other', async () => {
+    let failures = 2
+    models[0].reply = (call, response) => (failures-- > 0 ? failing(500) : answering())(call, response)
+    expect(await ask({ at: [[0]] })).toMatchObject({ reply: { kind: 'answer' }, asked: [3, 0, 0] })
+  })
+
+  test('is none where the request itself is at fault', async () => {
+    models[0].reply = failing(400)
+    expect(await ask()).toMatchObject({ reply: { kind: 'refused', fallible: false }, asked: [1, 0, 0] })
+  })
+
+  test('is none once an answer has begun: it broke off, or is none', async () => {
+    const half: Upstream['reply'] = (_call, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      response.write('{"choices":', () => response.destroy())
+    }
+    for (const reply of [half, sending(200, '<html>'), sending(200, 'data: {"error":{"code":"server_error"}}\n\n')]) {
+      models[0].reply = reply
+      const { reply: refused, asked } = await ask()
+      expect([refused.kind, asked.slice(1)]).toEqual(['refused', [0, 0]])
+      expect(attemptsOf(refused)).toMatchObject([{ begun: true }])
+    }
+  })
+
+  test('is none beyond three, and the last failure is told', async () => {
+    for (const model of models) model.reply = failing(500)
+    models[2].reply = failing(502, { code: 'last' })
+    const { reply, asked } = await ask()
+    expect(reply).toMatchObject({ kind: 'refused', refusal: { status: 502, upstream: { status: 502, code: 'last' } } })
+    expect(asked).toEqual([1, 1, 1])
+    expect(waitOf(reply)).toBeUndefined()
+  })
+
+  test('that fails too tells the least of the waits', async () => {
+    models[0].reply = failing(429, {}, { 'retry-after': '60' })
+    models[1].reply = failing(429, {}, { 'retry-after': '20' })
+    models[2].reply = failing(429, {}, { 'retry-after': '40' })
+    const balancer = newBalancer()
+    const { reply } = await ask({ balancer })
+    expect(reply).toMatchObject({ kind: 'refused', refusal: { status: 502 } })
+    expect(Number(waitOf(reply)) / 1_000).toBeCloseTo(20, 0)
+    const next = await ask({ balancer })
+    expect(next).toMatchObject({
+      reply: { kind: 'refused', refusal: { code: 'upstream_unavailable', status: 503 }, attempts: [], fallible: true },
+      asked: [1, 1, 1],
+      steps: ['blocked'],
+    })
+    expect(Number(waitOf(next.reply)) / 1_000).toBeCloseTo(20, 0)
+  })
+
+  test('waits for a busy service that says how shortly, where there is nowhere else', async () => {
+    let asked = 0
+    models[0].reply = (call, response) =>
+      (asked++ === 0 ? failing(429, {}, { 'retry-after-ms': '150' }) : answering())(call, response)
+    const started = performance.now()
+    expect((await ask({ at: [[0]] })).reply.kind).toBe('answer')
+    expect(performance.now() - started).toBeGreaterThanOrEqual(149)
+    models[0].reply = failing(429, {}, { 'retry-after': '30' })
+    expect((await ask({ at: [[0]] })).reply.kind).toBe('refused')
+  })
+
+  test('comes to what the client that left, or the gateway that ends it, makes of it', async () => {
+    const pausing = retryWithinBudget({ time: systemTime, random: () => 1 })
+    const shutting = new RequestEnded('shutting_down', {
+      kind: 'refusal',
+      code: 'shutting_down',
+      status: 503,
+      message: '',
+    })
+    for (const [reason, code] of [
+      [undefined, 'client_left'],
+      [shutting, 'shutting_down'],
+    ] as const) {
+      const leaving = new AbortController()
+      models[0].reply = (call, response) => {
+        response.once('finish', () => setTimeout(() => leaving.abort(reason), 50))
+        return failing(500)(call, response)
+      }
+      const { reply, asked } = await ask({ at: [[0]], signal: leaving.signal, retry: pausing })
+      expect(reply).toMatchObject({ kind: 'refused', refusal: { code }, shared: false, fallible: false })
+      expect(attemptsOf(reply)).toMatchObject([{ failure: { status: 500 } }])
+      expect(asked[0]).toBe(code === 'client_left' ? 1 : 2)
+    }
+  })
+
+  test('is within the deadline of all of them together', async () => {
+    for (const model of models) model.reply = () => {}
+    for (const stream of [false, true]) {
+      const started = performance.now()
+      const { reply } = await ask({ body: { stream }, firstByteMs: 200, totalMs: 500 })
+      const ms = performance.now() - started
+      expect(reply).toMatchObject({ kind: 'refused', refusal: { upstream: { code: 'timeout' } } })
+      expect(attemptsOf(reply).map(({ ms }) => Math.round(ms / 100))).toEqual([2, 2, 1])
+      expect(ms).toBeLessThan(700)
+    }
+  })
+
+  test('is reserved for where the one before may have cost something, and is none where it can’t be', async () => {
+    const covering = (...answers: boolean[]) => {
+      let asked = 0
+      return { cover: async () => answers[asked++] ?? false, asked: () => asked }
+    }
+    models[0].reply = failing(429)
+    models[1].reply = failing(404)
+    const unspent = covering()
+    expect((await ask(unspent)).asked).toEqual([1, 1, 1])
+    expect(unspent.asked()).toBe(0)
+
+    models[0].reply = failing(500)
+    models[1].reply = failing(500)
+    const twice = covering(true, true)
+    expect((await ask(twice)).reply.kind).toBe('answer')
+    expect(twice.asked()).toBe(2)
+
+    const once = covering(true, false)
+    const { reply, asked } = await ask(once)
+    expect([reply.kind, asked]).toEqual(['refused', [3, 3, 2]])
+
+    // What took nothing leaves its reservation to the next.
+    models[1].reply = failing(429)
+    const one = covering(true)
+    expect((await ask(one)).reply.kind).toBe('answer')
+    expect(one.asked()).toBe(1)
+  })
+
+  test('that can’t be reserved for by a defect has cost what was tried before it', async () => {
+    models[0].reply = failing(500)
+    const cover = () => Promise.reject(new RangeError('no such limit'))
+    const fault = await ask({ cover }).catch((fault: unknown) => fault)
+    expect(fault).toBeInstanceOf(RangeError)
+    expect(attemptsBefore(fault)).toMatchObject([{ target: 't0' }])
+  })
+
+  describe('of a model with tiers', () => {
+    const TIERS = [
+      [0, 'flex'],
+      [0, 'default'],
+    ] as const
+
+    test('asks each by its name, the next where one has no room, and is told what served', async () => {
+      models[0].reply = (call, response) =>
+        call.body.service_tier === 'flex'
+          ? failing(429, { code: 'resource_unavailable' })(call, response)
+          : answering((answer) => ({ ...answer, service_tier: 'default' }))(call, response)
+      const { reply, told } = await ask({ at: TIERS })
+      expect(models[0].calls.map(({ body }) => body.service_tier)).toEqual(['flex', 'default'])
+      expect(told.changed).toEqual(['service_tier'])
+      expect(attemptsOf(reply)).toMatchObject([
+        { tier: 'flex', spend: NOTHING_SPENT },
+        { tier: 'default', spend: { usage: { tier: 'default' } } },
+      ])
+    })
+
+    test('leaves one that its caller names, and blocks that one alone', async () => {
+      const balancer = newBalancer()
+      models[0].reply = failing(429, {}, { 'retry-after': '60' })
+      const { told } = await ask({ balancer, at: [[0]], body: { service_tier: 'flex' } })
+      expect(told).not.toHaveProperty('changed')
+      expect(balancer.states()).toMatchObject([{ target: 't0', tier: 'flex' }])
+      models[0].reply = answering()
+      expect((await ask({ balancer, at: [[0]] })).reply.kind).toBe('answer')
+      expect((await ask({ balancer, at: [[0]], body: { service_tier: 'flex' } })).reply.kind).toBe('refused')
+    })
+  })
+
+  test('is left to its callers by a model that is asked once, whatever came before', async () => {
+    const rule = { attempts: 1, budget: 0.1 }
+    const balancer = newBalancer()
+    models[0].reply = failing(429, {}, { 'retry-after': '60' })
+    expect(waitOf((await ask({ balancer, rule, at: [[0]] })).reply)).toBe('60000')
+    models[0].reply = failing(429, {}, { 'retry-after': '2' })
+    const { reply, asked } = await ask({ balancer, rule, at: [[0]] })
+    expect([waitOf(reply), asked]).toEqual(['2000', [2, 0, 0]])
+  })
 })

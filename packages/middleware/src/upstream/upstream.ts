@@ -29,6 +29,7 @@ import {
   type Spend,
   type StreamOutcome,
   systemTime,
+  type Time,
   traceHeaders,
   type UpstreamFailure,
   unlessEnded,
@@ -74,6 +75,8 @@ export interface UpstreamOptions {
    * where the usage is still to come. 2,000 by default.
    */
   readonly endGraceMs?: number
+  /** By which a request's calls are bounded together, and pauses before a retry pass. The machine's by default. */
+  readonly time?: Pick<Time, 'now' | 'after'>
 }
 
 const END_GRACE_MS = 2_000
@@ -104,20 +107,20 @@ interface Callable {
  * attempts beside it. Where the gateway itself ends the request, it is answered as that says, and its call ends too.
  */
 export function upstream(options: UpstreamOptions): Handler<Callable, Call, Reply> {
-  const { balancer = first(), retry = neverRetry } = options
+  const { balancer = first(), retry = neverRetry, time = systemTime } = options
   return async function upstream(call, context) {
     const { routed, reserved } = context
     const { model } = routed
     const { signal } = call
     const candidates = placesOf(routed)
-    const started = performance.now()
+    const started = time.now()
     const sticky = stickyOf(routed)
     let attempts: readonly Attempt[] = NO_ATTEMPTS
     let failed: RefusedReply | undefined
     let covered = reserved.attempts
     retry.began?.(model)
     for (;;) {
-      const picked = choosing(() => balancer.pick(candidates, picking(attempts, sticky)), attempts)
+      const picked = choosing(() => balancer.pick(candidates, picking(model, attempts, sticky)), attempts)
       if ('blockedForMs' in picked) {
         context.step('attempts', 'blocked')
         const refusal = upstreamUnavailable(picked.blockedForMs)
@@ -129,7 +132,7 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
         candidates,
         before: attempts,
         balancer,
-        started,
+        sinceMs: attempts.length === 0 ? 0 : time.now() - started,
       })
       if (reply.kind !== 'refused' || !reply.fallible || signal.aborted) return reply
       failed = reply
@@ -138,14 +141,15 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
       const left = {
         model,
         coveredAttempts: covered - attempts.filter(({ spend }) => spend !== NOTHING_SPENT).length,
-        ms: options.totalMs - (performance.now() - started),
+        ms: options.totalMs - (time.now() - started),
       }
       const again = choosing(
         () => retry.next(attempts, { ...left, waits: waitsOf(balancer, candidates, attempts) }),
         attempts,
       )
       if (again === undefined) return reply
-      if (again.afterMs > 0) await unlessEnded(pause(again.afterMs, systemTime), signal)
+      // One turn at the least, in which the connection of the call before comes free.
+      await unlessEnded(pause(again.afterMs, time), signal)
       if (!signal.aborted && left.coveredAttempts <= 0 && reserved.cover !== undefined) {
         if (!(await covering(reserved.cover, attempts))) return signal.aborted ? endedReply(signal, attempts) : reply
         covered += 1
@@ -170,14 +174,20 @@ function placesOf({ candidates, body }: Callable['routed']): Candidates {
 }
 
 /** What a pick may go by; the conversation is told apart where the balancer asks for it. */
-function picking(attempts: readonly Attempt[], sticky: (() => string) | undefined): Picking {
-  if (sticky === undefined) return attempts.length === 0 ? FIRST_PICK : { attempts, sticky: undefined }
+function picking(model: RetriedModel, attempts: readonly Attempt[], sticky: (() => string) | undefined): Picking {
+  if (sticky === undefined && model.retry === undefined && attempts.length === 0) return FIRST_PICK
   return {
     attempts,
+    insists: insists(model),
     get sticky() {
-      return sticky()
+      return sticky?.()
     },
   }
+}
+
+/** A model whose failures are all left to its callers is asked by each of them. */
+function insists({ retry }: RetriedModel): boolean {
+  return retry?.attempts === 1
 }
 
 const FIRST_PICK: Picking = { attempts: NO_ATTEMPTS, sticky: undefined }
@@ -224,8 +234,8 @@ interface AskOptions extends UpstreamOptions {
   readonly candidates: Candidates
   /** What was tried for the same request. */
   readonly before: readonly Attempt[]
-  /** When the first call was made, in milliseconds on a monotonic clock. */
-  readonly started: number
+  /** How long the request's calls before it have taken, in milliseconds. */
+  readonly sinceMs: number
 }
 
 /** One call to one target. */
@@ -235,11 +245,11 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
   const { candidate, candidates, balancer } = options
   const { target, tier } = candidate
   const [startedAt, started] = [Date.now(), performance.now()]
-  const before = started - options.started
-  const leftMs = options.totalMs - before
+  const { sinceMs } = options
+  const leftMs = options.totalMs - sinceMs
   const spanId = trace?.spanId === undefined ? undefined : newSpanId()
   const progress: CallProgress = {}
-  const bounds = callBounds(streamed ? options.streamTotalMs - before : leftMs, signal)
+  const bounds = callBounds(streamed ? options.streamTotalMs - sinceMs : leftMs, signal)
   let parser: StreamParser | undefined
   /** Milliseconds, once the first event of a stream has come. */
   let firstTokenMs: number | undefined
@@ -305,9 +315,11 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     // A call that was broken off since its client has left is nothing that an operator could mend.
     if (!isClients) logFailure(log, failure, { url: progress.url, ...more })
     const made = attempts(spend, failure)
-    const { anywhereMs } = waitsOf(balancer, candidates, made)
+    const afterMs = insists(routed.model)
+      ? failure.retryAfterMs
+      : retryAfterOf(failure, candidates, waitsOf(balancer, candidates, made).anywhereMs)
     return {
-      ...refused(upstreamFailed(failure, said, retryAfterOf(failure, candidates, anywhereMs)), headersAt(target.id)),
+      ...refused(upstreamFailed(failure, said, afterMs), headersAt(target.id)),
       attempts: made,
       shared: !isClients,
       fallible: !isClients && isFallible(failure),

@@ -13,6 +13,8 @@ export interface Picking {
   readonly attempts: readonly Attempt[]
   /** The conversation, whose prompt cache is on one target; `undefined` where there is one target alone. */
   readonly sticky: string | undefined
+  /** One of them is asked in any case: where all are to be left alone, the one whose wait is the least. */
+  readonly insists?: boolean | undefined
 }
 
 /** That nothing may be asked: each candidate is to be left alone for a while. */

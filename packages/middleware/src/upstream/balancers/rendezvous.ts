@@ -6,18 +6,22 @@
 /** Of objects that a policy's revisions share. */
 const hashes = new WeakMap<object, number>()
 
-/** To be divided by the target's weight: exponentially distributed, so that each wins by the share of its weight. */
-export function rendezvous(sticky: string, target: { readonly id: string }): number {
+/**
+ * To be divided by the target's weight: exponentially distributed, so that each wins by the share of its weight.
+ *
+ * @param sticky the conversation's hash
+ */
+export function rendezvous(sticky: number, target: { readonly id: string }): number {
   let own = hashes.get(target)
   if (own === undefined) {
-    own = hashOf(target.id)
+    own = mixed(hashOf(target.id))
     hashes.set(target, own)
   }
-  return -Math.log((mixed(hashOf(sticky) ^ mixed(own)) + 0.5) / 2 ** 32)
+  return -Math.log((mixed(sticky ^ own) + 0.5) / 2 ** 32)
 }
 
 /** FNV-1a, over UTF-16's units. */
-function hashOf(text: string): number {
+export function hashOf(text: string): number {
   let hash = 0x811c9dc5
   for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193)
   return hash

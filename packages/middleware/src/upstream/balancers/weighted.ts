@@ -1,3 +1,4 @@
+import { isUsualTier } from '../../operations/index.ts'
 import {
   type Attempt,
   type CircuitBreaker,
@@ -8,7 +9,7 @@ import {
 } from '../../pipeline/index.ts'
 import type { Balanced, Balancer, Waits } from './balancer.ts'
 import { outcomeOf } from './outcome.ts'
-import { rendezvous } from './rendezvous.ts'
+import { hashOf, rendezvous } from './rendezvous.ts'
 
 export interface WeightedOptions {
   readonly time: Pick<Time, 'now' | 'wallClock'>
@@ -48,7 +49,7 @@ interface Trouble {
   openedAt: number
   /** When its probe was let go; `undefined` where none is under way. */
   probedAt: number | undefined
-  /** By service tier: what has no room at one says nothing of the others. */
+  /** By service tier, the usual ones as one: what has no room at one says nothing of the others. */
   readonly blocks: Map<string | undefined, Block>
   /** While its service turns everything away, by a setting's fault. */
   standsBack: Block | undefined
@@ -93,7 +94,7 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
   function waitOf({ target, tier }: Balanced, now: number): number {
     const trouble = troubles.get(target.id)
     if (trouble === undefined) return 0
-    const { until = now } = trouble.blocks.get(tier) ?? {}
+    const { until = now } = trouble.blocks.get(placeOf(tier)) ?? {}
     const pausedMs = trouble.probedAt === undefined ? trouble.breaker.waitMs() : probedMs(trouble.breaker)
     return Math.max(0, until - now, pausedMs)
   }
@@ -120,7 +121,8 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
     trouble.openedAt = now
     log?.('warn', 'target open', { target, failures: OPENS_AFTER })
   }
-  function block(trouble: Trouble, tier: string | undefined, waitMs: number, now: number): void {
+  function block(trouble: Trouble, named: string | undefined, waitMs: number, now: number): void {
+    const tier = placeOf(named)
     const before = trouble.blocks.get(tier)
     const isOn = before !== undefined && before.until > now
     const until = now + Math.min(BLOCK_MS.most, Math.max(BLOCK_MS.least, waitMs))
@@ -131,8 +133,9 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
   }
 
   return {
-    pick(candidates, { attempts, sticky }) {
+    pick(candidates, picking) {
       const [first] = candidates
+      const { attempts } = picking
       const isCalm = troubles.size === 0 && attempts.length === 0
       if (isCalm && candidates.length === 1) return first
       const now = isCalm ? 0 : time.now()
@@ -140,15 +143,25 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
       let bestLevel = Number.POSITIVE_INFINITY
       /** Made when there is a second one to compare with. */
       let bestScore: number | undefined
+      let least = first
       let leastMs = Number.POSITIVE_INFINITY
-      const scoreOf = ({ target }: Balanced) =>
-        (sticky === undefined ? -Math.log(1 - random()) : rendezvous(sticky, target)) / target.weight
+      /** Of the conversation; made with the first score. */
+      let hash: number | undefined
+      const scoreOf = ({ target }: Balanced) => {
+        const { sticky } = picking
+        if (sticky === undefined) return -Math.log(1 - random()) / target.weight
+        hash ??= hashOf(sticky)
+        return rendezvous(hash, target) / target.weight
+      }
       for (const candidate of candidates) {
         if (isCalm) {
           if (best !== undefined && candidate.rank > best.rank) break
         } else {
           const waitMs = waitOf(candidate, now)
-          leastMs = Math.min(leastMs, waitMs)
+          if (waitMs < leastMs) {
+            least = candidate
+            leastMs = waitMs
+          }
           if (waitMs > 0) continue
         }
         const level = isCalm ? FINE : levelOf(candidate, attempts, now)
@@ -164,7 +177,7 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
           bestScore = score
         }
       }
-      if (best === undefined) return { blockedForMs: leastMs }
+      if (best === undefined) return picking.insists ? least : { blockedForMs: leastMs }
       if (!isCalm) claim(best, now)
       return best
     },
@@ -233,6 +246,11 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
       return told
     },
   }
+}
+
+/** The usual tier is the same place, whether it is asked for by a name of its or not. */
+function placeOf(tier: string | undefined): string | undefined {
+  return isUsualTier(tier) ? undefined : tier
 }
 
 /** Whether this request has failed there. What was busy is blocked, and its other tiers may have room. */
