@@ -9,18 +9,28 @@ const read = (file: string) => readFileSync(join(ROOT, file), 'utf8')
 const yamlIn = (file: string) =>
   [...read(file).matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text]) => parse(text ?? ''))
 
-test.each(['README.md', 'docs/embeddings.md', 'docs/policy.md', 'docs/prices.md'])(
-  'the policies in %s are policies',
-  (file) => {
-    const documents = yamlIn(file)
-    expect(documents.length).toBeGreaterThan(0)
-    for (const document of documents) {
-      const env = { OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_API_KEY: 'k' }
-      const bounds = { env, readable: ['OPENAI_*'], hosts: ['127.0.0.1'] }
-      expect(() => resolvePolicy(document, { source: file, bounds, defaultTarget: undefined })).not.toThrow()
+test.each([
+  'README.md',
+  'docs/embeddings.md',
+  'docs/policy.md',
+  'docs/prices.md',
+  'docs/routing.md',
+  'docs/targets.md',
+])('the policies in %s are policies', (file) => {
+  const documents = yamlIn(file)
+  expect(documents.length).toBeGreaterThan(0)
+  for (const document of documents) {
+    const env = {
+      OPENAI_ENDPOINT: 'https://x.openai.azure.com',
+      OPENAI_API_KEY: 'k',
+      OPENAI_LAMBDA_URL: 'http://127.0.0.1/',
+      OPENAI_AWS_ID: 'id',
+      OPENAI_AWS_KEY: 'key',
     }
-  },
-)
+    const bounds = { env, readable: ['OPENAI_*'], hosts: ['127.0.0.1'] }
+    expect(() => resolvePolicy(document, { source: file, bounds, defaultTarget: undefined })).not.toThrow()
+  }
+})
 
 test('every setting that the code reads is documented', () => {
   const sources = [

@@ -51,6 +51,7 @@ describe('the zip', () => {
   test('holds the bundle, host.json, package.json and the policy where there is one, and is small', () => {
     const policy = existsSync(join(ROOT, 'tollgate.policy.yaml')) ? ['tollgate.policy.yaml'] : []
     const built = [
+      'aws4fetch',
       'azure-pipeline',
       'identity',
       'index',

@@ -336,3 +336,29 @@ describe('tollgate limits', () => {
     expect(err).toContain(`--limit: consumer '${consumer}' has no limit 'usd' in the policy. It has: requests.`)
   })
 })
+
+describe('tollgate route explain', () => {
+  test('goes by the plan of the consumer that the tables have, for a request in a file or piped in', async () => {
+    const consumer = unique('explained')
+    await create(consumer)
+    const request = join(folder, 'request.json')
+    writeFileSync(request, '{"messages":[{"role":"user","content":"Why?"}]}')
+    const explained = await tollgate('route', 'explain', '--consumer', consumer, '--file', request)
+    expect([explained.code, explained.err]).toEqual([0, ''])
+    expect(explained.out).toContain(`of consumer '${consumer}' on plan 'free', goes to model 'default': default.`)
+
+    const running = promisify(execFile)(
+      process.execPath,
+      [bundled(join(ROOT, 'packages/cli/src/tollgate.ts')), 'route', 'explain', '--plan', 'pro', '--json'],
+      { env: cleanEnv({ TOLLGATE_STORAGE: inject('azurite'), TOLLGATE_POLICY: policy }) },
+    )
+    running.child.stdin?.end('{"prompt":"Why?"}')
+    expect(JSON.parse((await running).stdout)).toMatchObject({
+      model: 'default',
+      asked: { plan: 'pro', surface: 'generate' },
+    })
+
+    const nobody = await tollgate('route', 'explain', '--consumer', unique('nobody'), '--file', request)
+    expect([nobody.code, nobody.err]).toEqual([1, expect.stringContaining('There is no consumer')])
+  })
+})

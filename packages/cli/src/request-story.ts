@@ -118,13 +118,24 @@ const STEPS: Readonly<Record<string, InWords>> = {
     decision === 'decoded'
       ? `${operation ?? 'a call'} by ${surface ?? 'an unknown surface'}${streamed ? ', to be streamed' : ''}`
       : `refused: ${decision}`,
-  route: (decision, { route, model }) =>
-    words(decision, {
-      default: `route ${quoted(route)}, whose model is ${quoted(model)}`,
-      named: `route ${quoted(route)}; the request names model ${quoted(model)}`,
-      model_not_found: 'the policy does not have the model: refused',
-      model_not_allowed: `the plan does not list model ${quoted(model)}: refused`,
-    }),
+  route: (decision, row) => {
+    const { route } = row
+    const model = quoted(routedModel(decision, row))
+    return (
+      words(decision, {
+        default: `route ${quoted(route)}, whose model is ${model}`,
+        named: `route ${quoted(route)}; the request names model ${model}`,
+        fallback: `the model before failed: its fallback, ${model}, is asked`,
+        not_configured: 'the model of the route is served nowhere: refused',
+        model_not_found: 'the policy does not have the model: refused',
+        model_not_allowed: `the plan does not list model ${model}, or what it picks from: refused`,
+        zone_not_allowed: `model ${model} is served in no zone of the plan: refused`,
+        tier_not_allowed: 'the plan does not list the service tier: refused',
+        tool_not_allowed: 'the plan does not list a hosted tool: refused',
+        field_not_allowed: 'a field may choose what the plan does not list: refused',
+      }) ?? `route ${quoted(route)}; model ${model} was picked, by ${decision}`
+    )
+  },
   cache: (decision) =>
     words(decision, {
       hit: 'has the answer',
@@ -166,6 +177,12 @@ const STEPS: Readonly<Record<string, InWords>> = {
       'not stored': 'not kept: the store did not take it',
       'not storable': 'not kept: it is no whole answer, or one that the route does not keep',
     }),
+}
+
+/** The row has the model that served: of one that failed before, the first call tells. */
+function routedModel(decision: string, { model, steps, attempts }: UsageRow): string | undefined {
+  const fellBack = steps.some((step) => step.name === 'route' && step.decision === 'fallback')
+  return fellBack && decision !== 'fallback' ? (attempts?.[0]?.model ?? model) : model
 }
 
 function words(decision: string, known: Readonly<Record<string, string>>): string | undefined {

@@ -9,6 +9,8 @@ import { createKey, expireKey, listKeys, revokeKey, setKeyDisabled } from './key
 import { resetLimitsOf } from './limits.ts'
 import { showPrices } from './prices.ts'
 import { printable } from './printable.ts'
+import { readingAll } from './read-request.ts'
+import { explainRouteOf } from './route-explain.ts'
 import { showUsage } from './usage.ts'
 import { showWhy } from './why.ts'
 
@@ -23,6 +25,7 @@ const program = new Command('tollgate')
 const place = { root: ROOT, env: process.env }
 const print = async (text: Promise<string>) => console.log(printable(await text))
 const JSON_OPTION = ['--json', 'print one line of JSON'] as const
+const repeated = (value: string, before: readonly string[] = []) => [...before, value]
 const KEY = ['<key>', "the key's id, or the key itself"] as const
 
 const keys = program.command('keys').description('API keys of consumers')
@@ -120,6 +123,21 @@ limits
   .option('--global', "everybody's")
   .option('--limit <name>', 'of them this one alone, by its name in refusals, such as usd')
   .action((options) => print(resetLimitsOf(options, place)))
+
+const routes = program.command('route').description('Which model and which targets serve a request')
+routes
+  .command('explain')
+  .description(
+    'Show why a request would go where it would go. Nothing is asked; the body comes from --file or standard input.',
+  )
+  .option('--file <path>', "the request's JSON, as a client would send it")
+  .option('--model <name>', "the name to ask for, in the place of the body's own")
+  .option('--consumer <id>', 'who asks: its plan holds, and a split keeps it on its part')
+  .option('--plan <plan>', 'the plan that holds; without, that of --consumer, or the default one')
+  .option('--surface <name>', 'chat, generate, responses or embeddings; without, as the body looks')
+  .option('--header <name:value>', 'a header of the request; may be given several times', repeated)
+  .option(...JSON_OPTION)
+  .action((options) => print(explainRouteOf(options, place, readingAll(process.stdin))))
 
 const SINCE = ['--since <when>', 'a span back from now such as 12h or 7d, or a date in UTC'] as const
 const UNTIL = ['--until <when>', 'the same; now, without'] as const

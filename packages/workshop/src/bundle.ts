@@ -15,6 +15,7 @@ export interface Bundled {
  */
 const LATER: Readonly<Record<string, string>> = {
   '@azure/identity': 'identity',
+  aws4fetch: 'aws4fetch',
   '@redis/client': 'redis',
   'packages/middleware/src/pipeline/undici.ts': 'undici',
   'packages/middleware/src/storage/sdk.ts': 'tables',

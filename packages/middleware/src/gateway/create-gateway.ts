@@ -4,7 +4,17 @@ import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
 import { digestWith, type FinishedRequest, type Handler, type Log, pipeline, systemTime } from '../pipeline/index.ts'
-import { modelsBehind, type Policy, type PolicySource, pinPolicy, routeOf, type WithPolicy } from '../policy/index.ts'
+import {
+  connectionCheck,
+  dearestPrice,
+  modelsBehind,
+  type Policy,
+  type PolicySource,
+  pinPolicy,
+  routeOf,
+  targetsFor,
+  type WithPolicy,
+} from '../policy/index.ts'
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import {
@@ -14,7 +24,9 @@ import {
   probe,
   type RetryPolicy,
   type Routed,
+  reachableModels,
   retryWithinBudget,
+  rightsOf,
   route,
   upstream,
   weighted,
@@ -136,8 +148,9 @@ function probedModels(policy: Policy): readonly Probed[] {
     // The model that all routes have by default answers chat; whether it does more, only a policy can say.
     if (path !== chat.path && !policy.routes.has(route)) continue
     for (const name of modelsBehind(routeOf(policy, route).model, policy.virtualModels)) {
-      const targets = policy.models.get(name)?.targets.map(({ settings }) => settings)
-      if (targets !== undefined) asked.set(`${name} ${path}`, { targets, path })
+      const model = policy.models.get(name)
+      if (model === undefined) continue
+      asked.set(`${model.name} ${path}`, { targets: model.targets.map(({ settings }) => settings), path })
     }
   }
   return [...asked.values()]
@@ -164,8 +177,15 @@ const METRICS = { deadlineMs: 8_000, maxAgeMs: 5_000, maxBytes: 4 * 1024 * 1024 
 const now = () => performance.now()
 const wallClock = () => Date.now()
 
-function isUnpriced(model: string, { policy, consumer }: Admitted): boolean {
-  return policy.models.get(model)?.targets[0].price === undefined && countsMoney(policy, consumer, model)
+/** The models that a caller's requests for a name may come to, and that no limit refuses each time: one on money, of one without a price. */
+function askable(name: string, { policy, consumer }: Admitted): readonly string[] {
+  const rights = rightsOf(policy, consumer.plan)
+  return reachableModels(name, { policy, rights })
+    .filter(({ name: model, targets }) => {
+      const isPriced = dearestPrice(targetsFor(targets, rights)) !== undefined
+      return isPriced || !countsMoney(policy, consumer, model)
+    })
+    .map(({ name: model }) => model)
 }
 
 /** What the call onion is given by the HTTP onion. */
@@ -203,6 +223,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const transport = connect({
     token: azureToken(options.clientId),
     targetKinds: options.targetKinds,
+    check: connectionCheck({ hosts: () => policy.current().trustedHosts ?? [] }),
     connectMs: options.connectMs,
   })
 
@@ -261,7 +282,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     }
   }
 
-  const listed = modelList({ isRefused: isUnpriced })
+  const listed = modelList({ askable })
   const models = admitted.handle(listed)
   const dryModels = known.use(noLimits()).handle(listed)
 

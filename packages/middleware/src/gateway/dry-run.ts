@@ -53,6 +53,8 @@ export function isDryRun({ headers }: GatewayRequest): boolean {
 interface Findings {
   route?: string
   model?: string
+  reason?: string
+  candidates?: Routed['routed']['candidates']
   cache?: 'hit' | 'miss' | 'bypass'
   /** The most that it may take; nothing of a hit. */
   worst?: Worst | undefined
@@ -94,6 +96,8 @@ export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOpt
       .use(async function noted({ route: name }, { routed }, next) {
         found.route = name
         found.model = routed.model.name
+        found.reason = routed.reason
+        found.candidates = routed.candidates
         return next()
       })
       .use(modelLimits(looking))
@@ -144,13 +148,18 @@ function worstOf({ usage, price }: Reservation): Worst {
   return { usage, nanoUsd: price && costOf(usage, price) }
 }
 
-function report({ route, model, cache, worst, limits }: Findings, refusal: Refusal | undefined): object {
+function report(
+  { route, model, reason, candidates, cache, worst, limits }: Findings,
+  refusal: Refusal | undefined,
+): object {
   return {
     dry_run: true,
     verdict: refusal !== undefined ? 'refused' : cache === 'hit' ? 'answered_from_cache' : 'model_asked',
     refusal: refusal === undefined ? null : toldOf(refusal),
     route: route ?? null,
     model: model ?? null,
+    reason: reason ?? null,
+    candidates: candidates?.map(candidateText) ?? null,
     cache: cache ?? null,
     worst: worstText(worst, cache),
     limits: limits.map(({ limit, remaining, nextMs }) => ({
@@ -161,6 +170,10 @@ function report({ route, model, cache, worst, limits }: Findings, refusal: Refus
       more_in_seconds: Math.ceil(nextMs / 1_000),
     })),
   }
+}
+
+function candidateText({ target, tier }: Routed['routed']['candidates'][number]): object {
+  return { target: target.id, zone: target.zone ?? null, tier: tier ?? null }
 }
 
 function toldOf({ status, code, message, param, headers }: Refusal): object {

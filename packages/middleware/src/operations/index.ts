@@ -22,6 +22,7 @@ export type { ChatChunk } from './chat/stream.ts'
 export type { Conversation } from './conversation.ts'
 export { costOf, isUsualTier, outputFor, type WorstCase, worstPrice } from './cost.ts'
 export { embeddings, inputsIn, MAX_INPUTS } from './embeddings.ts'
+export { objectOf } from './json-answer.ts'
 export type { JsonFlaw } from './json-names.ts'
 
 /** Megabytes of vocabulary; loaded when there is something to count. */
@@ -36,8 +37,10 @@ export type {
   StreamParser,
   Surcharges,
 } from './operation.ts'
+export { MAX_EVENT_BYTES } from './parsed-stream.ts'
 export { responses } from './responses/responses.ts'
 export { type StatefulField, statefulField } from './responses/stateless.ts'
+export { type ServerSentEvents, serverSentEvents } from './server-sent-events.ts'
 export { type EventSource, eventOf, eventsIn, type StreamEvent } from './stream-event.ts'
 export { type BilledExtras, billedExtras, tierAsked, WEB_SEARCH } from './surcharges.ts'
 export { atMost, highest } from './tokens.ts'

@@ -6,7 +6,7 @@ import type { StreamEvent } from './stream-event.ts'
 import { UsageTally } from './usage-tally.ts'
 
 /** The longest single event that is waited for, in bytes: an image in base64 fits, and a whole response. */
-const MAX_EVENT_BYTES = 4 * 1024 * 1024
+export const MAX_EVENT_BYTES = 4 * 1024 * 1024
 
 const UNREADABLE = Symbol('unreadable')
 

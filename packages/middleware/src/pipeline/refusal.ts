@@ -59,7 +59,7 @@ export interface UpstreamFailure {
   readonly status?: number
   /**
    * The model's error code, e.g. `rate_limit_exceeded`, or ours: `timeout`, `connection_failed`, `request_failed` (never
-   * sent), `invalid_response`, `answer_too_large`, `stream_cut`, `error_event` (one without a code), `client_left`,
+   * sent), `address_not_allowed` (the egress check's), `invalid_response`, `answer_too_large`, `stream_cut`, `error_event` (one without a code), `client_left`,
    * `slot_lost`, `reservation_exceeded`, `shutting_down`, `request_timeout`.
    */
   readonly code?: string

@@ -205,7 +205,11 @@ describe('a faulty policy is refused whole, with path and fix:', () => {
       target({ openai: { model: 'm', baseUrl: 7 } }),
       'openai.baseUrl: must be a URL, or {env: NAME}',
     ],
-    ['a target that is text', target('gpt-4' as never), 'models.m.targets[0]: must be {azure: …} or {openai: …}'],
+    [
+      'a target that is text',
+      target('gpt-4' as never),
+      'models.m.targets[0]: must be {azure: …}, {openai: …} or {generate: …}',
+    ],
     ['a limit that is a number', plan(10 as never), 'plans.free.limits[0]: must be a limit such as {requests'],
     [
       'a period that is a number',

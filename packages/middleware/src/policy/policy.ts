@@ -28,6 +28,8 @@ export interface Policy {
   readonly storeDown: 'closed' | 'open'
   /** How long the ledger keeps what. It decides no request. */
   readonly usage: UsageKept
+  /** Hosts that the operator listed: these alone may be on addresses that are not public. No part of the revision. */
+  readonly trustedHosts?: readonly string[]
 }
 
 /** Many faults are mostly of one kind, which the first ones show, and a log line has a longest length. */

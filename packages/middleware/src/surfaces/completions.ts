@@ -1,14 +1,4 @@
-import { hash } from 'node:crypto'
-import {
-  type AnswerReply,
-  type BrokenStream,
-  bodyFrom,
-  bodyOf,
-  type Call,
-  type EventSource,
-  type Reply,
-  type StreamReply,
-} from '../operations/index.ts'
+import type { AnswerReply, BrokenStream, Call, EventSource, Reply, StreamReply } from '../operations/index.ts'
 import {
   type BaseContext,
   type Digest,
@@ -22,6 +12,7 @@ import {
   refusalOfEnded,
   withHeaders,
 } from '../pipeline/index.ts'
+import { decodedCall } from './decoded-call.ts'
 import { type BodyRefused, readBody } from './request-body.ts'
 import type { EventWriter, Surface } from './surface.ts'
 import { EVENT_STREAM_HEADERS, writtenStream } from './written-stream.ts'
@@ -63,33 +54,19 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
     return why === 'too large' ? tooLarge(maxBodyBytes) : IN_PIECES
   }
 
-  function decode(bytes: Uint8Array, request: GatewayRequest): ReturnType<Surface['decode']> {
-    const body = bodyFrom(bytes)
-    if (body === 'no JSON') return INVALID_JSON
-    // What is no object has no fields, and the surface says which one it misses.
-    return surface.decode(body === 'no object' ? NO_FIELDS : body, request, { maxOutputTokens })
-  }
-
   return async function completions(request, context) {
     const bytes = await readBody(request, maxBodyBytes)
-    const decoded = typeof bytes === 'string' ? unread(bytes, request) : decode(bytes, request)
-    const { name, operation, route } = surface
+    const decoded =
+      typeof bytes === 'string' ? unread(bytes, request) : decodedCall(surface, bytes, request, { maxOutputTokens })
+    const { name, operation } = surface
     const told = { surface: name, operation: operation.name }
     if (isRefusal(decoded)) {
       context.step('body', decoded.code, told)
       return decoded
     }
-    const { prompt, ...asked } = decoded
+    const { prompt, call } = decoded
     context.tell({ promptHash: digest(prompt) })
-    context.step('body', 'decoded', { ...told, streamed: asked.streamed })
-    const { signal, headers } = request
-    // With the surface's name: another one may decode the same bytes to another call.
-    let digested: string | undefined
-    const bodyDigest = () => {
-      digested ??= `${name} ${hash('sha256', bytes, 'base64url')}`
-      return digested
-    }
-    const call: Call = { operation, route, signal, headers, bodyDigest, ...asked }
+    context.step('body', 'decoded', { ...told, streamed: call.streamed })
     const reply = await handler(call, context)
     switch (reply.kind) {
       case 'refused':
@@ -130,12 +107,8 @@ export function completions<Needs extends object>(options: CompletionsOptions<Ne
   }
 }
 
-const NO_FIELDS = bodyOf({})
-
 /** What is left of the body is not read, so the connection can't be used again. */
 const UNREAD = { connection: 'close' }
-
-const INVALID_JSON: Refusal = { kind: 'refusal', code: 'invalid_json', status: 400, message: 'Invalid JSON format' }
 
 function tooLarge(maxBodyBytes: number): Refusal {
   return {

@@ -1,5 +1,6 @@
 export { azureChatCompletions, azureV1ChatCompletions, chatCompletions } from './chat-completions.ts'
 export { type CompletionsOptions, completions } from './completions.ts'
+export { type DecodedCall, decodedCall } from './decoded-call.ts'
 export { azureEmbeddings, azureV1Embeddings, openaiEmbeddings } from './embeddings.ts'
 export { generate } from './generate.ts'
 export { type ListedModels, type ModelListOptions, modelList } from './model-list.ts'

@@ -8,10 +8,11 @@ async function asked(path: string, models?: readonly string[], refused?: string)
       ['small', {}],
       ['large', {}],
     ]),
-    plans: new Map([['team', { name: 'team', rights: models && { models } }]]),
+    virtualModels: new Map([['either', {}]]),
   }
-  const context = { ...baseContext(), policy, consumer: { plan: 'team' } }
-  const list = modelList({ isRefused: (model) => model === refused })
+  const context = { ...baseContext(), policy }
+  const mayAsk = (model: string) => (models?.includes(model) ?? true) && model !== refused
+  const list = modelList({ askable: (name) => (name === 'either' ? ['small', 'large'] : [name]).filter(mayAsk) })
   const reply = await list({ ...request, method: 'GET', url: new URL(`http://x${path}`) }, context)
   return reply.kind === 'refusal' ? [reply.status, reply.code] : [reply.status, JSON.parse(await replyText(reply))]
 }
@@ -19,13 +20,18 @@ async function asked(path: string, models?: readonly string[], refused?: string)
 const listed = (id: string) => ({ id, object: 'model', created: 0, owned_by: 'tollgate' })
 
 test('a caller sees the models of its plan, and all where that lists none', async () => {
-  expect(await asked('/api/v1/models')).toEqual([200, { object: 'list', data: ['small', 'large'].map(listed) }])
-  expect(await asked('/api/openai/models/', ['small'])).toEqual([200, { object: 'list', data: [listed('small')] }])
+  const all = ['small', 'large', 'either']
+  expect(await asked('/api/v1/models')).toEqual([200, { object: 'list', data: all.map(listed) }])
+  const some = [listed('small'), listed('either')]
+  expect(await asked('/api/openai/models/', ['small'])).toEqual([200, { object: 'list', data: some }])
   expect(await asked('/api/v1/models', [])).toEqual([200, { object: 'list', data: [] }])
 })
 
 test('one that its limits refuse each time is not among them', async () => {
-  expect(await asked('/api/v1/models', undefined, 'large')).toEqual([200, { object: 'list', data: [listed('small')] }])
+  expect(await asked('/api/v1/models', undefined, 'large')).toEqual([
+    200,
+    { object: 'list', data: [listed('small'), listed('either')] },
+  ])
   expect(await asked('/api/v1/models/large', undefined, 'large')).toEqual([404, 'model_not_found'])
 })
 

@@ -4,33 +4,25 @@ import { type Handler, jsonResponse, unknownModel } from '../pipeline/index.ts'
 export interface ListedModels {
   readonly policy: {
     readonly models: ReadonlyMap<string, unknown>
-    readonly plans: ReadonlyMap<string, ListedPlan>
+    /** Names that pick one of these. */
+    readonly virtualModels?: ReadonlyMap<string, unknown>
   }
-  readonly consumer: { readonly plan: string }
-}
-
-interface ListedPlan {
-  readonly name: string
-  /** `models`: those that its consumers may ask; all where it lists none. */
-  readonly rights?: { readonly models: readonly string[] | undefined } | undefined
 }
 
 export interface ModelListOptions<Needs> {
-  /** Whether the caller's limits would refuse each request for the model: a limit on money, of one without a price. */
-  readonly isRefused: (model: string, context: Needs) => boolean
+  /** The models that the caller's requests for a name may come to; none where each of them would be refused. */
+  readonly askable: (name: string, context: Needs) => readonly string[]
 }
 
 /**
  * `GET …/models` and `GET …/models/{id}`: the models that the caller may use, as OpenAI lists them. Their ids are what a
  * request names: the policy's names, and for Azure's clients the deployments.
  */
-export function modelList<Needs extends ListedModels>({ isRefused }: ModelListOptions<Needs>): Handler<Needs> {
+export function modelList<Needs extends ListedModels>({ askable }: ModelListOptions<Needs>): Handler<Needs> {
   return function modelList({ url }, context) {
-    const { policy, consumer } = context
+    const { models, virtualModels } = context.policy
     const asked = askedFor(url)
-    const allowed = policy.plans.get(consumer.plan)?.rights?.models
-    const mayAsk = (id: string) => (allowed?.includes(id) ?? true) && !isRefused(id, context)
-    const ids = [...policy.models.keys()].filter(mayAsk)
+    const ids = [...models.keys(), ...(virtualModels?.keys() ?? [])].filter((id) => askable(id, context).length > 0)
     if (asked === undefined) return jsonResponse(200, { object: 'list', data: ids.map(listed) })
     return ids.includes(asked) ? jsonResponse(200, listed(asked)) : unknownModel(asked)
   }

@@ -1,5 +1,6 @@
 export { type AzureSettings, azure } from './azure.ts'
 export { endpoint, type FromEnv, fromEnv } from './from-env.ts'
+export { type GenerateSettings, generate as generateTarget } from './generate.ts'
 export { TARGET_KINDS } from './kinds.ts'
 export {
   type AzureUrl,
@@ -14,6 +15,7 @@ export {
 export { type OpenAISettings, openai } from './openai.ts'
 export {
   type AskedOperation,
+  type Json as JsonObject,
   kindOf,
   type RequestTemplate,
   type TargetContext,
@@ -22,4 +24,6 @@ export {
   type TargetPlace,
   type TargetSettings,
   type TokenSource,
+  type Translation,
+  type Untranslatable,
 } from './target-kind.ts'

@@ -8,6 +8,8 @@ export interface SdkTarget extends AskedOperation {
   readonly model: string
   /** Without one no `authorization` is sent. */
   readonly key: string | undefined
+  /** More headers, names in lower case and values by turns; none that the SDK sets. */
+  readonly headers?: readonly string[] | undefined
   /** Constructs the client of a target. */
   readonly client: (sdk: typeof import('./sdk.ts'), options: SdkOptions) => OpenAI
 }
@@ -24,7 +26,14 @@ const OF_ONE_CALL: readonly string[] = ['x-stainless-retry-count', 'x-stainless-
  *
  * @throws what the SDK throws for a target that it can't ask
  */
-export async function sdkTemplate({ client, path, method, model, key }: SdkTarget): Promise<RequestTemplate> {
+export async function sdkTemplate({
+  client,
+  path,
+  method,
+  model,
+  key,
+  headers: secret = [],
+}: SdkTarget): Promise<RequestTemplate> {
   const sdk = await import('./sdk.ts')
   let built: { readonly url: string; readonly init: RequestInit } | undefined
   const fetch = async (url: string | URL | Request, init: RequestInit = {}) => {
@@ -40,7 +49,7 @@ export async function sdkTemplate({ client, path, method, model, key }: SdkTarge
   if (key === undefined) headers.delete('authorization')
   return {
     url: new URL(url),
-    headers: [...headers].flat(),
+    headers: [...[...headers].flat(), ...secret],
     redirect: init.redirect === 'manual' ? 'manual' : 'error',
   }
 }

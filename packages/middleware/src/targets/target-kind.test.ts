@@ -85,14 +85,14 @@ describe('a policy', () => {
   })
 
   test('is told in the kind’s words what is wrong with it', () => {
-    expect(() => resolve({ ours: {} })).toThrow('must be {azure: …}, {openai: …} or {local: …}')
+    expect(() => resolve({ ours: {} })).toThrow('must be {azure: …}, {openai: …}, {generate: …} or {local: …}')
     expect(() => resolve({ lokal: {} })).toThrow("Did you mean 'local' by 'lokal'?")
     expect(() => resolve({ local: 1 })).toThrow('such as {port: 8080, model: m}')
     expect(() => resolve({ local: { port: 80, model: 'm' } })).toThrow(
       'models.own.targets[0]: the port is one of the system.',
     )
     expect(() => resolve({ local: { port: 8080, model: 'm' } }, { targetKinds: TARGET_KINDS })).toThrow(
-      'must be {azure: …} or {openai: …}',
+      'must be {azure: …}, {openai: …} or {generate: …}',
     )
   })
 

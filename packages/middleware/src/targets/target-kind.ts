@@ -11,7 +11,7 @@ export interface TargetSettings {
 
 /**
  * A kind of service that serves models: how a policy says where one is, and how a request to it is made. A single value in a
- * single file. All of them are asked in OpenAI's wire format.
+ * single file. They are asked in OpenAI's wire format, but for those that have a `translation`.
  */
 export interface TargetKind<Document = unknown, Settings extends TargetSettings = TargetSettings> {
   /** The target's key in a policy, its settings' `kind`, and how its id begins. Never changed: ids and cache keys hold it. */
@@ -32,6 +32,37 @@ export interface TargetKind<Document = unknown, Settings extends TargetSettings 
   place(settings: Settings): TargetPlace
   /** How a target is asked. Made once for each target and operation. */
   template(settings: Settings, asked: AskedOperation): RequestTemplate | Promise<RequestTemplate>
+  /**
+   * A kind with a wire format of its own: how this request is told in it and its answer read, as values that were JSON. All else
+   * stays as it is for every kind: bytes and their bounds, events, time limits, usage, prices, the cache. What the service can't be
+   * told is said before it is asked, so that another target may be. Left out by a kind that is asked in OpenAI's format.
+   *
+   * @param body of OpenAI's operation, with all that will be asked
+   */
+  translation?(settings: Settings, operation: { readonly path: string }, body: Json): Translation | Untranslatable
+}
+
+/** A JSON object whose fields nobody has checked. */
+export type Json = Readonly<Record<string, unknown>>
+
+/** One request in a service's own wire format. What comes of it is given back as OpenAI's service would have said it. */
+export interface Translation {
+  /** The request's object. */
+  readonly body: Json
+  /** An answer that came whole; `undefined` for one that is not of the service's form, which then counts as none. */
+  answer(came: Json): Json | undefined
+  /** What one event of a stream tells: events of OpenAI's, in their order, and its mark where the answer is whole. */
+  events(came: Json): readonly (Json | '[DONE]')[]
+  /** An answer that is no success: `{error: {message, code}}`, as far as it tells them. */
+  error(came: Json): Json
+}
+
+/** Why a service can't be asked for something. */
+export interface Untranslatable {
+  /** Goes on from the model's name: `can't be told 'tools'`. */
+  readonly cannot: string
+  /** The field of the body that it can't be told; left out where it is the operation. */
+  readonly field?: string
 }
 
 /** The checks that a document is resolved by: what the app's operator allows. Each throws a `TargetFault`. */
@@ -40,6 +71,8 @@ export interface TargetContext {
   setting(value: string | FromEnv, field: string): string
   /** The same of a secret. That another variable holds it makes another revision of the policy. */
   secret(value: FromEnv, field: string): string
+  /** The same of a secret that need not be there: `undefined` where its variable is not set. */
+  secretIfSet(value: FromEnv, field: string): string | undefined
   /** A URL on a host that may be asked. Every URL that a target is asked at has passed this. */
   url(text: string): URL
   /** Passes where the app's managed identity may be told: a kind that authorizes by `token` has asked this first. */

@@ -55,6 +55,7 @@ const KNOWN_ERRORS: ReadonlySet<string> = new Set([
   'timeout',
   'connection_failed',
   'request_failed',
+  'address_not_allowed',
   'invalid_response',
   'answer_too_large',
   'stream_cut',

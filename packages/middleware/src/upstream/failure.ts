@@ -1,4 +1,4 @@
-import type { Json } from '../operations/index.ts'
+import { isJson, type Json } from '../operations/index.ts'
 import {
   type ByteSource,
   describeFault,
@@ -12,6 +12,7 @@ import {
   type Spend,
   type UpstreamFailure,
 } from '../pipeline/index.ts'
+import type { Translation } from '../targets/index.ts'
 import { isOperators, isRedirect, MAYBE_PROCESSED } from './balancers/index.ts'
 import {
   type AnswerHeaders,
@@ -57,6 +58,7 @@ function isFiltered({ status, code }: UpstreamFailure): boolean {
 export function failureOf(error: unknown, { sent }: CallProgress): UpstreamFailure {
   const unspent = sent ? {} : ({ unspent: true } as const)
   const isConnections = error instanceof ConnectionFailed
+  if (isConnections && error.notAllowed) return { code: 'address_not_allowed', ...unspent }
   if (isTimeout(error) || (isConnections && error.timedOut)) return { code: 'timeout', ...unspent }
   return { code: sent || isConnections ? 'connection_failed' : 'request_failed', ...unspent }
 }
@@ -96,9 +98,12 @@ const KEYS = /api[ _-]?key|authentication|\bBearer\s|\bsk-/i
 const LONGEST_SAID = 16 * 1024
 
 /** Reads an answer that is no success. */
-export async function failedAnswer({ status, headers, body }: TransportAnswer): Promise<FailedAnswer> {
+export async function failedAnswer(
+  { status, headers, body }: TransportAnswer,
+  translation?: Translation,
+): Promise<FailedAnswer> {
   const bytes = await beginningOf(body)
-  const error = errorIn(bytes)
+  const error = errorIn(bytes, translation)
   const isSaid =
     CALLERS.has(status) &&
     bytes.length <= LONGEST_SAID &&
@@ -134,9 +139,10 @@ interface ToldError {
 }
 
 /** The `error` of a body in OpenAI's form; some servers have its fields at the top. */
-function errorIn(body: Buffer): ToldError {
+function errorIn(body: Buffer, translation: Translation | undefined): ToldError {
   try {
-    const value: unknown = JSON.parse(body.toString())
+    const came: unknown = JSON.parse(body.toString())
+    const value = translation !== undefined && isJson(came) ? translation.error(came) : came
     const { error = value } = Object(value) as { readonly error?: unknown }
     return Object(error ?? value) as ToldError
   } catch {

@@ -8,6 +8,13 @@ export {
   type WeightedOptions,
   weighted,
 } from './balancers/index.ts'
+export {
+  type ExplainedChoice,
+  type ExplainedModel,
+  type ExplainedRule,
+  explainRoute,
+  type RouteExplanation,
+} from './explain-route.ts'
 export { fallback } from './fallback.ts'
 export { type Asking, type Choice, reachableModels } from './pick-model.ts'
 export { type ProbeOptions, probe } from './probe.ts'

@@ -54,6 +54,7 @@ import { type OpenEvents, openStream, replayed } from './open-stream.ts'
 import { neverRetry, type RetriedModel, type RetryPolicy } from './retry.ts'
 import type { Candidate, Routed } from './route.ts'
 import { servedElsewhere } from './spillover.ts'
+import { cantBeAsked, translatable, translatedAnswer, translatedEvents, translationFor } from './translation.ts'
 import type { CallProgress, Transport } from './transports/index.ts'
 
 export interface UpstreamOptions {
@@ -112,7 +113,11 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
     const { routed, reserved } = context
     const { model } = routed
     const { signal } = call
-    const candidates = placesOf(routed)
+    const candidates = translatable(options.transport, call.operation, routed.body, placesOf(routed))
+    if ('cannot' in candidates) {
+      context.step('attempts', 'cannot')
+      return { ...refused(cantBeAsked(model.name, candidates)), fallible: true }
+    }
     const started = time.now()
     const sticky = stickyOf(routed)
     let attempts: readonly Attempt[] = NO_ATTEMPTS
@@ -339,7 +344,10 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const sent = routed.body.with(isTierAsked ? { model } : { model, service_tier: tier })
     const changed = sent.changed.filter((field) => field !== 'model')
     if (changed.length > 0) tell({ changed })
-    const answer = await options.transport.send(target.settings, operation, sent.bytes, {
+    const translated = translationFor(options.transport, operation, routed.body, options.candidate)
+    const translation = translated !== undefined && 'body' in translated ? translated : undefined
+    const bytes = translation === undefined ? sent.bytes : Buffer.from(JSON.stringify(translation.body))
+    const answer = await options.transport.send(target.settings, operation, bytes, {
       signal: bounds.signal,
       requestId,
       forwarded: trace === undefined ? forwardedOf(call) : [...forwardedOf(call), ...traceHeaders(trace, spanId)],
@@ -348,7 +356,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const { status, headers } = answer
     if (target.spilloverPrice !== undefined) spillover = servedElsewhere(headers, target.settings.model)
     if (status < 200 || status > 299) {
-      const { failure: told, said } = await failedAnswer(answer)
+      const { failure: told, said } = await failedAnswer(answer, translation)
       const failure = leftOr(told, signal)
       bounds.done()
       return refusedBy(failure, spendOfFailure(failure), { headers, said })
@@ -358,14 +366,20 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const body = await answerBody(answer)
     hasBegun = true
     if (body.kind === 'json') {
-      const parsed = operation.parse(await wholeOf(body, status, operation.maxAnswerBytes))
+      const parsed = operation.parse(
+        translatedAnswer(await wholeOf(body, status, operation.maxAnswerBytes), translation),
+      )
       if (parsed.kind === 'failure') throw new NoAnswer({ status, ...parsed.failure }, parsed.spend)
       if (!streamed) return answered(parsed.answer, parsed.spend)
       bounds.came()
       return streaming(replayed(operation.replay(parsed.answer), parsed.spend))
     }
     parser = operation.stream()
-    const events = answerEvents(body, { parser, bounds, endGraceMs: options.endGraceMs ?? END_GRACE_MS })
+    const events = answerEvents(translatedEvents(body, translation), {
+      parser,
+      bounds,
+      endGraceMs: options.endGraceMs ?? END_GRACE_MS,
+    })
     if (!streamed)
       return answered(await assembled(events, operation.assembler(), options.idleMs, status), events.spend())
     await events.begin(status)

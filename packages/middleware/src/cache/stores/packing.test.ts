@@ -30,6 +30,7 @@ const entries: fc.Arbitrary<CacheEntry> = fc.record({
   usage: fc.option(fc.record({ tokens: fc.record({ input: count, cachedInput: count, output: count }) }), {
     nil: undefined,
   }),
+  candidate: fc.option(fc.nat({ max: 62 }), { nil: undefined }),
   storedAt: fc.double({ noDefaultInfinity: true, noNaN: true }),
   expiresAt: fc.double({ noDefaultInfinity: true, noNaN: true }),
 })
@@ -53,6 +54,15 @@ describe('a packed entry', () => {
         expect(plain(await unpack(await packed(made)))).toEqual(plain(made))
       }),
     )
+  })
+
+  test('says which candidate answered where a version before neither writes nor reads', async () => {
+    const [plain, told] = [await packed(entry()), await packed(entry({ candidate: 62 }))]
+    const differing = [...plain.keys()].filter((at) => at < plain.length - 32 && plain[at] !== told[at])
+    // The two lower bits of the flags are all that it goes by.
+    expect([differing, (plain[2] ?? 0) & 3, told.length]).toEqual([[2], (told[2] ?? 0) & 3, plain.length])
+    expect((await unpack(plain))?.candidate).toBeUndefined()
+    expect((await unpack(await packed(entry({ candidate: 63 }))))?.candidate).toBeUndefined()
   })
 
   test.each([2047, 2048, 2049, 65_536, 65_537, 2_900_000])('of %i random bytes, or as many alike', async (size) => {

@@ -52,8 +52,8 @@ const FAILING_CODES: ReadonlySet<string> = new Set([
 export function outcomeOf({ failure }: Pick<Attempt, 'failure'>): Outcome {
   if (failure === undefined) return 'answered'
   const { status, code = '', retryAfterMs } = failure
-  // Nothing left this process: a token can't be had, say.
-  if (status === undefined && code === 'request_failed') return 'misconfigured'
+  // Nothing left this process: a token can't be had, say, or the host is where it may not be asked.
+  if (status === undefined && (code === 'request_failed' || code === 'address_not_allowed')) return 'misconfigured'
   if (status === undefined || status < 300) return FAILING_CODES.has(code) ? 'failing' : 'untold'
   if (status === 429) return code === 'insufficient_quota' ? 'misconfigured' : 'busy'
   if (status >= 500 && retryAfterMs !== undefined) return 'busy'

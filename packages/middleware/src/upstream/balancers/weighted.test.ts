@@ -372,6 +372,7 @@ describe('a balancer', () => {
     test.each<UpstreamFailure>([
       { status: 301 },
       { code: 'request_failed' },
+      { code: 'address_not_allowed' },
       { status: 429, code: 'insufficient_quota' },
     ])('as by %o', (failure) => {
       report(a, { ...failure, unspent: true })

@@ -1,3 +1,5 @@
+import { AddressNotAllowed } from '../../policy/index.ts'
+
 /** No answer came, for the connection's sake. Its message is made for the operator: it holds a host, and no more of a URL. */
 export class ConnectionFailed extends Error {
   override readonly name = 'ConnectionFailed'
@@ -5,10 +7,15 @@ export class ConnectionFailed extends Error {
   readonly timedOut: boolean
 
   constructor(host: string, { sent, cause }: { readonly sent: boolean; readonly cause: unknown }) {
-    super(sent ? `The connection to ${host} broke before an answer.` : `No connection to ${host}${why(cause)}.`, {
+    super(sent ? `The connection to ${host} broke before an answer.` : `No connection to ${host}${why(cause)}`, {
       cause,
     })
     this.timedOut = isOfTime(cause)
+  }
+
+  /** Whether the host is where nobody may ask it. */
+  get notAllowed(): boolean {
+    return this.cause instanceof AddressNotAllowed
   }
 
   get operatorMessage(): string {
@@ -16,10 +23,11 @@ export class ConnectionFailed extends Error {
   }
 }
 
-/** undici's own words for a proxy that turns us away, which say nothing secret. */
+/** The egress check's words, or undici's own for a proxy that turns us away, which say nothing secret. */
 function why(cause: unknown): string {
+  if (cause instanceof AddressNotAllowed) return `: ${cause.message}`
   const [, status] = /^Proxy response \((\d{3})\)/.exec(cause instanceof Error ? cause.message : '') ?? []
-  return status === undefined ? '' : `: the proxy answered ${status}`
+  return status === undefined ? '.' : `: the proxy answered ${status}.`
 }
 
 /** By its text, as the OpenAI SDK tells it: the system and each client have a code of their own. `fetch` wraps theirs. */

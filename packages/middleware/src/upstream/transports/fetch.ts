@@ -15,6 +15,7 @@ export interface FetchTransportOptions extends RequestBuilderOptions {
 export function fetchTransport({ fetch, ...options }: FetchTransportOptions): Transport {
   const requests = requestBuilder(options)
   return {
+    translation: requests.translation,
     prepare: (target, { path }) => requests.prepare(target, path),
     async send(target, { path }, body, { signal, requestId, forwarded = [], progress }) {
       const { template, shown, method, added } = await requests.build(target, path, body, signal)

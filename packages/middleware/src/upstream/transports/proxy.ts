@@ -1,5 +1,6 @@
 import type { Dispatcher, Pool } from 'undici'
 import { OperatorError } from '../../pipeline/index.ts'
+import type { ConnectionCheck } from '../../policy/index.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
@@ -26,14 +27,17 @@ type Undici = Pick<typeof import('undici'), 'Agent' | 'EnvHttpProxyAgent' | 'Poo
  * proxy: a proxy's `localhost` is another machine, and would be shown the request.
  *
  * @param connectTimeout the longest that a connection may take to come about, in milliseconds; also one to a proxy, or through it
+ * @param check of the addresses that are asked straight; a proxy looks names up by itself
  * @throws OperatorError for a proxy that is no http or https URL
  */
 export function wayOut(
   { Agent, EnvHttpProxyAgent, Pool }: Undici,
   env: Environment,
   connectTimeout = CONNECT_MS,
+  check?: ConnectionCheck,
 ): WayOut {
-  const bounds = { maxHeaderSize: MAX_HEADER_BYTES, connectTimeout }
+  const looking = check === undefined ? {} : { connect: { lookup: check.lookup } }
+  const bounds = { maxHeaderSize: MAX_HEADER_BYTES, connectTimeout, ...looking }
   const direct = new Agent(bounds)
   const httpProxy = proxyUrl(env, 'http_proxy') ?? ''
   const httpsProxy = proxyUrl(env, 'https_proxy') ?? ''

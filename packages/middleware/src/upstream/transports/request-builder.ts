@@ -8,7 +8,7 @@ import {
   type TargetSettings,
   type TokenSource,
 } from '../../targets/index.ts'
-import { shownUrl } from './transport.ts'
+import { shownUrl, type Transport } from './transport.ts'
 
 /** A request but for its body. */
 export interface BuiltRequest {
@@ -22,6 +22,8 @@ export interface BuiltRequest {
 
 /** Templates that are known by now, and what each call adds to its own. */
 export interface RequestBuilder {
+  /** A transport's. */
+  readonly translation: NonNullable<Transport['translation']>
   /** All but what each call adds: loads what builds it. `undefined` where it is known already. */
   prepare(target: TargetSettings, path: string): Promise<unknown> | undefined
   /**
@@ -98,6 +100,7 @@ export function requestBuilder({ token, targetKinds = TARGET_KINDS }: RequestBui
   }
 
   return {
+    translation: (target, operation, body) => kindOf(targetKinds, target.kind).translation?.(target, operation, body),
     prepare(target, path) {
       const built = builtFor(target, path, 'POST')
       return 'then' in built ? built : undefined

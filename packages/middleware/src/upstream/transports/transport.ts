@@ -1,5 +1,5 @@
 import type { ByteSource } from '../../pipeline/index.ts'
-import type { TargetSettings } from '../../targets/index.ts'
+import type { JsonObject, TargetSettings, Translation, Untranslatable } from '../../targets/index.ts'
 
 /** How far a call has come. The transport that makes it notes it here, for the case that the call fails. */
 export interface CallProgress {
@@ -37,6 +37,12 @@ export interface Transport {
    * `undefined` where nothing is to be loaded.
    */
   prepare?(target: TargetSettings, operation: { readonly path: string }): Promise<unknown> | undefined
+  /** How a request is told to a target with a wire format of its own; `undefined` for one that is asked in OpenAI's. */
+  translation?(
+    target: TargetSettings,
+    operation: { readonly path: string },
+    body: JsonObject,
+  ): Translation | Untranslatable | undefined
   /**
    * @param operation its `path` under the target's base URL
    * @param body `undefined` for a GET

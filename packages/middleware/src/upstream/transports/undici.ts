@@ -1,7 +1,9 @@
 import { channel } from 'node:diagnostics_channel'
 import type { Socket } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
 import { type ByteSource, loadUndici } from '../../pipeline/index.ts'
+import type { ConnectionCheck } from '../../policy/index.ts'
 import { ConnectionFailed } from './connection-failed.ts'
 import { ACCEPTED_ENCODINGS, decoded } from './content-encoding.ts'
 import { type Environment, type WayOut, wayOut } from './proxy.ts'
@@ -24,6 +26,8 @@ const STALE_WITHIN_MS = 5_000
 export interface UndiciTransportOptions extends RequestBuilderOptions {
   /** Read with the first request: in a placeholder start the environment is replaced after the process began. */
   readonly env?: () => Environment
+  /** Of each connection that is made straight. Left out, a host may be on any address: for targets of no policy. */
+  readonly check?: ConnectionCheck
   /** The longest that a connection may take to come about, in milliseconds; four seconds by default. */
   readonly connectMs?: number | undefined
 }
@@ -36,7 +40,12 @@ export interface UndiciTransportOptions extends RequestBuilderOptions {
  * - it goes by the environment's proxy;
  * - what is cancelled ends its connection in the same turn, also under a pending read.
  */
-export function undiciTransport({ env = () => process.env, connectMs, ...options }: UndiciTransportOptions): Transport {
+export function undiciTransport({
+  env = () => process.env,
+  check,
+  connectMs,
+  ...options
+}: UndiciTransportOptions): Transport {
   const requests = requestBuilder(options)
   let ways: { readonly kept: WayOut; readonly anew: () => WayOut } | undefined
 
@@ -44,14 +53,24 @@ export function undiciTransport({ env = () => process.env, connectMs, ...options
     try {
       const undici = await loadUndici()
       followSockets()
-      ways ??= { kept: wayOut(undici, env(), connectMs), anew: () => wayOut(undici, env(), connectMs) }
+      const newWay = () => wayOut(undici, env(), connectMs, check)
+      ways ??= { kept: newWay(), anew: newWay }
       return ways
     } catch (cause) {
       throw new ConnectionFailed(host, { sent: false, cause })
     }
   }
 
+  function refuseHost({ hostname, host }: URL): void {
+    try {
+      check?.host(hostname)
+    } catch (cause) {
+      throw new ConnectionFailed(host, { sent: false, cause })
+    }
+  }
+
   return {
+    translation: requests.translation,
     prepare(target, { path }) {
       const preparing = requests.prepare(target, path)
       if (ways !== undefined) return preparing
@@ -62,6 +81,8 @@ export function undiciTransport({ env = () => process.env, connectMs, ...options
       const built = 'then' in building ? await building : building
       const { url } = built.template
       progress.url = built.shown
+      if (areSettling) await nextTurn()
+      refuseHost(url)
       const { kept, anew } = ways ?? (await waysOut(url.host))
       const outgoing = outgoingOf(built, { requestId, forwarded }, body)
       const first = await attempt(kept.dispatcherFor(url), outgoing, progress, signal)
@@ -149,7 +170,10 @@ function attempt(
         onResponseData(_controller, chunk) {
           body?.push(chunk)
         },
-        onResponseEnd: () => body?.end(),
+        onResponseEnd() {
+          settleConnections()
+          body?.end()
+        },
         onResponseError: (_controller, error) => fail(error),
       })
     } catch (error) {
@@ -267,6 +291,21 @@ function linkOver(socket: Socket): Link {
 
 function wasStale({ socket, wasKept, bytesRead, sentAt }: Link): boolean {
   return wasKept && socket.bytesRead === bytesRead && performance.now() - sentAt <= STALE_WITHIN_MS
+}
+
+/** Whether an answer has ended in this turn of the event loop. */
+let areSettling = false
+
+/**
+ * undici takes a connection again in the turn after its answer's end. What is asked before then waits for that turn, and need not
+ * open another one.
+ */
+function settleConnections(): void {
+  if (areSettling) return
+  areSettling = true
+  setImmediate(() => {
+    areSettling = false
+  })
 }
 
 let awaiting: ((socket: Socket) => void) | undefined
