@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
-import { type ArrivedCall, events, HEALTHY, type Play, plain, whole } from './played-target.ts'
+import { type ArrivedCall, HEALTHY, type Play, whole } from './played-target.ts'
 
 /* What a model's server does other than answering well. */
 
@@ -72,8 +72,9 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'an error in the place of an answer, or within it',
     ...untold((call) => {
-      if (!call.streamed) return sending(200, 'application/json', ERROR)(call)
-      return half(({ response }) => response.end(`data: ${ERROR}\n\n`))(call)
+      const error = call.wire.error('server_error')
+      if (!call.streamed) return sending(200, 'application/json', error)(call)
+      return half(({ response }) => response.end(`data: ${error}\n\n`))(call)
     }),
     ...HALF,
   },
@@ -95,11 +96,8 @@ function resetting({ isReused }: ArrivedCall): Play {
   }
 }
 
-const ERROR = JSON.stringify({ error: { message: 'no', type: 'server_error', code: 'server_error' } })
-
 function failing(status: number, headers: Readonly<Record<string, string>> = {}) {
-  const error = { message: 'no', type: 'error', code: `played_${status}` }
-  return sending(status, 'application/json', JSON.stringify({ error }), headers)
+  return (call: ArrivedCall) => sending(status, 'application/json', call.wire.error(`played_${status}`), headers)(call)
 }
 
 function sending(status: number, type: string, body: string, headers: Readonly<Record<string, string>> = {}) {
@@ -115,9 +113,9 @@ function withDate(call: ArrivedCall): void {
 /** Half of an answer, and then this. */
 function half(then: (call: ArrivedCall) => unknown) {
   return async (call: ArrivedCall) => {
-    const { response, streamed } = call
+    const { response, streamed, wire } = call
     response.writeHead(200, { 'content-type': streamed ? 'text/event-stream' : 'application/json' })
-    response.write(streamed ? events(['Be', 'cause ']) : plain('Because it is.').slice(0, 90))
+    response.write(streamed ? wire.events(['Be', 'cause ']) : wire.plain('Because it is.').slice(0, 40))
     // An empty write is called back when all before it has been handed to the system.
     await new Promise<void>((resolve) => response.write('', () => resolve()))
     return then(call)
@@ -126,11 +124,11 @@ function half(then: (call: ArrivedCall) => unknown) {
 
 const LARGE_BYTES = 40 * 1024 * 1024
 
-async function large({ response, streamed, left }: ArrivedCall): Promise<void> {
+async function large({ response, streamed, wire, left }: ArrivedCall): Promise<void> {
   response.writeHead(200, { 'content-type': streamed ? 'text/event-stream' : 'application/json' })
   const piece = 'x'.repeat(64 * 1024)
-  const text = streamed ? events([piece]) : piece
-  if (!streamed) response.write(plain('').replace(/"content":"".*/, '"content":"'))
+  const text = streamed ? wire.events([piece]) : piece
+  if (!streamed) response.write(wire.plain('').replace(/("(?:content|completion)":").*/, '$1'))
   for (let sent = 0; sent < LARGE_BYTES && !left.aborted; sent += text.length) {
     if (!response.write(text)) await once(response, 'drain', { signal: left }).catch(() => {})
   }
@@ -139,10 +137,10 @@ async function large({ response, streamed, left }: ArrivedCall): Promise<void> {
 
 const TRICKLE_MS = 50
 
-async function trickling({ response, streamed, left }: ArrivedCall): Promise<void> {
+async function trickling({ response, streamed, wire, left }: ArrivedCall): Promise<void> {
   response.writeHead(200, { 'content-type': streamed ? 'text/event-stream' : 'application/json' })
   while (!left.aborted) {
-    response.write(streamed ? events(['x']) : ' ')
+    response.write(streamed ? wire.events(['x']) : ' ')
     await pause(TRICKLE_MS, undefined, { signal: left }).catch(() => {})
   }
 }

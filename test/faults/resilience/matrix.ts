@@ -12,10 +12,13 @@ import { type PlayedTarget, PRICE, startPlayedTarget, type Taken } from './playe
 export const SETTINGS = ['one', 'three, the first sick', 'three, all sick'] as const
 export type Setting = (typeof SETTINGS)[number]
 
-/** How a target of each kind is written down; `generate` is to come. */
+/** How a target of each kind is written down. */
 export const KINDS = {
   azure: (origin: string, name: string) => ({ azure: { endpoint: origin, deployment: name, key: { env: 'KEY' } } }),
   openai: (origin: string, name: string) => ({ openai: { baseUrl: `${origin}/v1`, model: name, key: { env: 'KEY' } } }),
+  generate: (origin: string, name: string) => ({
+    generate: { url: `${origin}/api/generate`, model: name, key: { env: 'KEY' }, streams: true },
+  }),
 } as const
 export type Kind = keyof typeof KINDS
 export const KIND_NAMES = Object.keys(KINDS) as Kind[]
@@ -78,7 +81,7 @@ export function deadlinesOf({ isSlow }: Fault): Deadlines {
 }
 
 /** So many at a time: those that wait for a deadline take no work, and are not to be late for the work of others. */
-const AT_ONCE = { slow: 24, others: 8 }
+const AT_ONCE = { slow: 36, others: 8 }
 
 export async function runMatrix(all: readonly Cell[]): Promise<Seen[]> {
   const seen = new Map<Cell, Seen>()

@@ -1,14 +1,13 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { GENERATE, OPENAI, USAGE, type Wire } from './wire.ts'
 
 /* A model's server that a test plays. It counts by itself what it is asked, and what it bills for it. */
 
-/** What a healthy call takes, and what the price of the policy makes of it. */
-export const USAGE = { prompt_tokens: 11, completion_tokens: 7, total_tokens: 18 }
 /** Dollars for a million tokens. */
 export const PRICE = { input: 1, output: 2 }
-/** Nano-dollars. */
+/** What a healthy call costs by that, in nano-dollars. */
 export const BILL = (USAGE.prompt_tokens * PRICE.input + USAGE.completion_tokens * PRICE.output) * 1_000
 
 /** The pieces of a healthy answer's text. */
@@ -21,6 +20,8 @@ export interface ArrivedCall {
   readonly response: ServerResponse
   readonly socket: Socket
   readonly streamed: boolean
+  /** The language that it is asked in. */
+  readonly wire: Wire
   /** The service tier that is asked for by name. */
   readonly tier: string | undefined
   /** Whether its connection has carried a call before. */
@@ -70,9 +71,10 @@ export async function startPlayedTarget(): Promise<PlayedTarget> {
     response.on('error', () => {})
     const text = await textOf(request).catch(() => undefined)
     if (text === undefined) return
-    const { stream, service_tier: tier } = JSON.parse(text) as { stream?: unknown; service_tier?: string }
+    const { stream, service_tier: tier, prompt } = JSON.parse(text) as Asked
+    const wire = prompt === undefined ? OPENAI : GENERATE
     const requestId = String(request.headers['x-request-id'])
-    const call = { requestId, response, socket, streamed: stream === true, tier, isReused, left: left.signal }
+    const call = { requestId, response, socket, streamed: stream === true, wire, tier, isReused, left: left.signal }
     const { taken, answer } = target.play(call)
     calls.push(taken)
     await answer(call)
@@ -96,6 +98,13 @@ export async function startPlayedTarget(): Promise<PlayedTarget> {
   return target
 }
 
+interface Asked {
+  readonly stream?: unknown
+  readonly service_tier?: string
+  /** Of the contract of `POST /api/generate`. */
+  readonly prompt?: string
+}
+
 async function textOf(request: IncomingMessage): Promise<string> {
   const pieces: Buffer[] = []
   for await (const piece of request as AsyncIterable<Buffer>) pieces.push(piece)
@@ -112,43 +121,8 @@ export interface WholeOptions {
   readonly tier?: string
 }
 
-export function whole({ response, streamed }: ArrivedCall, { type, tier }: WholeOptions = {}): void {
+export function whole({ response, streamed, wire }: ArrivedCall, { type, tier }: WholeOptions = {}): void {
   const usual = streamed ? 'text/event-stream' : 'application/json'
   response.writeHead(200, { 'content-type': type ?? usual })
-  const served = tier === undefined ? {} : { service_tier: tier }
-  response.end(streamed ? events(PIECES) + endingOf(served) : plain(PIECES.join(''), served))
-}
-
-/** A plain answer's body. */
-export function plain(content: string, more: object = {}): string {
-  const message = { role: 'assistant', content }
-  const choices = [{ index: 0, message, finish_reason: 'stop' }]
-  return JSON.stringify({
-    id: 'a',
-    object: 'chat.completion',
-    created: 0,
-    model: 'played',
-    choices,
-    usage: USAGE,
-    ...more,
-  })
-}
-
-/** The events of a stream for these pieces of its text. */
-export function events(pieces: readonly string[]): string {
-  return pieces.map((content) => event({ choices: [choice({ content }, null)] })).join('')
-}
-
-/** How a healthy stream ends. */
-function endingOf(more: object): string {
-  return `${event({ choices: [choice({}, 'stop')] })}${event({ choices: [], usage: USAGE, ...more })}data: [DONE]\n\n`
-}
-
-export function event(fields: object): string {
-  const head = { id: 'a', object: 'chat.completion.chunk', created: 0, model: 'played' }
-  return `data: ${JSON.stringify({ ...head, ...fields })}\n\n`
-}
-
-function choice(delta: object, finish_reason: string | null) {
-  return { index: 0, delta, finish_reason }
+  response.end(streamed ? wire.events(PIECES) + wire.ending(tier) : wire.plain(PIECES.join(''), tier))
 }
