@@ -261,7 +261,7 @@ function wrongOf(
   if (models !== undefined && !namesOf(model.name, document).some((name) => models.has(name))) {
     found.push(`${place}, and its plan has the models ${[...models].join(', ')}`)
   }
-  const usual = tier === undefined || tier === 'auto' ? 'default' : tier
+  const usual = placeOf(tier)
   if (tiers !== undefined && !tiers.includes(usual))
     found.push(`${place} for tier ${usual}, and its plan has ${tiers.join(', ')}`)
   const own = before.filter((call) => call.requestId === requestId && call.model === model)
@@ -269,11 +269,18 @@ function wrongOf(
   if (own.some(({ hasBegun }) => hasBegun)) found.push(`${place}, and the model had begun an answer`)
   if (its.firstByteAt !== undefined) found.push(`${place}, and its caller has an answer`)
   for (const { blocked, ...other } of before) {
-    if (blocked === undefined || other.target !== target || other.tier !== tier) continue
+    // A model that is asked once leaves to its callers when that is.
+    if (blocked === undefined || model.attempts === 1 || other.target !== target) continue
+    if (placeOf(other.tier) !== placeOf(tier)) continue
     if (at > blocked.since && at < blocked.until)
       found.push(`${place}, which is to be left alone for ${blocked.until - at} ms`)
   }
   return found
+}
+
+/** A service's usual tier has several names, and none. */
+function placeOf(tier: string | undefined): string {
+  return tier === undefined || tier === 'auto' ? 'default' : tier
 }
 
 /** A model's own name, and its aliases: who may use one may use the other. */
