@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { baseContext, request } from '../../../../test/support/base-context.ts'
 import { calledAt, failureTold, modelCall, statusOf, targetAt } from '../../../../test/support/model-call.ts'
@@ -11,13 +13,14 @@ import {
   type Upstream,
 } from '../../../../test/support/upstream.ts'
 import { attemptsBefore, bodyFrom, bodyOf, type Json, type Reply } from '../operations/index.ts'
-import { NOTHING_SPENT, PROMPT_SPENT, type Price, RequestEnded, systemTime } from '../pipeline/index.ts'
+import { type Attempt, NOTHING_SPENT, PROMPT_SPENT, type Price, RequestEnded, systemTime } from '../pipeline/index.ts'
 import type { RetryRule, Target } from '../policy/index.ts'
 import type { AzureSettings } from '../targets/index.ts'
 import {
   type Balancer,
   connect,
   type RetryPolicy,
+  type Routed,
   retryWithinBudget,
   type Transport,
   type UpstreamOptions,
@@ -594,12 +597,24 @@ describe('another call', () => {
     for (const model of models) model.reply = () => {}
     for (const stream of [false, true]) {
       const started = performance.now()
-      const { reply } = await ask({ body: { stream }, firstByteMs: 200, totalMs: 500 })
+      const { reply } = await ask({ body: { stream }, firstByteMs: 300, totalMs: 750 })
       const ms = performance.now() - started
       expect(reply).toMatchObject({ kind: 'refused', refusal: { upstream: { code: 'timeout' } } })
-      expect(attemptsOf(reply).map(({ ms }) => Math.round(ms / 100))).toEqual([2, 2, 1])
-      expect(ms).toBeLessThan(700)
+      const [first, second, third] = attemptsOf(reply).map(({ ms }) => ms)
+      expect(Math.min(first ?? 0, second ?? 0)).toBeGreaterThan(290)
+      expect(third).toBeLessThan(200)
+      expect(ms).toBeGreaterThan(740)
+      expect(ms).toBeLessThan(1_000)
     }
+  })
+
+  test('that has less than its time, since others took it, says nothing of its target', async () => {
+    const reported: unknown[] = []
+    const own = newBalancer()
+    const balancer = { ...own, report: (_at: unknown, { failure }: Attempt) => void reported.push(failure?.code) }
+    for (const model of models) model.reply = () => {}
+    await ask({ balancer, firstByteMs: 300, totalMs: 750 })
+    expect(reported).toEqual(['timeout', 'timeout', 'request_timeout'])
   })
 
   test('is reserved for where the one before may have cost something, and is none where it can’t be', async () => {
@@ -636,6 +651,40 @@ describe('another call', () => {
     const fault = await ask({ cover }).catch((fault: unknown) => fault)
     expect(fault).toBeInstanceOf(RangeError)
     expect(attemptsBefore(fault)).toMatchObject([{ target: 't0' }])
+  })
+
+  test('is soon made where no connection comes about, and costs nothing', async () => {
+    const silent = createServer(() => {})
+    silent.listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const { port } = silent.address() as AddressInfo
+    const transport = connect({ token: () => Promise.reject(new Error('no token is needed')), connectMs: 200 })
+    const at = [`https://127.0.0.1:${port}/v1`, models[0].baseUrl].map((baseUrl, rank) => {
+      const target = targetAt({ kind: 'openai', baseUrl, model: 'm', key: 'k' }, { id: `t${rank}` })
+      return { target, tier: undefined, rank }
+    }) as unknown as Routed['routed']['candidates']
+    const call = modelCall()
+    const bounds = { firstByteMs: 5_000, totalMs: 5_000, ...STREAM_BOUNDS }
+    const reply = await upstream({ transport, balancer: newBalancer(), retry, ...bounds })(call, {
+      ...baseContext(),
+      routed: { model: { name: 'm' }, body: call.body, candidates: at },
+      reserved: { attempts: 1, output: undefined, cover: () => Promise.reject(new Error('nothing was spent')) },
+    })
+    silent.close()
+    expect(attemptsOf(reply)).toMatchObject([{ failure: { code: 'timeout', unspent: true } }, { target: 't1' }])
+    expect(attemptsOf(reply)[0]?.ms).toBeLessThan(1_500)
+  })
+
+  test('says nothing of a target where a defect of ours broke it off', async () => {
+    const balancer = newBalancer()
+    const transport: Transport = {
+      async send(_target, _operation, _body, { progress }) {
+        progress.sent = true
+        throw new TypeError('x is not a function')
+      },
+    }
+    for (let times = 0; times < 10; times += 1) await expect(ask({ balancer, transport })).rejects.toThrow(TypeError)
+    expect(balancer.states()).toEqual([])
   })
 
   describe('of a model with tiers', () => {

@@ -262,7 +262,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
   /** Of the answer, where there is one. */
   let spillover: string | undefined
 
-  const attempts = (spend: Spend, failure?: UpstreamFailure): readonly Attempt[] => {
+  const attempts = (spend: Spend, failure?: UpstreamFailure, isOurs = false): readonly Attempt[] => {
     const { id } = target
     const price = spillover === undefined ? target.price : target.spilloverPrice
     const ms = performance.now() - started
@@ -277,13 +277,16 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
       ...(firstTokenMs !== undefined && { firstTokenMs }),
     }
     const attempt: Attempt = { model: routed.model.name, target: id, price, spend, startedAt, ms, ...more }
+    telling(() => balancer.report(candidate, isOurs ? { ...attempt, failure: OURS } : attempt))
+    return [...options.before, attempt]
+  }
+  /** What the call took must be known whatever becomes of this. */
+  const telling = (tell: () => void) => {
     try {
-      balancer.report(candidate, attempt)
+      tell()
     } catch (fault) {
-      // What the call took must be known all the same.
       log('error', 'fault', describeFault(fault))
     }
-    return [...options.before, attempt]
   }
 
   const answered = (answer: Answer, spend: Spend): AnswerReply => {
@@ -300,7 +303,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
       attempts: attempts(events.spend(), failure),
     })
     const bound = { idleMs: options.idleMs, maxOutput: reserved.output ?? Number.POSITIVE_INFINITY }
-    balancer.began?.(candidate)
+    telling(() => balancer.began?.(candidate))
     return { ...madeAt(target.id), kind: 'stream', ...openStream(events, { ...bound, bounds, left: signal, ending }) }
   }
 
@@ -319,7 +322,9 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const isClients = failure.code === CLIENT_LEFT
     // A call that was broken off since its client has left is nothing that an operator could mend.
     if (!isClients) logFailure(log, failure, { url: progress.url, ...more })
-    const made = attempts(spend, failure)
+    // What was given less than its time, since the calls before had taken that, says nothing of the target.
+    const isCutShort = failure.code === 'timeout' && sinceMs > 0 && leftMs < options.firstByteMs
+    const made = attempts(spend, failure, isCutShort)
     const afterMs = insists(routed.model)
       ? failure.retryAfterMs
       : retryAfterOf(failure, candidates, waitsOf(balancer, candidates, made).anywhereMs)
@@ -396,7 +401,7 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     if (signal.aborted || isOutage(error)) return refusedBy(failure, spend, { error })
     tell({ upstream: failure })
     step('attempts', 'fault')
-    throw faultAfter(error, attempts(spend, failure))
+    throw faultAfter(error, attempts(spend, failure, true))
   }
 }
 
@@ -412,6 +417,8 @@ function forwardedOf({ operation, headers }: Call): readonly string[] {
 }
 
 const BEGUN = { begun: true } as const
+/** What balancers are told of a failure that is none of the target's: a defect in the code, say. */
+const OURS: UpstreamFailure = { code: 'request_timeout' }
 
 /** What is the same in whatever a call to a target has made. */
 function madeAt(target: string) {
