@@ -370,7 +370,7 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'a target among several of no kind',
     'models:\n  small:\n    targets:\n      - {openai: {model: m}}\n      - {priority: 2, weight: 90}\n',
-    'line 5, models.small.targets[1]: needs one of azure or openai. It must be {azure: …} or {openai: …}.',
+    'line 5, models.small.targets[1]: needs one of azure, openai or generate. It must be {azure: …}, {openai: …} or {generate: …}.',
   ],
   [
     'a tier in the order without a price',
