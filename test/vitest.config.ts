@@ -20,6 +20,8 @@ const LONG = [
   'test/versions/',
   'test/faults/ten-dollars',
   'test/simulator/billed-calls',
+  'test/simulator/routed-calls',
+  'test/faults/resilience.test.ts',
   'test/e2e/start.test.ts',
   'test/bench/',
   'test/e2e/tollgate.test.ts',

@@ -3,11 +3,8 @@ import { pathToFileURL } from 'node:url'
 import type * as Middleware from '@tollgate/middleware'
 import { MIDDLEWARE } from './limits-under-test.ts'
 
-/** Of the middleware, what a call to a model goes through. */
-export type CallParts = Pick<
-  typeof Middleware,
-  'bodyOf' | 'budget' | 'chat' | 'limiter' | 'pipeline' | 'resolvePolicy' | 'route' | 'upstream'
->
+/** All of the middleware. */
+export type CallParts = typeof Middleware
 
 /** Loaded when it is asked for, so that a defect can be planted before. */
 export async function loadCallParts(): Promise<CallParts> {
