@@ -13,11 +13,11 @@ export interface PlayedCall {
   /** As it was asked for; `undefined` where it was left to the service. */
   readonly tier: string | undefined
   readonly at: number
-  readonly outcome: string
+  readonly outcome: Outcome
   /** Whether the gateway hears what it took: `nothing`, all of it, or not what it has taken. */
   taken: 'nothing' | 'told' | 'untold'
-  /** Nano-dollars. */
-  readonly bill: number
+  /** What it has taken, in nano-dollars. */
+  bill: number
   /** Whether a byte of its answer has come. */
   hasBegun: boolean
   /** Until when its target is to be left alone, where it has said so, and since when the gateway knows. */
@@ -28,13 +28,30 @@ export interface PlayedOptions extends Pick<CallParts, 'ConnectionFailed'> {
   readonly models: ReadonlyMap<string, SimulatedModel>
   readonly dice: Random
   readonly now: () => number
+  /** Told of each call as it is made, before it is known what becomes of it. */
   readonly onCall: (call: PlayedCall) => void
 }
 
 type Json = Readonly<Record<string, unknown>>
 
+/** What a call has taken that comes to this, as far as the gateway hears. */
+const TAKEN = {
+  answered: 'told',
+  'too many': 'nothing',
+  overloaded: 'nothing',
+  refused: 'nothing',
+  invalid: 'nothing',
+  filtered: 'untold',
+  error: 'untold',
+  reset: 'untold',
+  hang: 'untold',
+  cut: 'untold',
+  nonsense: 'untold',
+} as const
+type Outcome = keyof typeof TAKEN
+
 /** How likely each outcome is while a target is in such a mood. */
-const MOODS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+const MOODS: Readonly<Record<string, Readonly<Partial<Record<Outcome, number>>>>> = {
   well: { answered: 1 },
   busy: { answered: 3, 'too many': 5, overloaded: 2 },
   failing: { answered: 2, error: 3, reset: 2, hang: 1, cut: 1, nonsense: 1 },
@@ -58,32 +75,23 @@ export function playedTransport({ ConnectionFailed, models, dice, now, onCall }:
       const tier = body.service_tier as string | undefined
       const isFull = tier === 'flex' && dice.chance(0.3)
       const outcome = isFull ? 'too many' : pickOf(MOODS[moods.get(target.name) ?? 'well'] ?? {}, dice)
-      const at = now()
+      const made: PlayedCall = {
+        ...{ requestId, target, model, tier, at: now(), outcome },
+        ...{ taken: 'nothing', bill: 0, hasBegun: false, blocked: undefined },
+      }
+      onCall(made)
+      await within(dice.between(1, 30), signal)
+      if (outcome === 'refused') throw new ConnectionFailed(target.name, { sent: false, cause: undefined })
+      progress.sent = true
       // No fewer than the pieces that it comes in.
       const tokens = { input: dice.whole(3, 9), output: Math.min(Number(body.max_tokens), dice.whole(3, 60)) }
       const wasElsewhere = target.ptu && dice.chance(0.3)
       const served = tier === 'flex' && dice.chance(0.8) ? 'flex' : 'default'
-      const its = { model, target, served, wasElsewhere }
-      const took = billOf(tokens, its)
-      const call = (taken: PlayedCall['taken']): PlayedCall => {
-        const made: PlayedCall = {
-          ...{ requestId, target, model, tier, at, outcome, taken },
-          bill: taken === 'nothing' ? 0 : outcome === 'filtered' ? billOf({ ...tokens, output: 0 }, its) : took,
-          hasBegun: false,
-          blocked: undefined,
-        }
-        onCall(made)
-        return made
+      made.taken = TAKEN[outcome]
+      if (made.taken !== 'nothing') {
+        const read = outcome === 'filtered' ? { ...tokens, output: 0 } : tokens
+        made.bill = billOf(read, { model, target, served, wasElsewhere })
       }
-      await within(dice.between(1, 30), signal)
-      if (outcome === 'refused') {
-        call('nothing')
-        throw new ConnectionFailed(target.name, { sent: false, cause: undefined })
-      }
-      progress.sent = true
-      const isUntold =
-        outcome === 'error' || outcome === 'reset' || outcome === 'hang' || outcome === 'cut' || outcome === 'nonsense'
-      const made = call(isUntold || outcome === 'filtered' ? 'untold' : outcome === 'answered' ? 'told' : 'nothing')
       /** The gateway has ended the call before it had heard all. */
       const cut = () => {
         made.taken = 'untold'
@@ -147,14 +155,14 @@ function moodOf(dice: Random): string {
   return dice.pick(['well', 'well', 'well', 'busy', 'failing', 'gone', 'strict'])
 }
 
-function pickOf(weights: Readonly<Record<string, number>>, dice: Random): string {
+function pickOf(weights: Readonly<Partial<Record<Outcome, number>>>, dice: Random): Outcome {
   let left = dice.between(
     0,
     Object.values(weights).reduce((sum, each) => sum + each, 0),
   )
   for (const [name, weight] of Object.entries(weights)) {
     left -= weight
-    if (left < 0) return name
+    if (left < 0) return name as Outcome
   }
   return 'answered'
 }

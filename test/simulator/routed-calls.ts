@@ -70,8 +70,8 @@ export async function runRouted(
     onCall(call) {
       for (const what of wrongOf(call, scenario, asked.get(call.requestId), calls)) violate(what)
       calls.push(call)
-      const { requestId, target, tier = 'no tier', outcome, bill } = call
-      tellStory(`${requestId} asks ${target.name} (${tier}): ${outcome}, ${bill}`)
+      const { requestId, target, tier = 'no tier', outcome } = call
+      tellStory(`${requestId} asks ${target.name} (${tier}): ${outcome}`)
     },
   })
 

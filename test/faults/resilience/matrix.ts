@@ -73,8 +73,8 @@ export function cells(kinds: readonly Kind[]): Cell[] {
   )
 }
 
-/** Of faults that a deadline ends: long enough for each request to make all of its calls. */
-const SHORT: Deadlines = { firstByteMs: 1_500, idleMs: 1_500, totalMs: 5_000, streamTotalMs: 5_000 }
+/** Of faults that a deadline ends: all calls of a request, with the longest pauses between them, have more time than they take. */
+const SHORT: Deadlines = { firstByteMs: 1_250, idleMs: 1_250, totalMs: 6_000, streamTotalMs: 6_000 }
 
 export function deadlinesOf({ isSlow }: Fault): Deadlines {
   return isSlow ? SHORT : LONG
