@@ -11,7 +11,7 @@ export const ROUTED_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'takes a target without a zone to be in all of them',
-    file: '../policy/model.ts',
+    file: '../policy/target.ts',
     find: 'zone !== undefined && zones.includes(zone)',
     replace: 'zone === undefined || zones.includes(zone)',
     seed: 1,
