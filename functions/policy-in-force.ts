@@ -1,4 +1,4 @@
-import { type Log, listText, moneyLimits, moneyText, POLICY_FILE } from '@tollgate/middleware'
+import { type Log, listText, moneyLimits, moneyText, POLICY_FILE, servedText } from '@tollgate/middleware'
 import { consoleLog } from './console-log.ts'
 import { tellStrandedConsumers } from './consumer-plans.ts'
 import type { Settings } from './settings.ts'
@@ -7,7 +7,7 @@ import type { Settings } from './settings.ts'
 const MOST_PLANS = 20
 
 /**
- * Says which policy is in force, its plans, and whether anything limits money: the app's first line. It is a warning where
+ * Says which policy is in force, its plans, whether anything limits money, and where requests go: the app's first line. It is a warning where
  * the operator may have meant something else: there is no document, or models and settings that nothing uses.
  */
 export function tellPolicy(settings: Settings, log: Log = consoleLog): Settings {
@@ -16,13 +16,14 @@ export function tellPolicy(settings: Settings, log: Log = consoleLog): Settings 
   const { unlimitedPlans, refusedModels } = moneyLimits(policy)
   const isDoubtful = hints.length > 0 || refusedModels.length > 0 || (file === undefined && unlimitedPlans.length > 0)
   const plans = [...policy.plans.keys()]
+  const served = servedText(policy)
   const source = file === undefined ? `the defaults, since there is no ${POLICY_FILE}` : `${file} (${digest})`
   log(isDoubtful ? 'warn' : 'info', 'policy in force', {
     policy: file ?? 'defaults',
     ...(digest === undefined ? {} : { digest }),
     revision: policy.revision,
     plans: plans.slice(0, MOST_PLANS),
-    message: `The policy is ${source}. It has ${plans.length === 1 ? 'the plan' : 'the plans'} ${listText(plans)}; ${moneyText(policy)}.`,
+    message: `The policy is ${source}. It has ${plans.length === 1 ? 'the plan' : 'the plans'} ${listText(plans)}; ${moneyText(policy)}.${served === undefined ? '' : ` Requests: ${served}.`}`,
     ...(hints.length === 0 ? {} : { hints }),
   })
   // `npm start` tells it by itself.

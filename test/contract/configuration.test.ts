@@ -134,7 +134,7 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'a typo in a plan',
     'plans:\n  free:\n    limts: []\n',
-    "line 3, plans.free.limts: unknown field. Did you mean 'limits'? plans.free takes limits, shared, models, tiers and tools.",
+    "line 3, plans.free.limts: unknown field. Did you mean 'limits'? plans.free takes limits, shared, models, tiers, tools and zones.",
   ],
   [
     'a plan without limits',
@@ -144,7 +144,7 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'a plan that is empty',
     'plans:\n  free:\n',
-    'line 2, plans.free: must be a map with limits, shared, models, tiers and tools, and it is empty. Give it a value, or remove it.',
+    'line 2, plans.free: must be a map with limits, shared, models, tiers, tools and zones, and it is empty. Give it a value, or remove it.',
   ],
   [
     'no plans',
@@ -363,6 +363,86 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
     'line 3, models.small.targets[1]: is the same place as models.small.targets[0], asked by the same key. Keep one, with the weight of both.',
   ],
   [
+    'weights of 0 alone',
+    'models:\n  small:\n    targets: [{openai: {model: m}, weight: 0}]\n',
+    'line 3, models.small.targets: each has the weight 0, so none would be asked. Give one a weight of at least 1.',
+  ],
+  [
+    'a tier in the order without a price',
+    'models:\n  small:\n    targets: [{openai: {model: m}}]\n    tiers: [flex, default]\n    price: {input: 1, output: 2}\n',
+    "line 4, models.small.tiers[0]: 'flex' has no price. Write models.small.price.tiers.flex, such as 0.5 for half the price, or leave the tier out.",
+  ],
+  [
+    'tiers as text',
+    'models:\n  small: {targets: [{openai: {model: m}}], tiers: flex}\n',
+    'line 2, models.small.tiers: must be a list of 1 to 8 entries, not "flex".',
+  ],
+  [
+    'a budget of retries as a number',
+    'models:\n  small:\n    targets: [{openai: {model: m}}]\n    retry: {budget: 0.1}\n',
+    'line 4, models.small.retry.budget: must be a percentage from 0% to 100%, such as 10%, not 0.1.',
+  ],
+  [
+    'retries as true',
+    'models:\n  small: {targets: [{openai: {model: m}}], retry: true}\n',
+    'line 2, models.small.retry: must be false, or {attempts: 3, budget: 10%}, not true.',
+  ],
+  [
+    'a fallback to a missing model',
+    'models:\n  small: {targets: [{openai: {model: m}}], fallback: lagre}\n  large: {targets: [{openai: {model: n}}]}\n',
+    "line 2, models.small.fallback: there is no model 'lagre' under models. Did you mean 'large'? There are: small, large and default.",
+  ],
+  [
+    'fallbacks in a circle',
+    'models:\n  small: {targets: [{openai: {model: m}}], fallback: large}\n  large: {targets: [{openai: {model: n}}], fallback: small}\n',
+    'line 2, models.small.fallback: comes back to itself: small → large → small. Remove one of these fallbacks.',
+  ],
+  [
+    'an alias with a price',
+    'models:\n  small: {targets: [{openai: {model: m}}]}\n  s:\n    alias: small\n    price: {input: 1, output: 2}\n',
+    'line 5, models.s.price: an alias has none of its own: that of the model that it picks holds. Write it under small, or remove it.',
+  ],
+  [
+    'a split of a missing model',
+    'models:\n  small: {targets: [{openai: {model: m}}]}\n  ab:\n    split: {small: 90, lamda: 10}\n  lambda: {targets: [{openai: {model: n}}]}\n',
+    "line 4, models.ab.split.lamda: there is no model 'lamda' under models. Did you mean 'lambda'? There are: small, ab, lambda and default.",
+  ],
+  [
+    'a split as a list',
+    'models:\n  ab: {split: [small, large]}\n',
+    'line 2, models.ab.split: must be a map of names, such as {chat: 90, lambda: 10}, not a list of 2.',
+  ],
+  [
+    'a route of a model as text',
+    'models:\n  auto: {route: small}\n',
+    'line 2, models.auto.route: must be a map with small, large and rules, such as {small: mini, large: chat, rules: [{tokens: 2000}]}, not "small".',
+  ],
+  [
+    'a rule that says nothing',
+    'models:\n  a: {targets: [{openai: {model: m}}]}\n  auto:\n    route:\n      small: a\n      large: default\n      rules:\n        - {use: large}\n',
+    'line 8, models.auto.route.rules[0]: says nothing of the request, so it would always hold. Name what it asks for, such as {tokens: 2000}.',
+  ],
+  [
+    'a limit on a split',
+    'plans:\n  free:\n    limits:\n      - {requests: 1, per: 1m, model: ab}\nmodels:\n  a: {targets: [{openai: {model: m}}]}\n  ab: {split: {a: 1, default: 1}}\n',
+    "line 4, plans.free.limits[0].model: 'ab' picks a model for each request, by which that is counted. Write a limit for each: a and default.",
+  ],
+  [
+    'a plan of a split, and of nothing that it picks',
+    'plans:\n  free: {limits: [], models: [ab]}\nmodels:\n  a: {targets: [{openai: {model: m}}]}\n  ab: {split: {a: 1, default: 1}}\n',
+    "line 2, plans.free.models[0]: 'ab' picks a or default, and the plan lists none of them, so each request for it would be refused. List them too.",
+  ],
+  [
+    'a zone of no target',
+    'plans:\n  free: {limits: [], zones: [ue]}\nmodels:\n  a: {targets: [{openai: {model: m}, zone: eu}]}\n',
+    "line 2, plans.free.zones[0]: no target says that it is in the zone 'ue'. Did you mean 'eu'? There are: eu. Write zone: ue at those that are.",
+  ],
+  [
+    'zones that leave nothing',
+    'plans:\n  free: {limits: [], zones: [eu], models: [b]}\nmodels:\n  a: {targets: [{openai: {model: m}, zone: eu}]}\n  b: {targets: [{openai: {model: n}}]}\n',
+    'line 2, plans.free.zones: none of the models that the plan may use has a target in eu, so each request would be refused. Give a target its zone, list another model, or remove the zones.',
+  ],
+  [
     'a host that it may not reach',
     'models:\n  small:\n    targets: [{openai: {model: m, baseUrl: https://llm.example/v1}}]\n',
     "line 3, models.small.targets[0]: 'llm.example' is no known model host. List it in the app setting TOLLGATE_TARGET_HOSTS.",
@@ -428,7 +508,7 @@ test.each(POLICIES.map(([what, text, ...faults]) => ({ what, text, faults })))(
     expect(message).not.toContain('HUSH')
     // What a policy says by itself is told to tools in the same words.
     const outline = () => outlinePolicy({ root, path: undefined })
-    const ofSettings = faults.some((fault) => / model host| may not read | is not set/.test(fault))
+    const ofSettings = faults.some((fault) => / model host| may not read | is not set| is the same place /.test(fault))
     if (ofSettings) expect(outline).not.toThrow()
     else expect(outline).toThrow(message)
   },
@@ -944,9 +1024,28 @@ describe('I1: the app’s first line', () => {
     ])
   })
 
+  test('tells models of several targets, names that pick others, and zones', () => {
+    const models =
+      'models: {chat: {targets: [{openai: {model: a}, zone: eu}, {openai: {model: b}}]}, gpt: {alias: chat}, ' +
+      'ab: {split: {chat: 90, default: 10}}, auto: {route: {small: chat, large: ab, rules: [{tools: true}]}}}'
+    const [line] = lineOf(`plans: {a: {limits: []}, team: {limits: [], zones: [eu]}}\n${models}`)
+    expect(line).toMatchObject({
+      message: expect.stringMatching(
+        /; NO LIMIT ON MONEY in any plan\. Requests: chat has 2 targets \(eu, 1 in no zone\); gpt is an alias of chat, ab is a split of chat \(90\) and default \(10\) by consumer and auto is a route to chat or ab; plan team stays in eu\.$/,
+      ),
+    })
+  })
+
   test('is bounded', () => {
     const plans = Array.from({ length: 5_000 }, (_, index) => `p${index}: {limits: []}`).join(', ')
     expect(JSON.stringify(lineOf(`plans: {${plans}}`)).length).toBeLessThan(1_000)
+    const split = `split: {${Array.from({ length: 16 }, (_, index) => `m${index}: 1`)}}`
+    const models = Array.from({ length: 100 }, (_, index) => [
+      `m${index}: {targets: [{openai: {model: m}, zone: eu}, {openai: {model: n}}]}`,
+      `v${index}: {${split}}`,
+    ])
+    const zoned = `plans: {${plans.replaceAll('limits: []', 'limits: [], zones: [eu]')}}\nmodels: {${models}}`
+    expect(JSON.stringify(lineOf(zoned)).length).toBeLessThan(3_000)
   })
 })
 

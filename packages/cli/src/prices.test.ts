@@ -56,6 +56,80 @@ test('each model’s price, its source, and the age of one from the book are sho
   expect(text).toContain('refused where a limit on money holds: free, default.')
 })
 
+const SEVERAL = `
+models:
+  chat:
+    targets:
+      - {azure: {endpoint: {env: OPENAI_ENDPOINT}, deployment: ptu}, ptu: true}
+      - {azure: {endpoint: {env: OPENAI_ENDPOINT}, deployment: gpt}, priority: 2, weight: 90, zone: eu}
+      - {openai: {model: gpt}, priority: 2, weight: 10}
+      - {openai: {model: old}, weight: 0}
+    price: {input: 1, output: 2, zone: 1.1, tools: {web_search: 0.01}}
+  one: {targets: [{openai: {model: one}}], price: {input: 1, output: 2}}
+  zoned: {targets: [{openai: {model: zoned}, zone: us}], price: {input: 1, output: 2}}
+  also: {alias: chat}
+  ab: {split: {also: 90, one: 10}}
+routes: {generate: {model: also}}
+`
+
+test('a model’s targets are shown each at its own price, and the most that a request costs', async () => {
+  const text = await shown(10, {}, SEVERAL)
+  const [models = '', targets = '', , virtual = ''] = text.split('\n\n')
+  const rows = (table: string) => table.split('\n').map((row) => row.split(/ {2,}/))
+  expect(rows(models).map(([name]) => name)).toEqual(['MODEL', 'chat', 'one', 'zoned', 'default'])
+  const tools = 'web_search 0.01 a call'
+  expect(rows(targets)).toEqual([
+    ['TARGET OF', 'IS', 'PRIORITY', 'WEIGHT', 'ZONE', 'INPUT', 'CACHED', 'OUTPUT', 'AND'],
+    ['chat', 'azure ptu', '1', '1', '0', '0', tools],
+    ['chat', 'spilling over', '1', '1', '2', tools],
+    ['chat', 'azure gpt', '2', '90', 'eu', '1', '1', '2', `zone 1.1x; ${tools}`],
+    ['chat', 'openai gpt', '2', '10', '1', '1', '2', tools],
+    ['chat', 'the dearest', '1', '1', '2', `zone 1.1x; ${tools}`],
+    ['zoned', 'openai zoned', '1', '1', 'us', '1', '1', '2'],
+  ])
+  expect(rows(virtual)).toEqual([
+    ['AT THE PRICE OF WHAT SERVES', 'IS'],
+    ['also', 'an alias of chat'],
+    ['ab', 'a split of chat (90) and one (10) by consumer'],
+  ])
+})
+
+test('a program reads the targets and what is picked too', async () => {
+  const { models, virtual } = JSON.parse(await shown(10, { json: true }, SEVERAL))
+  const [chat, one] = models
+  const usdPerMillionTokens = { input: 1, cachedInput: 1, output: 2 }
+  const usdPerCall = { web_search: 0.01 }
+  expect(chat.targets).toEqual([
+    {
+      kind: 'azure',
+      servedAs: 'ptu',
+      priority: 1,
+      weight: 1,
+      ptu: true,
+      usdPerMillionTokens: { input: 0, output: 0 },
+      usdPerCall,
+      spillover: { usdPerMillionTokens, usdPerCall },
+    },
+    {
+      kind: 'azure',
+      servedAs: 'gpt',
+      priority: 2,
+      weight: 90,
+      inZone: 'eu',
+      usdPerMillionTokens,
+      zone: 1.1,
+      usdPerCall,
+    },
+    { kind: 'openai', servedAs: 'gpt', priority: 2, weight: 10, usdPerMillionTokens, usdPerCall },
+  ])
+  expect(chat.dearest).toEqual({ usdPerMillionTokens, zone: 1.1, usdPerCall })
+  expect(one).not.toHaveProperty('targets')
+  expect(virtual).toEqual([
+    { model: 'also', kind: 'alias', picks: ['chat'] },
+    { model: 'ab', kind: 'split', picks: ['chat', 'one'] },
+  ])
+})
+
 test('a book that is older than 60 days is warned of once, with what to do, for the models that go by it', async () => {
   expect(await shown(60)).not.toContain('WARNING')
   const warnings = (await shown(65)).split('\n').filter((line) => line.startsWith('WARNING'))

@@ -3,17 +3,23 @@ import {
   BOOK_NAMES,
   BOOK_SOURCE,
   bookAgeDays,
+  dearestPrice,
   listedPrice,
   listText,
   nearBookNames,
   type OutlinedModel,
+  type OutlinedTarget,
   oldBookText,
   outlinePolicy,
+  type Price,
+  picksOf,
+  type VirtualModel,
+  virtualText,
 } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import type { Place } from './place.ts'
-import { PRICE_TITLES, priceCells, priceJson, UNIT_TEXT } from './shown-price.ts'
+import { PRICE_TITLES, type PriceJson, priceCells, priceJson, UNIT_TEXT } from './shown-price.ts'
 
 export interface PricesOptions {
   readonly json?: boolean
@@ -28,38 +34,93 @@ export async function showPrices(options: PricesOptions, place: Place, now = Dat
 }
 
 function ofPolicy(json: boolean, place: Place, now: number): string {
-  const { models: outlined, source } = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
-  const file = source.file ?? 'the default policy'
-  const models = [...outlined.values()]
+  const outline = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+  const file = outline.source.file ?? 'the default policy'
+  const models = [...outline.models.values()]
+  const virtualModels = [...outline.virtualModels.values()]
   const listed = models.filter(({ priced }) => priced?.by === 'book').map(({ name }) => name)
   if (json) {
-    const shown = models.map(({ name, priced, price }) => ({
+    const shown = models.map(({ name, priced, price, targets }) => ({
       model: name,
       ...(price === undefined ? {} : priceJson(price)),
       source: sourceText(priced, file),
       ...(priced?.by === 'book' ? { ageDays: bookAgeDays(now) } : {}),
+      ...(isShown(targets) ? { targets: targets.map(targetJson), dearest: dearestJson(targets) } : {}),
     }))
-    return JSON.stringify({ book: bookJson(now), models: shown })
+    const virtual = virtualModels.map((each) => ({ model: each.name, kind: each.kind, picks: picksOf(each) }))
+    return JSON.stringify({ book: bookJson(now), models: shown, ...(virtual.length === 0 ? {} : { virtual }) })
   }
   const table = columns([
     ['MODEL', ...PRICE_TITLES, 'SOURCE', 'AGE'],
     ...models.map(({ name, priced, price }) => [
       name,
-      ...(price === undefined ? ['no price', '', '', ''] : priceCells(price)),
+      ...cells(price),
       sourceText(priced, file),
       priced?.by === 'book' ? `${bookAgeDays(now)} days` : '',
     ]),
   ])
+  const shown = models.filter(({ targets }) => isShown(targets))
   const old = oldBookText(listed, now)
   const unpriced = models.filter(({ price }) => price === undefined).map(({ name }) => name)
   return [
     table,
+    ...(shown.length === 0 ? [] : [columns([TARGET_TITLES, ...shown.flatMap(targetRows)])]),
     `${UNIT_TEXT}.`,
+    ...(virtualModels.length === 0 ? [] : [virtualTable(virtualModels)]),
     ...(old === undefined ? [] : [`WARNING: ${old}`]),
     ...(unpriced.length === 0
       ? []
       : [`Without a price, and so refused where a limit on money holds: ${unpriced.join(', ')}.`]),
   ].join('\n\n')
+}
+
+function cells(price: Price | undefined): string[] {
+  return price === undefined ? ['no price', '', '', ''] : priceCells(price)
+}
+
+/** Whether there is more to tell of a model's targets than its own price does. */
+function isShown(targets: readonly OutlinedTarget[]): boolean {
+  return targets.length > 1 || targets.some(({ ptu, zone }) => ptu || zone !== undefined)
+}
+
+const TARGET_TITLES = ['TARGET OF', 'IS', 'PRIORITY', 'WEIGHT', 'ZONE', ...PRICE_TITLES]
+
+/** Each target at what is served there, and what spills over from it; of several, the most that a request can cost. */
+function targetRows({ name, targets }: OutlinedModel): string[][] {
+  const rows = targets.flatMap((target) => {
+    const { kind, servedAs, priority, weight, zone = '', price, spilloverPrice } = target
+    const is = kind === undefined ? 'by the settings' : `${kind} ${servedAs}`
+    return [
+      [name, is, String(priority), String(weight), zone, ...cells(price)],
+      ...(spilloverPrice === undefined ? [] : [[name, '  spilling over', '', '', zone, ...cells(spilloverPrice)]]),
+    ]
+  })
+  return targets.length === 1 ? rows : [...rows, [name, 'the dearest', '', '', '', ...cells(dearestPrice(targets))]]
+}
+
+function targetJson({ kind, servedAs, priority, weight, zone, ptu, price, spilloverPrice }: OutlinedTarget) {
+  return {
+    ...(kind === undefined ? {} : { kind, servedAs }),
+    priority,
+    weight,
+    ...(zone === undefined ? {} : { inZone: zone }),
+    ...(ptu ? { ptu } : {}),
+    ...(price === undefined ? {} : priceJson(price)),
+    ...(spilloverPrice === undefined ? {} : { spillover: priceJson(spilloverPrice) }),
+  }
+}
+
+function dearestJson(targets: readonly OutlinedTarget[]): PriceJson | undefined {
+  const price = dearestPrice(targets)
+  return price && priceJson(price)
+}
+
+/** What costs what the model costs that it picks. */
+function virtualTable(virtualModels: readonly VirtualModel[]): string {
+  return columns([
+    ['AT THE PRICE OF WHAT SERVES', 'IS'],
+    ...virtualModels.map((each) => [each.name, virtualText(each)]),
+  ])
 }
 
 function sourceText(priced: OutlinedModel['priced'], file: string): string {

@@ -1,15 +1,22 @@
-import { azureUrl, DEFAULT_MODEL, isAzureForm, listText, type PolicyOutline, routeOf } from '@tollgate/middleware'
+import {
+  azureUrl,
+  DEFAULT_MODEL,
+  isAzureForm,
+  listText,
+  modelsBehind,
+  type PolicyOutline,
+  routeOf,
+} from '@tollgate/middleware'
+
+type Outline = Pick<PolicyOutline, 'routes' | 'models'> & Partial<Pick<PolicyOutline, 'virtualModels'>>
 
 /** What the OPENAI_* settings ask for where they name no model. */
 const DEFAULT_MODEL_NAME = 'gpt-4'
 
 /** What a person is told of a model that is configured: that it is real, its name, and where it is; `undefined` where none is. */
-export function realModelText(
-  env: NodeJS.ProcessEnv,
-  outline: Pick<PolicyOutline, 'routes' | 'models'>,
-): string | undefined {
+export function realModelText(env: NodeJS.ProcessEnv, outline: Outline): string | undefined {
   const { model } = routeOf(outline, 'generate')
-  const servedAs = outline.models.get(model)?.servedAs
+  const servedAs = servedByPolicy(model, outline)
   if (servedAs !== undefined) return `'${model}', by the policy: REAL, ${servedAs}`
   const name = nameOf(env)
   if (env.OPENAI_ENDPOINT) return `REAL: ${name} on ${hostOf(env.OPENAI_ENDPOINT)} (Azure), by OPENAI_ENDPOINT`
@@ -19,10 +26,17 @@ export function realModelText(
   return undefined
 }
 
+/** The names by which servers know what a model comes to; `undefined` where the app's settings serve any of it. */
+export function servedByPolicy(model: string, { models, virtualModels }: Outline): string | undefined {
+  const served = modelsBehind(model, virtualModels).map((name) => models.get(name)?.servedAs)
+  const names = served.filter((name) => name !== undefined)
+  return names.length < served.length ? undefined : listText(new Set(names), 'or')
+}
+
 /** The policy's models beside the one that answers by default: callers may name them, and each has a server of its own. */
-export function otherModelsText(outline: Pick<PolicyOutline, 'routes' | 'models'>): string {
-  const { model } = routeOf(outline, 'generate')
-  const others = [...outline.models.keys()].filter((name) => name !== model && name !== DEFAULT_MODEL)
+export function otherModelsText(outline: Outline): string {
+  const own = modelsBehind(routeOf(outline, 'generate').model, outline.virtualModels)
+  const others = [...outline.models.keys()].filter((name) => !own.includes(name) && name !== DEFAULT_MODEL)
   return others.length === 0 ? '' : `; REAL, by the policy, where a request names it: ${listText(others)}`
 }
 

@@ -14,7 +14,7 @@ import { isLogged, readHostJson } from './host/host-json.ts'
 import { type HostServer, openHostServer } from './host/http-server.ts'
 import { applyLocalSettings, type LocalSettings } from './host/local-settings.ts'
 import { logWriter } from './log-writer.ts'
-import { otherModelsText, realModelText } from './model-text.ts'
+import { otherModelsText, realModelText, servedByPolicy } from './model-text.ts'
 import { policyText } from './policy-text.ts'
 import { SIMULATED_MODEL, startSimulatedModel } from './simulated-model/server.ts'
 import { stopWell } from './stop-well.ts'
@@ -139,7 +139,7 @@ async function supplyDemo(
 function chatModelOf(env: NodeJS.ProcessEnv, outline: PolicyOutline): string | undefined {
   const { model } = routeOf(outline, 'chat')
   const ofSettings = env.OPENAI_ENDPOINT || env.OPENAI_BASE_URL || env.OPENAI_API_KEY
-  return ofSettings || outline.models.get(model)?.servedAs !== undefined ? model : undefined
+  return ofSettings || servedByPolicy(model, outline) !== undefined ? model : undefined
 }
 
 /** What `tollgate prices` warns of. */

@@ -19,7 +19,7 @@ export {
   type Measure,
   type RateLimit,
 } from './limit.ts'
-export { DEFAULT_RETRY, type Model, type RetryRule, type Rights, rulesOf } from './model.ts'
+export { DEFAULT_RETRY, type Model, type OutlinedTarget, type RetryRule, type Rights, rulesOf } from './model.ts'
 export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
 export { closestName, listText } from './names.ts'
 export { pinPolicy, type WithPolicy } from './pin-policy.ts'
@@ -30,13 +30,13 @@ export { BOOK_DATE, BOOK_NAMES, BOOK_SOURCE, bookAgeDays, nearBookNames, oldBook
 export {
   type KnownRoutes,
   type OutlinedModel,
-  type OutlinedTarget,
   type PolicyOutline,
   type ResolveOptions,
   resolvePolicy,
 } from './resolve.ts'
 export { type CacheRule, DEFAULT_MODEL, ROUTES, type RoutePolicy, routeOf, type TransformRule } from './route.ts'
 export { policyJsonSchema } from './schema.ts'
+export { servedText } from './served-text.ts'
 export { fixedPolicy, type PolicySource } from './source.ts'
 export { identityOf, isSimulated, type KnownKinds, type Target, type TargetPlacing, targetsFor } from './target.ts'
 export { dearestPrice, pricesAt, type TargetPrices } from './target-price.ts'

@@ -34,9 +34,20 @@ const whole = fc.record({
   models: fc.dictionary(
     name,
     fc.record({
-      targets: fc.tuple(fc.record({ openai: fc.record({ model: name, key: fc.constant({ env: 'OPENAI_KEY' }) }) })),
+      targets: fc.tuple(
+        fc.record({ openai: fc.record({ model: name, key: fc.constant({ env: 'OPENAI_KEY' }) }), weight: number }),
+        fc.constantFrom({ openai: { model: 'c' }, zone: 'eu' }, { openai: { model: 'c' }, priority: 2 }),
+      ),
       price,
+      tiers: fc.option(fc.constant(['default']), { nil: undefined }),
+      retry: fc.constantFrom(false, undefined),
     }),
+  ),
+  virtual: fc.constantFrom(
+    {},
+    { v: { alias: 'default' } },
+    { v: { split: { default: 1 } } },
+    { w: { alias: 'default' } },
   ),
   routes: fc.record({ generate: fc.record({ cache: fc.constantFrom({ ttl: '1h' }, { ttl: '2h' }) }) }),
 })
@@ -49,8 +60,8 @@ function partsOf(value: unknown): object[] {
   return [value, ...Object.values(value).flatMap(partsOf)]
 }
 
-const partsOfPolicy = ({ plans, global, models, routes }: Policy) =>
-  [...plans.values(), global, ...models.values(), ...routes.values()].flatMap(partsOf)
+const partsOfPolicy = ({ plans, global, models, virtualModels = new Map(), routes }: Policy) =>
+  [...plans.values(), global, ...models.values(), ...virtualModels.values(), ...routes.values()].flatMap(partsOf)
 
 /** What a policy must say, by the document alone. */
 function says({ plans, global, models, routes }: Policy, document: Whole, key: string): void {
@@ -67,7 +78,9 @@ function says({ plans, global, models, routes }: Policy, document: Whole, key: s
       {
         price: model.price && { rates: { input: model.price.input * 1e6, output: model.price.output * 1e6 } },
         settings: { model: model.targets[0].openai.model, key },
+        weight: model.targets[0].weight,
       },
+      { settings: { model: 'c', key: undefined } },
     ])
   }
   expect(routeOf({ routes }, 'generate').cache?.ttlMs).toBe(
@@ -84,7 +97,9 @@ test('of any two policies, and the first one again, equal parts are one object, 
         [b, keyOfB],
         [structuredClone(a), keyOfA],
       ] as const
-      const policies = turns.map(([document, key]) => resolvePolicy(document, options(key)))
+      const policies = turns.map(([{ virtual, ...document }, key]) =>
+        resolvePolicy({ ...document, models: { ...document.models, ...virtual } }, options(key)),
+      )
       for (const [index, [document, key]] of turns.entries()) says(policies[index] as Policy, document, key)
       const objects = new Map<string, object>()
       for (const part of policies.flatMap(partsOfPolicy)) {

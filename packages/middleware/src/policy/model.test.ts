@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import type { OpenAISettings, TargetSettings } from '../targets/index.ts'
-import { type Rights, resolvePolicy, routeOf, rulesOf } from './index.ts'
+import { type Rights, resolvePolicy, routeOf, rulesOf, targetsFor } from './index.ts'
 import { outline } from './resolve.ts'
 
 const SETTINGS: OpenAISettings = { kind: 'openai', baseUrl: 'https://api.openai.com/v1', model: 'gpt-4', key: 'k' }
@@ -202,4 +202,250 @@ routes:
   ])
   const { plans, global } = outline(document, 'test.yaml')
   expect({ plans, global }).toEqual({ plans: policy.plans, global: policy.global })
+})
+
+describe('several targets', () => {
+  const env = { OPENAI_ENDPOINT: 'https://x.openai.azure.com', OPENAI_ONE: '1', OPENAI_TWO: '2' }
+  const several = { ...OPTIONS, bounds: { ...OPTIONS.bounds, env }, defaultTarget: undefined }
+  const azure = (deployment: string, more: object = {}) => ({
+    azure: { endpoint: { env: 'OPENAI_ENDPOINT' }, deployment },
+    ...more,
+  })
+  const keyed = (key?: string) => ({ openai: { model: 'gpt-4o', ...(key && { key: { env: key } }) } })
+  const modelOf = (model: object, models: object = {}) =>
+    resolvePolicy({ models: { m: model, ...models } }, several).models.get('m')
+  const targetsOf = (list: readonly object[], more: object = {}) => modelOf({ targets: list, ...more })?.targets ?? []
+  const idsOf = (list: readonly object[]) => targetsOf(list).map(({ id }) => id)
+
+  test('have their own priority, weight, zone and prices, of one price', () => {
+    const price = { input: 1, output: 8, zone: 1.1, tiers: { flex: 0.5 } }
+    const list = [
+      azure('ptu', { ptu: true }),
+      azure('a', { priority: 2, weight: 90, zone: 'eu' }),
+      azure('b', { priority: 2 }),
+    ]
+    const listed = { rates: { input: 1_000_000, cachedInput: 1_000_000, output: 8_000_000 }, tiers: { flex: 500 } }
+    expect(targetsOf(list, { price })).toMatchObject([
+      { priority: 1, weight: 1, zone: undefined, price: { rates: { input: 0, output: 0 } }, spilloverPrice: listed },
+      { priority: 2, weight: 90, zone: 'eu', price: { ...listed, zone: 1_100 } },
+      { priority: 2, weight: 1, zone: undefined, price: listed },
+    ])
+    expect(targetsOf(list, { price })[2]?.price).not.toHaveProperty('zone')
+  })
+
+  test('of the weight 0 are not asked, but checked', () => {
+    expect(targetsOf([azure('a', { weight: 0 }), azure('b')]).map(({ settings }) => settings.model)).toEqual(['b'])
+    expect(() => targetsOf([{ ...keyed('OPENAI_NONE'), weight: 0 }, azure('b')])).toThrow('OPENAI_NONE is not set')
+  })
+
+  test('at one place are told apart by the variables of their keys, and not by what is in them', () => {
+    const [one, two, bare] = idsOf([keyed('OPENAI_ONE'), keyed('OPENAI_TWO'), keyed()])
+    expect(new Set([one, two, bare]).size).toBe(3)
+    expect(idsOf([keyed('OPENAI_TWO'), keyed(), keyed('OPENAI_ONE')])).toEqual([two, bare, one])
+    expect(idsOf([keyed('OPENAI_ONE')])).toEqual([bare])
+    expect(idsOf([keyed('OPENAI_TWO'), azure('a')])[0]).toBe(bare)
+    for (const id of [one, two, bare]) expect(id).toMatch(/^openai:gpt-4o:[0-9a-f]{12}$/)
+    const identities = targetsOf([keyed('OPENAI_ONE'), keyed('OPENAI_TWO')]).map(({ identity }) => identity)
+    expect(new Set(identities).size).toBe(1)
+  })
+
+  test('are one model: what is known of one by its name holds for all', () => {
+    expect(modelOf({ targets: [azure('prod'), { openai: { model: 'gpt-5-mini' } }] })).toMatchObject({
+      outputField: 'max_completion_tokens',
+      isOutputFieldKnown: true,
+      temperature: false,
+    })
+    expect(modelOf({ targets: [azure('prod'), { openai: { model: 'gpt-4o-search-preview' } }] })?.unasked).toEqual({
+      searches: 'once',
+    })
+    const both = [{ openai: { model: 'mistral/mistral-large' } }, { openai: { model: 'o3' } }]
+    expect(() => modelOf({ targets: both })).toThrow(
+      'models.m.output: missing. Its targets are of models that bound their answers by different fields: mistral/mistral-large and o3.',
+    )
+    expect(modelOf({ targets: both, output: 'max_tokens' })).toMatchObject({ outputField: 'max_tokens' })
+  })
+
+  test('promise the tiers, tools and fields that each one’s price names, of those that a plan’s zones leave', () => {
+    const model = modelOf({ targets: [azure('a', { zone: 'eu' }), azure('b', { zone: 'us' }), azure('c')] })
+    if (model === undefined) throw new Error('There is no model')
+    const prices = [
+      { rates: {}, tiers: { flex: 500, priority: 2_000 }, tools: { web_search: 1, mcp: 1 }, covers: ['speed'] },
+      { rates: {}, tiers: { flex: 400 }, tools: { web_search: 1 }, covers: ['speed', 'plugins'] },
+      { rates: {} },
+    ]
+    const [first, ...others] = model.targets.map((target, index) => ({ ...target, price: prices[index] }))
+    if (first === undefined) throw new Error('There is no target')
+    const rules = (rights: Partial<Rights>) =>
+      rulesOf({ ...model, targets: [first, ...others] }, { ...ALL_RIGHTS, ...rights })
+    expect(rules({})).toMatchObject({ tiers: [], tools: [], covers: [] })
+    expect(rules({ zones: ['eu', 'us'] })).toMatchObject({ tiers: ['flex'], tools: ['web_search'], covers: ['speed'] })
+    expect(rules({ zones: ['eu'] })).toMatchObject({ tiers: ['flex', 'priority'], tools: ['web_search', 'mcp'] })
+    expect(rules({ zones: ['eu'], tiers: ['flex'], tools: ['mcp'] })).toMatchObject({ tiers: ['flex'], tools: ['mcp'] })
+    expect(targetsFor([first, ...others], { zones: ['us'] })).toEqual(others.slice(0, 1))
+    expect(targetsFor([first, ...others], {})).toHaveLength(3)
+  })
+
+  test.each<[string, object, string]>([
+    [
+      'one twice',
+      { targets: [azure('a'), keyed('OPENAI_ONE'), azure('a', { zone: 'eu', weight: 9 })] },
+      'models.m.targets[2]: is the same place as models.m.targets[0], asked by the same key. Keep one, with the weight of both.',
+    ],
+    [
+      'one twice by another form of its URL',
+      { targets: [azure('a'), { azure: { endpoint: 'https://x.openai.azure.com/openai/v1/', deployment: 'a' } }] },
+      'models.m.targets[1]: is the same place as models.m.targets[0]',
+    ],
+    [
+      'none that is asked',
+      { targets: [azure('a', { weight: 0 }), azure('b', { weight: 0 })] },
+      'models.m.targets: each has the weight 0, so none would be asked. Give one a weight of at least 1.',
+    ],
+    [
+      'a priority of 0',
+      { targets: [azure('a', { priority: 0 })] },
+      'models.m.targets[0].priority: must be a whole number from 1 to 100',
+    ],
+    [
+      'a weight below 0',
+      { targets: [azure('a', { weight: -1 })] },
+      'models.m.targets[0].weight: must be a whole number from 0 to 1,000',
+    ],
+    [
+      'a misspelt weight',
+      { targets: [azure('a', { wieght: 1 })] },
+      "models.m.targets[0].wieght: unknown field. Did you mean 'weight'?",
+    ],
+    [
+      'seventeen',
+      { targets: Array.from({ length: 17 }, (_, index) => azure(`d${index}`)) },
+      'models.m.targets: must be a list of 1 to 16 entries',
+    ],
+  ])('can’t be %s', (_what, model, fault) => {
+    expect(() => modelOf(model)).toThrow(fault)
+  })
+
+  test('a fault of one names its place among them', () => {
+    const list = [keyed('OPENAI_NONE'), azure('a'), azure('a')]
+    expect(() => targetsOf(list)).toThrow(
+      /targets\[0\]: key: .*\n.*targets\[2\]: is the same place as models\.m\.targets\[1\]/,
+    )
+  })
+})
+
+describe('a model’s tiers, retries and fallback', () => {
+  const price = { input: 1, output: 2, tiers: { flex: 0.5, priority: 2 } }
+  const modelOf = (more: object, models: object = {}) =>
+    resolve({ models: { m: { targets, ...more }, small: { targets }, ...models } }).models.get('m')
+
+  test.each<[object, object]>([
+    [{ tiers: ['flex', 'default'], price }, { tiers: ['flex', 'default'] }],
+    [{ tiers: ['priority'], price }, { tiers: ['priority'] }],
+    [{ tiers: ['scale'] }, { tiers: ['scale'] }],
+    [{}, { tiers: undefined, retry: undefined, fallback: undefined }],
+    [{ retry: { attempts: 3, budget: '10%' } }, { retry: undefined }],
+    [{ retry: {} }, { retry: undefined }],
+    [{ retry: { attempts: 2 } }, { retry: { attempts: 2, budget: 0.1 } }],
+    [{ retry: { budget: '0%' } }, { retry: { attempts: 3, budget: 0 } }],
+    [{ retry: { attempts: 1, budget: '100%' } }, { retry: { attempts: 1, budget: 1 } }],
+    [{ retry: false }, { retry: { attempts: 1, budget: 0.1 } }],
+    [{ fallback: 'small' }, { fallback: 'small' }],
+    [{ fallback: 'default' }, { fallback: 'default' }],
+    [{ fallback: 'mini' }, { fallback: 'small' }],
+  ])('%j are %j', (more, expected) => {
+    const mini = { mini: { alias: 'tiny' }, tiny: { alias: 'small' } }
+    expect(modelOf(more, mini)).toMatchObject(expected)
+  })
+
+  test.each<[string, object, object, string]>([
+    [
+      'a tier without a price',
+      { tiers: ['scale', 'default'], price },
+      {},
+      "models.m.tiers[0]: 'scale' has no price. Write models.m.price.tiers.scale, such as 0.5 for half the price, or leave the tier out.",
+    ],
+    [
+      'a tier twice',
+      { tiers: ['flex', 'default', 'flex'], price },
+      {},
+      "models.m.tiers[2]: 'flex' stands there twice. Keep the first.",
+    ],
+    [
+      'a tier of another name',
+      { tiers: ['auto'] },
+      {},
+      'models.m.tiers[0]: the usual tier is called default here. Write default.',
+    ],
+    ['tiers that are none', { tiers: [] }, {}, 'models.m.tiers: must be a list of 1 to 8 entries'],
+    ['no retry', { retry: { attempts: 0 } }, {}, 'models.m.retry.attempts: must be a whole number from 1 to 3, not 0.'],
+    ['too many', { retry: { attempts: 4 } }, {}, 'models.m.retry.attempts: must be a whole number from 1 to 3, not 4.'],
+    [
+      'a share as a number',
+      { retry: { budget: 0.1 } },
+      {},
+      'models.m.retry.budget: must be a percentage from 0% to 100%, such as 10%, not 0.1.',
+    ],
+    [
+      'a share above all',
+      { retry: { budget: '101%' } },
+      {},
+      'models.m.retry.budget: must be a percentage from 0% to 100%, such as 10%, not "101%".',
+    ],
+    ['a part of a percent', { retry: { budget: '0.5%' } }, {}, 'models.m.retry.budget: must be a percentage'],
+    ['yes', { retry: true }, {}, 'models.m.retry: must be false, or {attempts: 3, budget: 10%}, not true.'],
+    ['a number', { retry: 2 }, {}, 'models.m.retry: must be false, or {attempts: 3, budget: 10%}, not 2.'],
+    [
+      'a misspelt retry',
+      { retry: { attempt: 2 } },
+      {},
+      "models.m.retry.attempt: unknown field. Did you mean 'attempts'?",
+    ],
+    [
+      'a fallback that there is not',
+      { fallback: 'smal' },
+      {},
+      "models.m.fallback: there is no model 'smal' under models. Did you mean 'small'?",
+    ],
+    ['itself', { fallback: 'm' }, {}, 'models.m.fallback: is the model itself. Name another, or remove it.'],
+    ['itself by another name', { fallback: 'a' }, { a: { alias: 'm' } }, 'models.m.fallback: is the model itself.'],
+    [
+      'a circle',
+      { fallback: 'a' },
+      { a: { alias: 'b' }, b: { targets, fallback: 'c' }, c: { targets, fallback: 'm' } },
+      'models.m.fallback: comes back to itself: m → b → c → m. Remove one of these fallbacks.',
+    ],
+    [
+      'a split',
+      { fallback: 'ab' },
+      { ab: { split: { m: 1, small: 1 } } },
+      "models.m.fallback: 'ab' picks among several, and a fallback is one model. Name that.",
+    ],
+  ])('%s is refused', (_what, more, models, fault) => {
+    expect(() => modelOf(more, models)).toThrow(fault)
+  })
+
+  test('a circle of fallbacks is told once, and not by what leads into it', () => {
+    const models = { a: { targets, fallback: 'b' }, b: { targets, fallback: 'c' }, c: { targets, fallback: 'b' } }
+    expect(() => resolve({ models })).toThrow(
+      'test.yaml was refused:\n  - models.b.fallback: comes back to itself: b → c → b. Remove one of these fallbacks.',
+    )
+    const chain = {
+      a: { targets, fallback: 'b' },
+      b: { targets, fallback: 'c' },
+      c: { targets },
+      d: { targets, fallback: 'b' },
+    }
+    expect([...resolve({ models: chain }).models.values()].map(({ fallback }) => fallback)).toEqual([
+      undefined,
+      'b',
+      'c',
+      undefined,
+      'b',
+    ])
+  })
+
+  test('a tier is one of the price that unpriced gives too', () => {
+    const models = { m: { targets, tiers: ['flex'] }, n: { targets: [{ openai: { model: 'n' } }], price } }
+    expect(() => resolve({ models, unpriced: 'worst' })).toThrow("models.m.tiers[0]: 'flex' has no price.")
+  })
 })

@@ -2,7 +2,7 @@ import * as z from 'zod'
 import type { ModelRules, Price } from '../pipeline/index.ts'
 import { TARGET_KINDS, type TargetKind, type TargetSettings } from '../targets/index.ts'
 import { interned } from './interned.ts'
-import { listText, name } from './names.ts'
+import { listText, name, wayText } from './names.ts'
 import { highestPrice, type PriceDocument, price, priceFaults, resolvePrice } from './price.ts'
 import { bookOf, isReasoning, outputFieldOf, tokenizerOf, unaskedOf } from './price-book.ts'
 import { DEFAULT_MODEL } from './route.ts'
@@ -13,12 +13,13 @@ import {
   placeOf,
   resolveTargets,
   type Target,
+  type TargetDocument,
   type TargetOptions,
   type TargetPlacing,
   targetSchema,
   targetsFor,
 } from './target.ts'
-import { pricesAt, promisedByAll } from './target-price.ts'
+import { pricesAt, promisedByAll, type TargetPrices } from './target-price.ts'
 import { isVirtual, unaliased, virtualFields } from './virtual-model.ts'
 
 /* A model is a name, and the targets that serve it: interchangeable places, each with its price. */
@@ -163,6 +164,7 @@ export function modelSchema(kinds: readonly TargetKind[]) {
 }
 
 export type ModelDocuments = Readonly<Record<string, z.infer<ReturnType<typeof modelSchema>>>>
+
 /** What is said of models, as the whole document has it. */
 interface ModelsDocument {
   readonly models?: ModelDocuments | undefined
@@ -171,16 +173,20 @@ interface ModelsDocument {
 
 /** What the schema can't express, and what this version would not enforce: refused, never ignored. */
 export function modelFaults({ models = {}, unpriced }: ModelsDocument): string[] {
-  const faults = Object.entries(models).flatMap(([name, model]) =>
-    isVirtual(model) ? [] : [...faultsOf(name, model), ...fallbackFaults(name, models)],
-  )
+  const real = Object.entries(models).filter(([, model]) => !isVirtual(model))
+  const faults = real.flatMap(([name, model]) => faultsOf(name, model, unpriced))
+  faults.push(...fallbackFaults(models))
   if (unpriced === 'worst' && Object.values(models).every(({ price }) => price === undefined)) {
     faults.push("unpriced: 'worst' is the highest price of any model, and none has one. Give one a price.")
   }
   return faults
 }
 
-function faultsOf(name: string, { targets, price, tiers = [], by }: ModelDocuments[string]): string[] {
+function faultsOf(
+  name: string,
+  { targets, price, tiers = [], by }: ModelDocuments[string],
+  unpriced: ModelsDocument['unpriced'],
+): string[] {
   const at = `models.${name}`
   const faults: string[] = []
   if (by !== undefined) faults.push(`${at}.by: belongs to a split. Remove it.`)
@@ -199,7 +205,7 @@ function faultsOf(name: string, { targets, price, tiers = [], by }: ModelDocumen
     const place = `${at}.tiers[${index}]`
     if (tiers.indexOf(tier) < index) faults.push(`${place}: '${tier}' stands there twice. Keep the first.`)
     else if (OTHER_USUAL.has(tier)) faults.push(`${place}: the usual tier is called default here. Write default.`)
-    else if (tier !== USUAL_TIER && price !== undefined && !isTierPriced(price, tier)) {
+    else if (tier !== USUAL_TIER && (price !== undefined || unpriced === 'worst') && !isTierPriced(price, tier)) {
       faults.push(
         `${place}: '${tier}' has no price. Write ${at}.price.tiers.${tier}, such as 0.5 for half the price, or leave the tier out.`,
       )
@@ -212,47 +218,45 @@ const USUAL_TIER = 'default'
 /** What services call it too, and no order needs. */
 const OTHER_USUAL: ReadonlySet<string> = new Set(['standard', 'auto'])
 
-function isTierPriced({ tiers = {} }: PriceDocument, tier: string): boolean {
+function isTierPriced({ tiers = {} }: PriceDocument = {}, tier: string): boolean {
   return Object.hasOwn(tiers, tier)
 }
 
-function fallbackFaults(name: string, models: ModelDocuments): string[] {
-  const place = `models.${name}.fallback`
-  const fallback = models[name]?.fallback
-  if (fallback === undefined) return []
-  if (!knowsModel(models, fallback)) return [`${place}: there is no model '${fallback}' under models.`]
-  const behind = unaliased(fallback, models)
-  const document = Object.hasOwn(models, behind) ? models[behind] : undefined
-  if (isVirtual(document)) {
-    const kind = document?.split === undefined ? 'route' : 'split'
-    return document?.alias === undefined
-      ? [`${place}: '${fallback}' is a ${kind}, and a fallback is one model. Name one that it picks.`]
-      : []
+function fallbackFaults(models: ModelDocuments): string[] {
+  const faults: string[] = []
+  const walked = new Set<string>()
+  for (const [name, { fallback }] of Object.entries(models)) {
+    if (fallback === undefined || isVirtual(models[name])) continue
+    const place = `models.${name}.fallback`
+    const behind = unaliased(fallback, models)
+    if (!knowsModel(models, fallback)) faults.push(`${place}: there is no model '${fallback}' under models.`)
+    else if (behind === name) faults.push(`${place}: is the model itself. Name another, or remove it.`)
+    else if (models[behind]?.split || models[behind]?.route) {
+      faults.push(`${place}: '${fallback}' picks among several, and a fallback is one model. Name that.`)
+    } else faults.push(...circleFault(name, models, walked))
   }
-  if (behind === name) return [`${place}: is the model itself. Name another, or remove it.`]
-  const path = [name]
-  for (let at: string | undefined = behind; at !== undefined; at = fallbackOf(at, models)) {
-    if (at === name) {
-      // Told once of each circle, by the name that comes first in the document.
-      const isFirst = path.every((each) => each === name || order(name, models) < order(each, models))
-      return isFirst
-        ? [`${place}: comes back to itself: ${[...path, name].join(' → ')}. Remove one of these fallbacks.`]
-        : []
-    }
-    // A circle that this one is not in is told by those in it.
-    if (path.includes(at)) return []
+  return faults
+}
+
+/** @param walked the models whose fallbacks were followed, so that a circle is told once */
+function circleFault(start: string, models: ModelDocuments, walked: Set<string>): string[] {
+  const path: string[] = []
+  for (let at: string | undefined = start; at !== undefined && !walked.has(at); at = fallbackOf(at, models)) {
+    walked.add(at)
     path.push(at)
   }
-  return []
+  const again = fallbackOf(path.at(-1) ?? '', models)
+  const circle = again === undefined ? [] : path.slice(path.indexOf(again))
+  if (again === undefined || !path.includes(again) || circle.length < 2) return []
+  return [
+    `models.${again}.fallback: comes back to itself: ${wayText([...circle, again])}. Remove one of these fallbacks.`,
+  ]
 }
 
+/** The model that is asked where another one fails. */
 function fallbackOf(name: string, models: ModelDocuments): string | undefined {
   const fallback = Object.hasOwn(models, name) ? models[name]?.fallback : undefined
-  return fallback && unaliased(fallback, models)
-}
-
-function order(name: string, models: ModelDocuments): number {
-  return Object.keys(models).indexOf(name)
+  return fallback === undefined ? undefined : unaliased(fallback, models)
 }
 
 /** Whether callers, routes and limits may name a model: whether it is served depends on the app's settings too. */
@@ -268,7 +272,7 @@ export interface ModelOptions extends TargetOptions {
 export interface ResolvedModels {
   /** Those that are served somewhere. */
   readonly models: ReadonlyMap<string, Model>
-  /** For each target of the policy's models, the variables that its secrets are read from. */
+  /** For each target of the policy's models that is asked, the variables that its secrets are read from. */
   readonly secrets: ReadonlyMap<string, readonly (readonly string[])[]>
 }
 
@@ -289,27 +293,22 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
       : name === DEFAULT_MODEL && defaultTarget !== undefined
         ? [{ index: 0, settings: defaultTarget, place: placeOf(undefined), variables: [] }]
         : []
-    if (own !== undefined)
-      secrets.set(
-        name,
-        placed.map(({ variables }) => variables),
-      )
+    // Of all of them: an id stays as it is while another target is not asked.
     const ids = idsOf(name, placed, options.targetKinds, faults)
-    const [first, ...others] = placed.flatMap(({ settings, place: { ptu, zone, priority, weight } }, index) => {
-      const target: Target = {
-        id: ids[index] ?? '',
-        identity: identityOf(settings, options.targetKinds),
-        priority,
-        weight,
-        zone,
-        ...pricesAt(priceOf(name), { ptu, zone }),
-        settings,
-      }
-      return weight === 0 ? [] : [target]
-    })
+    const targets: Target[] = []
+    const variables: (readonly string[])[] = []
+    for (const [index, { settings, place, variables: read }] of placed.entries()) {
+      const { priority, weight, zone } = place
+      if (weight === 0) continue
+      const identity = identityOf(settings, options.targetKinds)
+      const prices = pricesAt(priceOf(name), place)
+      targets.push({ id: ids[index] ?? '', identity, priority, weight, zone, ...prices, settings })
+      variables.push(read)
+    }
+    if (own !== undefined) secrets.set(name, variables)
+    const [first, ...others] = targets
     if (first === undefined) continue
-    const names = new Set(placed.map(({ settings }) => settings.model))
-    const traits = traitsOf(name, own, [...names], faults)
+    const servedAs = new Set(placed.map(({ settings }) => settings.model))
     models.set(
       name,
       interned({
@@ -318,7 +317,7 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
         tiers: own?.tiers,
         retry: resolveRetry(own?.retry),
         fallback: fallbackOf(name, documents),
-        ...traits,
+        ...traitsOf(name, own, [...servedAs], faults),
       }),
     )
   }
@@ -333,12 +332,28 @@ function resolveRetry(document: ModelDocuments[string]['retry']): RetryRule | un
   return rule.attempts === DEFAULT_RETRY.attempts && rule.budget === DEFAULT_RETRY.budget ? undefined : rule
 }
 
-/** The name by which a model is asked for at its server; `undefined` for one that the settings serve. */
-export function servedAs(model: ModelDocuments[string] | undefined, kinds = TARGET_KINDS): string | undefined {
-  const [target] = model?.targets ?? []
-  if (target === undefined) return undefined
-  const { kind, document } = kindAndDocument(target, kinds)
-  return kind.servedAs(document)
+/** A target as the document alone tells it. */
+export interface OutlinedTarget extends TargetPlacing, TargetPrices {
+  /** Its kind, and the name by which it is asked for a model; `undefined` where the app's settings say. */
+  readonly kind: string | undefined
+  readonly servedAs: string | undefined
+}
+
+/** The targets of a model that are asked. */
+export function outlineTargets(
+  model: ModelDocuments[string] | undefined,
+  price: Price | undefined,
+  kinds = TARGET_KINDS,
+): readonly OutlinedTarget[] {
+  const targets: readonly (TargetDocument | undefined)[] = model?.targets ?? [undefined]
+  return targets.flatMap((target): readonly OutlinedTarget[] => {
+    const place = placeOf(target)
+    if (place.weight === 0) return []
+    const prices = pricesAt(price, place)
+    if (target === undefined) return [{ kind: undefined, servedAs: undefined, ...place, ...prices }]
+    const { kind, document } = kindAndDocument(target, kinds)
+    return [{ kind: kind.name, servedAs: kind.servedAs(document), ...place, ...prices }]
+  })
 }
 
 /** A model's price: its own, or what `unpriced` says of those without one. */
@@ -350,10 +365,11 @@ export function resolvePrices({ models = {}, unpriced }: ModelsDocument): (name:
   return (name) => prices.get(name) ?? otherwise
 }
 
-/** What the targets of a model that are asked say beside their places; one of the settings' says nothing. */
-export function placingsOf(model: ModelDocuments[string] | undefined): readonly TargetPlacing[] {
-  const targets = model?.targets ?? [undefined]
-  return targets.map((target) => placeOf(target)).filter(({ weight }) => weight > 0)
+/** The zones of a model's targets that are asked. */
+export function zonesOf({ targets = [] }: ModelDocuments[string]): readonly string[] {
+  return targets
+    .map((target) => placeOf(target))
+    .flatMap(({ zone, weight }) => (zone === undefined || weight === 0 ? [] : [zone]))
 }
 
 /**

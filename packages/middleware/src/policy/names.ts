@@ -46,6 +46,13 @@ export function listText(names: Iterable<string>, word = 'and', most = 12): stri
   return shown.length < 2 ? (shown[0] ?? 'none') : `${shown.slice(0, -1).join(', ')} ${word} ${shown.at(-1)}`
 }
 
+/** How one name leads to the next: `a → b → a`; of a long way its beginning, how many more there are, and its end. */
+export function wayText(names: readonly string[], most = 8): string {
+  const [last = ''] = names.slice(-1)
+  const shown = names.length > most ? [...names.slice(0, most - 2), `${names.length - most + 1} more`, last] : names
+  return shown.join(' → ')
+}
+
 /** Letters to insert, remove, replace or swap with their neighbour (optimal string alignment). */
 function typos(a: string, b: string): number {
   let beforeLast: number[] = []

@@ -1,9 +1,9 @@
 import * as z from 'zod'
 import { interned } from './interned.ts'
 import { type Limit, limits, resolveLimits } from './limit.ts'
-import { knowsModel, type ModelDocuments, placingsOf, type Rights } from './model.ts'
+import { knowsModel, type ModelDocuments, type Rights, zonesOf } from './model.ts'
 import { closestName, listText, name } from './names.ts'
-import { isVirtual, modelsBehind, type VirtualModels, withAliases } from './virtual-model.ts'
+import { modelsBehind, type VirtualModels, withAliases } from './virtual-model.ts'
 
 /* A plan: the limits of its consumers, and what they may use. */
 
@@ -72,12 +72,14 @@ export function resolvePlans(document: PlansDocument, virtualModels: VirtualMode
       ? `'${name}' is another name for '${behind[0]}', by which its requests are counted. Write model: ${behind[0]}.`
       : `'${name}' picks a model for each request, by which that is counted. Write a limit for each: ${listText(behind)}.`
   }
-  const zones = zonesOf(document.models)
+  const zones = zonesOfAll(document.models)
+  const expanded = withAliases(virtualModels)
   const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(([name, plan]) => {
     const { limits, shared, models, tiers, tools } = plan
     const path = `plans.${name}`
-    faults.push(...rightsFaults(path, plan, { document, virtualModels, zones }))
-    const rights = { models: models && withAliases(models, virtualModels), tiers, tools, zones: plan.zones }
+    const mayUse = models && expanded(models)
+    faults.push(...rightsFaults(path, plan, { document, virtualModels, zones, mayUse }))
+    const rights = { models: mayUse, tiers, tools, zones: plan.zones }
     const resolved: Plan = {
       name,
       limits: resolveLimits(limits, { path: `${path}.limits`, prefix: '', modelFault }, faults),
@@ -102,31 +104,32 @@ function defaultPlan(names: readonly string[]): string | undefined {
   return names.includes('default') ? 'default' : names.length === 1 ? names[0] : undefined
 }
 
-/** The zones of each model that is served in any. */
-type ZonesOf = ReadonlyMap<string, readonly string[]>
+interface Zones {
+  /** Of each model that is served in any. */
+  readonly served: ReadonlyMap<string, readonly string[]>
+  readonly known: ReadonlySet<string>
+}
 
-function zonesOf(documents: ModelDocuments = {}): ZonesOf {
-  const zones = Object.entries(documents).map(([name, model]) => {
-    const own = isVirtual(model) ? [] : placingsOf(model).map(({ zone }) => zone)
-    return [name, own.filter((zone) => zone !== undefined)] as const
-  })
-  return new Map(zones.filter(([, own]) => own.length > 0))
+function zonesOfAll(documents: ModelDocuments = {}): Zones {
+  const zones = Object.entries(documents).map(([name, model]) => [name, zonesOf(model)] as const)
+  return { served: new Map(zones.filter(([, own]) => own.length > 0)), known: new Set(zones.flatMap(([, own]) => own)) }
 }
 
 interface Named {
   readonly document: PlansDocument
   readonly virtualModels: VirtualModels
-  readonly zones: ZonesOf
+  readonly zones: Zones
+  /** The models of the plan, by all of their names; `undefined` where that is all. */
+  readonly mayUse: readonly string[] | undefined
 }
 
 /** What a plan lists, and nothing could be served by. */
 function rightsFaults(
   path: string,
   { models, zones = [] }: PlanDocuments[string],
-  { document, virtualModels, zones: zonesOf }: Named,
+  { document, virtualModels, zones: { served, known }, mayUse }: Named,
 ): string[] {
   const faults: string[] = []
-  const mayUse = models && new Set(withAliases(models, virtualModels))
   for (const [index, name] of (models ?? []).entries()) {
     const place = `${path}.models[${index}]`
     if (!knowsModel(document.models, name)) {
@@ -134,13 +137,12 @@ function rightsFaults(
       continue
     }
     const behind = modelsBehind(name, virtualModels)
-    if (behind.length === 0 || behind.some((each) => mayUse?.has(each))) continue
+    if (behind.length === 0 || behind.some((each) => mayUse?.includes(each))) continue
     faults.push(
       `${place}: '${name}' picks ${listText(behind, 'or')}, and the plan lists none of them, so each request for it would be refused. List them too.`,
     )
   }
   if (zones.length === 0) return faults
-  const known = new Set([...zonesOf.values()].flat())
   const unknown = [...zones.entries()].filter(([, zone]) => !known.has(zone))
   for (const [index, zone] of unknown) {
     const meant = closestName(zone, known)
@@ -150,9 +152,7 @@ function rightsFaults(
       `${path}.zones[${index}]: no target says that it is in the zone '${zone}'.${hint}${there} Write zone: ${zone} at those that are.`,
     )
   }
-  const isServed = [...(mayUse ?? zonesOf.keys())].some((name) =>
-    zonesOf.get(name)?.some((zone) => zones.includes(zone)),
-  )
+  const isServed = [...(mayUse ?? served.keys())].some((name) => served.get(name)?.some((zone) => zones.includes(zone)))
   if (unknown.length === 0 && !isServed) {
     faults.push(
       `${path}.zones: none of the models that the plan may use has a target in ${listText(zones, 'or')}, so each request would be refused. Give a target its zone, list another model, or remove the zones.`,

@@ -2,15 +2,14 @@ import type { Price } from '../pipeline/index.ts'
 import { TARGET_KINDS } from '../targets/index.ts'
 import {
   knowsModel,
-  type ModelDocuments,
   type ModelOptions,
   modelFaults,
+  type OutlinedTarget,
+  outlineTargets,
   type PricedBy,
-  placingsOf,
   pricedBy,
   resolveModels,
   resolvePrices,
-  servedAs,
 } from './model.ts'
 import { unservedMoneyLimits } from './money.ts'
 import { closestName, listText } from './names.ts'
@@ -20,8 +19,7 @@ import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeFaults, routeOf } from './ro
 import { type PolicyDocument, policySchema } from './schema.ts'
 import { schemaFaults } from './schema-faults.ts'
 import { revisionOf } from './source.ts'
-import type { KnownKinds, Target, TargetPlacing } from './target.ts'
-import { pricesAt } from './target-price.ts'
+import type { KnownKinds } from './target.ts'
 import { resolveUsage, usageFaults } from './usage.ts'
 import { isVirtual, resolveVirtualModels, virtualFaults } from './virtual-model.ts'
 
@@ -77,18 +75,15 @@ export interface PolicyOutline
 
 export interface OutlinedModel {
   readonly name: string
-  /** The name by which it is asked for at its server; `undefined` for the model of the `OPENAI_*` settings. */
+  /** The name by which it is asked for at its first server; `undefined` for the model of the `OPENAI_*` settings. */
   readonly servedAs: string | undefined
   /** Those that are asked. */
-  readonly targets: readonly [OutlinedTarget, ...OutlinedTarget[]]
+  readonly targets: readonly OutlinedTarget[]
   /** As the policy states it: what a target costs goes by its place too. */
   readonly price: Price | undefined
   /** By whose word its price is; `undefined` where it has none. */
   readonly priced: PricedBy | undefined
 }
-
-/** A target, but for where it is, which the app's settings may say. */
-export type OutlinedTarget = Pick<Target, 'priority' | 'weight' | 'zone' | 'price' | 'spilloverPrice'>
 
 /** @throws PolicyError */
 export function outline(document: unknown, source: string): PolicyOutline {
@@ -108,31 +103,13 @@ export function outlineDocument(document: Document, options: KnownRoutes & Known
     models: new Map(
       [...Object.keys(models), ...asked]
         .filter((name) => !isVirtual(models[name]))
-        .map((name) => [
-          name,
-          {
-            name,
-            servedAs: servedAs(models[name], options.targetKinds),
-            targets: outlinedTargets(models[name], price(name)),
-            price: price(name),
-            priced: pricedBy(checked, name),
-          },
-        ]),
+        .map((name) => {
+          const targets = outlineTargets(models[name], price(name), options.targetKinds)
+          const servedAs = targets[0]?.servedAs
+          return [name, { name, servedAs, targets, price: price(name), priced: pricedBy(checked, name) }]
+        }),
     ),
   }
-}
-
-function outlinedTargets(
-  model: ModelDocuments[string] | undefined,
-  price: Price | undefined,
-): OutlinedModel['targets'] {
-  const outlined = ({ ptu, ...placing }: TargetPlacing): OutlinedTarget => ({
-    ...placing,
-    ...pricesAt(price, { ptu, ...placing }),
-  })
-  const [first, ...others] = placingsOf(model).map(outlined)
-  if (first === undefined) throw new Error('A model without a target was not refused')
-  return [first, ...others]
 }
 
 /** What can be told of a document by itself. */

@@ -15,6 +15,10 @@ const WHOLE = {
         { requests: 10, per: '1h', strict: true },
       ],
       shared: { limits: [{ concurrent: 3 }] },
+      models: ['small', 'ab', 'auto'],
+      tiers: ['default', 'flex'],
+      tools: ['web_search'],
+      zones: ['eu'],
     },
   },
   global: { limits: [{ requests: 1000, per: '1s' }] },
@@ -24,9 +28,35 @@ const WHOLE = {
   models: {
     default: { price: { input: 1, cachedInput: 0.5, output: 2 }, contextWindow: 10 },
     small: {
-      targets: [{ azure: { endpoint: 'https://x.openai.azure.com', deployment: 'd', apiVersion: 'v', key } }],
+      targets: [
+        { azure: { endpoint: 'https://x.openai.azure.com', deployment: 'd', apiVersion: 'v', key }, zone: 'eu' },
+      ],
     },
-    large: { targets: [{ openai: { model: 'm', baseUrl: 'https://api.openai.com/v1', key } }] },
+    large: {
+      targets: [
+        { openai: { model: 'm', baseUrl: 'https://api.openai.com/v1', key }, ptu: true, priority: 1 },
+        { openai: { model: 'n' }, zone: 'eu', priority: 2, weight: 90 },
+      ],
+      price: { input: 1, output: 2, tiers: { flex: 0.5 } },
+      tiers: ['flex', 'default'],
+      retry: { attempts: 2, budget: '10%' },
+      fallback: 'alias',
+      output: 'max_tokens',
+      temperature: true,
+      tokenizer: 'o200k_base',
+    },
+    alias: { alias: 'small' },
+    ab: { split: { small: 90, large: 10 }, by: 'request' },
+    auto: {
+      route: {
+        small: 'small',
+        large: 'large',
+        rules: [
+          { tokens: 1_000, turns: 2, code: true, tools: true, schema: false, use: 'small' },
+          { header: { name: 'x-size', value: 'large' } },
+        ],
+      },
+    },
   },
   routes: {
     generate: {
@@ -88,7 +118,7 @@ test('whatever stands in a place, it is told in words that name the place and en
 })
 
 test('each field’s typo is told with the field that was meant', () => {
-  const names = { plans: true, models: true } as Readonly<Record<string, boolean>>
+  const names = { plans: true, models: true, split: true, tiers: true } as Readonly<Record<string, boolean>>
   const fields = pathsOf(WHOLE).filter((path) => typeof path.at(-1) === 'string' && !names[String(path.at(-2))])
   const untold = fields.filter((path) => {
     const field = String(path.at(-1))

@@ -11,6 +11,12 @@ const EXAMPLES: Readonly<Record<string, string>> = {
   global: '{limits: [{requests: 1000, per: 1s}]}',
   models: '{default: {price: {input: 0.15, output: 0.60}}}',
   targets: '[{openai: {model: gpt-4o-mini}}]',
+  alias: 'chat',
+  split: '{chat: 90, lambda: 10}',
+  route: '{small: mini, large: chat, rules: [{tokens: 2000}]}',
+  rules: '[{tokens: 2000}]',
+  header: '{name: x-size, value: large}',
+  zones: '[eu]',
   endpoint: '{env: OPENAI_ENDPOINT}',
   deployment: 'gpt-4o-mini',
   env: 'OPENAI_API_KEY',
@@ -347,8 +353,8 @@ function innerSchema(schema: z.core.$ZodType): z.core.$ZodType {
 }
 
 /**
- * The schema of a place, and what stands there. Where a union lies on the way, or is the place itself, it is the list or map of
- * the union that the value is of by its kind; the union itself where it is of none.
+ * The schema of a place, and what stands there. Where a union lies on the way, or is the place itself, it is the list, map or number
+ * of the union that the value is of by its kind; the union itself where it is of none.
  */
 function schemaAt(
   schema: z.core.$ZodType,
@@ -374,6 +380,7 @@ function chosen(schema: z.core.$ZodType, value: unknown): z.core.$ZodType {
   if (!(schema instanceof z.ZodUnion)) return schema
   const options = schema.options.map(innerSchema)
   if (Array.isArray(value)) return options.find((option) => option instanceof z.ZodArray) ?? schema
+  if (typeof value === 'number') return options.find((option) => option instanceof z.ZodNumber) ?? schema
   if (!isMap(value)) return schema
   const maps = options.filter((option) => option instanceof z.ZodObject)
   if (maps.length === 1) return maps[0] ?? schema

@@ -1,6 +1,6 @@
 import * as z from 'zod'
 import { interned } from './interned.ts'
-import { listText, name } from './names.ts'
+import { listText, name, wayText } from './names.ts'
 
 /*
  * A virtual model is a name that callers use as they use a model's, and that has no targets of its own: which model serves is
@@ -84,26 +84,36 @@ export function modelsBehind(name: string, virtualModels: VirtualModels = NO_VIR
 
 const NO_VIRTUAL_MODELS: VirtualModels = new Map()
 
-/** The same list of names, and each alias with the name that it stands for: who may name one of them may name the other. */
-export function withAliases(names: readonly string[], virtualModels: VirtualModels): readonly string[] {
-  const all = new Set(names)
-  const aliases = [...virtualModels.values()].filter((virtual) => virtual.kind === 'alias')
-  for (const { name, model } of aliases) if (all.has(name)) all.add(model)
-  for (const { name, model } of aliases) if (all.has(model)) all.add(name)
-  return [...all]
+/** Adds to a list of names the aliases of each, and the name that each alias stands for: who may name one may name the others. */
+export function withAliases(virtualModels: VirtualModels): (names: readonly string[]) => readonly string[] {
+  /** By the name that aliases stand for, that name and all of them. */
+  const synonyms = new Map<string, string[]>()
+  for (const virtual of virtualModels.values()) {
+    if (virtual.kind !== 'alias') continue
+    const known = synonyms.get(virtual.model) ?? [virtual.model]
+    synonyms.set(virtual.model, [...known, virtual.name])
+  }
+  return (names) => {
+    const all = new Set(names)
+    for (const name of names) {
+      const virtual = virtualModels.get(name)
+      for (const each of synonyms.get(virtual?.kind === 'alias' ? virtual.model : name) ?? []) all.add(each)
+    }
+    return [...all]
+  }
 }
 
-/** What a virtual model is, in a few words: `alias of chat`, `split of chat (90) and lambda (10)`. */
-export function virtualText(virtual: VirtualModel): string {
+/** What a virtual model is, in a few words: `an alias of chat`, `a split of chat (90) and lambda (10) by consumer`. @param most parts of a split that are named */
+export function virtualText(virtual: VirtualModel, { most }: { readonly most?: number } = {}): string {
   switch (virtual.kind) {
     case 'alias':
-      return `alias of ${virtual.model}`
+      return `an alias of ${virtual.model}`
     case 'split': {
       const parts = virtual.parts.map(({ model, weight }) => `${model} (${weight})`)
-      return `split of ${listText(parts)} by ${virtual.by}`
+      return `a split of ${listText(parts, 'and', most)} by ${virtual.by}`
     }
     case 'route':
-      return `route to ${virtual.small} or ${virtual.large}`
+      return `a route to ${virtual.small} or ${virtual.large}`
   }
 }
 
@@ -217,7 +227,22 @@ const MOST_PICKS = 4
 export function virtualFaults(documents: Documents, isModel: (name: string) => boolean): string[] {
   const virtual = Object.entries(documents).filter(([, document]) => isVirtual(document))
   const faults = virtual.flatMap(([name, document]) => faultsOf(name, document, documents, isModel))
-  return [...faults, ...circleFaults(virtual, documents)]
+  return [...faults, ...aliasFaults(virtual, documents), ...circleFaults(virtual, documents)]
+}
+
+/** A plan that lists a model lists all of its names: of many plans, and many names, a start would take long. */
+const MOST_ALIASES = 32
+
+function aliasFaults(virtual: readonly (readonly [string, VirtualDocument])[], documents: Documents): string[] {
+  const counts = new Map<string, number>()
+  for (const [name, { alias }] of virtual) {
+    if (alias === undefined) continue
+    const model = unaliased(name, documents)
+    counts.set(model, (counts.get(model) ?? 0) + 1)
+  }
+  return [...counts]
+    .filter(([, count]) => count > MOST_ALIASES)
+    .map(([model, count]) => `models.${model}: has ${count} aliases, and may have ${MOST_ALIASES}. Remove some.`)
 }
 
 function faultsOf(
@@ -308,7 +333,7 @@ function circleFaults(virtual: readonly (readonly [string, VirtualDocument])[], 
       if (circle.some((each) => told.has(each))) continue
       for (const each of circle) told.add(each)
       faults.push(
-        `${place}: comes back to itself: ${[...circle, pick].join(' → ')}. Let one of them name a model that has targets.`,
+        `${place}: comes back to itself: ${wayText([...circle, pick])}. Let one of them name a model that has targets.`,
       )
     }
     depths.set(name, depth)
