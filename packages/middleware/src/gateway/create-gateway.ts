@@ -211,7 +211,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   })
   const usageKept = () => (options.storage.kind === 'memory' ? KEPT_IN_MEMORY : policy.current().usage)
   const balancer = weighted({ time: systemTime, random: Math.random, log })
-  const book = ledger({ table: stores.usage, log })
+  const book = ledger({ table: stores.usage, log, targets: () => balancer.states() })
   const usage = openUsage({
     table: stores.usage,
     counters: stores.counters,
