@@ -65,13 +65,6 @@ const BUDGET_USD = 100
 const WARM = 0.3
 /** So long a mean of the memory is taken over, in milliseconds, or a tenth of the time where that is less. */
 const MEAN_MS = 30_000
-/** Short, since a fifth of all calls are played by faults of which some wait for them. */
-const SETTINGS = {
-  TOLLGATE_FIRST_BYTE_MS: '1000',
-  TOLLGATE_TOTAL_MS: '5000',
-  TOLLGATE_IDLE_MS: '1000',
-  TOLLGATE_STREAM_TOTAL_MS: '5000',
-}
 /** Not those that need a place or a connection of their own, and not the largest, which would be most of the load. */
 const PLAYED = FAULTS.filter(({ name, play, isKept }) => play !== undefined && !isKept && !name.includes('40 MiB'))
 /** By which a target is left alone for seconds: so few of the faults that some target can mostly be asked. */
