@@ -87,8 +87,10 @@ test('a program gets the same, with fallbacks', async () => {
 test('a plan’s models and zones hold, and what it would be refused with is shown', async () => {
   const large = { header: ['X-Size: Large'] }
   const taken = await explain(chat(), { ...large, plan: 'team' })
+  expect(taken).toMatch(/^ {2}header x-size=large +large +yes +header x-size=large$/m)
+  expect(await explain(chat(), { header: ['x-size:small'] })).toMatch(/ no +header x-size of another value$/m)
   expect(taken).toContain("goes to model 'small': route: plan.")
-  expect(taken).toMatch(/picks 'large'[\s\S]*picks 'small'/)
+  expect(taken).toMatch(/picks 'large'\.[\s\S]*The plan does not allow that, .*: 'auto' picks 'small' instead\./)
   expect(await explain(chat(), { plan: 'eu' })).toMatch(/goes to model 'large': route: plan\.[\s\S]*azure:l/)
   expect(await explain(chat({ model: 'small' }), { plan: 'eu' })).toContain('is refused with 403 (zone_not_allowed)')
   expect(await explain(chat({ model: 'none' }))).toContain('is refused with 404 (model_not_found)')

@@ -201,7 +201,7 @@ function explanationJson(
 function explanationText({ choices, models, refusal }: RouteExplanation, asked: Asked): string {
   return [
     headline(models[0], refusal, asked),
-    ...choices.map(choiceText),
+    ...choices.map((choice, index) => choiceText(choice, choices.slice(0, index))),
     ...models.map((each, index) => modelText(each, index)),
     ...(asked.unset.length === 0
       ? []
@@ -226,7 +226,10 @@ function headline(first: ExplainedModel | undefined, refusal: RouteExplanation['
   return `${who} is refused with ${refusal?.status} (${refusal?.code}): ${onOneLine(refusal?.message ?? '')}`
 }
 
-function choiceText({ name, kind, picks, rules }: ExplainedChoice): string {
+function choiceText({ name, kind, picks, rules }: ExplainedChoice, before: readonly ExplainedChoice[]): string {
+  if (before.some((choice) => choice.name === name)) {
+    return `The plan does not allow that, or has no place for it: '${name}' picks '${picks}' instead.`
+  }
   const said = `'${name}' is ${kind === 'alias' ? 'an alias' : `a ${kind}`}, and picks '${picks}'.`
   if (rules.length === 0) return said
   const table = columns([

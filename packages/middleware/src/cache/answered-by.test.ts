@@ -69,6 +69,8 @@ describe.each<[string, boolean]>([
     await told(ask({ ...among(EU, NOWHERE), stream }))
     await told(ask({ ...among(EU, { ...US, tier: 'flex' }), stream }))
     expect(asked()).toBe(4)
+    await told(ask({ ...among(US), stream }))
+    expect(asked()).toBe(5)
   })
 })
 

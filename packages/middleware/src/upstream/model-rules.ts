@@ -74,12 +74,15 @@ const PLAIN = /^[\w./:-]{1,64}$/
 function headerCondition({ name, value }: NonNullable<ModelRule['header']>): Condition {
   const field = name.toLowerCase()
   const wanted = value?.toLowerCase()
+  const words = `header ${field}${wanted !== undefined && PLAIN.test(wanted) ? `=${wanted}` : ''}`
+  const holds = (sent: string | undefined) => sent !== undefined && (wanted === undefined || sent === wanted)
   return {
-    words: `header ${field}${wanted !== undefined && PLAIN.test(wanted) ? `=${wanted}` : ''}`,
-    holds(traits) {
+    words,
+    holds: (traits) => holds(traits.header(field)),
+    found(traits) {
       const sent = traits.header(field)
-      return sent !== undefined && (wanted === undefined || sent === wanted)
+      if (sent === undefined) return `no header ${field}`
+      return holds(sent) ? words : `header ${field} of another value`
     },
-    found: (traits) => (traits.header(field) === undefined ? `no header ${field}` : `another header ${field}`),
   }
 }
