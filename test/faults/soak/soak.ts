@@ -65,12 +65,12 @@ const BUDGET_USD = 100
 const WARM = 0.3
 /** So long a mean of the memory is taken over, in milliseconds, or a tenth of the time where that is less. */
 const MEAN_MS = 30_000
-/** Short, since a fifth of all calls are played by faults of which some wait for them. */
-const SETTINGS = {
-  TOLLGATE_FIRST_BYTE_MS: '1000',
-  TOLLGATE_TOTAL_MS: '5000',
-  TOLLGATE_IDLE_MS: '1000',
-  TOLLGATE_STREAM_TOTAL_MS: '5000',
+/** No healthy answer comes near them, on however busy a machine: a target that has told of an answer must have been heard. */
+const DEADLINES = {
+  TOLLGATE_FIRST_BYTE_MS: '5000',
+  TOLLGATE_TOTAL_MS: '8000',
+  TOLLGATE_IDLE_MS: '5000',
+  TOLLGATE_STREAM_TOTAL_MS: '8000',
 }
 /** Not those that need a place or a connection of their own, and not the largest, which would be most of the load. */
 const PLAYED = FAULTS.filter(({ name, play, isKept }) => play !== undefined && !isKept && !name.includes('40 MiB'))
@@ -117,7 +117,7 @@ export async function soak({
   }
   let host: RunningHost | undefined
   try {
-    host = await startHost({ ...SETTINGS, ...settingsOf(folder, storage, targets) }, BARE_HOST)
+    host = await startHost({ ...DEADLINES, ...settingsOf(folder, storage, targets) }, BARE_HOST)
     const { url } = host
     const lines = linesOf(host)
     const location = storageLocation({ TOLLGATE_STORAGE: storage })
@@ -171,7 +171,7 @@ export async function soak({
       }
     }
     await Promise.all(underWay)
-    await until(() => lines.size >= sent.size, 20_000)
+    await until(() => lines.size >= sent.size, 3_000)
     return await reckon({
       sent,
       lines,
@@ -310,13 +310,16 @@ async function reckon(all: Reckoning): Promise<Soaked> {
   const counted = { nanoUsd: 0, tokens: 0 }
   const charged = { nanoUsd: 0, tokens: 0 }
   const outcomes = { answered: 0, refused: 0, broken: 0, left: 0 }
+  let unseen = 0
   let arrived = 0
   let linesTotal = 0
   for (const [requestId, { streamed, outcome }] of sent) {
     outcomes[outcome] += 1
     const line = lines.get(requestId)
     if (line === undefined) {
-      violate(`${requestId} has no line`)
+      // It may have left before the host had it.
+      if (outcome === 'left' && !calls.has(requestId)) unseen += 1
+      else violate(`${requestId} has no line`)
       continue
     }
     const plays = calls.get(requestId) ?? []
@@ -347,10 +350,11 @@ async function reckon(all: Reckoning): Promise<Soaked> {
     if (attempts < arrivals) violate(`${requestId} says ${attempts} attempts, and ${arrivals} calls arrived`)
   }
   const budgets = await budgetsTotal(url, consumers, violate)
-  const ledger = await ledgerTotal(all, linesTotal, sent.size)
+  const seen = sent.size - unseen
+  const ledger = await ledgerTotal(all, linesTotal, seen)
   if (budgets !== linesTotal) violate(`the budgets have counted ${budgets}, and the lines ${linesTotal}`)
   if (ledger.nanoUsd !== linesTotal) violate(`the ledger has ${ledger.nanoUsd}, and the lines ${linesTotal}`)
-  if (ledger.requests !== sent.size) violate(`the ledger has ${ledger.requests} requests of ${sent.size}`)
+  if (ledger.requests !== seen) violate(`the ledger has ${ledger.requests} requests of ${seen}`)
   const open = () => all.targets.reduce((sum, target) => sum + target.open, 0)
   await until(() => open() === 0, 5_000)
   if (open() > 0) violate(`${open()} calls go on that nobody waits for`)
