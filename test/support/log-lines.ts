@@ -1,7 +1,5 @@
 import {
-  createGateway,
   type Entry,
-  fixedPolicy,
   fromIterable,
   generate,
   type HttpResponse,
@@ -15,6 +13,7 @@ import {
 } from '@tollgate/middleware'
 import { replyText, request } from './base-context.ts'
 import { finishedRequest } from './finished-request.ts'
+import { gatewayOver } from './gateway.ts'
 import { answering, failing, startUpstream, streaming } from './upstream.ts'
 
 export interface LogLine {
@@ -39,22 +38,7 @@ export async function logLines(): Promise<readonly LogLine[]> {
     { plans: { all: { limits } }, models: { default: { price: { input: 1, output: 2 } } } },
     { source: 'a test', bounds: { env: {}, hosts: [], readable: [] }, defaultTarget: target },
   )
-  const gateway = createGateway({
-    policy: fixedPolicy(policy),
-    storage: { kind: 'memory' },
-    redis: undefined,
-    cacheSecret: undefined,
-    maxBodyBytes: 100_000,
-    maxOutputTokens: 100,
-    storeDeadlineMs: 2_000,
-    cacheDeadlineMs: 2_000,
-    firstByteMs: 5_000,
-    totalMs: 5_000,
-    idleMs: 5_000,
-    streamTotalMs: 5_000,
-    clientId: undefined,
-    log: () => {},
-  })
+  const gateway = gatewayOver(policy)
   const plan = { plan: 'all', defaultPlan: 'all', plans: ['all'], now: Date.now() }
   const { key } = await issueKey(gateway.consumers, { consumer: 'alice', ...plan })
   const entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })

@@ -1,8 +1,6 @@
 import {
   chatCompletions,
-  createGateway,
   type FinishedRequest,
-  fixedPolicy,
   fromIterable,
   type GatewayOptions,
   type HttpResponse,
@@ -15,6 +13,7 @@ import {
 } from '@tollgate/middleware'
 import { request } from '../../support/base-context.ts'
 import { unique } from '../../support/consumers.ts'
+import { gatewayOver } from '../../support/gateway.ts'
 
 /** Milliseconds. */
 export type Deadlines = Pick<GatewayOptions, 'firstByteMs' | 'idleMs' | 'totalMs' | 'streamTotalMs'>
@@ -65,19 +64,7 @@ export async function openClient(models: object, deadlines = LONG): Promise<Clie
       defaultTarget: undefined,
     },
   )
-  const gateway = createGateway({
-    policy: fixedPolicy(policy),
-    storage: { kind: 'memory' },
-    redis: undefined,
-    cacheSecret: undefined,
-    maxBodyBytes: 100_000,
-    maxOutputTokens: 100,
-    storeDeadlineMs: 5_000,
-    cacheDeadlineMs: 5_000,
-    ...deadlines,
-    clientId: undefined,
-    log: () => {},
-  })
+  const gateway = gatewayOver(policy, deadlines)
   const ended = new Map<string, PromiseWithResolvers<FinishedRequest>>()
   const entry = trace({
     refuse: chatCompletions.refuse,

@@ -4,14 +4,15 @@ import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { replyText, request } from '../../../../test/support/base-context.ts'
 import { unique } from '../../../../test/support/consumers.ts'
+import { gatewayOver } from '../../../../test/support/gateway.ts'
 import { issueKey } from '../auth/index.ts'
 import { fromIterable } from '../pipeline/index.ts'
-import { fixedPolicy, resolvePolicy } from '../policy/index.ts'
+import { resolvePolicy } from '../policy/index.ts'
 import { generate } from '../surfaces/index.ts'
 import type { OpenAISettings } from '../targets/index.ts'
 import { trace } from '../telemetry/index.ts'
 import { neverRetry } from '../upstream/index.ts'
-import { createGateway, type Gateway } from './index.ts'
+import type { Gateway } from './index.ts'
 
 const ANSWER = JSON.stringify({
   choices: [{ index: 0, message: { role: 'assistant', content: 'x' }, finish_reason: 'stop' }],
@@ -55,23 +56,7 @@ beforeAll(async () => {
     },
     { source: 'a test', bounds: { env: {}, hosts: [], readable: [] }, defaultTarget },
   )
-  gateway = createGateway({
-    policy: fixedPolicy(policy),
-    storage: { kind: 'memory' },
-    redis: undefined,
-    cacheSecret: undefined,
-    maxBodyBytes: 10_000,
-    maxOutputTokens: 100,
-    storeDeadlineMs: 2_000,
-    cacheDeadlineMs: 2_000,
-    firstByteMs: 5_000,
-    totalMs: 5_000,
-    idleMs: 5_000,
-    streamTotalMs: 5_000,
-    clientId: undefined,
-    retry: neverRetry,
-    log: () => {},
-  })
+  gateway = gatewayOver(policy, { retry: neverRetry })
 })
 afterAll(async () => {
   await gateway.close()

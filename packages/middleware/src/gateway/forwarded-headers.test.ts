@@ -1,14 +1,15 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { replyText, request } from '../../../../test/support/base-context.ts'
+import { gatewayOver } from '../../../../test/support/gateway.ts'
 import { answering, startUpstream, type Upstream } from '../../../../test/support/upstream.ts'
 import { issueKey } from '../auth/index.ts'
 import { chat } from '../operations/index.ts'
 import { fromIterable } from '../pipeline/index.ts'
-import { fixedPolicy, resolvePolicy } from '../policy/index.ts'
+import { resolvePolicy } from '../policy/index.ts'
 import { generate, type Surface } from '../surfaces/index.ts'
 import type { OpenAISettings } from '../targets/index.ts'
 import { type Entry, trace } from '../telemetry/index.ts'
-import { createGateway, type Gateway } from './index.ts'
+import type { Gateway } from './index.ts'
 
 /* What an operation forwards of the caller's headers goes to the model, and tells requests apart on the whole way. */
 
@@ -23,22 +24,7 @@ beforeAll(async () => {
   const defaultTarget: OpenAISettings = { kind: 'openai', baseUrl: model.baseUrl, model: 'm', key: 'k' }
   const bounds = { env: {}, hosts: [], readable: [] }
   const policy = resolvePolicy({}, { source: 'a test', bounds, defaultTarget })
-  gateway = createGateway({
-    policy: fixedPolicy(policy),
-    storage: { kind: 'memory' },
-    redis: undefined,
-    cacheSecret: undefined,
-    maxBodyBytes: 100_000,
-    maxOutputTokens: 100,
-    storeDeadlineMs: 2_000,
-    cacheDeadlineMs: 2_000,
-    firstByteMs: 5_000,
-    totalMs: 5_000,
-    idleMs: 5_000,
-    streamTotalMs: 5_000,
-    clientId: undefined,
-    log: () => {},
-  })
+  gateway = gatewayOver(policy)
   entry = trace({ refuse: surface.refuse, handler: () => gateway.handler(surface) })
   const plan = { plan: 'default', defaultPlan: 'default', plans: ['default'], now: Date.now() }
   key = (await issueKey(gateway.consumers, { consumer: 'a', ...plan })).key

@@ -4,13 +4,14 @@ import type { AddressInfo, Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { replyText, request } from '../../../../test/support/base-context.ts'
 import { unique } from '../../../../test/support/consumers.ts'
+import { gatewayOver } from '../../../../test/support/gateway.ts'
 import { issueKey } from '../auth/index.ts'
 import { type ByteStream, type FinishedRequest, fromIterable, type HttpResponse } from '../pipeline/index.ts'
-import { fixedPolicy, resolvePolicy } from '../policy/index.ts'
+import { resolvePolicy } from '../policy/index.ts'
 import { generate } from '../surfaces/index.ts'
 import type { OpenAISettings } from '../targets/index.ts'
 import { type Entry, trace } from '../telemetry/index.ts'
-import { createGateway, type Gateway } from './index.ts'
+import type { Gateway } from './index.ts'
 
 /* The whole way, as every server goes it: both onions over stores in memory, before a model's server. */
 
@@ -68,22 +69,7 @@ beforeAll(async () => {
       defaultTarget,
     },
   )
-  gateway = createGateway({
-    policy: fixedPolicy(policy),
-    storage: { kind: 'memory' },
-    redis: undefined,
-    cacheSecret: undefined,
-    maxBodyBytes: 100_000,
-    maxOutputTokens: 100,
-    storeDeadlineMs: 2_000,
-    cacheDeadlineMs: 2_000,
-    firstByteMs: 5_000,
-    totalMs: 5_000,
-    idleMs: 5_000,
-    streamTotalMs: 5_000,
-    clientId: undefined,
-    log: () => {},
-  })
+  gateway = gatewayOver(policy)
   entry = trace({
     refuse: generate.refuse,
     handler: () => gateway.handler(generate),

@@ -1,14 +1,15 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { replyText, request } from '../../../../test/support/base-context.ts'
 import { unique } from '../../../../test/support/consumers.ts'
+import { gatewayOver } from '../../../../test/support/gateway.ts'
 import { answering, failing, startUpstream, streaming, type Upstream } from '../../../../test/support/upstream.ts'
 import { issueKey } from '../auth/index.ts'
 import { type FinishedRequest, fromIterable, type HttpResponse } from '../pipeline/index.ts'
-import { fixedPolicy, resolvePolicy } from '../policy/index.ts'
+import { resolvePolicy } from '../policy/index.ts'
 import { chatCompletions, generate, openaiEmbeddings, openaiResponses, type Surface } from '../surfaces/index.ts'
 import { trace } from '../telemetry/index.ts'
 import { neverRetry } from '../upstream/index.ts'
-import { createGateway, type Gateway } from './index.ts'
+import type { Gateway } from './index.ts'
 
 /* Which model and which target serve, on the whole way before real servers: one a target. */
 
@@ -61,23 +62,7 @@ beforeAll(async () => {
     },
     { source: 'a test', bounds: { env: {}, readable: [], hosts: ['127.0.0.1'] }, defaultTarget: undefined },
   )
-  gateway = createGateway({
-    policy: fixedPolicy(policy),
-    storage: { kind: 'memory' },
-    redis: undefined,
-    cacheSecret: undefined,
-    maxBodyBytes: 100_000,
-    maxOutputTokens: 100,
-    storeDeadlineMs: 2_000,
-    cacheDeadlineMs: 2_000,
-    firstByteMs: 5_000,
-    totalMs: 5_000,
-    idleMs: 5_000,
-    streamTotalMs: 5_000,
-    clientId: undefined,
-    retry: neverRetry,
-    log: () => {},
-  })
+  gateway = gatewayOver(policy, { retry: neverRetry })
   for (const plan of policy.plans.keys()) await keyOf(plan, `on-${plan}`)
 })
 afterAll(async () => {

@@ -5,12 +5,13 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { replyText, request } from '../../../../test/support/base-context.ts'
 import { unique } from '../../../../test/support/consumers.ts'
+import { gatewayOver } from '../../../../test/support/gateway.ts'
 import { issueKey } from '../auth/index.ts'
 import { type FinishedRequest, fromIterable } from '../pipeline/index.ts'
-import { fixedPolicy, resolvePolicy } from '../policy/index.ts'
+import { resolvePolicy } from '../policy/index.ts'
 import { generate } from '../surfaces/index.ts'
 import { trace } from '../telemetry/index.ts'
-import { createGateway, type Gateway } from './index.ts'
+import type { Gateway } from './index.ts'
 
 /* The whole way before three real servers that serve one model, of which some are sick. */
 
@@ -91,20 +92,9 @@ async function open(model: object = {}) {
       defaultTarget: undefined,
     },
   )
-  gateway = createGateway({
-    policy: fixedPolicy(policy),
-    storage: { kind: 'memory' },
-    redis: undefined,
-    cacheSecret: undefined,
-    maxBodyBytes: 10_000,
-    maxOutputTokens: 100,
-    storeDeadlineMs: 2_000,
-    cacheDeadlineMs: 2_000,
+  gateway = gatewayOver(policy, {
     firstByteMs: 2_000,
-    totalMs: 5_000,
     idleMs: 2_000,
-    streamTotalMs: 5_000,
-    clientId: undefined,
     log: (_level, event, fields) => lines.push({ event, ...fields }),
   })
   const plan = { plan: 'all', defaultPlan: 'all', plans: ['all'], now: Date.now() }
