@@ -203,6 +203,8 @@ function settingsOf(folder: string, storage: string, targets: readonly PlayedTar
     // JSON is YAML.
     JSON.stringify({
       plans: { all: { limits: [{ usd: BUDGET_USD, per: 'day' }, { concurrent: CONCURRENT }] } },
+      // What is stored would fill its own bounded memory first, for longer than a run lasts.
+      routes: { chat: { cache: false } },
       models: { default: { targets: placed, price: PRICE, retry: { attempts: 3, budget: '10%' } } },
     }),
   )
@@ -351,10 +353,12 @@ async function reckon(all: Reckoning): Promise<Soaked> {
   }
   const budgets = await budgetsTotal(url, consumers, violate)
   const seen = sent.size - unseen
-  const ledger = await ledgerTotal(all, linesTotal, seen)
+  const ledger = await ledgerTotal(all, linesTotal, seen - outcomes.left)
   if (budgets !== linesTotal) violate(`the budgets have counted ${budgets}, and the lines ${linesTotal}`)
   if (ledger.nanoUsd !== linesTotal) violate(`the ledger has ${ledger.nanoUsd}, and the lines ${linesTotal}`)
-  if (ledger.requests !== seen) violate(`the ledger has ${ledger.requests} requests of ${seen}`)
+  // Who leaves before its key was looked up is nobody's.
+  if (ledger.requests > seen || ledger.requests < seen - outcomes.left)
+    violate(`the ledger has ${ledger.requests} requests of ${seen}`)
   const open = () => all.targets.reduce((sum, target) => sum + target.open, 0)
   await until(() => open() === 0, 5_000)
   if (open() > 0) violate(`${open()} calls go on that nobody waits for`)
@@ -412,7 +416,7 @@ async function ledgerTotal({ url, consumers, readingKey, startedAt }: Reckoning,
     return found
   }
   let found = await read()
-  for (let waited = 0; waited < 15 && (found.nanoUsd !== nanoUsd || found.requests !== requests); waited += 1) {
+  for (let waited = 0; waited < 15 && (found.nanoUsd !== nanoUsd || found.requests < requests); waited += 1) {
     await pause(2_000)
     found = await read()
   }
