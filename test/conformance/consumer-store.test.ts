@@ -148,6 +148,15 @@ function beside(name: string, open: OpenTable): void {
       expect(await tableConsumerStore(open).findKey(publicId)).toEqual({ publicId, createdAt, scopes, ...fields })
     })
 
+    test('scopes that no version writes let a key nowhere in, and all are listed', async () => {
+      const { publicId, createdAt, scopes: _, ...fields } = record(['call'])
+      const consumer = unique('odd')
+      const odd = { ...place(publicId), ...fields, consumer, createdAt: new Date(createdAt), scopes: 7 }
+      await rows.put(odd, 'absent')
+      const listed = await Array.fromAsync(tableConsumerStore(open).listKeys({ consumer }))
+      expect(listed).toMatchObject([{ publicId, scopes: [] }])
+    })
+
     test.each([[['read']], [['admin', 'read']], [[]]])(
       'they find no digest of a key of scopes %j, and let it nowhere in',
       async (scopes) => {

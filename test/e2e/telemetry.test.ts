@@ -94,7 +94,7 @@ async function run(settings: Record<string, string>): Promise<Run> {
     await tableClient(inject('azurite'), 'tollgatekeys').updateEntity({
       partitionKey: publicId,
       rowKey: 'key',
-      scopes: 7,
+      consumer: 7,
     })
     await ask(unique(PROMPT_MARK), { with: broken })
     await host.stop()

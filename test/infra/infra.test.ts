@@ -181,7 +181,7 @@ describe('the app settings', () => {
   test('that bound something have the defaults of the code', () => {
     const bounds = of(main, 'param').find(({ name }) => name === 'bounds')?.node.text ?? ''
     const env = Object.fromEntries([...bounds.matchAll(/^ {2}(\w+): (\d+)$/gm)].map(([, name, value]) => [name, value]))
-    expect(Object.keys(env)).toHaveLength(8)
+    expect(Object.keys(env)).toHaveLength(9)
     const storage = { TOLLGATE_STORAGE: 'memory:' }
     expect(JSON.stringify(readSettings({ ...storage, ...env }, ROOT))).toBe(JSON.stringify(readSettings(storage, ROOT)))
   })

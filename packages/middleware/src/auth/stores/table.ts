@@ -81,11 +81,17 @@ function keyOf(publicId: string, entity: KeyEntity): KeyRecord {
     publicId,
     consumer,
     digest: scopedDigest ?? digest,
-    scopes: scopes === undefined ? DEFAULT_SCOPES : scopes.split(' ').filter((word) => word !== ''),
+    scopes: scopesOf(scopes),
     disabled,
     createdAt: new Date(createdAt).getTime(),
     ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt).getTime() }),
   }
+}
+
+/** What no version writes lets its key nowhere in, and keeps no other key from being listed. */
+function scopesOf(words: KeyEntity['scopes']): readonly string[] {
+  if (words === undefined) return DEFAULT_SCOPES
+  return typeof words === 'string' ? words.split(' ').filter((word) => word !== '') : []
 }
 
 function consumerOf(id: string, { plan, disabled }: ConsumerEntity): Consumer {
