@@ -75,6 +75,10 @@ describe('a retry', () => {
     dice = 0.5
     expect(next([FAILING], { ms: 126 })).toEqual({ afterMs: 125 })
     expect(next([FAILING], { ms: 125 })).toBeUndefined()
+    for (const last of [BUSY, MISCONFIGURED]) {
+      expect(next([last], { ms: 1 })).toEqual({ afterMs: 0 })
+      expect(next([last], { ms: 0 })).toBeUndefined()
+    }
   })
 
   test('is not where nothing may be asked', () => {

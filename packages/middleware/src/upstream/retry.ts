@@ -94,7 +94,7 @@ export function retryWithinBudget({ time, random }: RetryWithinBudgetOptions): R
     next(attempts, { model, ms, waits }) {
       const rule = model.retry ?? DEFAULT_RETRY
       const last = attempts.at(-1)
-      if (last === undefined || last.begun || attempts.length >= rule.attempts) return undefined
+      if (last === undefined || last.begun || attempts.length >= rule.attempts || ms <= 0) return undefined
       const outcome = outcomeOf(last)
       const within = (afterMs: number) => (afterMs < ms && takes(model, rule) ? { afterMs } : undefined)
       switch (outcome) {

@@ -16,6 +16,7 @@ import { attemptsBefore, bodyFrom, bodyOf, type Json, type Reply } from '../oper
 import { type Attempt, NOTHING_SPENT, PROMPT_SPENT, type Price, RequestEnded, systemTime } from '../pipeline/index.ts'
 import type { RetryRule, Target } from '../policy/index.ts'
 import type { AzureSettings } from '../targets/index.ts'
+import { OPENS_AFTER } from './balancers/weighted.ts'
 import {
   type Balancer,
   connect,
@@ -450,6 +451,8 @@ describe('another call', () => {
     readonly signal?: AbortSignal
     readonly cover?: () => Promise<boolean>
     readonly rule?: RetryRule
+    /** When a model before this one was asked. */
+    readonly startedAt?: number
   }
   const newBalancer = () => weighted({ time: systemTime, random: () => 0 })
   async function ask({
@@ -458,6 +461,7 @@ describe('another call', () => {
     signal = request.signal,
     cover,
     rule,
+    startedAt,
     ...options
   }: Asking = {}) {
     const json: Json = { messages: [{ role: 'user', content: 'Why?' }], ...body }
@@ -479,7 +483,7 @@ describe('another call', () => {
     const reply = await upstream({ ...defaults, ...options })(call, {
       ...context,
       step,
-      routed: { model: { name: 'm', retry: rule }, body: call.body, candidates: [first, ...others] },
+      routed: { model: { name: 'm', retry: rule }, body: call.body, candidates: [first, ...others], startedAt },
       reserved: { attempts: 1, output: undefined, ...(cover && { cover }) },
     })
     return { reply, steps, told: context.told, asked: models.map(({ calls }) => calls.length) }
@@ -606,6 +610,29 @@ describe('another call', () => {
       expect(ms).toBeGreaterThan(740)
       expect(ms).toBeLessThan(1_000)
     }
+  })
+
+  test('and those of a model before are within one deadline, and a target is not blamed for it', async () => {
+    const balancer = newBalancer()
+    models[0].reply = () => {}
+    for (let times = 0; times < OPENS_AFTER; times += 1) {
+      const startedAt = performance.now() - 700
+      const { reply } = await ask({ at: [[0]], balancer, startedAt, firstByteMs: 500, totalMs: 750 })
+      expect(attemptsOf(reply)).toMatchObject([{ failure: { code: 'timeout' } }])
+      expect(performance.now() - startedAt).toBeLessThan(1_000)
+    }
+    expect(balancer.states()).toEqual([])
+  })
+
+  test('is none where reserving for it takes until the deadline', async () => {
+    let now = 0
+    models[0].reply = failing(500)
+    const cover = async () => {
+      now = 2_000
+      return true
+    }
+    const { reply, asked } = await ask({ cover, time: { now: () => now, after: systemTime.after } })
+    expect([reply.kind, asked, attemptsOf(reply).length]).toEqual(['refused', [1, 0, 0], 1])
   })
 
   test('that has less than its time, since others took it, says nothing of its target', async () => {
