@@ -734,6 +734,12 @@ describe('another call', () => {
       ])
     })
 
+    test('leaves to the body what a caller names: it may be another name of a tier', async () => {
+      const { reply } = await ask({ at: [[0]], body: { service_tier: 'fast' } })
+      expect(models[0].calls.map(({ body }) => body.service_tier)).toEqual(['fast'])
+      expect(attemptsOf(reply)[0]).not.toHaveProperty('tier')
+    })
+
     test('leaves one that its caller names, and blocks that one alone', async () => {
       const balancer = newBalancer()
       models[0].reply = failing(429, {}, { 'retry-after': '60' })

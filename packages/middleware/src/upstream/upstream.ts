@@ -273,7 +273,8 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const { url } = progress
     const more = {
       asked: { kind, model, ...(url !== undefined && { url }), ...(spanId !== undefined && { spanId }) },
-      ...(tier !== undefined && { tier }),
+      // One that the caller names is what its body asks for already, and it may be another name of it.
+      ...(tier !== undefined && tier !== routed.body.json.service_tier && { tier }),
       ...(failure && { failure }),
       ...(hasBegun && BEGUN),
       ...(spillover !== undefined && { spillover }),
