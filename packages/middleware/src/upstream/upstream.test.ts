@@ -562,6 +562,27 @@ describe('another call', () => {
     expect(Number(waitOf(next.reply)) / 1_000).toBeCloseTo(20, 0)
   })
 
+  test('of a request that is too large for one target goes to the next, and keeps nobody else from either', async () => {
+    const tooLarge: Upstream['reply'] = (_call, response) => {
+      const message =
+        'Request too large for gpt-5 in organization org-1 on tokens per min (TPM): Limit 30000, Requested 36278.'
+      const error = { message, type: 'tokens', param: null, code: 'rate_limit_exceeded' }
+      response.writeHead(429, { 'content-type': 'application/json' }).end(JSON.stringify({ error }))
+    }
+    const balancer = newBalancer()
+    models[0].reply = tooLarge
+    expect(await ask({ balancer })).toMatchObject({ reply: { kind: 'answer' }, asked: [1, 1, 0] })
+    const { reply, asked } = await ask({ balancer, at: [[0]] })
+    expect(reply).toMatchObject({
+      kind: 'refused',
+      refusal: { upstream: { code: 'request_too_large' } },
+      fallible: true,
+    })
+    expect(waitOf(reply)).toBeUndefined()
+    expect(asked).toEqual([2, 1, 0])
+    expect(balancer.states()).toEqual([])
+  })
+
   test('waits for a busy service that says how shortly, where there is nowhere else', async () => {
     let asked = 0
     models[0].reply = (call, response) =>

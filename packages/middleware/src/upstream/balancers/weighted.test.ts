@@ -246,6 +246,7 @@ describe('a balancer', () => {
       ['an end of ours', { code: 'shutting_down' }],
       ['a slot that was lost', { code: 'slot_lost' }],
       ['a bound of ours', { code: 'reservation_exceeded' }],
+      ['a 429 for its size alone', { status: 429, code: 'request_too_large', unspent: true }],
       ['a 401', { status: 401, unspent: true }],
       ['a 404', { status: 404, unspent: true }],
     ])('is not one that was met with %s', (_what, failure) => {

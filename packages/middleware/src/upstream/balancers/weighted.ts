@@ -202,7 +202,7 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
 
     report({ target: { id }, tier }, attempt) {
       const outcome = outcomeOf(attempt)
-      const isWell = outcome === 'answered' || outcome === 'untold'
+      const isWell = outcome === 'answered' || outcome === 'untold' || outcome === 'oversized'
       if (isWell && troubles.size === 0) return
       const now = time.now()
       const trouble = isWell ? troubles.get(id) : troubleOf(id, now)
