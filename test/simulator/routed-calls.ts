@@ -224,7 +224,7 @@ function gatewayOf({ document, models }: RoutedScenario, parts: CallParts, { dic
   const handler = parts
     .pipeline<Given, Middleware.Call, Middleware.Reply>()
     .use(parts.route({ maxOutputTokens: 100 }))
-    .handle(parts.fallback(calls))
+    .handle(parts.fallback(calls, DEADLINES))
   return { policy, limiter, handler }
 }
 

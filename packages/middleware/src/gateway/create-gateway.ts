@@ -267,7 +267,9 @@ export function createGateway(options: GatewayOptions): Gateway {
         streamTotalMs: options.streamTotalMs,
       }),
     )
-  const calls = pipeline<Admitted, Call, Reply>().use(route({ maxOutputTokens })).handle(fallback(asked))
+  const calls = pipeline<Admitted, Call, Reply>()
+    .use(route({ maxOutputTokens }))
+    .handle(fallback(asked, { totalMs: options.totalMs }))
 
   const dryRuns = localLimiter({ ...DRY_RUNS, now })
 

@@ -362,6 +362,22 @@ describe('several calls for one request', () => {
     expect(next.left('money')).toBe(10_000 - (3 * cost) / 1_000 - 2 * INPUT - 800)
   })
 
+  test('cost one search where the service had turned away all but the last: those have called no tool', async () => {
+    const search = 5_000_000
+    const price = { ...PRICE, tools: { web_search: search * 1_000 } }
+    const change = {
+      price,
+      rules: { tools: ['web_search'] },
+      contextWindow: 1_000,
+      body: body({ web_search_options: {} }),
+    }
+    const ask = room([perDay('money', 2 * search)])
+    const attempts = [attempt(NOTHING_SPENT), attempt(NOTHING_SPENT), attempt(told)]
+    const { told: facts, status } = await ask(() => answered(ANSWER, { attempts }), change)
+    expect([status, facts.costNanoUsd]).toEqual([200, search + 11 * 2_000 + 7 * 8_000])
+    expect((await ask()).left('money')).toBe((2 * search - (facts.costNanoUsd ?? 0)) / 1_000 - 2 * INPUT - 800)
+  })
+
   test('cost all that was reserved for each of which nobody knows', async () => {
     const ask = room(LIMITS)
     const { told: facts } = await ask(taking(SPEND_UNKNOWN, told))

@@ -55,11 +55,13 @@ const BELIEVED_ALWAYS = 131_072
 export function chargeOf({ spend, price, tier, spillover }: Spent, reserved: Reservation, log: Log): Charge {
   const told = spend.usage && believed(spend.usage, reserved.usage.tokens, log)
   const common = { isCertain: spend.isCertain, spillover }
+  // What no model has worked on has called none of the tools either that were asked for.
+  if (spend === NOTHING_SPENT) {
+    return { ...common, usages: [{ usage: NO_USAGE, price: price ?? reserved.listed }], told: undefined }
+  }
   const surcharges = tier === undefined ? reserved.extras : { ...reserved.extras, tier }
   const toldUsages = told === undefined ? [] : pricedBy(told, surcharges, price ?? reserved.listed)
-  if (told !== undefined && spend.isCertain) {
-    return { ...common, usages: toldUsages, told: spend === NOTHING_SPENT ? undefined : toldUsages[0]?.usage }
-  }
+  if (told !== undefined && spend.isCertain) return { ...common, usages: toldUsages, told: toldUsages[0]?.usage }
   const { tokens } = reserved.usage
   const most = spend.promptOnly ? { tokens: { ...tokens, output: 0 } } : reserved.usage
   return { ...common, usages: [{ usage: most, price: reserved.price }, ...toldUsages], told: undivided(told, most) }

@@ -98,6 +98,7 @@ describe('x-should-retry: false', () => {
     ['a target’s longer wait', failed({ status: 503, retryAfterMs: 61_000 }), true],
     ['a target’s wrong key', failed({ status: 401 }), true],
     ['a target that redirects', failed({ status: 307 }), true],
+    ['a request that is too large for a target’s rate limit', failed({ status: 429, code: 'request_too_large' }), true],
     ['a target’s empty account', failed({ status: 429, code: 'insufficient_quota' }), true],
     ['a target’s limit', failed({ status: 429 }), false],
     ['a target’s time-out', failed({ status: 408 }), false],

@@ -130,6 +130,7 @@ const LASTING_FAILURES: ReadonlySet<unknown> = new Set([
   'answer_too_large',
   'reservation_exceeded',
   'insufficient_quota',
+  'request_too_large',
 ])
 /** Of a 4xx, what is for the moment only: a conflict, a time-out, too early, too many. */
 const PASSING: ReadonlySet<number> = new Set([408, 409, 425, 429])

@@ -13,7 +13,7 @@ import {
   type UpstreamFailure,
 } from '../pipeline/index.ts'
 import type { Translation } from '../targets/index.ts'
-import { isOperators, isRedirect, MAYBE_PROCESSED } from './balancers/index.ts'
+import { isOperators, isRedirect, MAYBE_PROCESSED, REQUEST_TOO_LARGE } from './balancers/index.ts'
 import {
   type AnswerHeaders,
   type CallProgress,
@@ -113,8 +113,15 @@ export async function failedAnswer(
   return { failure, said: isSaid ? (error as Json) : undefined }
 }
 
-function failureIn({ status, headers }: Omit<TransportAnswer, 'body'>, { code, type }: ToldError): UpstreamFailure {
-  const told = errorCode(code ?? type)
+/** As OpenAI says it, whose code for it is that of any other rate limit. It tells no time: none helps. */
+const TOO_LARGE = /^Request too large for /
+
+function failureIn(
+  { status, headers }: Omit<TransportAnswer, 'body'>,
+  { code, type, message }: ToldError,
+): UpstreamFailure {
+  const isTooLarge = status === 429 && typeof message === 'string' && TOO_LARGE.test(message)
+  const told = isTooLarge ? REQUEST_TOO_LARGE : errorCode(code ?? type)
   const requestId = headerOf(headers, 'x-request-id')
   const retryAfterMs = retryAfterOf(headers)
   const answered = { status, ...(told === undefined ? {} : { code: told }) }

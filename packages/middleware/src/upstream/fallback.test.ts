@@ -91,6 +91,28 @@ test('each is followed by its own next one, until one answers or none is left', 
   expect([none.asked, none.reply]).toEqual([['large', 'small', 'tiny'], FAILED])
 })
 
+test('all are within one deadline, which counts from the first', async () => {
+  let now = 1_000
+  const asked: (readonly [string, number | undefined])[] = []
+  const handler = fallback<object>(
+    (_call, { routed }) => {
+      asked.push([routed.model.name, routed.startedAt])
+      now += 60
+      return FAILED
+    },
+    { totalMs: 100, time: { now: () => now } },
+  )
+  const reply = await handler(modelCall(), {
+    ...baseContext(),
+    routed: routedTo('large', routedTo('small', routedTo('tiny'))),
+  })
+  expect(reply).toBe(FAILED)
+  expect(asked).toEqual([
+    ['large', undefined],
+    ['small', 1_000],
+  ])
+})
+
 test.each<[string, Routed['routed'], Reply]>([
   ['there is none', routedTo('large'), FAILED],
   ['the caller is at fault, or a limit', routedTo('large', routedTo('small')), { ...FAILED, fallible: false }],

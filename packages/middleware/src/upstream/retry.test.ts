@@ -16,6 +16,7 @@ const failed = (failure: UpstreamFailure, more: Partial<Attempt> = {}): Attempt 
 const FAILING = failed({ status: 500 })
 const BUSY = failed({ status: 429, retryAfterMs: 5_000, unspent: true })
 const MISCONFIGURED = failed({ status: 404, unspent: true })
+const OVERSIZED = failed({ status: 429, code: 'request_too_large', unspent: true })
 const NOWHERE = Number.POSITIVE_INFINITY
 
 describe('a retry', () => {
@@ -75,15 +76,19 @@ describe('a retry', () => {
     dice = 0.5
     expect(next([FAILING], { ms: 126 })).toEqual({ afterMs: 125 })
     expect(next([FAILING], { ms: 125 })).toBeUndefined()
+    for (const last of [BUSY, MISCONFIGURED]) {
+      expect(next([last], { ms: 1 })).toEqual({ afterMs: 0 })
+      expect(next([last], { ms: 0 })).toBeUndefined()
+    }
   })
 
   test('is not where nothing may be asked', () => {
     expect(next([FAILING], { waits: { elsewhereMs: NOWHERE, anywhereMs: 1 } })).toBeUndefined()
   })
 
-  test('goes from what is busy or misconfigured to the next at once, out of no budget', () => {
+  test('goes from what is busy, misconfigured or too small to the next at once, out of no budget', () => {
     drain()
-    for (const last of [BUSY, MISCONFIGURED]) {
+    for (const last of [BUSY, MISCONFIGURED, OVERSIZED]) {
       for (let times = 0; times < 100; times += 1) expect(next([last])).toEqual({ afterMs: 0 })
     }
   })
@@ -98,8 +103,10 @@ describe('a retry', () => {
     expect(next([BUSY], { waits })).toBeUndefined()
   })
 
-  test('is not where a misconfigured target is the only one', () => {
-    expect(next([MISCONFIGURED], { waits: { elsewhereMs: NOWHERE, anywhereMs: 0 } })).toBeUndefined()
+  test('is not where a misconfigured target, or one that is too small, is the only one', () => {
+    for (const last of [MISCONFIGURED, OVERSIZED]) {
+      expect(next([last], { waits: { elsewhereMs: NOWHERE, anywhereMs: 0 } })).toBeUndefined()
+    }
   })
 
   test('is there for a quiet model too: ten at first, and one a second', () => {

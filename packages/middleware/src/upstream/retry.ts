@@ -57,8 +57,8 @@ interface RetryBudget {
 
 /**
  * Retries a failing service with full jitter, within a budget for each model of the process: a share of its requests, so that a
- * service that fails is not asked twice as often for it. Where a target is busy or misconfigured, and another may be asked, that
- * is asked at once: it costs no budget, for nobody is asked twice. A busy service is waited for, within the budget, where it said
+ * service that fails is not asked twice as often for it. Where a target is busy or misconfigured, or never has room for so
+ * large a request, and another may be asked, that is asked at once: it costs no budget, for nobody is asked twice. A busy service is waited for, within the budget, where it said
  * so itself and there is nowhere else.
  *
  * Never after a byte of an answer: its model has worked, and the call is paid for.
@@ -94,7 +94,7 @@ export function retryWithinBudget({ time, random }: RetryWithinBudgetOptions): R
     next(attempts, { model, ms, waits }) {
       const rule = model.retry ?? DEFAULT_RETRY
       const last = attempts.at(-1)
-      if (last === undefined || last.begun || attempts.length >= rule.attempts) return undefined
+      if (last === undefined || last.begun || attempts.length >= rule.attempts || ms <= 0) return undefined
       const outcome = outcomeOf(last)
       const within = (afterMs: number) => (afterMs < ms && takes(model, rule) ? { afterMs } : undefined)
       switch (outcome) {
@@ -104,6 +104,7 @@ export function retryWithinBudget({ time, random }: RetryWithinBudgetOptions): R
           // A timer may fire a fraction of a millisecond early.
           return within(Math.ceil(waits.anywhereMs) + 1 + random() * APART_MS)
         case 'misconfigured':
+        case 'oversized':
           return waits.elsewhereMs === 0 ? AT_ONCE : undefined
         case 'failing':
           if (waits.anywhereMs > 0) return undefined

@@ -39,6 +39,8 @@ export interface Routed {
     readonly transforms: string
     /** The model to ask where this one fails, resolved when it is needed; `undefined` where there is none. */
     readonly fallback: (() => Routed['routed'] | undefined) | undefined
+    /** When the first of several models was asked, by the monotonic clock; `undefined` for the first itself. */
+    readonly startedAt?: number | undefined
   }
 }
 

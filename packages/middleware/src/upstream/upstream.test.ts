@@ -16,6 +16,7 @@ import { attemptsBefore, bodyFrom, bodyOf, type Json, type Reply } from '../oper
 import { type Attempt, NOTHING_SPENT, PROMPT_SPENT, type Price, RequestEnded, systemTime } from '../pipeline/index.ts'
 import type { RetryRule, Target } from '../policy/index.ts'
 import type { AzureSettings } from '../targets/index.ts'
+import { OPENS_AFTER } from './balancers/weighted.ts'
 import {
   type Balancer,
   connect,
@@ -450,6 +451,8 @@ describe('another call', () => {
     readonly signal?: AbortSignal
     readonly cover?: () => Promise<boolean>
     readonly rule?: RetryRule
+    /** When a model before this one was asked. */
+    readonly startedAt?: number
   }
   const newBalancer = () => weighted({ time: systemTime, random: () => 0 })
   async function ask({
@@ -458,6 +461,7 @@ describe('another call', () => {
     signal = request.signal,
     cover,
     rule,
+    startedAt,
     ...options
   }: Asking = {}) {
     const json: Json = { messages: [{ role: 'user', content: 'Why?' }], ...body }
@@ -479,7 +483,7 @@ describe('another call', () => {
     const reply = await upstream({ ...defaults, ...options })(call, {
       ...context,
       step,
-      routed: { model: { name: 'm', retry: rule }, body: call.body, candidates: [first, ...others] },
+      routed: { model: { name: 'm', retry: rule }, body: call.body, candidates: [first, ...others], startedAt },
       reserved: { attempts: 1, output: undefined, ...(cover && { cover }) },
     })
     return { reply, steps, told: context.told, asked: models.map(({ calls }) => calls.length) }
@@ -558,6 +562,27 @@ describe('another call', () => {
     expect(Number(waitOf(next.reply)) / 1_000).toBeCloseTo(20, 0)
   })
 
+  test('of a request that is too large for one target goes to the next, and keeps nobody else from either', async () => {
+    const tooLarge: Upstream['reply'] = (_call, response) => {
+      const message =
+        'Request too large for gpt-5 in organization org-1 on tokens per min (TPM): Limit 30000, Requested 36278.'
+      const error = { message, type: 'tokens', param: null, code: 'rate_limit_exceeded' }
+      response.writeHead(429, { 'content-type': 'application/json' }).end(JSON.stringify({ error }))
+    }
+    const balancer = newBalancer()
+    models[0].reply = tooLarge
+    expect(await ask({ balancer })).toMatchObject({ reply: { kind: 'answer' }, asked: [1, 1, 0] })
+    const { reply, asked } = await ask({ balancer, at: [[0]] })
+    expect(reply).toMatchObject({
+      kind: 'refused',
+      refusal: { upstream: { code: 'request_too_large' } },
+      fallible: true,
+    })
+    expect(waitOf(reply)).toBeUndefined()
+    expect(asked).toEqual([2, 1, 0])
+    expect(balancer.states()).toEqual([])
+  })
+
   test('waits for a busy service that says how shortly, where there is nowhere else', async () => {
     let asked = 0
     models[0].reply = (call, response) =>
@@ -606,6 +631,29 @@ describe('another call', () => {
       expect(ms).toBeGreaterThan(740)
       expect(ms).toBeLessThan(1_000)
     }
+  })
+
+  test('and those of a model before are within one deadline, and a target is not blamed for it', async () => {
+    const balancer = newBalancer()
+    models[0].reply = () => {}
+    for (let times = 0; times < OPENS_AFTER; times += 1) {
+      const startedAt = performance.now() - 700
+      const { reply } = await ask({ at: [[0]], balancer, startedAt, firstByteMs: 500, totalMs: 750 })
+      expect(attemptsOf(reply)).toMatchObject([{ failure: { code: 'timeout' } }])
+      expect(performance.now() - startedAt).toBeLessThan(1_000)
+    }
+    expect(balancer.states()).toEqual([])
+  })
+
+  test('is none where reserving for it takes until the deadline', async () => {
+    let now = 0
+    models[0].reply = failing(500)
+    const cover = async () => {
+      now = 2_000
+      return true
+    }
+    const { reply, asked } = await ask({ cover, time: { now: () => now, after: systemTime.after } })
+    expect([reply.kind, asked, attemptsOf(reply).length]).toEqual(['refused', [1, 0, 0], 1])
   })
 
   test('that has less than its time, since others took it, says nothing of its target', async () => {
@@ -705,6 +753,12 @@ describe('another call', () => {
         { tier: 'flex', spend: NOTHING_SPENT },
         { tier: 'default', spend: { usage: { tier: 'default' } } },
       ])
+    })
+
+    test('leaves to the body what a caller names: it may be another name of a tier', async () => {
+      const { reply } = await ask({ at: [[0]], body: { service_tier: 'fast' } })
+      expect(models[0].calls.map(({ body }) => body.service_tier)).toEqual(['fast'])
+      expect(attemptsOf(reply)[0]).not.toHaveProperty('tier')
     })
 
     test('leaves one that its caller names, and blocks that one alone', async () => {

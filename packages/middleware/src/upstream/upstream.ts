@@ -65,7 +65,7 @@ export interface UpstreamOptions {
   readonly retry?: RetryPolicy
   /** Longest wait for the first byte, in milliseconds. A plain answer's first byte comes when it is complete. */
   readonly firstByteMs: number
-  /** Longest wait for the whole of a plain answer, or for a stream to begin, over all calls of a request, in milliseconds. */
+  /** Longest wait for the whole of a plain answer, or for a stream to begin, over all calls of a request and all models, in milliseconds. */
   readonly totalMs: number
   /** Longest silence between two pieces of a streamed answer, in milliseconds. A reader that is slow doesn't count as silence. */
   readonly idleMs: number
@@ -84,7 +84,9 @@ const END_GRACE_MS = 2_000
 
 /** What the middleware before must have settled. */
 interface Callable {
-  readonly routed: Pick<Routed['routed'], 'candidates' | 'body' | 'sticky'> & { readonly model: RetriedModel }
+  readonly routed: Pick<Routed['routed'], 'candidates' | 'body' | 'sticky' | 'startedAt'> & {
+    readonly model: RetriedModel
+  }
   readonly reserved: {
     /** Calls to a target, one after the other. */
     readonly attempts: number
@@ -118,7 +120,7 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
       context.step('attempts', 'cannot')
       return { ...refused(cantBeAsked(model.name, candidates)), fallible: true }
     }
-    const started = time.now()
+    const started = routed.startedAt ?? time.now()
     const sticky = stickyOf(routed)
     let attempts: readonly Attempt[] = NO_ATTEMPTS
     let failed: RefusedReply | undefined
@@ -137,7 +139,7 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
         candidates,
         before: attempts,
         balancer,
-        sinceMs: attempts.length === 0 ? 0 : time.now() - started,
+        sinceMs: attempts.length === 0 && routed.startedAt === undefined ? 0 : time.now() - started,
       })
       if (reply.kind !== 'refused' || !reply.fallible || signal.aborted) return reply
       failed = reply
@@ -160,6 +162,7 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
         covered += 1
       }
       if (signal.aborted) return endedReply(signal, attempts)
+      if (time.now() - started >= options.totalMs) return reply
     }
   }
 }
@@ -270,7 +273,8 @@ async function ask(call: Call, context: Callable & BaseContext, options: AskOpti
     const { url } = progress
     const more = {
       asked: { kind, model, ...(url !== undefined && { url }), ...(spanId !== undefined && { spanId }) },
-      ...(tier !== undefined && { tier }),
+      // One that the caller names is what its body asks for already, and it may be another name of it.
+      ...(tier !== undefined && tier !== routed.body.json.service_tier && { tier }),
       ...(failure && { failure }),
       ...(hasBegun && BEGUN),
       ...(spillover !== undefined && { spillover }),

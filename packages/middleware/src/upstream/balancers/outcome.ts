@@ -30,12 +30,17 @@ export type Outcome =
   | 'answered'
   /** It has no room, or said when to come back. */
   | 'busy'
+  /** It has never room for so large a request, and may have for others. */
+  | 'oversized'
   /** It turns away whatever is asked, until its operator mends something: a key, a deployment's name, a quota. */
   | 'misconfigured'
   /** It failed, was too slow, or could not be reached. */
   | 'failing'
   /** Nothing: the caller's own fault, or its leaving, or an end that the gateway made. */
   | 'untold'
+
+/** A 429 that is about the request's own size: it is more than all that a service lets its operator use in a minute. */
+export const REQUEST_TOO_LARGE = 'request_too_large'
 
 /** Of an answer that began with a 2xx: that the service is at fault, and not what it was asked. */
 const FAILING_CODES: ReadonlySet<string> = new Set([
@@ -49,13 +54,18 @@ const FAILING_CODES: ReadonlySet<string> = new Set([
   'internal_server_error',
 ])
 
+const REFUSED_BY_429: Readonly<Record<string, Outcome>> = Object.assign(Object.create(null), {
+  insufficient_quota: 'misconfigured',
+  [REQUEST_TOO_LARGE]: 'oversized',
+})
+
 export function outcomeOf({ failure }: Pick<Attempt, 'failure'>): Outcome {
   if (failure === undefined) return 'answered'
   const { status, code = '', retryAfterMs } = failure
   // Nothing left this process: a token can't be had, say, or the host is where it may not be asked.
   if (status === undefined && (code === 'request_failed' || code === 'address_not_allowed')) return 'misconfigured'
   if (status === undefined || status < 300) return FAILING_CODES.has(code) ? 'failing' : 'untold'
-  if (status === 429) return code === 'insufficient_quota' ? 'misconfigured' : 'busy'
+  if (status === 429) return REFUSED_BY_429[code] ?? 'busy'
   if (status >= 500 && retryAfterMs !== undefined) return 'busy'
   if (isOperators(status)) return 'misconfigured'
   return status >= 500 || MAYBE_PROCESSED.has(status) ? 'failing' : 'untold'

@@ -188,6 +188,19 @@ describe('a balancer', () => {
       expect(pick([at('a', { tier: 'flex' })])).toMatchObject({ tier: 'flex' })
     })
 
+    test('is so for all tiers that callers make up, of which few are kept and none is told', () => {
+      for (let n = 0; n < 1_000; n += 1) report(at('a', { tier: `made-up-${n}` }), busyFor(9_000))
+      report(at('a', { tier: 'My card is 4111 1111 1111 1111' }), busyFor(9_000))
+      for (const tier of ['another', 'x'.repeat(100_000), 'made-up-3']) expect(pick([at('a', { tier })])).toBe(9_000)
+      expect(pick([a])).toBe(a)
+      expect(balancer.states().length).toBeLessThan(20)
+      expect(JSON.stringify(balancer.states())).not.toContain('card')
+
+      now += 9_000
+      report(at('a', { tier: 'flex' }), busyFor(1_000))
+      expect(balancer.states()).toMatchObject([{ tier: 'flex' }])
+    })
+
     test('is asked all the same by who insists, at the place whose wait is the least', () => {
       report(a, busyFor(5_000))
       report(b, busyFor(3_000))
@@ -233,6 +246,7 @@ describe('a balancer', () => {
       ['an end of ours', { code: 'shutting_down' }],
       ['a slot that was lost', { code: 'slot_lost' }],
       ['a bound of ours', { code: 'reservation_exceeded' }],
+      ['a 429 for its size alone', { status: 429, code: 'request_too_large', unspent: true }],
       ['a 401', { status: 401, unspent: true }],
       ['a 404', { status: 404, unspent: true }],
     ])('is not one that was met with %s', (_what, failure) => {
@@ -260,6 +274,14 @@ describe('a balancer', () => {
         report(a, FAILING, 120_000)
       }
       expect(lines).toHaveLength(1)
+    })
+
+    test('is told of until its pause is over, and again while its probe is under way', () => {
+      failAgainAndAgain(a)
+      now += PAUSE_MS.first
+      expect(balancer.states()).toEqual([])
+      expect(pick([a])).toBe(a)
+      expect(balancer.states()).toMatchObject([{ target: 'a', state: 'open' }])
     })
 
     test('draws half of each pause', () => {
@@ -321,13 +343,20 @@ describe('a balancer', () => {
       )
       fc.assert(
         fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
-          balancer = weighted({ time: { now: () => now, wallClock: () => now }, random: () => dice })
+          let isOpen = false
+          balancer = weighted({
+            time: { now: () => now, wallClock: () => now },
+            random: () => dice,
+            log: (_level, event) => {
+              isOpen = event === 'target open'
+            },
+          })
           const asking: number[] = []
           let probes = 0
           for (const each of steps) {
             if (each.kind === 'wait') now += each.ms
             else if (each.kind === 'pick') {
-              const wasOpen = balancer.states().some(({ state }) => state === 'open')
+              const wasOpen = isOpen
               if (pick([a]) !== a) continue
               asking.push(wasOpen ? -now : now)
               if (wasOpen) probes += 1

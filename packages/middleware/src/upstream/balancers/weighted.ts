@@ -49,7 +49,7 @@ interface Trouble {
   openedAt: number
   /** When its probe was let go; `undefined` where none is under way. */
   probedAt: number | undefined
-  /** By service tier, the usual ones as one: what has no room at one says nothing of the others. */
+  /** By service tier, as `placeOf` has them: what has no room at one says nothing of the others. */
   readonly blocks: Map<string | undefined, Block>
   /** While its service turns everything away, by a setting's fault. */
   standsBack: Block | undefined
@@ -94,7 +94,7 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
   function waitOf({ target, tier }: Balanced, now: number): number {
     const trouble = troubles.get(target.id)
     if (trouble === undefined) return 0
-    const { until = now } = trouble.blocks.get(placeOf(tier)) ?? {}
+    const { until = now } = trouble.blocks.get(placeOf(tier, trouble.blocks)) ?? {}
     const pausedMs = trouble.probedAt === undefined ? trouble.breaker.waitMs() : probedMs(trouble.breaker)
     return Math.max(0, until - now, pausedMs)
   }
@@ -111,7 +111,7 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
     trouble.breaker.succeeded()
     trouble.probedAt = undefined
     trouble.standsBack = undefined
-    for (const [tier, { until }] of trouble.blocks) if (until <= now) trouble.blocks.delete(tier)
+    forget(trouble.blocks, now)
     if (trouble.blocks.size === 0) troubles.delete(target)
   }
   function fail(target: string, trouble: Trouble, now: number): void {
@@ -122,7 +122,8 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
     log?.('warn', 'target open', { target, failures: OPENS_AFTER })
   }
   function block(trouble: Trouble, named: string | undefined, waitMs: number, now: number): void {
-    const tier = placeOf(named)
+    if (trouble.blocks.size >= MOST_PLACES) forget(trouble.blocks, now)
+    const tier = placeOf(named, trouble.blocks)
     const before = trouble.blocks.get(tier)
     const isOn = before !== undefined && before.until > now
     const until = now + Math.min(BLOCK_MS.most, Math.max(BLOCK_MS.least, waitMs))
@@ -201,7 +202,7 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
 
     report({ target: { id }, tier }, attempt) {
       const outcome = outcomeOf(attempt)
-      const isWell = outcome === 'answered' || outcome === 'untold'
+      const isWell = outcome === 'answered' || outcome === 'untold' || outcome === 'oversized'
       if (isWell && troubles.size === 0) return
       const now = time.now()
       const trouble = isWell ? troubles.get(id) : troubleOf(id, now)
@@ -234,10 +235,9 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
           since: date(since),
           until: date(until),
         })
-        if (breaker.isOpen()) {
-          const waitMs = probedAt === undefined ? breaker.waitMs() : probedMs(breaker)
-          told.push(of('open', { since: openedAt, until: now + waitMs }))
-        }
+        // One whose pause is over is asked by the next request, if there is one: its policy may have dropped it.
+        const waitMs = probedAt === undefined ? breaker.waitMs() : probedMs(breaker)
+        if (breaker.isOpen() && waitMs > 0) told.push(of('open', { since: openedAt, until: now + waitMs }))
         if (standsBack !== undefined && standsBack.until > now) told.push(of('blocked', standsBack))
         for (const [tier, each] of blocks) {
           if (each.until > now) told.push({ ...of('blocked', each), ...(tier === undefined ? {} : { tier }) })
@@ -248,9 +248,23 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
   }
 }
 
-/** The usual tier is the same place, whether it is asked for by a name of its or not. */
-function placeOf(tier: string | undefined): string | undefined {
-  return isUsualTier(tier) ? undefined : tier
+/** Tiers of a target that are known to have no room, at most; services have a handful. */
+const MOST_PLACES = 16
+/** A tier's name, as services have them. What isn't one is not told of either. */
+const TIER_NAME = /^[\w.-]{1,32}$/
+/** All tiers beyond, which callers make up: a new name must open no way to a target that is busy, and be kept nowhere. */
+const OTHER = 'other'
+
+/** Of a tier. The usual one is the same place, whether it is asked for by a name of its or not. */
+function placeOf(tier: string | undefined, known: Trouble['blocks']): string | undefined {
+  if (tier === undefined || isUsualTier(tier)) return undefined
+  if (!TIER_NAME.test(tier)) return OTHER
+  return known.has(tier) || known.size < MOST_PLACES ? tier : OTHER
+}
+
+/** What is over. */
+function forget(blocks: Trouble['blocks'], now: number): void {
+  for (const [tier, { until }] of blocks) if (until <= now) blocks.delete(tier)
 }
 
 /** Whether this request has failed there. What was busy is blocked, and its other tiers may have room. */
