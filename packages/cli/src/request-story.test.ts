@@ -232,6 +232,7 @@ test('where nothing may be asked, no call is said to have been made, and nothing
   const steps = [...down, ...again, step('attempts', 'answered'), step('settle', 'certain'), step('store', 'stored')]
   const fellBack = requestStory({ ...ANSWERED, steps, attempts: [asked('small', 'openai:s', told)] })
   expect(fellBack).toMatch(/^ {2}attempts +openai:s answered +1 ms$/m)
+  expect(fellBack).toMatch(/^ {2}route +route 'chat', whose model is another +1 ms$/m)
   expect(fellBack.match(/charged (nothing|what the model told)/g)).toEqual([
     'charged nothing',
     'charged what the model told',

@@ -158,11 +158,13 @@ const STEPS: Readonly<Record<string, InWords>> = {
       : `refused: ${decision}`,
   route: (decision, row) => {
     const { route } = row
-    const model = quoted(routedModel(decision, row))
+    const known = routedModel(decision, row)
+    const model = quoted(known)
+    const named = known === ANOTHER ? known : `model ${model}`
     return (
       words(decision, {
-        default: `route ${quoted(route)}, whose model is ${model}`,
-        named: `route ${quoted(route)}; the request names model ${model}`,
+        default: `route ${quoted(route)}, whose model is ${known === ANOTHER ? 'another' : model}`,
+        named: `route ${quoted(route)}; the request names ${named}`,
         fallback: `the model before failed: its fallback, ${model}, is asked`,
         not_configured: 'the model of the route is served nowhere: refused',
         model_not_found: 'the policy does not have the model: refused',
@@ -171,7 +173,7 @@ const STEPS: Readonly<Record<string, InWords>> = {
         tier_not_allowed: 'the plan does not list the service tier: refused',
         tool_not_allowed: 'the plan does not list a hosted tool: refused',
         field_not_allowed: 'a field may choose what the plan does not list: refused',
-      }) ?? `route ${quoted(route)}; model ${model} was picked, by ${decision}`
+      }) ?? `route ${quoted(route)}; ${named} was picked, by ${decision}`
     )
   },
   cache: (decision) =>
@@ -223,9 +225,14 @@ const STEPS: Readonly<Record<string, InWords>> = {
 
 /** The row has the model that served: of one that failed before, the first call tells. */
 function routedModel(decision: string, { model, steps, attempts }: UsageRow): string | undefined {
-  const fellBack = steps.some((step) => step.name === 'route' && step.decision === 'fallback')
-  return fellBack && decision !== 'fallback' ? (attempts?.[0]?.model ?? model) : model
+  const fellBack = steps.findIndex((step) => step.name === 'route' && step.decision === 'fallback')
+  if (fellBack < 0 || decision === 'fallback') return model
+  const wasAsked = steps.slice(0, fellBack).some((step) => step.name === 'attempts' && !WITHOUT_CALL.has(step.decision))
+  return (wasAsked ? attempts?.[0]?.model : undefined) ?? ANOTHER
 }
+
+/** One that was never asked, so that the row doesn't name it. */
+const ANOTHER = 'another model'
 
 function words(decision: string, known: Readonly<Record<string, string>>): string | undefined {
   return Object.hasOwn(known, decision) ? known[decision] : undefined
