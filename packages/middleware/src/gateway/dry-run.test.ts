@@ -7,7 +7,7 @@ import { unique } from '../../../../test/support/consumers.ts'
 import { issueKey } from '../auth/index.ts'
 import { fromIterable } from '../pipeline/index.ts'
 import { fixedPolicy, resolvePolicy } from '../policy/index.ts'
-import { chatCompletions, generate } from '../surfaces/index.ts'
+import { generate } from '../surfaces/index.ts'
 import type { OpenAISettings } from '../targets/index.ts'
 import { trace } from '../telemetry/index.ts'
 import { neverRetry } from '../upstream/index.ts'
@@ -43,7 +43,6 @@ beforeAll(async () => {
   await once(model, 'listening')
   const baseUrl = `http://127.0.0.1:${(model.address() as AddressInfo).port}/v1`
   const defaultTarget: OpenAISettings = { kind: 'openai', baseUrl, model: 'm', key: 'k' }
-  const lambda = { generate: { url: 'http://127.0.0.1/generate' } }
   const policy = resolvePolicy(
     {
       plans: {
@@ -52,13 +51,9 @@ beforeAll(async () => {
         broke: { limits: [{ usd: 0.000_001, per: 'day' }] },
         rich: { limits: [{ usd: 0.05, per: 'day' }] },
       },
-      models: {
-        default: { price: { input: 1, output: 2 }, tokenizer: 'o200k_base' },
-        plain: { targets: [lambda], price: { input: 1, output: 2 } },
-        helped: { targets: [lambda], price: { input: 1, output: 2 }, fallback: 'default' },
-      },
+      models: { default: { price: { input: 1, output: 2 }, tokenizer: 'o200k_base' } },
     },
-    { source: 'a test', bounds: { env: {}, hosts: ['127.0.0.1'], readable: [] }, defaultTarget },
+    { source: 'a test', bounds: { env: {}, hosts: [], readable: [] }, defaultTarget },
   )
   gateway = createGateway({
     policy: fixedPolicy(policy),
@@ -84,8 +79,8 @@ afterAll(async () => {
   model.close()
 })
 
-async function ask(key: string, body: object, { dry = 'false', cacheControl = '', surface = generate } = {}) {
-  const entry = trace({ refuse: surface.refuse, handler: () => gateway.handler(surface) })
+async function ask(key: string, body: object, { dry = 'false', cacheControl = '' } = {}) {
+  const entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
   const headers = new Headers({ 'x-api-key': key, 'x-tollgate-dry-run': dry })
   if (cacheControl !== '') headers.set('cache-control', cacheControl)
   const lines: object[] = []
@@ -221,21 +216,4 @@ test('is asked for by any value but false, and not without end', async () => {
 
 test('needs a key', async () => {
   expect(await dry('tg_wrong', { prompt: 'x' })).toMatchObject({ status: 401, json: { code: 'invalid_api_key' } })
-})
-
-test('what no target of a model can be told is refused, or served by its fallback', async () => {
-  const key = await keyOf('rich')
-  const messages = [{ role: 'user', content: unique('p') }]
-  const tools = [{ type: 'function', function: { name: 'f' } }]
-  const of = async (model: string) =>
-    (await ask(key, { model, messages, tools, max_tokens: 5 }, { dry: 'true', surface: chatCompletions })).json
-  expect(await of('plain')).toMatchObject({
-    verdict: 'refused',
-    model: 'plain',
-    refusal: { status: 400, code: 'invalid_request', param: 'tools' },
-  })
-  const helped = await of('helped')
-  expect(helped).toMatchObject({ verdict: 'model_asked', refusal: null, model: 'default', reason: 'fallback' })
-  expect(helped.candidates).toHaveLength(1)
-  expect(helped.candidates[0].target).toMatch(/^openai:m:/)
 })

@@ -27,14 +27,12 @@ import {
 } from '../pipeline/index.ts'
 import type { WithPolicy } from '../policy/index.ts'
 import { type CompletionsOptions, completions } from '../surfaces/index.ts'
-import { askableCandidates, fallback, type Routed, route, type Transport } from '../upstream/index.ts'
+import { type Routed, route } from '../upstream/index.ts'
 import { beyondOwnRate } from './own-rate.ts'
 
 export interface DryRunOptions extends Pick<LimitOptions, 'wallClock'> {
   readonly limiter: Pick<Limiter, 'look'>
   readonly cache: Pick<CompletionCache, 'look'>
-  /** What can't be told to a target is refused before anything is sent. */
-  readonly transport: Transport
   /** How often each consumer may ask in this process: a dry run is free, and not for nothing. */
   readonly guard: LocalLimiter
   readonly decoding: Omit<CompletionsOptions<object>, 'handler'>
@@ -74,7 +72,7 @@ interface Worst {
  * what the cache has, the most that it may cost, and what is left of each limit. Takes nothing from any limit, asks no model,
  * stores nothing, and answers 200: what would be refused is told as a verdict.
  */
-export function dryRun({ limiter, cache, transport, guard, wallClock, decoding }: DryRunOptions): Handler<Known> {
+export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOptions): Handler<Known> {
   return async function dryRun(request, context) {
     const { tell } = context
     tell({ dryRun: true })
@@ -90,19 +88,16 @@ export function dryRun({ limiter, cache, transport, guard, wallClock, decoding }
       found.worst = worstOf(reserved)
     }
     const end: Handler<Known & Routed, Call, Reply> = async (call, { routed }) => {
-      const candidates = askableCandidates(transport, call, routed)
-      if ('kind' in candidates) return candidates
-      found.candidates = candidates
       found.worst ??= unlimitedWorst(call, routed)
       return refused(ENDS_HERE)
     }
-    const asked = pipeline<Known & { readonly admitted: true } & Routed, Call, Reply>()
+    const calls = pipeline<Known & { readonly admitted: true }, Call, Reply>()
+      .use(route({ maxOutputTokens: decoding.maxOutputTokens }))
       .use(async function noted({ route: name }, { routed }, next) {
         found.route = name
         found.model = routed.model.name
         found.reason = routed.reason
         found.candidates = routed.candidates
-        found.worst = undefined
         return next()
       })
       .use(modelLimits(looking))
@@ -114,9 +109,6 @@ export function dryRun({ limiter, cache, transport, guard, wallClock, decoding }
       })
       .use(budget({ ...looking, onReserved }))
       .handle(end)
-    const calls = pipeline<Known & { readonly admitted: true }, Call, Reply>()
-      .use(route({ maxOutputTokens: decoding.maxOutputTokens }))
-      .handle(fallback(asked))
     const handler = pipeline<Known>()
       .use(requestLimits(looking))
       .handle(completions({ ...decoding, handler: calls }))

@@ -39,4 +39,4 @@ export {
   type Transport,
   type TransportAnswer,
 } from './transports/index.ts'
-export { askableCandidates, type UpstreamOptions, upstream } from './upstream.ts'
+export { type UpstreamOptions, upstream } from './upstream.ts'

@@ -113,10 +113,10 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
     const { routed, reserved } = context
     const { model } = routed
     const { signal } = call
-    const candidates = askableCandidates(options.transport, call, routed)
-    if ('kind' in candidates) {
+    const candidates = translatable(options.transport, call.operation, routed.body, placesOf(routed))
+    if ('cannot' in candidates) {
       context.step('attempts', 'cannot')
-      return candidates
+      return { ...refused(cantBeAsked(model.name, candidates)), fallible: true }
     }
     const started = time.now()
     const sticky = stickyOf(routed)
@@ -168,18 +168,6 @@ const NO_ATTEMPTS: readonly Attempt[] = []
 const ASKABLE: Waits = { elsewhereMs: 0, anywhereMs: 0 }
 
 type Candidates = Routed['routed']['candidates']
-
-/** Those of the candidates that can be asked for a call; where there is none, its refusal, and a fallback may serve it. */
-export function askableCandidates(
-  transport: Transport,
-  { operation }: Call,
-  routed: Callable['routed'],
-): Candidates | RefusedReply {
-  const candidates = translatable(transport, operation, routed.body, placesOf(routed))
-  return 'cannot' in candidates
-    ? { ...refused(cantBeAsked(routed.model.name, candidates)), fallible: true }
-    : candidates
-}
 
 /** A tier that the caller names is a place of its own too: what has no room there says nothing of others. */
 function placesOf({ candidates, body }: Callable['routed']): Candidates {
