@@ -355,7 +355,7 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'a variable that it may not read',
     'models:\n  small:\n    targets: [{openai: {model: m, key: {env: TEAM_KEY}}}]\n',
-    'line 3, models.small.targets[0]: key: a policy may not read TEAM_KEY. The app setting TOLLGATE_POLICY_ENV lists more.',
+    'line 3, models.small.targets[0]: key: a policy may not read TEAM_KEY. List it in the app setting TOLLGATE_POLICY_ENV.',
   ],
   [
     'a target twice',

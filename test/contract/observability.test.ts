@@ -36,7 +36,7 @@ describe('the fields of a request’s line', () => {
     /^export interface Facts \{([\s\S]*?)^\}/m.exec(read('packages/middleware/src/pipeline/facts.ts')) ?? []
   const facts = [...told.matchAll(/^ {2}readonly (\w+)\??:/gm)].map(([, name = '']) => name)
   /** By `trace`, and by the adapter to the host. */
-  const added = ['event', 'requestId', 'traceId', 'status', 'ms', 'refusal', 'stream', 'invocationId']
+  const added = ['event', 'requestId', 'traceId', 'status', 'ms', 'refusal', 'stream', 'target', 'invocationId']
 
   test('are all on the page, and no others', () => {
     expect(facts).toContain('policy')

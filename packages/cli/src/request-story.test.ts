@@ -218,6 +218,38 @@ test('of what the model did not tell, nothing was given back', () => {
   expect(text).toMatch(/^ {2}settle +charged all that was reserved, since the model did not tell what it took +1 ms$/m)
 })
 
+const asked = (model: string, target: string, more: object = {}) => ({ model, target, ms: 1, ...more })
+const told = { usage: { input: 1_200, cachedInput: 0, output: 800 }, costNanoUsd: 660_000 }
+
+test('where nothing may be asked, no call is said to have been made, and nothing to be charged', () => {
+  const way = [...WAY, step('cache', 'miss'), step('budget', 'reserved')]
+  const down = [...way, step('attempts', 'blocked'), step('settle', 'certain')]
+  const text = requestStory({ ...without(ANSWERED, 'attempts', 'usage', 'costNanoUsd'), status: 503, steps: down })
+  expect(text).toMatch(/^ {2}attempts +no target may be asked now: each is blocked, or its breaker is open +1 ms$/m)
+  expect(text).toMatch(/^ {2}settle +charged nothing, since no call took anything +1 ms$/m)
+
+  const again = [step('route', 'fallback'), step('cache', 'miss'), step('budget', 'reserved')]
+  const steps = [...down, ...again, step('attempts', 'answered'), step('settle', 'certain'), step('store', 'stored')]
+  const fellBack = requestStory({ ...ANSWERED, steps, attempts: [asked('small', 'openai:s', told)] })
+  expect(fellBack).toMatch(/^ {2}attempts +openai:s answered +1 ms$/m)
+  expect(fellBack).toMatch(/^ {2}route +route 'chat', whose model is another +1 ms$/m)
+  expect(fellBack.match(/charged (nothing|what the model told)/g)).toEqual([
+    'charged nothing',
+    'charged what the model told',
+  ])
+  expect(fellBack.match(/reserved (1,200|the most)/g)).toEqual(['reserved the most', 'reserved 1,200'])
+  expect(fellBack).not.toMatch(/^Reserved/m)
+})
+
+test('of several calls each counts by itself', () => {
+  const attempts = [asked('default', 'azure:a', { code: 'timeout', ...told }), asked('default', 'openai:b', told)]
+  const text = requestStory({ ...ANSWERED, uncertain: true, attempts })
+  expect(text).toContain(
+    'Reserved for each call: 1,200 input and 800 output tokens, $0.000660. A call that did not tell',
+  )
+  expect(text).not.toContain('nothing was given back')
+})
+
 test('a step or a decision that a later version tells stands as it is told', () => {
   const text = requestStory({ ...ANSWERED, steps: [step('shadow', 'would_refuse'), step('cache', 'toString')] })
   expect(text).toMatch(/^ {2}shadow +would_refuse +1 ms$/m)

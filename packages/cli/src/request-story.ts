@@ -101,24 +101,41 @@ function priceTag({ costNanoUsd, savedNanoUsd, cache, attempts }: UsageRow): str
 }
 
 function stepsText(row: UsageRow): string {
-  let attempt = 0
-  const lines = row.steps.filter(isTold(row)).map(({ name, decision, ms }) => {
-    const known = STEPS[name]
-    const asked = name === 'attempts' ? row.attempts?.[attempt] : undefined
-    if (name === 'attempts') attempt += 1
-    const text = known?.(decision, row, asked) ?? decision
+  const { attempts = [], steps } = row
+  const lastBudget = steps.findLastIndex(({ name }) => name === 'budget')
+  let [asked, settled] = [0, 0]
+  const lines = steps.map(({ name, decision, ms }, index) => {
+    let of: StepOf = { attempts: [], isLast: index >= lastBudget }
+    if (name === 'attempts' && !WITHOUT_CALL.has(decision)) {
+      of = { ...of, attempts: attempts.slice(asked, asked + 1) }
+      asked += 1
+    } else if (name === 'settle') {
+      of = { ...of, attempts: attempts.slice(settled, asked) }
+      settled = asked
+    }
+    const text = STEPS[name]?.(decision, row, of) ?? decision
     return [`  ${onOneLine(name)}`, onOneLine(text), duration(ms)]
   })
-  return columns([['  STEP', 'DECISION', 'TOOK'], ...lines])
+  return columns([['  STEP', 'DECISION', 'TOOK'], ...lines.filter((_, index) => isTold(row, steps[index]?.name))])
 }
 
+/** Where no target was asked, so that no call belongs to the step. */
+const WITHOUT_CALL: ReadonlySet<string> = new Set(['blocked', 'cannot'])
+
 /** A dry run gives back what it never took: its settlement says nothing. */
-function isTold({ dryRun }: UsageRow): (step: UsageRow['steps'][number]) => boolean {
-  return ({ name }) => !(dryRun && name === 'settle')
+function isTold({ dryRun }: UsageRow, name: string | undefined): boolean {
+  return !(dryRun && name === 'settle')
+}
+
+interface StepOf {
+  /** The call that the step tells of; of a settlement, the calls that it settles. */
+  readonly attempts: readonly UsageAttempt[]
+  /** No model is fallen back on after it: what the row says of a reservation is of the last model's. */
+  readonly isLast: boolean
 }
 
 /** Each step's decision in words; a decision that isn't known stands as it is told. */
-type InWords = (decision: string, row: UsageRow, attempt: UsageAttempt | undefined) => string | undefined
+type InWords = (decision: string, row: UsageRow, of: StepOf) => string | undefined
 
 const STEPS: Readonly<Record<string, InWords>> = {
   key: (decision, { consumer, plan }) =>
@@ -141,11 +158,13 @@ const STEPS: Readonly<Record<string, InWords>> = {
       : `refused: ${decision}`,
   route: (decision, row) => {
     const { route } = row
-    const model = quoted(routedModel(decision, row))
+    const known = routedModel(decision, row)
+    const model = quoted(known)
+    const named = known === ANOTHER ? known : `model ${model}`
     return (
       words(decision, {
-        default: `route ${quoted(route)}, whose model is ${model}`,
-        named: `route ${quoted(route)}; the request names model ${model}`,
+        default: `route ${quoted(route)}, whose model is ${known === ANOTHER ? 'another' : model}`,
+        named: `route ${quoted(route)}; the request names ${named}`,
         fallback: `the model before failed: its fallback, ${model}, is asked`,
         not_configured: 'the model of the route is served nowhere: refused',
         model_not_found: 'the policy does not have the model: refused',
@@ -154,7 +173,7 @@ const STEPS: Readonly<Record<string, InWords>> = {
         tier_not_allowed: 'the plan does not list the service tier: refused',
         tool_not_allowed: 'the plan does not list a hosted tool: refused',
         field_not_allowed: 'a field may choose what the plan does not list: refused',
-      }) ?? `route ${quoted(route)}; model ${model} was picked, by ${decision}`
+      }) ?? `route ${quoted(route)}; ${named} was picked, by ${decision}`
     )
   },
   cache: (decision) =>
@@ -167,9 +186,9 @@ const STEPS: Readonly<Record<string, InWords>> = {
       'bypass: sampled': 'not looked at: the answer is sampled, and the route does not keep such',
       not_cached: "has nothing, and the request's only-if-cached asks for nothing else: refused",
     }),
-  budget: (decision, { reserved, limit, dryRun }) =>
+  budget: (decision, { reserved, limit, dryRun }, { isLast }) =>
     words(decision, {
-      reserved: `${dryRun ? 'would reserve' : 'reserved'} ${reservedText(reserved)}`,
+      reserved: `${dryRun ? 'would reserve' : 'reserved'} ${isLast ? reservedText(reserved) : 'the most that a call can take'}`,
       clamped: `${dryRun ? 'would reserve' : 'reserved'} ${reservedText(reserved)}: less output than was asked for, since a budget has no more`,
       none: 'no limit on tokens or money',
       unchecked: 'not checked, since the counters could not be reached; the policy lets requests go on',
@@ -179,16 +198,20 @@ const STEPS: Readonly<Record<string, InWords>> = {
       input_unbounded: 'nobody can say how many tokens the input has: refused',
       model_not_priced: 'the model has no price, and a limit on money holds: refused',
     }),
-  attempts(decision, _row, attempt) {
+  attempts(decision, _row, { attempts: [attempt] }) {
+    if (decision === 'blocked') return 'no target may be asked now: each is blocked, or its breaker is open'
+    if (decision === 'cannot') return 'no target can be asked in this way: refused'
     const at = attempt === undefined ? '' : `${attempt.target} `
     const status = attempt?.status === undefined ? '' : `, status ${attempt.status}`
     if (decision === 'answered') return `${at}answered`
     if (decision !== 'streaming') return `${at}failed: ${decision}${status}`
     return attempt?.code === undefined ? `${at}began to stream` : `${at}began to stream, and failed: ${attempt.code}`
   },
-  settle: (decision, row) =>
+  settle: (decision, row, { attempts }) =>
     words(decision, {
-      certain: 'charged what the model told',
+      certain: attempts.some(({ usage }) => usage !== undefined)
+        ? 'charged what the model told'
+        : 'charged nothing, since no call took anything',
       'not counted': 'charged to no limit, since none counts tokens or money',
       uncertain: `charged all that was reserved, since the model did not tell what it took${row.reserved ? '' : ': nothing was'}`,
     }),
@@ -202,9 +225,14 @@ const STEPS: Readonly<Record<string, InWords>> = {
 
 /** The row has the model that served: of one that failed before, the first call tells. */
 function routedModel(decision: string, { model, steps, attempts }: UsageRow): string | undefined {
-  const fellBack = steps.some((step) => step.name === 'route' && step.decision === 'fallback')
-  return fellBack && decision !== 'fallback' ? (attempts?.[0]?.model ?? model) : model
+  const fellBack = steps.findIndex((step) => step.name === 'route' && step.decision === 'fallback')
+  if (fellBack < 0 || decision === 'fallback') return model
+  const wasAsked = steps.slice(0, fellBack).some((step) => step.name === 'attempts' && !WITHOUT_CALL.has(step.decision))
+  return (wasAsked ? attempts?.[0]?.model : undefined) ?? ANOTHER
 }
+
+/** One that was never asked, so that the row doesn't name it. */
+const ANOTHER = 'another model'
 
 function words(decision: string, known: Readonly<Record<string, string>>): string | undefined {
   return Object.hasOwn(known, decision) ? known[decision] : undefined
@@ -244,15 +272,20 @@ function unitsText(units: number, measure: string): string {
 }
 
 function givenBack(row: UsageRow): string | undefined {
-  const { steps, reserved, usage, costNanoUsd, uncertain, outcome, dryRun } = row
+  const { attempts = [], steps, reserved, usage, costNanoUsd, uncertain, outcome, dryRun } = row
   if (dryRun) return undefined
   const decisions = steps.filter(({ name }) => name === 'limits' || name === 'budget').map(({ decision }) => decision)
   const last = decisions.at(-1) ?? ''
   if (outcome === 'refused' && decisions[0] === 'admitted' && BY_LIMITS.has(last)) {
     return 'What the limits before had taken for it was given back.'
   }
-  if (reserved === undefined || !steps.some(({ name }) => name === 'settle')) return undefined
+  const settlements = steps.filter(({ name }) => name === 'settle').length
+  // What the model before a fallback had reserved, the row doesn't say.
+  if (reserved === undefined || settlements !== 1) return undefined
   const what = `Reserved: ${reservedText(reserved)}.`
+  if (uncertain && attempts.filter((attempt) => attempt.usage !== undefined).length > 1) {
+    return `Reserved for each call: ${reservedText(reserved)}. A call that did not tell what it took counts as that.`
+  }
   if (uncertain) return `${what} All of it counts as spent, and nothing was given back.`
   const tokens = Math.max(0, reserved.input + reserved.output - (usage?.input ?? 0) - (usage?.output ?? 0))
   const money = reserved.costNanoUsd === undefined ? undefined : Math.max(0, reserved.costNanoUsd - (costNanoUsd ?? 0))

@@ -115,7 +115,9 @@ test('the model of the settings is shown as such', async () => {
 
 test('what is only set where the gateway runs is not needed, and named', async () => {
   const text = await explain(chat({ model: 'large' }), {}, { LARGE_URL: '', LARGE_KEY: '' })
-  expect(text).toContain('Not set here, and so the ids of their targets are other ones: LARGE_URL, LARGE_KEY.')
+  expect(text).toContain("Not set here, so that the gateway's ids of these targets are other ones: LARGE_URL.")
+  // A key is part of no id.
+  expect(await explain(chat({ model: 'large' }), {}, { LARGE_KEY: '' })).not.toContain('Not set')
 })
 
 test.each<[string, unknown, RouteExplainOptions, string]>([

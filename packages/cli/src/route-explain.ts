@@ -59,7 +59,7 @@ interface Asked {
   readonly model: string | undefined
   readonly consumer: { readonly id: string; readonly plan: string }
   readonly surface: string
-  /** Variables of the policy that have no value here. */
+  /** Variables of the policy that have no value here, and that say where a target is. */
   readonly unset: readonly string[]
 }
 
@@ -68,6 +68,7 @@ const MAX_OUTPUT_TOKENS = 4_096
 
 /** In the place of what is only set where the gateway runs. A URL, since it may be one that is asked for. */
 const NOT_SET = 'https://not-set.openai.azure.com'
+const NOT_SET_OTHERWISE = 'https://not-set-either.openai.azure.com'
 
 /** Of the model that the `OPENAI_*` settings serve: nothing is asked, so that its place is of no account. */
 const OF_SETTINGS: OpenAISettings = {
@@ -78,19 +79,33 @@ const OF_SETTINGS: OpenAISettings = {
 }
 
 /** The policy as the gateway has it, but for what is only set where that runs. */
-function policyOf({ root, env }: Place): { readonly policy: Policy; readonly unset: readonly string[] } {
+function policyOf(place: Place): { readonly policy: Policy; readonly unset: readonly string[] } {
   const unset = new Set<string>()
+  const policy = policyWith(place, (name) => {
+    unset.add(name)
+    return NOT_SET
+  })
+  const ids = idsOf(policy)
+  // A key moves no target: its variable is of no account here.
+  const moves = (name: string) =>
+    idsOf(policyWith(place, (each) => (each === name ? NOT_SET_OTHERWISE : NOT_SET))) !== ids
+  return { policy, unset: [...unset].filter(moves) }
+}
+
+/** @param inPlaceOf what counts for a variable that is not set */
+function policyWith({ root, env }: Place, inPlaceOf: (name: string) => string): Policy {
   const anyEnv = new Proxy(env, {
     get(target, name) {
       const value = Reflect.get(target, name) as string | undefined
-      if (value || typeof name !== 'string') return value
-      unset.add(name)
-      return NOT_SET
+      return value || typeof name !== 'string' ? value : inPlaceOf(name)
     },
   })
   const bounds = { env: anyEnv, readable: ['*'], hosts: ['*'] }
-  const { policy } = readPolicy({ root, path: env.TOLLGATE_POLICY || undefined, bounds, defaultTarget: OF_SETTINGS })
-  return { policy, unset: [...unset] }
+  return readPolicy({ root, path: env.TOLLGATE_POLICY || undefined, bounds, defaultTarget: OF_SETTINGS }).policy
+}
+
+function idsOf({ models }: Policy): string {
+  return [...models.values()].flatMap(({ targets }) => targets.map(({ id }) => id)).join()
 }
 
 /** Who asks where nobody is named. */
@@ -205,7 +220,7 @@ function explanationText({ choices, models, refusal }: RouteExplanation, asked: 
     ...models.map((each, index) => modelText(each, index)),
     ...(asked.unset.length === 0
       ? []
-      : [`Not set here, and so the ids of their targets are other ones: ${asked.unset.join(', ')}.`]),
+      : [`Not set here, so that the gateway's ids of these targets are other ones: ${asked.unset.join(', ')}.`]),
   ].join('\n\n')
 }
 

@@ -29,8 +29,8 @@ export function tableOf(seen: readonly Seen[]): string {
 
 const HEADINGS: Readonly<Record<Setting, string>> = {
   one: 'one target',
-  'three, the first sick': 'three, the first of them sick',
-  'three, all sick': 'three, all sick',
+  'three, the first sick': 'three, the first of them at fault',
+  'three, all sick': 'three, all at fault',
 }
 
 function requestText(seen: Seen | undefined): string {

@@ -65,7 +65,7 @@ function settingOf(value: string | { readonly env: string }, egress: EgressPolic
   const readable = egress.readable.some((pattern) => matches(pattern, value.env))
   if (!readable) {
     throw new TargetFault(
-      `${field}: a policy may not read ${value.env}. The app setting TOLLGATE_POLICY_ENV lists more.`,
+      `${field}: a policy may not read ${value.env}. List it in the app setting TOLLGATE_POLICY_ENV.`,
     )
   }
   const set = egress.env[value.env]

@@ -365,6 +365,12 @@ describe('a model’s tiers, retries and fallback', () => {
       "models.m.tiers[0]: 'scale' has no price. Write models.m.price.tiers.scale, such as 0.5 for half the price, or leave the tier out.",
     ],
     [
+      'a misspelt tier',
+      { tiers: ['flx', 'default'], price: { input: 1, output: 2, tiers: { flex: 0.5 } } },
+      {},
+      "models.m.tiers[0]: 'flx' has no price. Did you mean 'flex'? Write models.m.price.tiers.flx, such as 0.5 for half the price, or leave the tier out.",
+    ],
+    [
       'a tier twice',
       { tiers: ['flex', 'default', 'flex'], price },
       {},

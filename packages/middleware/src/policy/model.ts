@@ -2,7 +2,7 @@ import * as z from 'zod'
 import type { ModelRules, Price } from '../pipeline/index.ts'
 import { TARGET_KINDS, type TargetKind, type TargetSettings } from '../targets/index.ts'
 import { interned } from './interned.ts'
-import { listText, name, wayText } from './names.ts'
+import { closestName, listText, name, wayText } from './names.ts'
 import { highestPrice, type PriceDocument, price, priceFaults, resolvePrice } from './price.ts'
 import { bookOf, isReasoning, outputFieldOf, tokenizerOf, unaskedOf } from './price-book.ts'
 import { DEFAULT_MODEL } from './route.ts'
@@ -206,8 +206,10 @@ function faultsOf(
     if (tiers.indexOf(tier) < index) faults.push(`${place}: '${tier}' stands there twice. Keep the first.`)
     else if (OTHER_USUAL.has(tier)) faults.push(`${place}: the usual tier is called default here. Write default.`)
     else if (tier !== USUAL_TIER && (price !== undefined || unpriced === 'worst') && !isTierPriced(price, tier)) {
+      const meant = closestName(tier, [USUAL_TIER, ...Object.keys(price?.tiers ?? {})])
+      const hint = meant === undefined ? '' : ` Did you mean '${meant}'?`
       faults.push(
-        `${place}: '${tier}' has no price. Write ${at}.price.tiers.${tier}, such as 0.5 for half the price, or leave the tier out.`,
+        `${place}: '${tier}' has no price.${hint} Write ${at}.price.tiers.${tier}, such as 0.5 for half the price, or leave the tier out.`,
       )
     }
   }

@@ -256,6 +256,20 @@ describe('what calls took', () => {
     expect(text).toBe(`data: [DONE]\n\n${expected === undefined ? '' : `: x-tollgate-cost: ${expected}\n`}`)
   })
 
+  test('has the target that was asked last, and how many calls there were beside one', async () => {
+    const called = (...targets: string[]): Handler => {
+      const attempts = targets.map((target) => ({ model: 'm', target, ms: 1 }))
+      return async (_request, { tell }) => {
+        for (const attempt of attempts) tell({ attempts: [attempt] })
+        return jsonResponse(200, {})
+      }
+    }
+    const lineOf = async (handler: Handler) => (await run(handler)).lines[0]
+    expect(await lineOf(called('azure:a', 'openai:b'))).toMatchObject({ target: 'openai:b', attempts: 2 })
+    expect(await lineOf(called('azure:a'))).toMatchObject({ target: 'azure:a', attempts: undefined })
+    expect((await lineOf(called()))?.target).toBeUndefined()
+  })
+
   test('of a stream is told when it is settled, and not after one that broke', async () => {
     const { response, give, end } = played()
     let tellLate: () => void = () => {}

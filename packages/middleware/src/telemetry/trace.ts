@@ -124,7 +124,10 @@ export function trace(options: TraceOptions): Entry {
       const ms = performance.now() - started
       const line: Record<string, unknown> = { ...facts, ...how, status, ms: Math.round(ms) }
       // The ledger has each of them.
-      if (facts.attempts !== undefined) line.attempts = facts.attempts.length > 1 ? facts.attempts.length : undefined
+      if (facts.attempts !== undefined) {
+        line.target = facts.attempts.at(-1)?.target
+        line.attempts = facts.attempts.length > 1 ? facts.attempts.length : undefined
+      }
       log('info', event, line)
       const ended = { call: 0, startedAt, ms, facts }
       report(outcome, refused === undefined ? ended : { ...ended, ...adviceIn(refused) })
