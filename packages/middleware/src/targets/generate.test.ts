@@ -195,6 +195,11 @@ describe('a request', () => {
 })
 
 describe('an answer', () => {
+  const OPENAIS = JSON.stringify({
+    choices: [{ index: 0, message: { role: 'assistant', content: 'a' }, finish_reason: 'stop' }],
+    usage: { prompt_tokens: 0, completion_tokens: 1 },
+  })
+
   test('is a chat completion', async () => {
     const lambda = await newLambda()
     const { reply } = await ask(targetOf({ url: lambda.url }))
@@ -249,6 +254,8 @@ describe('an answer', () => {
     ['no JSON', '<html>', 'invalid_response'],
     ['of another form', '{"answer":"a"}', 'invalid_response'],
     ['without its success', '{"data":{"completion":"a"}}', 'invalid_response'],
+    ['of OpenAI’s form', OPENAIS, 'invalid_response'],
+    ['of both forms, without its success', OPENAIS.replace('{', '{"data":{"completion":"a"},'), 'invalid_response'],
     ['an error', '{"error":"no","code":"model_gone"}', 'model_gone'],
   ])('that is %s is none', async (_what, text, code) => {
     const lambda = await newLambda()

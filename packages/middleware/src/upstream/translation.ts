@@ -67,10 +67,11 @@ export function cantBeAsked(model: string, { cannot, field }: Untranslatable): R
   }
 }
 
-/** A plain answer's bytes, in memory of its own, in OpenAI's format. */
+/** A plain answer's bytes, in memory of its own, in OpenAI's format. One that has no translation is no answer, whatever it looks like. */
 export function translatedAnswer(bytes: Buffer, translation: Translation | undefined): Buffer {
-  const told = translation?.answer(objectOf(bytes.toString()))
-  return told === undefined ? bytes : Buffer.from(new TextEncoder().encode(JSON.stringify(told)).buffer)
+  if (translation === undefined) return bytes
+  const told = translation.answer(objectOf(bytes.toString())) ?? {}
+  return Buffer.from(new TextEncoder().encode(JSON.stringify(told)).buffer)
 }
 
 const NO_BYTES = Buffer.alloc(0)

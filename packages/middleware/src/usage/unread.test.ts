@@ -113,9 +113,9 @@ test('what could never be read goes with its hours, and no figure falls meanwhil
   expect([...costs]).toEqual([10])
   const left = await Array.fromAsync(table.scan({ partition: { from: '', before: '~' } }, signal))
   // Of its month, the row that stands in for all of it; the rest is of the months after.
-  expect(left.filter(({ rowKey, partitionKey }) => rowKey.includes('202611') || partitionKey.includes('202611'))).toEqual(
-    [expect.objectContaining({ partitionKey: 'months', rowKey: '202611' })],
-  )
+  expect(
+    left.filter(({ rowKey, partitionKey }) => rowKey.includes('202611') || partitionKey.includes('202611')),
+  ).toEqual([expect.objectContaining({ partitionKey: 'months', rowKey: '202611' })])
 })
 
 test.each([
