@@ -551,6 +551,10 @@ describe('secrets', () => {
       { sign: { region: 'eu-west-1', secretKey: { env: 'NOT_SET' } } },
       'sign.secretKey: the environment variable NOT_SET is not set.',
     ],
+    ...['accessKey', 'secretKey', 'sessionToken'].map((field): [object, string] => [
+      { sign: { region: 'eu-west-1', [field]: { env: 'BROKEN_KEY' } } },
+      `sign.${field}: BROKEN_KEY holds a line break`,
+    ]),
     [{ url: 'https://app.example/api?code=k' }, 'the url holds a query'],
     [{ url: 'https://elsewhere.example/' }, 'TOLLGATE_TARGET_HOSTS'],
   ])('%j is refused, and its value not told', (change, fault) => {
