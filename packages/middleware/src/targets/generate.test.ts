@@ -525,6 +525,22 @@ describe('secrets', () => {
   })
 
   test.each([
+    { headers: { 'x-other': { env: 'TEAM_TOKEN' } } },
+    { sign: { region: 'eu-west-2' } },
+    { sign: { region: 'eu-west-1', service: 'execute-api' } },
+    { streams: true },
+  ])('%j in the place of another makes another revision, of the same target', (change) => {
+    const document = {
+      url: 'https://app.example/api/generate',
+      headers: { 'x-team': { env: 'TEAM_TOKEN' } },
+      sign: { region: 'eu-west-1' },
+    }
+    const [before, after] = [policyOf([{ generate: document }]), policyOf([{ generate: { ...document, ...change } }])]
+    expect(after.revision).not.toBe(before.revision)
+    expect(after.models.get('own')?.targets[0].id).toBe(before.models.get('own')?.targets[0].id)
+  })
+
+  test.each([
     [{ headers: { Host: { env: 'TEAM_KEY' } } }, 'headers.Host: is a header that the gateway sets itself.'],
     [{ headers: { 'transfer-encoding': { env: 'TEAM_KEY' } } }, 'headers.transfer-encoding: is a header that'],
     [{ headers: { 'content-length': { env: 'TEAM_KEY' } } }, 'headers.content-length: is a header that'],
