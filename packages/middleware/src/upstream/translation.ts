@@ -23,7 +23,7 @@ type Candidates = Routed['routed']['candidates']
 
 /** How a candidate is told a request; `undefined` where it is asked in OpenAI's format. A service with a format of its own has no tiers. */
 export function translationFor(
-  { translation }: Transport,
+  { translation }: Pick<Transport, 'translation'>,
   operation: Call['operation'],
   { json }: Body,
   { target, tier }: Candidate,
@@ -35,7 +35,7 @@ export function translationFor(
 
 /** Those of the candidates that can be told a request; where there is none, why the first can't. */
 export function translatable(
-  transport: Transport,
+  transport: Pick<Transport, 'translation'>,
   operation: Call['operation'],
   body: Body,
   candidates: Candidates,
