@@ -276,7 +276,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   function through(surface: Surface): Handler {
     const decoding = { surface, maxBodyBytes, maxOutputTokens, digest, heartbeatMs: HEARTBEAT_MS }
     const handler = admitted.handle(completions({ ...decoding, handler: calls }))
-    const dry = known.handle(dryRun({ limiter: limits, cache, guard: dryRuns, wallClock, decoding }))
+    const dry = known.handle(dryRun({ limiter: limits, cache, transport, guard: dryRuns, wallClock, decoding }))
     return (request, context) => {
       // Beside the look at the key, so that the cache doesn't have to wait for it.
       purges.warm()

@@ -8,7 +8,7 @@ import { gatewayOver } from '../../../../test/support/gateway.ts'
 import { issueKey } from '../auth/index.ts'
 import { fromIterable } from '../pipeline/index.ts'
 import { resolvePolicy } from '../policy/index.ts'
-import { generate } from '../surfaces/index.ts'
+import { chatCompletions, generate } from '../surfaces/index.ts'
 import type { OpenAISettings } from '../targets/index.ts'
 import { trace } from '../telemetry/index.ts'
 import { neverRetry } from '../upstream/index.ts'
@@ -44,6 +44,7 @@ beforeAll(async () => {
   await once(model, 'listening')
   const baseUrl = `http://127.0.0.1:${(model.address() as AddressInfo).port}/v1`
   const defaultTarget: OpenAISettings = { kind: 'openai', baseUrl, model: 'm', key: 'k' }
+  const price = { input: 1, output: 2 }
   const policy = resolvePolicy(
     {
       plans: {
@@ -52,9 +53,13 @@ beforeAll(async () => {
         broke: { limits: [{ usd: 0.000_001, per: 'day' }] },
         rich: { limits: [{ usd: 0.05, per: 'day' }] },
       },
-      models: { default: { price: { input: 1, output: 2 }, tokenizer: 'o200k_base' } },
+      models: {
+        default: { price, tokenizer: 'o200k_base' },
+        prompted: { targets: [{ generate: { url: 'https://prompted.example/x' } }], price },
+        backed: { targets: [{ generate: { url: 'https://backed.example/x' } }], price, fallback: 'default' },
+      },
     },
-    { source: 'a test', bounds: { env: {}, hosts: [], readable: [] }, defaultTarget },
+    { source: 'a test', bounds: { env: {}, hosts: ['*.example'], readable: [] }, defaultTarget },
   )
   gateway = gatewayOver(policy, { retry: neverRetry })
 })
@@ -64,8 +69,8 @@ afterAll(async () => {
   model.close()
 })
 
-async function ask(key: string, body: object, { dry = 'false', cacheControl = '' } = {}) {
-  const entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
+async function ask(key: string, body: object, { dry = 'false', cacheControl = '', surface = generate } = {}) {
+  const entry = trace({ refuse: surface.refuse, handler: () => gateway.handler(surface) })
   const headers = new Headers({ 'x-api-key': key, 'x-tollgate-dry-run': dry })
   if (cacheControl !== '') headers.set('cache-control', cacheControl)
   const lines: object[] = []
@@ -74,6 +79,25 @@ async function ask(key: string, body: object, { dry = 'false', cacheControl = ''
   return { status: response.status, headers: response.headers, json: JSON.parse(await replyText(response)), lines }
 }
 const dry = (key: string, body: object) => ask(key, body, { dry: 'true' })
+
+test('tells what a model’s service can’t be asked, and which model is asked in its place', async () => {
+  const key = await keyOf('rich')
+  const body = { messages: [{ role: 'user', content: unique('p') }], max_tokens: 50, seed: 1 }
+  const both = async (model: string) => {
+    const dry = await ask(key, { ...body, model }, { surface: chatCompletions, dry: 'true' })
+    return { dry, real: await ask(key, { ...body, model }, { surface: chatCompletions }) }
+  }
+  const alone = await both('prompted')
+  expect(alone.real).toMatchObject({ status: 400, json: { error: { param: 'seed' } } })
+  expect(alone.dry.json).toMatchObject({ verdict: 'refused', refusal: { status: 400, param: 'seed' }, worst: null })
+  expect(alone.dry.json.refusal.message).toBe(alone.real.json.error.message)
+
+  const backed = await both('backed')
+  expect(backed.real.status).toBe(200)
+  expect(backed.real.lines).toMatchObject([{ model: 'default', reason: 'fallback' }])
+  expect(backed.dry.json).toMatchObject({ verdict: 'model_asked', model: 'default', reason: 'fallback' })
+  expect(backed.dry.json.candidates).toEqual([expect.objectContaining({ target: expect.stringMatching(/^openai:m:/) })])
+})
 
 test('tells what would become of a request, takes nothing of a limit and asks no model', async () => {
   const key = await keyOf('two')

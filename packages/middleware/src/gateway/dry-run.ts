@@ -27,12 +27,14 @@ import {
 } from '../pipeline/index.ts'
 import type { WithPolicy } from '../policy/index.ts'
 import { type CompletionsOptions, completions } from '../surfaces/index.ts'
-import { type Routed, route } from '../upstream/index.ts'
+import { cantBeAsked, fallback, type Routed, route, type Transport, translatable } from '../upstream/index.ts'
 import { beyondOwnRate } from './own-rate.ts'
 
 export interface DryRunOptions extends Pick<LimitOptions, 'wallClock'> {
   readonly limiter: Pick<Limiter, 'look'>
   readonly cache: Pick<CompletionCache, 'look'>
+  /** By which it is known what a target can be asked. Sends nothing. */
+  readonly transport: Pick<Transport, 'translation'>
   /** How often each consumer may ask in this process: a dry run is free, and not for nothing. */
   readonly guard: LocalLimiter
   readonly decoding: Omit<CompletionsOptions<object>, 'handler'>
@@ -72,7 +74,7 @@ interface Worst {
  * what the cache has, the most that it may cost, and what is left of each limit. Takes nothing from any limit, asks no model,
  * stores nothing, and answers 200: what would be refused is told as a verdict.
  */
-export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOptions): Handler<Known> {
+export function dryRun({ limiter, cache, transport, guard, wallClock, decoding }: DryRunOptions): Handler<Known> {
   return async function dryRun(request, context) {
     const { tell } = context
     tell({ dryRun: true })
@@ -88,11 +90,16 @@ export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOpt
       found.worst = worstOf(reserved)
     }
     const end: Handler<Known & Routed, Call, Reply> = async (call, { routed }) => {
+      const candidates = translatable(transport, call.operation, routed.body, routed.candidates)
+      if ('cannot' in candidates) {
+        found.worst = undefined
+        return { ...refused(cantBeAsked(routed.model.name, candidates)), fallible: true }
+      }
+      found.candidates = candidates
       found.worst ??= unlimitedWorst(call, routed)
       return refused(ENDS_HERE)
     }
-    const calls = pipeline<Known & { readonly admitted: true }, Call, Reply>()
-      .use(route({ maxOutputTokens: decoding.maxOutputTokens }))
+    const asked = pipeline<Known & { readonly admitted: true } & Routed, Call, Reply>()
       .use(async function noted({ route: name }, { routed }, next) {
         found.route = name
         found.model = routed.model.name
@@ -109,6 +116,9 @@ export function dryRun({ limiter, cache, guard, wallClock, decoding }: DryRunOpt
       })
       .use(budget({ ...looking, onReserved }))
       .handle(end)
+    const calls = pipeline<Known & { readonly admitted: true }, Call, Reply>()
+      .use(route({ maxOutputTokens: decoding.maxOutputTokens }))
+      .handle(fallback(asked))
     const handler = pipeline<Known>()
       .use(requestLimits(looking))
       .handle(completions({ ...decoding, handler: calls }))

@@ -271,11 +271,14 @@ export interface ModelOptions extends TargetOptions {
   readonly defaultTarget: TargetSettings | undefined
 }
 
+/** What tells apart requests to a place: texts. */
+export type AskedTarget = readonly string[]
+
 export interface ResolvedModels {
   /** Those that are served somewhere. */
   readonly models: ReadonlyMap<string, Model>
-  /** For each target of the policy's models that is asked, the variables that its secrets are read from. */
-  readonly secrets: ReadonlyMap<string, readonly (readonly string[])[]>
+  /** For each target of the policy's models that is asked, the variables that its secrets are read from, and its other settings. */
+  readonly asked: ReadonlyMap<string, readonly AskedTarget[]>
 }
 
 /** What is wrong with a target goes to `faults`, with its path. */
@@ -283,7 +286,7 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
   const documents = document.models ?? {}
   const priceOf = resolvePrices(document)
   const models = new Map<string, Model>()
-  const secrets = new Map<string, readonly (readonly string[])[]>()
+  const asked = new Map<string, readonly AskedTarget[]>()
   const { [DEFAULT_MODEL]: ownDefault } = documents
   const { defaultTarget } = options
   const isDefaultSet = defaultTarget !== undefined && !isVirtual(ownDefault)
@@ -293,21 +296,21 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
     const placed = own?.targets
       ? resolveTargets(name, own.targets, options, faults)
       : name === DEFAULT_MODEL && defaultTarget !== undefined
-        ? [{ index: 0, settings: defaultTarget, place: placeOf(undefined), variables: [] }]
+        ? [{ index: 0, settings: defaultTarget, place: placeOf(undefined), variables: [], open: '' }]
         : []
     // Of all of them: an id stays as it is while another target is not asked.
     const ids = idsOf(name, placed, options.targetKinds, faults)
     const targets: Target[] = []
-    const variables: (readonly string[])[] = []
-    for (const [index, { settings, place, variables: read }] of placed.entries()) {
+    const askedAs: AskedTarget[] = []
+    for (const [index, { settings, place, variables, open }] of placed.entries()) {
       const { priority, weight, zone } = place
       if (weight === 0) continue
       const identity = identityOf(settings, options.targetKinds)
       const prices = pricesAt(priceOf(name), place)
       targets.push({ id: ids[index] ?? '', identity, priority, weight, zone, ...prices, settings })
-      variables.push(read)
+      askedAs.push([...variables, open])
     }
-    if (own !== undefined) secrets.set(name, variables)
+    if (own !== undefined) asked.set(name, askedAs)
     const [first, ...others] = targets
     if (first === undefined) continue
     const servedAs = new Set(placed.map(({ settings }) => settings.model))
@@ -323,7 +326,7 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
       }),
     )
   }
-  return { models, secrets }
+  return { models, asked }
 }
 
 /** `undefined` for the default, however it is written. */

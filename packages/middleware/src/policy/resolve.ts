@@ -60,10 +60,10 @@ export function resolvePolicy(document: unknown, options: ResolveOptions): Polic
 export function resolveDocument(document: Document, options: ModelOptions & KnownRoutes): Policy {
   const checked = check(document, options)
   const { faults, ...own } = meaning(checked, document)
-  const { models, secrets } = resolveModels(checked, options, faults)
+  const { models, asked } = resolveModels(checked, options, faults)
   throwIfFaulty(document, faults)
   const policy = { ...own, models, storeDown: checked.storeDown ?? 'closed' }
-  return { revision: revisionOf(policy, secrets), ...policy, trustedHosts: trustedHosts(options) }
+  return { revision: revisionOf(policy, asked), ...policy, trustedHosts: trustedHosts(options) }
 }
 
 /** What a policy says by itself, for tools that run without the app's settings. */

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { AskedTarget } from './model.ts'
 import type { Policy } from './policy.ts'
 import { routeOf } from './route.ts'
 
@@ -20,11 +21,11 @@ const REVISION_DIGITS = 12
 /**
  * The revision of a policy: a hash of what it means, however the document is written.
  *
- * @param secrets for each model, the names of the variables that hold the keys of each of its targets
+ * @param asked for each model, the names of the variables that hold the keys of each of its targets, and its other settings
  */
 export function revisionOf(
   policy: Omit<Policy, 'revision'>,
-  secrets: ReadonlyMap<string, readonly (readonly string[])[]>,
+  asked: ReadonlyMap<string, readonly AskedTarget[]>,
 ): string {
   // What is left out here is said below in another form, or decides no request: all else counts.
   const { plans, models, virtualModels = new Map(), routes, usage: _, ...rest } = policy
@@ -34,7 +35,7 @@ export function revisionOf(
   for (const [name, { targets, ...model }] of sorted(models)) {
     // A target's id says where it is. Its settings hold the key.
     const told = targets.map(({ settings: _, ...target }) => target)
-    add(`model ${name}`, [told, model, secrets.get(name)])
+    add(`model ${name}`, [told, model, asked.get(name)])
   }
   for (const [name, virtual] of sorted(virtualModels)) add(`virtual model ${name}`, virtual)
   // A route that is written down with its defaults means the same as one that is not.

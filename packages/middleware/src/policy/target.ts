@@ -120,6 +120,8 @@ export interface PlacedTarget {
   readonly place: TargetPlacing
   /** The variables that its secrets are read from. */
   readonly variables: readonly string[]
+  /** Its settings, as text, without their secrets: the names of its headers, what signs it. */
+  readonly open: string
 }
 
 /** What is wrong with a target goes to `faults`, with its path. */
@@ -137,12 +139,19 @@ export function resolveTargets(
       const settings = kind.resolve(document, context)
       // Once more, for a kind that left it out.
       context.url(kind.place(settings).url)
-      return [{ index, settings, place: placeOf(target), variables }]
+      const open = withoutSecrets(settings, variables, bounds)
+      return [{ index, settings, place: placeOf(target), variables, open }]
     } catch (fault) {
       faults.push(`models.${name}.targets[${index}]: ${wordsOf(fault)}`)
       return []
     }
   })
+}
+
+function withoutSecrets(settings: TargetSettings, variables: readonly string[], { env }: EgressPolicy): string {
+  const secrets = variables.map((name) => env[name] ?? '').filter((secret) => secret !== '')
+  const isSecret = (value: unknown) => typeof value === 'string' && secrets.some((secret) => value.includes(secret))
+  return JSON.stringify(settings, (_field, value) => (isSecret(value) ? null : value))
 }
 
 /** The field of a target that names its kind, and what stands there. */

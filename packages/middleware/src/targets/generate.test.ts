@@ -195,6 +195,11 @@ describe('a request', () => {
 })
 
 describe('an answer', () => {
+  const OPENAIS = JSON.stringify({
+    choices: [{ index: 0, message: { role: 'assistant', content: 'a' }, finish_reason: 'stop' }],
+    usage: { prompt_tokens: 0, completion_tokens: 1 },
+  })
+
   test('is a chat completion', async () => {
     const lambda = await newLambda()
     const { reply } = await ask(targetOf({ url: lambda.url }))
@@ -249,6 +254,8 @@ describe('an answer', () => {
     ['no JSON', '<html>', 'invalid_response'],
     ['of another form', '{"answer":"a"}', 'invalid_response'],
     ['without its success', '{"data":{"completion":"a"}}', 'invalid_response'],
+    ['of OpenAI’s form', OPENAIS, 'invalid_response'],
+    ['of both forms, without its success', OPENAIS.replace('{', '{"data":{"completion":"a"},'), 'invalid_response'],
     ['an error', '{"error":"no","code":"model_gone"}', 'model_gone'],
   ])('that is %s is none', async (_what, text, code) => {
     const lambda = await newLambda()
@@ -518,6 +525,22 @@ describe('secrets', () => {
   })
 
   test.each([
+    { headers: { 'x-other': { env: 'TEAM_TOKEN' } } },
+    { sign: { region: 'eu-west-2' } },
+    { sign: { region: 'eu-west-1', service: 'execute-api' } },
+    { streams: true },
+  ])('%j in the place of another makes another revision, of the same target', (change) => {
+    const document = {
+      url: 'https://app.example/api/generate',
+      headers: { 'x-team': { env: 'TEAM_TOKEN' } },
+      sign: { region: 'eu-west-1' },
+    }
+    const [before, after] = [policyOf([{ generate: document }]), policyOf([{ generate: { ...document, ...change } }])]
+    expect(after.revision).not.toBe(before.revision)
+    expect(after.models.get('own')?.targets[0].id).toBe(before.models.get('own')?.targets[0].id)
+  })
+
+  test.each([
     [{ headers: { Host: { env: 'TEAM_KEY' } } }, 'headers.Host: is a header that the gateway sets itself.'],
     [{ headers: { 'transfer-encoding': { env: 'TEAM_KEY' } } }, 'headers.transfer-encoding: is a header that'],
     [{ headers: { 'content-length': { env: 'TEAM_KEY' } } }, 'headers.content-length: is a header that'],
@@ -544,6 +567,10 @@ describe('secrets', () => {
       { sign: { region: 'eu-west-1', secretKey: { env: 'NOT_SET' } } },
       'sign.secretKey: the environment variable NOT_SET is not set.',
     ],
+    ...['accessKey', 'secretKey', 'sessionToken'].map((field): [object, string] => [
+      { sign: { region: 'eu-west-1', [field]: { env: 'BROKEN_KEY' } } },
+      `sign.${field}: BROKEN_KEY holds a line break`,
+    ]),
     [{ url: 'https://app.example/api?code=k' }, 'the url holds a query'],
     [{ url: 'https://elsewhere.example/' }, 'TOLLGATE_TARGET_HOSTS'],
   ])('%j is refused, and its value not told', (change, fault) => {

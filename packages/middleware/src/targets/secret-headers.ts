@@ -72,7 +72,16 @@ export function headersOf(headers: SecretHeaders, own: readonly string[], contex
 
 /** A secret that goes into a header. @throws TargetFault where it can't; the value is not told */
 export function headerSecret(value: FromEnv, field: string, context: TargetContext): string {
-  const secret = context.secret(value, field)
+  return inHeader(context.secret(value, field), value, field)
+}
+
+/** The same of one that need not be there. @throws TargetFault where it is there, and can't go into a header */
+export function headerSecretIfSet(value: FromEnv, field: string, context: TargetContext): string | undefined {
+  const secret = context.secretIfSet(value, field)
+  return secret === undefined ? undefined : inHeader(secret, value, field)
+}
+
+function inHeader(secret: string, value: FromEnv, field: string): string {
   if (VALUE.test(secret)) return secret
   throw new TargetFault(
     `${field}: ${value.env} holds a line break, a blank at its end, or another character that no header has. Correct it.`,

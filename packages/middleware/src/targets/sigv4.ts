@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { fromEnv } from './from-env.ts'
+import { headerSecret, headerSecretIfSet } from './secret-headers.ts'
 import type { RequestTemplate, TargetContext } from './target-kind.ts'
 
 /* Requests that are signed for AWS (Signature Version 4), as a Lambda function URL with IAM's authorization takes them. */
@@ -36,12 +37,13 @@ export function sigv4Of(
   return {
     service,
     region,
-    accessKeyId: context.secret(accessKey ?? { env: 'AWS_ACCESS_KEY_ID' }, 'sign.accessKey'),
-    secretAccessKey: context.secret(secretKey ?? { env: 'AWS_SECRET_ACCESS_KEY' }, 'sign.secretKey'),
+    accessKeyId: headerSecret(accessKey ?? { env: 'AWS_ACCESS_KEY_ID' }, 'sign.accessKey', context),
+    // In no header, and of the same characters: one with a line break at its end would sign nothing that AWS lets in.
+    secretAccessKey: headerSecret(secretKey ?? { env: 'AWS_SECRET_ACCESS_KEY' }, 'sign.secretKey', context),
     sessionToken:
       sessionToken === undefined
-        ? context.secretIfSet({ env: 'AWS_SESSION_TOKEN' }, 'sign.sessionToken')
-        : context.secret(sessionToken, 'sign.sessionToken'),
+        ? headerSecretIfSet({ env: 'AWS_SESSION_TOKEN' }, 'sign.sessionToken', context)
+        : headerSecret(sessionToken, 'sign.sessionToken', context),
   }
 }
 

@@ -29,6 +29,7 @@ export {
 export { rightsOf } from './rights.ts'
 export { type Candidate, type Pinned, type Routed, type RouteOptions, route } from './route.ts'
 export { servedElsewhere } from './spillover.ts'
+export { cantBeAsked, translatable } from './translation.ts'
 export {
   type AnswerHeaders,
   type CallProgress,

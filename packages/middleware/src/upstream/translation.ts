@@ -23,7 +23,7 @@ type Candidates = Routed['routed']['candidates']
 
 /** How a candidate is told a request; `undefined` where it is asked in OpenAI's format. A service with a format of its own has no tiers. */
 export function translationFor(
-  { translation }: Transport,
+  { translation }: Pick<Transport, 'translation'>,
   operation: Call['operation'],
   { json }: Body,
   { target, tier }: Candidate,
@@ -35,7 +35,7 @@ export function translationFor(
 
 /** Those of the candidates that can be told a request; where there is none, why the first can't. */
 export function translatable(
-  transport: Transport,
+  transport: Pick<Transport, 'translation'>,
   operation: Call['operation'],
   body: Body,
   candidates: Candidates,
@@ -67,10 +67,11 @@ export function cantBeAsked(model: string, { cannot, field }: Untranslatable): R
   }
 }
 
-/** A plain answer's bytes, in memory of its own, in OpenAI's format. */
+/** A plain answer's bytes, in memory of its own, in OpenAI's format. One that has no translation is no answer, whatever it looks like. */
 export function translatedAnswer(bytes: Buffer, translation: Translation | undefined): Buffer {
-  const told = translation?.answer(objectOf(bytes.toString()))
-  return told === undefined ? bytes : Buffer.from(new TextEncoder().encode(JSON.stringify(told)).buffer)
+  if (translation === undefined) return bytes
+  const told = translation.answer(objectOf(bytes.toString())) ?? {}
+  return Buffer.from(new TextEncoder().encode(JSON.stringify(told)).buffer)
 }
 
 const NO_BYTES = Buffer.alloc(0)

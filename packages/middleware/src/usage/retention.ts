@@ -4,7 +4,7 @@ import { HOUR_MS, startOf } from './periods.ts'
 import { removeRolled } from './rolled.ts'
 import { progressOf } from './rollup.ts'
 import { minuteOf, partitionsBefore } from './segment.ts'
-import { unreadHours } from './unread.ts'
+import { clearUnread, unreadHours } from './unread.ts'
 
 export interface RetentionOptions {
   readonly table: Table
@@ -28,18 +28,20 @@ export async function removeOld({ table, kept, now, signal }: RetentionOptions):
   if (progress === undefined) return 0
   // An hour longer, so that no reader that began before is left without what it is about to read.
   const hour = Math.min(startOf('hour', now - kept.detailMs - HOUR_MS), progress.next.getTime())
-  const unread = new Set((await unreadHours(table, signal)).map(({ start }) => start))
+  const marks = await unreadHours(table, signal)
+  const unread = new Set(marks.map(({ start }) => start))
   const old = startOf('month', now - kept.hoursMs - HOUR_MS)
+  const oldMarks = marks.filter(({ start }) => start < old)
+  for (const mark of oldMarks) await clearUnread(table, mark, signal)
   let removed = 0
-  const isOver = (segment: EntityKey) => {
-    const start = startOf('hour', minuteOf(segment))
-    return !unread.has(start) || start < old
-  }
+  const isOver = (segment: EntityKey) => !unread.has(startOf('hour', minuteOf(segment)))
   const segments = table.scan({ partition: partitionsBefore(hour), select: ['rows'] }, signal)
   for await (const batch of batchesOf(segments, isOver)) {
     removed += await removeBatch(table, batch, signal)
     if (removed >= MOST) return removed
   }
+  // A mark keeps readers from the month's row. Until no reader goes by it any more, they need the hours: the next run removes them.
+  if (oldMarks.length > 0) return removed
   for (const period of ['hour', 'day'] as const) {
     // The whole month's row stands in for them.
     removed += await removeRolled(table, period, { before: old, most: MOST - removed, signal })

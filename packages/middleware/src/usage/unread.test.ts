@@ -96,6 +96,28 @@ test.each(Object.entries(NONSENSE))(
   },
 )
 
+test('what could never be read goes with its hours, and no figure falls meanwhile', async () => {
+  const { table, segment, rowOf, rollUp, reader, pass, now } = await world()
+  const nonsense = Buffer.from('nonsense')
+  await table.put({ ...(await rowOf(segment)), sums0: nonsense, models0: nonsense }, 'any')
+  const removing = { table, kept: { ...kept, hoursMs: 40 * DAY_MS }, signal }
+  const costs = new Set<number | undefined>()
+  const told = async () => costs.add((await reader.totals(signal)).models[0]?.sums.costNanoUsd)
+  for (let day = 0; day < 60; day += 1) {
+    pass(DAY_MS)
+    await rollUp()
+    await told()
+    await removeOld({ ...removing, now: now() })
+    await told()
+  }
+  expect([...costs]).toEqual([10])
+  const left = await Array.fromAsync(table.scan({ partition: { from: '', before: '~' } }, signal))
+  // Of its month, the row that stands in for all of it; the rest is of the months after.
+  expect(
+    left.filter(({ rowKey, partitionKey }) => rowKey.includes('202611') || partitionKey.includes('202611')),
+  ).toEqual([expect.objectContaining({ partitionKey: 'months', rowKey: '202611' })])
+})
+
 test.each([
   ['hour', { partitionKey: 'hours-202611', rowKey: '2026112712' }, NOON, NOON + HOUR_MS],
   ['day', { partitionKey: 'days-2026', rowKey: '20261127' }, Date.UTC(2026, 10, 27), Date.UTC(2026, 10, 28)],
