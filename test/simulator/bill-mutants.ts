@@ -102,7 +102,7 @@ export const BILL_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'takes what a provisioned deployment spilled over for paid',
-    file: '../upstream/upstream.ts',
+    file: '../upstream/target-call.ts',
     find: 'spillover === undefined ? target.price : target.spilloverPrice',
     replace: 'spillover === undefined ? target.price : target.price',
     seed: 1,

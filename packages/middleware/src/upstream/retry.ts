@@ -8,6 +8,11 @@ export interface RetriedModel {
   readonly retry?: RetryRule | undefined
 }
 
+/** A model whose failures are all left to its callers is asked by each of them. */
+export function insists({ retry }: RetriedModel): boolean {
+  return retry?.attempts === 1
+}
+
 /** What is left to a request. */
 export interface Left {
   readonly model: RetriedModel

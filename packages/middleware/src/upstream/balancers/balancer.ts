@@ -46,3 +46,9 @@ export interface Balancer {
   /** The targets that are not asked now. */
   states(): readonly TargetState[]
 }
+
+const ASKABLE: Waits = { elsewhereMs: 0, anywhereMs: 0 }
+
+export function waitsOf(balancer: Balancer, candidates: readonly Balanced[], attempts: readonly Attempt[]): Waits {
+  return balancer.waits?.(candidates, attempts) ?? ASKABLE
+}
