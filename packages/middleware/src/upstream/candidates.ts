@@ -68,7 +68,7 @@ function offerIn(model: Model, rights: Rights): Offer | Refusal {
 /** The same targets, each once for each of the model's tiers that the plan allows and the target has a price for. */
 function byTiers({ name, tiers }: Model, rights: Rights, all: Offer): Offer | Refusal {
   const allows = (tier: string) => rights.tiers === undefined || rights.tiers.includes(tierName(tier))
-  if (tiers === undefined) return allows('default') ? all : tierNotAllowed('default', rights.tiers)
+  if (tiers === undefined) return allows('default') ? withinPlan(all, allows) : tierNotAllowed('default', rights.tiers)
   const ranks = all.candidates.at(-1)?.rank ?? 0
   const candidates = tiers
     .filter(allows)
@@ -78,6 +78,18 @@ function byTiers({ name, tiers }: Model, rights: Rights, all: Offer): Offer | Re
         .map(({ target, rank }) => ({ target, tier, rank: index * ranks + rank })),
     )
   return offerOf(candidates) ?? noTierLeft(name, tiers, rights.tiers)
+}
+
+/**
+ * The same targets, the usual tier asked for by name where a price names one that the plan doesn't allow: left to the service, it
+ * could be a dearer one that its project has for a default, which is neither allowed nor reserved for.
+ */
+function withinPlan(all: Offer, allows: (tier: string) => boolean): Offer {
+  const isOpen = ({ target }: Candidate) => Object.keys(dearestPrice([target])?.tiers ?? {}).every(allows)
+  if (all.candidates.every(isOpen)) return all
+  const [first, ...others] = all.candidates
+  const within = (each: Candidate): Candidate => (isOpen(each) ? each : { ...each, tier: 'default' })
+  return { ...all, candidates: [within(first), ...others.map(within)] }
 }
 
 /** By which a plan lists a tier: the usual one has several names. */

@@ -37,6 +37,7 @@ const DOCUMENT = {
       tiers: ['flex', 'default'],
       price: { input: 1, output: 2, tiers: { flex: 0.5 } },
     },
+    tiered: { targets: [at('t-1')], price: { input: 1, output: 2, tiers: { flex: 0.5, priority: 2 } } },
     'gpt-4o': { alias: 'large' },
     ab: { split: { large: 50, lambda: 50 } },
     'ab-request': { split: { large: 50, lambda: 50 }, by: 'request' },
@@ -66,6 +67,7 @@ const DOCUMENT = {
     unlisted: { limits: [], models: ['small', 'large'] },
     default: { limits: [], tiers: ['default'] },
     flex: { limits: [], tiers: ['flex'] },
+    'all-tiers': { limits: [], tiers: ['default', 'flex', 'priority'] },
   },
 }
 const RESOLVED = resolvePolicy(DOCUMENT, {
@@ -296,6 +298,17 @@ describe('candidates', () => {
     ['none of them for who names the usual one', { body: { service_tier: 'default' } }, NAMED],
   ])('of a model with tiers: %s', async (_what, asked, expected) => {
     expect((await ask('flexible', asked)).candidates).toEqual(expected)
+  })
+
+  test.each<[string, Asked, string | undefined]>([
+    ['the usual one is asked for by name', { plan: 'default' }, 'default'],
+    ['so it is for who sends auto', { plan: 'default', body: { service_tier: 'auto' } }, 'default'],
+    ['a tier that the request names goes as it is', { plan: 'default', body: { service_tier: 'default' } }, undefined],
+    ['a plan that allows all of them leaves it to the service', { plan: 'all-tiers' }, undefined],
+    ['so does one that lists none', {}, undefined],
+  ])('where a plan doesn’t allow all tiers that have a price, %s', async (_what, asked, tier) => {
+    expect((await ask('tiered', asked)).candidates).toEqual([['t-1', tier, 1]])
+    expect((await ask('small', asked)).candidates?.[0]?.[1]).toBeUndefined()
   })
 
   test('a tier that the plan doesn’t list is refused by name', async () => {
