@@ -27,17 +27,17 @@ export interface Standing {
 
 /** What a request's story tells beside what its line says. Never a secret, never a prompt. */
 export interface Story {
-  readonly surface?: string
-  readonly operation?: string
-  readonly streamed?: boolean
-  readonly route?: string
+  readonly surface?: string | undefined
+  readonly operation?: string | undefined
+  readonly streamed?: boolean | undefined
+  readonly route?: string | undefined
   /**
    * Reserved for the call before it was made: whole tokens, and nano-dollars where the model has a price. Where a budget refused
    * it, what was to be reserved.
    */
-  readonly reserved?: { readonly input: number; readonly output: number; readonly costNanoUsd?: number }
+  readonly reserved?: { readonly input: number; readonly output: number; readonly costNanoUsd?: number } | undefined
   /** Added to what was told before, as limits are asked one after the other; all else replaces. */
-  readonly standings?: readonly Standing[]
+  readonly standings?: readonly Standing[] | undefined
 }
 
 /** A request that has ended, or a call of its that went on after that, and has ended now. */
