@@ -124,6 +124,25 @@ export interface Facts {
 /** Facts that are being told. */
 export type ToldFacts = { -readonly [Fact in keyof Facts]: Facts[Fact] }
 
+/** None yet, with the fields that most requests tell: an object of one shape is cheaper to tell to than one that grows. */
+export function noFacts(): ToldFacts {
+  const facts: { [Fact in keyof Facts]: Facts[Fact] | undefined } = {
+    policy: undefined,
+    consumer: undefined,
+    plan: undefined,
+    promptHash: undefined,
+    model: undefined,
+    reason: undefined,
+    cache: undefined,
+    usage: undefined,
+    costNanoUsd: undefined,
+    spared: undefined,
+    sparedNanoUsd: undefined,
+    attempts: undefined,
+  }
+  return facts as ToldFacts
+}
+
 /**
  * Adds what is told now to what was told before. What calls took and cost adds up, since a request may make several of them,
  * whoever made them; all else replaces.

@@ -11,6 +11,7 @@ export {
   addFacts,
   type CacheOutcome,
   type Facts,
+  noFacts,
   type StreamOutcome,
   type ToldFacts,
 } from './facts.ts'

@@ -17,6 +17,7 @@ import {
   type Log,
   type LogLevel,
   MODEL_HEADER,
+  noFacts,
   REASON_HEADER,
   type Refusal,
   type RefusalCode,
@@ -79,7 +80,7 @@ export function trace(options: TraceOptions): Entry {
     const telemetry = options.telemetry?.()
     const trace = requestTrace(request, telemetry)
     const faults: Readonly<Record<string, unknown>>[] = []
-    const facts: ToldFacts = {}
+    const facts: ToldFacts = noFacts()
     const story = newStory(started)
     let firstTokenMs: number | undefined
     let calls = 0
