@@ -74,7 +74,8 @@ export async function logLines(): Promise<readonly LogLine[]> {
     await gateway.close()
     await upstream.close()
   }
-  return [...lines, ...(await linesOfLostUsage())]
+  // As they are written: a field that says nothing is in no line.
+  return JSON.parse(JSON.stringify([...lines, ...(await linesOfLostUsage())]))
 }
 
 async function linesOfLostUsage(): Promise<LogLine[]> {
