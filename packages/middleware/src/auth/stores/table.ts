@@ -65,7 +65,8 @@ export function tableConsumerStore(open: OpenTable): ConsumerStore {
     async *listKeys({ consumer }, signal) {
       const where = consumer === undefined ? {} : { consumer }
       for await (const { partitionKey, ...entity } of keys.list<KeyEntity>(where, signal)) {
-        yield keyOf(partitionKey, entity)
+        // One row that no version writes must not keep all others from being listed.
+        yield keyOf(partitionKey, { ...entity, consumer: String(entity.consumer) })
       }
     },
   }
