@@ -50,7 +50,7 @@ export { dearestPrice, pricesAt, type TargetPrices } from './target-price.ts'
 export type { UsageKept } from './usage.ts'
 export {
   type AliasModel,
-  type ModelRule,
+  type SizeRule,
   modelsBehind,
   picksOf,
   type RuledModel,

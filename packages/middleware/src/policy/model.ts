@@ -272,13 +272,13 @@ export interface ModelOptions extends TargetOptions {
 }
 
 /** What tells apart requests to a place: texts. */
-export type AskedTarget = readonly string[]
+export type AskedBy = readonly string[]
 
 export interface ResolvedModels {
   /** Those that are served somewhere. */
   readonly models: ReadonlyMap<string, Model>
   /** For each target of the policy's models that is asked, the variables that its secrets are read from, and its other settings. */
-  readonly asked: ReadonlyMap<string, readonly AskedTarget[]>
+  readonly asked: ReadonlyMap<string, readonly AskedBy[]>
 }
 
 /** What is wrong with a target goes to `faults`, with its path. */
@@ -286,7 +286,7 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
   const documents = document.models ?? {}
   const priceOf = resolvePrices(document)
   const models = new Map<string, Model>()
-  const asked = new Map<string, readonly AskedTarget[]>()
+  const asked = new Map<string, readonly AskedBy[]>()
   const { [DEFAULT_MODEL]: ownDefault } = documents
   const { defaultTarget } = options
   const isDefaultSet = defaultTarget !== undefined && !isVirtual(ownDefault)
@@ -301,7 +301,7 @@ export function resolveModels(document: ModelsDocument, options: ModelOptions, f
     // Of all of them: an id stays as it is while another target is not asked.
     const ids = idsOf(name, placed, options.targetKinds, faults)
     const targets: Target[] = []
-    const askedAs: AskedTarget[] = []
+    const askedAs: AskedBy[] = []
     for (const [index, { settings, place, variables, open }] of placed.entries()) {
       const { priority, weight, zone } = place
       if (weight === 0) continue

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { AskedTarget } from './model.ts'
+import type { AskedBy } from './model.ts'
 import type { Policy } from './policy.ts'
 import { routeOf } from './route.ts'
 
@@ -25,7 +25,7 @@ const REVISION_DIGITS = 12
  */
 export function revisionOf(
   policy: Omit<Policy, 'revision'>,
-  asked: ReadonlyMap<string, readonly AskedTarget[]>,
+  asked: ReadonlyMap<string, readonly AskedBy[]>,
 ): string {
   // What is left out here is said below in another form, or decides no request: all else counts.
   const { plans, models, virtualModels = new Map(), routes, usage: _, ...rest } = policy

@@ -30,11 +30,11 @@ export interface RuledModel {
   readonly small: string
   readonly large: string
   /** The first that holds decides; where none does, the small one serves. */
-  readonly rules: readonly ModelRule[]
+  readonly rules: readonly SizeRule[]
 }
 
 /** Holds where all of what it says does. */
-export interface ModelRule {
+export interface SizeRule {
   /** The prompt has at least so many tokens, as estimated. */
   readonly tokens?: number | undefined
   /** The conversation has at least so many messages. */

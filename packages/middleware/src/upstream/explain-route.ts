@@ -1,7 +1,7 @@
 import { type Call, type Reply, refused } from '../operations/index.ts'
 import { type BaseContext, pipeline, type Refusal } from '../pipeline/index.ts'
 import type { VirtualModel } from '../policy/index.ts'
-import { readyRules } from './model-rules.ts'
+import { readyRules } from './size-rules.ts'
 import type { Choice } from './pick-model.ts'
 import { type Pinned, type Routed, route } from './route.ts'
 

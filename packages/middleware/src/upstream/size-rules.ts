@@ -1,4 +1,4 @@
-import type { ModelRule, RuledModel } from '../policy/index.ts'
+import type { SizeRule, RuledModel } from '../policy/index.ts'
 import type { PromptTraits } from './prompt-traits.ts'
 
 /** One thing that a rule asks of a request. */
@@ -14,7 +14,7 @@ export interface Condition {
 export interface ReadyRule {
   readonly words: string
   readonly conditions: readonly Condition[]
-  readonly use: ModelRule['use']
+  readonly use: SizeRule['use']
 }
 
 /** The rules of a model, in their order. The same object for the same model. */
@@ -34,13 +34,13 @@ export function firstThatHolds(rules: readonly ReadyRule[], traits: PromptTraits
   return rules.find(({ conditions }) => conditions.every((condition) => condition.holds(traits)))
 }
 
-function readied(rule: ModelRule): ReadyRule {
+function readied(rule: SizeRule): ReadyRule {
   const conditions = conditionsOf(rule)
   return { words: conditions.map(({ words }) => words).join(' and '), conditions, use: rule.use }
 }
 
 /** What is cheap to find stands first. */
-function conditionsOf({ tokens, turns, code, tools, schema, header }: ModelRule): Condition[] {
+function conditionsOf({ tokens, turns, code, tools, schema, header }: SizeRule): Condition[] {
   const conditions: Condition[] = []
   if (header !== undefined) conditions.push(headerCondition(header))
   if (tools !== undefined) conditions.push(whether('tools', tools, (traits) => traits.offersTools()))
@@ -71,7 +71,7 @@ function whether(what: string, wanted: boolean, has: (traits: PromptTraits) => b
 /** Values that may stand in an answer's header as they are. */
 const PLAIN = /^[\w./:-]{1,64}$/
 
-function headerCondition({ name, value }: NonNullable<ModelRule['header']>): Condition {
+function headerCondition({ name, value }: NonNullable<SizeRule['header']>): Condition {
   const field = name.toLowerCase()
   const wanted = value?.toLowerCase()
   const words = `header ${field}${wanted !== undefined && PLAIN.test(wanted) ? `=${wanted}` : ''}`
