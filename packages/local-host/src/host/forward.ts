@@ -1,5 +1,6 @@
 import { Agent, type IncomingMessage, request as openRequest, type ServerResponse } from 'node:http'
 import { Transform } from 'node:stream'
+import { HOP_BY_HOP_HEADERS } from '@tollgate/middleware'
 import type { Invoked } from '../worker/invoke.ts'
 import { ownHeaders } from './own-headers.ts'
 import { MAX_BODY_BYTES, Refused } from './refused.ts'
@@ -7,19 +8,8 @@ import { MAX_BODY_BYTES, Refused } from './refused.ts'
 /** How long a client may take to be sent the rest of an answer that broke, in milliseconds. */
 const FLUSH_MS = 5_000
 
-/** These concern one connection, not the message (RFC 9110, section 7.6.1); `expect` has been met by then. */
-const HOP_BY_HOP = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'expect',
-])
+/** `expect` has been met by then. */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([...HOP_BY_HOP_HEADERS, 'expect'])
 const INVOCATION = 'x-ms-invocation-id'
 
 /** A body up to this size has been taken from the connection when the library has the request, in bytes. */

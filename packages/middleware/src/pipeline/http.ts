@@ -48,6 +48,19 @@ export interface HttpResponse {
  */
 export type HttpReply = HttpResponse | Refusal
 
+/** These concern one connection, and not the message (RFC 9110, section 7.6.1). */
+export const HOP_BY_HOP_HEADERS: readonly string[] = [
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+]
+
 /** The same reply with more headers, which replace those of the same names. */
 export function withHeaders<R extends HttpReply>(reply: R, headers: ReplyHeaders): R {
   return { ...reply, headers: { ...reply.headers, ...headers } }

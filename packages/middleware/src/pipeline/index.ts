@@ -16,9 +16,11 @@ export {
   type ToldFacts,
 } from './facts.ts'
 export { describeFault, OperatorError } from './fault.ts'
+export { fnv1a } from './fnv1a.ts'
 export { type GrowingBytes, growingBytes } from './growing-bytes.ts'
 export {
   type GatewayRequest,
+  HOP_BY_HOP_HEADERS,
   type HttpReply,
   type HttpResponse,
   type Input,

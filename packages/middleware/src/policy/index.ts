@@ -50,10 +50,10 @@ export { dearestPrice, pricesAt, type TargetPrices } from './target-price.ts'
 export type { UsageKept } from './usage.ts'
 export {
   type AliasModel,
-  type SizeRule,
   modelsBehind,
   picksOf,
   type RuledModel,
+  type SizeRule,
   type SplitModel,
   type VirtualModel,
   type VirtualModels,

@@ -23,10 +23,7 @@ const REVISION_DIGITS = 12
  *
  * @param asked for each model, the names of the variables that hold the keys of each of its targets, and its other settings
  */
-export function revisionOf(
-  policy: Omit<Policy, 'revision'>,
-  asked: ReadonlyMap<string, readonly AskedBy[]>,
-): string {
+export function revisionOf(policy: Omit<Policy, 'revision'>, asked: ReadonlyMap<string, readonly AskedBy[]>): string {
   // What is left out here is said below in another form, or decides no request: all else counts.
   const { plans, models, virtualModels = new Map(), routes, usage: _, ...rest } = policy
   const hash = createHash('sha256')

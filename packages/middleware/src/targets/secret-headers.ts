@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { HOP_BY_HOP_HEADERS } from '../pipeline/index.ts'
 import { type FromEnv, fromEnv } from './from-env.ts'
 import { type TargetContext, TargetFault } from './target-kind.ts'
 
@@ -14,23 +15,8 @@ export const secretHeaders = z
 
 export type SecretHeaders = z.infer<typeof secretHeaders>
 
-/** What a request is framed by, and what belongs to one connection (RFC 9110, section 7.6.1). */
-const OF_THE_MESSAGE: readonly string[] = [
-  'host',
-  'content-length',
-  'content-type',
-  'content-encoding',
-  'connection',
-  'expect',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]
+/** What a request is framed by. */
+const OF_THE_MESSAGE: readonly string[] = ['host', 'content-length', 'content-type', 'content-encoding', 'expect']
 /** What the gateway says of itself and of the request. */
 const OURS: readonly string[] = [
   'accept',
@@ -57,7 +43,7 @@ export function headersOf(headers: SecretHeaders, own: readonly string[], contex
     const field = `headers.${written}`
     if (pairs.some((other, at) => at % 2 === 0 && other === name))
       throw new TargetFault(`${field}: stands there twice.`)
-    if ([...OF_THE_MESSAGE, ...OURS].includes(name)) {
+    if ([...OF_THE_MESSAGE, ...HOP_BY_HOP_HEADERS, ...OURS].includes(name)) {
       throw new TargetFault(`${field}: is a header that the gateway sets itself. Leave it out.`)
     }
     if (own.some((each) => (each.endsWith('*') ? name.startsWith(each.slice(0, -1)) : name === each))) {

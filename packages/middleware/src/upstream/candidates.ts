@@ -12,10 +12,12 @@ export interface Candidate {
   readonly rank: number
 }
 
+/** By rank. */
+export type Candidates = readonly [Candidate, ...Candidate[]]
+
 /** Where requests for a model may go. */
 export interface Offer {
-  /** By rank. */
-  readonly candidates: readonly [Candidate, ...Candidate[]]
+  readonly candidates: Candidates
   /** The dearest at which one of them may serve. */
   readonly price: Price | undefined
   /** Whether a conversation has a choice of where to stay: tiers of one target are none. */

@@ -1,9 +1,9 @@
 import { type Call, type Reply, refused } from '../operations/index.ts'
 import { type BaseContext, pipeline, type Refusal } from '../pipeline/index.ts'
 import type { VirtualModel } from '../policy/index.ts'
-import { readyRules } from './size-rules.ts'
 import type { Choice } from './pick-model.ts'
 import { type Pinned, type Routed, route } from './route.ts'
+import { readyRules } from './size-rules.ts'
 
 /** Why a request goes where it goes. */
 export interface RouteExplanation {

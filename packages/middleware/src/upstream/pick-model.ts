@@ -2,9 +2,9 @@ import type { Call } from '../operations/index.ts'
 import { isRefusal, type ModelRules, type Refusal } from '../pipeline/index.ts'
 import { listText, type Model, modelsBehind, type Policy, type Rights, type VirtualModel } from '../policy/index.ts'
 import { type Offer, servedBy } from './candidates.ts'
-import { firstThatHolds, readyRules } from './size-rules.ts'
 import { type PromptTraits, promptTraits } from './prompt-traits.ts'
 import { mayUse, modelNotAllowed } from './rights.ts'
+import { firstThatHolds, readyRules } from './size-rules.ts'
 import { partsInOrder } from './split.ts'
 
 /** Who asks what, and within which rights. */

@@ -10,7 +10,7 @@ import {
 } from '../pipeline/index.ts'
 import { type CacheRule, type Model, type Policy, routeOf } from '../policy/index.ts'
 import { type Removal, savedTokens, transform, transformLabel } from '../transform/index.ts'
-import { type Candidate, tierName } from './candidates.ts'
+import { type Candidate, type Candidates, tierName } from './candidates.ts'
 import { conversationKey } from './conversation-key.ts'
 import { type Asking, type Picked, pickModel } from './pick-model.ts'
 import { beyondRights, rightsOf } from './rights.ts'
@@ -32,7 +32,7 @@ export interface Routed {
     /** What keeps a conversation on one target while that is healthy; called only where there are several. */
     readonly sticky?: (() => string) | undefined
     /** By rank. What isn't here can't be asked. */
-    readonly candidates: readonly [Candidate, ...Candidate[]]
+    readonly candidates: Candidates
     /** `undefined` where the route is not cached. */
     readonly cache: CacheRule | undefined
     /** Which transforms the prompt in `body` went through, with their versions; '' for none. */

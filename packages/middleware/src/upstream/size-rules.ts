@@ -1,4 +1,4 @@
-import type { SizeRule, RuledModel } from '../policy/index.ts'
+import type { RuledModel, SizeRule } from '../policy/index.ts'
 import type { PromptTraits } from './prompt-traits.ts'
 
 /** One thing that a rule asks of a request. */

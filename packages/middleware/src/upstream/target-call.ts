@@ -33,6 +33,7 @@ import { answerBody, MAX_ANSWER_BYTES, wholeOf } from './answer-body.ts'
 import { type AnswerEvents, answerEvents, spendOf } from './answer-events.ts'
 import { type Balancer, waitsOf } from './balancers/index.ts'
 import { callBounds } from './call-bounds.ts'
+import type { Candidate, Candidates } from './candidates.ts'
 import {
   type FailedCall,
   failedAnswer,
@@ -44,7 +45,7 @@ import {
 } from './failure.ts'
 import { type OpenEvents, openStream, replayed } from './open-stream.ts'
 import { insists, type RetriedModel } from './retry.ts'
-import type { Candidate, Routed } from './route.ts'
+import type { Routed } from './route.ts'
 import { servedElsewhere } from './spillover.ts'
 import { translatedAnswer, translatedEvents, translationFor } from './translation.ts'
 import type { CallProgress, Transport } from './transports/index.ts'
@@ -67,8 +68,6 @@ export interface CallOptions {
 }
 
 const END_GRACE_MS = 2_000
-
-export type Candidates = Routed['routed']['candidates']
 
 /** What the middleware before must have settled. */
 export interface Callable {

@@ -11,15 +11,13 @@ import {
 import type { Refusal } from '../pipeline/index.ts'
 import type { Translation, Untranslatable } from '../targets/index.ts'
 import type { AnswerBody } from './answer-body.ts'
-import type { Candidate, Routed } from './route.ts'
+import type { Candidate, Candidates } from './candidates.ts'
 import type { Transport } from './transports/index.ts'
 
 /*
  * What is asked of a target with a wire format of its own, and what it answers, as bytes: its kind translates the values in them.
  * Without a translation everything passes as it is.
  */
-
-type Candidates = Routed['routed']['candidates']
 
 /** How a candidate is told a request; `undefined` where it is asked in OpenAI's format. A service with a format of its own has no tiers. */
 export function translationFor(

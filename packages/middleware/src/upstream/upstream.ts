@@ -11,9 +11,9 @@ import {
   upstreamUnavailable,
 } from '../pipeline/index.ts'
 import { type Balancer, first, type Picking, waitsOf } from './balancers/index.ts'
+import type { Candidate, Candidates } from './candidates.ts'
 import { insists, neverRetry, type RetriedModel, type RetryPolicy } from './retry.ts'
-import type { Candidate } from './route.ts'
-import { type Callable, type CallOptions, type Candidates, callTarget } from './target-call.ts'
+import { type Callable, type CallOptions, callTarget } from './target-call.ts'
 import { cantBeAsked, translatable } from './translation.ts'
 
 export interface UpstreamOptions extends CallOptions {
@@ -83,8 +83,7 @@ export function upstream(options: UpstreamOptions): Handler<Callable, Call, Repl
         attempts,
       )
       if (again === undefined) return reply
-      // One turn at the least, in which the connection of the call before comes free.
-      await unlessEnded(pause(again.afterMs, time), signal)
+      if (again.afterMs > 0) await unlessEnded(pause(again.afterMs, time), signal)
       if (!signal.aborted && left.coveredAttempts <= 0 && reserved.cover !== undefined) {
         if (!(await covering(reserved.cover, attempts))) return signal.aborted ? endedReply(signal, attempts) : reply
         covered += 1

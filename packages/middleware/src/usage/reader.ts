@@ -1,4 +1,4 @@
-import { isOutage, withDeadline } from '../pipeline/index.ts'
+import { fnv1a, isOutage, withDeadline } from '../pipeline/index.ts'
 import type { UsageKept } from '../policy/index.ts'
 import type { Table } from '../storage/index.ts'
 import { type Span, segmentsWithin, tallyOver, wholeMinutes } from './coverage.ts'
@@ -11,7 +11,7 @@ import {
   UsageUnreadable,
 } from './figures.ts'
 import { endOf, MINUTE_MS, startOf } from './periods.ts'
-import { mayHold, ROW_FIELDS, requestHash, rowsIn } from './segment.ts'
+import { mayHold, ROW_FIELDS, rowsIn } from './segment.ts'
 import { type Adding, addSums, isNothing, noSums, totalOf } from './sums.ts'
 import { modelFigures, type Tally } from './tally.ts'
 import { TARGET_FIELDS, TOLD_MS, targetsIn } from './told-targets.ts'
@@ -86,7 +86,7 @@ export function usageReader({ table, kept, wallClock = Date.now, unattributed }:
     },
 
     async why(requestId, { since, until }, signal) {
-      const hash = requestHash(requestId)
+      const hash = fnv1a(requestId)
       const found: UsageRow[] = []
       const unreadable: string[] = []
       const places: { readonly partitionKey: string; readonly rowKey: string }[] = []

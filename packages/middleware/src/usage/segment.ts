@@ -1,4 +1,5 @@
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
+import { fnv1a } from '../pipeline/index.ts'
 import type { EntityKey, KeyRange, NewEntity } from '../storage/index.ts'
 import { CHUNK_BYTES, chunked, chunkNames, joined, MAX_CHUNKS } from './chunks.ts'
 import type { UsageRow } from './figures.ts'
@@ -107,7 +108,7 @@ export function newSegment({ minute, instance, part }: SegmentOptions): Segment 
         longer.set(ids)
         ids = longer
       }
-      ids[idCount] = requestHash(row.requestId)
+      ids[idCount] = fnv1a(row.requestId)
       idCount += 1
       packer.add(row)
       if (packer.length >= MAX_TEXT) seal()
@@ -144,15 +145,6 @@ function withLengths(members: readonly Uint8Array[]): Uint8Array {
       return [length, member]
     }),
   )
-}
-
-/** FNV-1a of 32 bits: which segments may hold a request is told by it, and by the rows which do. */
-export function requestHash(requestId: string): number {
-  let hash = 0x811c9dc5
-  for (let index = 0; index < requestId.length; index += 1) {
-    hash = Math.imul(hash ^ requestId.charCodeAt(index), 0x01000193)
-  }
-  return hash >>> 0
 }
 
 function segmentPlace(minute: number, instance: string, part: number): EntityKey {
@@ -239,7 +231,7 @@ export function forgotten(
     if (packer.length >= MAX_TEXT) members.push(packer.take())
   }
   if (packer.rows > 0) members.push(packer.take())
-  const ids = Uint32Array.from(kept, ({ requestId }) => requestHash(requestId))
+  const ids = Uint32Array.from(kept, ({ requestId }) => fnv1a(requestId))
   const dropped = Number(segment.dropped ?? 0) + removed
   return {
     entity: entityOf({ partitionKey, rowKey }, { rows: tally.rows, sums: packedSums(tally), dropped, ids, members }),

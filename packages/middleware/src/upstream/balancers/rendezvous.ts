@@ -1,3 +1,5 @@
+import { fnv1a } from '../../pipeline/index.ts'
+
 /*
  * Weighted rendezvous hashing: each target scores by a hash of itself and the conversation, and the lowest wins, after its weight
  * has divided it. A target that is left out moves its own conversations and no other, and all instances agree.
@@ -9,22 +11,15 @@ const hashes = new WeakMap<object, number>()
 /**
  * To be divided by the target's weight: exponentially distributed, so that each wins by the share of its weight.
  *
- * @param sticky the conversation's hash
+ * @param sticky the conversation's hash, by `fnv1a`
  */
 export function rendezvous(sticky: number, target: { readonly id: string }): number {
   let own = hashes.get(target)
   if (own === undefined) {
-    own = mixed(hashOf(target.id))
+    own = mixed(fnv1a(target.id))
     hashes.set(target, own)
   }
   return -Math.log((mixed(sticky ^ own) + 0.5) / 2 ** 32)
-}
-
-/** FNV-1a, over UTF-16's units. */
-export function hashOf(text: string): number {
-  let hash = 0x811c9dc5
-  for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193)
-  return hash
 }
 
 /** The end of MurmurHash3: each bit of the hash moves half of the bits. From 0 to 2³² − 1. */

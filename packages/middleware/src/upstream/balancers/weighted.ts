@@ -3,13 +3,14 @@ import {
   type Attempt,
   type CircuitBreaker,
   circuitBreaker,
+  fnv1a,
   type Log,
   type TargetState,
   type Time,
 } from '../../pipeline/index.ts'
 import type { Balanced, Balancer, Waits } from './balancer.ts'
 import { outcomeOf } from './outcome.ts'
-import { hashOf, rendezvous } from './rendezvous.ts'
+import { rendezvous } from './rendezvous.ts'
 
 export interface WeightedOptions {
   readonly time: Pick<Time, 'now' | 'wallClock'>
@@ -151,7 +152,7 @@ export function weighted({ time, random, log }: WeightedOptions): Balancer {
       const scoreOf = ({ target }: Balanced) => {
         const { sticky } = picking
         if (sticky === undefined) return -Math.log(1 - random()) / target.weight
-        hash ??= hashOf(sticky)
+        hash ??= fnv1a(sticky)
         return rendezvous(hash, target) / target.weight
       }
       for (const candidate of candidates) {
