@@ -30,6 +30,9 @@ const LONG = [
 /** Its files share the processes that run them. */
 const UNITS = 'units'
 
+/** These weigh the heap of their process, and so share it with no other file. */
+const WEIGHING = ['packages/*/src/**/*-memory.test.ts']
+
 class LongFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId, project }: TestSpecification) => {
@@ -51,11 +54,16 @@ export default defineConfig({
       {
         extends: true,
         // They start nothing and change nothing that another file would see: so each worker loads what they test once.
-        test: { name: UNITS, include: ['packages/*/src/**/*.test.ts', 'functions/**/*.test.ts'], isolate: false },
+        test: {
+          name: UNITS,
+          include: ['packages/*/src/**/*.test.ts', 'functions/**/*.test.ts'],
+          exclude: WEIGHING,
+          isolate: false,
+        },
       },
       {
         extends: true,
-        test: { name: 'system', include: ['test/**/*.test.ts'] },
+        test: { name: 'system', include: ['test/**/*.test.ts', ...WEIGHING] },
       },
     ],
     globalSetup: ['test/support/bundle-setup.ts', 'test/support/azurite-setup.ts'],

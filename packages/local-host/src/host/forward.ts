@@ -1,6 +1,5 @@
 import { Agent, type IncomingMessage, request as openRequest, type ServerResponse } from 'node:http'
 import { Transform } from 'node:stream'
-import { HOP_BY_HOP_HEADERS } from '@tollgate/middleware'
 import type { Invoked } from '../worker/invoke.ts'
 import { ownHeaders } from './own-headers.ts'
 import { MAX_BODY_BYTES, Refused } from './refused.ts'
@@ -8,8 +7,22 @@ import { MAX_BODY_BYTES, Refused } from './refused.ts'
 /** How long a client may take to be sent the rest of an answer that broke, in milliseconds. */
 const FLUSH_MS = 5_000
 
-/** `expect` has been met by then. */
-const HOP_BY_HOP: ReadonlySet<string> = new Set([...HOP_BY_HOP_HEADERS, 'expect'])
+/**
+ * These concern one connection, and not the message (RFC 9110, section 7.6.1); `expect` has been met by then. The middleware names them
+ * too, for secret headers: what hands requests on loads none of it, since the worker loads the app's own copy.
+ */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'expect',
+])
 const INVOCATION = 'x-ms-invocation-id'
 
 /** A body up to this size has been taken from the connection when the library has the request, in bytes. */
