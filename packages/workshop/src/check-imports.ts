@@ -21,6 +21,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   transform: ['pipeline', 'policy', 'operations'],
   upstream: ['pipeline', 'targets', 'policy', 'operations', 'transform'],
   usage: ['pipeline', 'policy', 'storage'],
+  manage: ['pipeline', 'policy', 'storage', 'auth', 'limits', 'cache', 'usage'],
   gateway: [
     'pipeline',
     'storage',
@@ -35,6 +36,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
     'cache',
     'upstream',
     'usage',
+    'manage',
   ],
 }
 

@@ -8,7 +8,7 @@ import {
   refusalOfEnded,
   unlessEnded,
 } from '../pipeline/index.ts'
-import type { Consumer } from './consumer.ts'
+import type { Caller } from './caller.ts'
 import { credentialsFrom } from './credential.ts'
 import { looksLikeKey, type ParsedKey, parseKey, sameDigest } from './key.ts'
 import type { KeyDirectory, KnownKey } from './key-directory.ts'
@@ -17,15 +17,16 @@ import type { Scope } from './scope.ts'
 export interface AuthenticateOptions<Needed extends Scope> {
   /** One for all ways into a process, so that a key is looked up once. */
   readonly keys: KeyDirectory
-  /** What the key must be allowed to do. */
-  readonly scope: Needed
+  /** What the key must be allowed to do: one of these. */
+  readonly scope: Needed | readonly [Needed, ...Needed[]]
   /** Milliseconds since 1970, for the expiry of keys. */
   readonly wallClock: () => number
 }
 
 /** Who calls, by a key that may. */
 export interface Authenticated<Held extends Scope> {
-  readonly consumer: Consumer
+  readonly consumer: Caller
+  /** Of those that were asked for, the first that it has. */
   readonly scope: Held
 }
 
@@ -45,7 +46,8 @@ export function authenticate<Needed extends Scope>({
   scope,
   wallClock,
 }: AuthenticateOptions<Needed>): Middleware<{ readonly policy: object }, Authenticated<Needed>> {
-  const insufficient = insufficientScope(scope)
+  const wanted: readonly Needed[] = typeof scope === 'string' ? [scope] : scope
+  const insufficient = insufficientScope(wanted[0] as Needed)
 
   /** A key that is good, whatever it may do. */
   async function valid(presented: ParsedKey, request: GatewayRequest, log: Log): Promise<KnownKey | Refusal> {
@@ -71,42 +73,45 @@ export function authenticate<Needed extends Scope>({
     return known
   }
 
-  async function callerOf(request: GatewayRequest, log: Log): Promise<Caller | Refusal> {
+  async function callerOf(request: GatewayRequest, log: Log): Promise<Found<Needed> | Refusal> {
     const credentials = credentialsFrom(request.headers)
     if (credentials.length === 0) return MISSING
     // What is no key of ours may be meant for a proxy on the way.
     const keys = credentials.length === 1 ? credentials : credentials.filter(looksLikeKey)
     if (keys.length === 0 || keys.length > MOST_KEYS) return INVALID
 
-    let caller: Caller | undefined
+    let found: Found<Needed> | undefined
     for (const key of keys) {
       const presented = parseKey(key)
-      const found = presented === undefined ? INVALID : await valid(presented, request, log)
-      if ('kind' in found) return found
-      const { consumer, key: record } = found
-      if (caller !== undefined && caller.consumer.id !== consumer.id) return DIFFERENT
-      caller = { consumer, may: caller?.may === true || record.scopes.includes(scope) }
+      const known = presented === undefined ? INVALID : await valid(presented, request, log)
+      if ('kind' in known) return known
+      const { caller, key: record } = known
+      if (found !== undefined && found.caller.id !== caller.id) return DIFFERENT
+      const held = wanted.find((each) => record.scopes.includes(each))
+      // Of several keys, the first that may.
+      if (found?.scope === undefined)
+        found = { caller: held === undefined ? (found?.caller ?? caller) : caller, scope: held }
     }
-    return caller ?? MISSING
+    return found ?? MISSING
   }
 
   return async function authenticate(request, context, next) {
-    const caller = await callerOf(request, context.log)
-    if ('kind' in caller) {
-      context.step('key', caller.code)
-      return caller
+    const found = await callerOf(request, context.log)
+    if ('kind' in found) {
+      context.step('key', found.code)
+      return found
     }
-    const { consumer, may } = caller
-    context.tell({ consumer: consumer.id, plan: consumer.plan })
-    context.step('key', may ? 'known' : insufficient.code)
-    return may ? next({ consumer, scope }) : insufficient
+    const { caller, scope: held } = found
+    context.tell({ consumer: caller.id, plan: caller.plan })
+    context.step('key', held === undefined ? insufficient.code : 'known')
+    return held === undefined ? insufficient : next({ consumer: caller, scope: held })
   }
 }
 
-interface Caller {
-  readonly consumer: Consumer
-  /** One of its keys is of the scope. */
-  readonly may: boolean
+interface Found<Needed extends Scope> {
+  readonly caller: Caller
+  /** What one of its keys may, of what is asked for. */
+  readonly scope: Needed | undefined
 }
 
 /** There are four headers for one; each key costs a lookup. */
@@ -127,6 +132,7 @@ const DIFFERENT = unauthorized('The request carries keys of different consumers.
 const NEEDED: Readonly<Record<Scope, string>> = {
   call: "This API key may not ask models: it is not of scope 'call'. Use a key that was made without --scope.",
   read: "This API key may not see usage and metrics: it is not of scope 'read'. Use a key that was made with --scope read.",
+  admin: "This API key may change nothing: it is not of scope 'admin'. Use a key that was made with --scope admin.",
 }
 
 /** RFC 6750, section 3.1. */

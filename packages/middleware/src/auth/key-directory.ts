@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
 import { isTimeout, withDeadline } from '../pipeline/index.ts'
+import { type Caller, callerOfKey } from './caller.ts'
 import { clientNetwork } from './client-network.ts'
 import type { Consumer, KeyRecord } from './consumer.ts'
 import type { ConsumerStore } from './store.ts'
@@ -9,6 +10,8 @@ import type { ConsumerStore } from './store.ts'
 export interface KnownKey {
   readonly key: KeyRecord
   readonly consumer: Consumer
+  /** Made once, with the answer. */
+  readonly caller: Caller
 }
 
 /** A guarded lookup is one that was not made: `retryAfterMs` says when it may be. */
@@ -96,7 +99,7 @@ export function keyDirectory(options: KeyDirectoryOptions): KeyDirectory {
     const known = await withDeadline(deadlineMs, async (signal) => {
       const key = await store.findKey(publicId, signal)
       const consumer = key && (await store.findConsumer(key.consumer, signal))
-      return key && consumer && { key, consumer }
+      return key && consumer && { key, consumer, caller: callerOfKey(key, consumer) }
     })
     // Aged from before the read, so that a slow reply doesn't stretch how long a revoked key works.
     answers.set(publicId, { known, until: asked + maxAgeMs })

@@ -5,6 +5,8 @@ import type { PolicySource } from './source.ts'
 /** By which policy a request is decided. */
 export interface WithPolicy {
   readonly policy: Policy
+  /** A revision that is only judged by what it would have refused; `undefined` where there is none. */
+  readonly shadow?: Policy | undefined
 }
 
 /** Gives a request the policy that is in force as it comes, so that one request sees one revision. Stands first. */

@@ -11,7 +11,14 @@ import { undiciClient } from './undici-client.ts'
 /** Opens tables by name. The SDK (about 0.15 s to load) is loaded when the first one is used. */
 export type OpenTable = (name: TableName) => Table
 
-export type TableName = 'tollgateconsumers' | 'tollgatekeys' | 'tollgatecounters' | 'tollgatecache' | 'tollgateusage'
+export type TableName =
+  | 'tollgateconsumers'
+  | 'tollgatekeys'
+  | 'tollgatecounters'
+  | 'tollgatecache'
+  | 'tollgateusage'
+  | 'tollgatepolicy'
+  | 'tollgateaudit'
 
 type TableLocation = Exclude<StorageLocation, { kind: 'memory' }>
 

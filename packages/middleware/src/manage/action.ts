@@ -1,0 +1,66 @@
+import type * as z from 'zod'
+import type { ConsumerStore } from '../auth/index.ts'
+import type { GenerationStore } from '../cache/index.ts'
+import type { CounterStore } from '../limits/index.ts'
+import type { Log } from '../pipeline/index.ts'
+import type { Limit, Plan, UsageKept, VirtualModels } from '../policy/index.ts'
+import type { Table } from '../storage/index.ts'
+
+/**
+ * One thing that an operator can do: a path of `/api/manage`, a part of `/api/openapi.json`, and what a command of the CLI does, on the
+ * tables or by that path. All three are made from this.
+ */
+export interface ManageAction<Input extends z.ZodObject = z.ZodObject, Output extends z.ZodType = z.ZodType> {
+  /** In OpenAPI its `operationId`, such as `rotateKey`. */
+  readonly id: string
+  /** One sentence. */
+  readonly summary: string
+  /** `GET` changes nothing, and takes the scope `read`; all else takes `admin`, and is written down before it takes effect. */
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  /** Below `/api/manage`, such as `/keys/{key}/rotate`: fields of the input in braces. */
+  readonly path: `/${string}`
+  /** Strict. What the path doesn't name stands in the query of a `GET`, where each value is text, and else in the body, as JSON. */
+  readonly input: Input
+  readonly output: Output
+  /** @throws ManageFault */
+  run(input: z.output<Input>, managed: Managed): Promise<z.output<Output>>
+}
+
+export type ManageInput<Action extends ManageAction> = z.input<Action['input']>
+export type ManageOutput<Action extends ManageAction> = z.output<Action['output']>
+
+/** The action as it is, with its types kept. */
+export function manageAction<Input extends z.ZodObject, Output extends z.ZodType>(
+  action: ManageAction<Input, Output>,
+): ManageAction<Input, Output> {
+  return action
+}
+
+/** What actions work on: the stores that all instances share. */
+export interface Managed {
+  readonly consumers: ConsumerStore
+  readonly counters: CounterStore
+  readonly generations: GenerationStore
+  /** The ledger's. */
+  readonly usage: Table
+  /** The policy's revisions. */
+  readonly policies: Table
+  /** What is in force as the action begins. */
+  readonly policy: ManagedPolicy
+  /** Who does it: `key <public id> (<consumer>)`, `token <consumer>`, or the CLI's user. Never a secret. */
+  readonly actor: string
+  /** Milliseconds since 1970. */
+  readonly wallClock: () => number
+  readonly signal: AbortSignal
+  readonly log: Log
+}
+
+/** As much of a policy as can be told without the app's own settings: both a `Policy` and an outline have it. */
+export interface ManagedPolicy {
+  readonly plans: ReadonlyMap<string, Plan>
+  readonly defaultPlan: string | undefined
+  readonly global: readonly Limit[]
+  readonly models: ReadonlyMap<string, { readonly name: string }>
+  readonly virtualModels?: VirtualModels
+  readonly usage: UsageKept
+}

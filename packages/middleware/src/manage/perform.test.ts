@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest'
+import * as z from 'zod'
+import type { Managed } from './action.ts'
+import { manageAction } from './action.ts'
+import { perform } from './perform.ts'
+
+/* What every action has in common: its input is checked before it runs. */
+
+const renamed = manageAction({
+  id: 'rename',
+  summary: 'A name.',
+  method: 'POST',
+  path: '/names/{name}',
+  input: z.strictObject({ name: z.string().min(1) }),
+  output: z.strictObject({ name: z.string() }),
+  run: async ({ name }) => ({ name: name.toUpperCase() }),
+})
+const NOTHING = {} as Managed
+
+test('an action is given what its input says', async () => {
+  await expect(perform(renamed, { name: 'a' }, NOTHING)).resolves.toEqual({ name: 'A' })
+})
+
+test.each([
+  [{ name: '' }, 'name'],
+  [{}, 'name'],
+  [{ name: 'a', nam: 1 }, undefined],
+  [null, undefined],
+])('%j is refused, and names the field', async (given, field) => {
+  await expect(perform(renamed, given, NOTHING)).rejects.toMatchObject({ code: 'invalid_request', status: 400, field })
+})
