@@ -19,6 +19,7 @@ import { registerGenerate } from './routes/generate.ts'
 import { registerHealth } from './routes/health.ts'
 import { registerMetrics } from './routes/metrics.ts'
 import { registerOpenai } from './routes/openai.ts'
+import { registerProtectedResource } from './routes/protected-resource.ts'
 import { registerUsageApi } from './routes/usage.ts'
 import { readSettings } from './settings.ts'
 import { hostRecords, telemetryFrom } from './telemetry.ts'
@@ -87,6 +88,7 @@ registerOpenai(gateway, telemetry)
 registerAzureOpenai(gateway, telemetry)
 registerUsageApi(gateway)
 registerHealth(gateway)
+registerProtectedResource(gateway)
 registerMetrics(gateway)
 registerSweep(gateway)
 registerUsage(gateway)

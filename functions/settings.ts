@@ -86,7 +86,7 @@ export function readSettings(env: Environment, root: string): Settings {
     redis: attempt(() => (env.TOLLGATE_REDIS ? redisUrl(env.TOLLGATE_REDIS) : undefined)),
     policy: loaded?.policy,
     policySource: loaded?.source,
-    hints: misspelt.hints,
+    hints: [...misspelt.hints, ...easyAuthHints(env)],
     cacheSecret: env.TOLLGATE_CACHE_SECRET || undefined,
     maxBodyBytes: wholeNumber(env, 'TOLLGATE_MAX_BODY_BYTES', {
       fallback: 1024 * 1024,
@@ -106,10 +106,29 @@ export function readSettings(env: Environment, root: string): Settings {
       max: MAX_STREAM_TOTAL_MS,
     }),
     clientId: env.AZURE_CLIENT_ID || undefined,
+    trustEasyAuth: attempt(() => trustsEasyAuth(env)),
   }
   attempt(() => checkOrder(settings))
   if (faults.length > 0) throw together(faults)
   return settings
+}
+
+/** App Service's own authentication sets this itself where it is on. Without it anybody can send the header that it would. */
+const isEasyAuthOn = ({ WEBSITE_AUTH_ENABLED: on }: Environment) => on?.toLowerCase() === 'true'
+
+/** @throws SettingsError for what is neither true nor false */
+function trustsEasyAuth(env: Environment): boolean {
+  const trust = env.TOLLGATE_TRUST_EASY_AUTH || 'false'
+  if (trust === 'true') return isEasyAuthOn(env)
+  if (trust === 'false') return false
+  throw new SettingsError('TOLLGATE_TRUST_EASY_AUTH must be true or false.')
+}
+
+function easyAuthHints(env: Environment): readonly string[] {
+  if (env.TOLLGATE_TRUST_EASY_AUTH !== 'true' || isEasyAuthOn(env)) return []
+  return [
+    'TOLLGATE_TRUST_EASY_AUTH is true, and the app has no authentication of App Service (WEBSITE_AUTH_ENABLED is not true): X-MS-CLIENT-PRINCIPAL is not believed.',
+  ]
 }
 
 /** A deadline within another must not be the longer one: it would never be reached. */

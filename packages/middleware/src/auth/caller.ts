@@ -8,7 +8,7 @@ import type { Consumer, KeyRecord } from './consumer.ts'
 export interface Caller {
   /** A key's consumer (`isConsumerId`); of a token `~issuer~…`, each part percent-encoded, which no key's consumer can be. */
   readonly id: string
-  /** The policy's name of its plan. */
+  /** The policy's name of its plan; '' of a token whose roles give a scope for managing, and no plan. */
   readonly plan: string
   /** The groups that it is in, by their names in the policy: at most 3 (`MOST_GROUPS`). */
   readonly groups?: Readonly<Record<string, string>> | undefined
@@ -29,9 +29,6 @@ export interface KeyGrant {
   /** The most that this key alone may spend. */
   readonly budget?: { readonly usd: number; readonly per: Epoch } | undefined
 }
-
-/** A request goes by so many groups at most, whatever its key or token says. */
-export const MOST_GROUPS = 3
 
 export function callerOfKey(_key: KeyRecord, { id, plan }: Consumer): Caller {
   return { id, plan }

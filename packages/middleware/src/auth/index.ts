@@ -1,5 +1,5 @@
-export { type Authenticated, type AuthenticateOptions, authenticate } from './authenticate.ts'
-export { type Caller, type KeyGrant, MOST_GROUPS } from './caller.ts'
+export { type Admitting, type Authenticated, type AuthenticateOptions, authenticate } from './authenticate.ts'
+export type { Caller, KeyGrant } from './caller.ts'
 export { type Consumer, isConsumerId, type KeyRecord } from './consumer.ts'
 export { type IssuedKey, IssueKeyError, issueKey } from './issue-key.ts'
 export { generateKey, type ParsedKey, parseKey, sameDigest } from './key.ts'
@@ -11,7 +11,19 @@ export {
   type LookupReservation,
 } from './key-directory.ts'
 export { type PlanSurvey, surveyPlans, surveyText } from './plan-survey.ts'
+export { METADATA_PATH, protectedResource } from './protected-resource.ts'
 export { DEFAULT_SCOPES, SCOPES, type Scope } from './scope.ts'
 export type { ConsumerChange, ConsumerStore, KeyChange } from './store.ts'
 export { memoryConsumerStore } from './stores/memory.ts'
 export { tableConsumerStore } from './stores/table.ts'
+export {
+  type FoundToken,
+  isTokenConsumer,
+  type KnownToken,
+  PRINCIPAL_HEADER,
+  type ReadDocument,
+  type TokenDirectory,
+  type TokenDirectoryOptions,
+  type TokenPolicy,
+  tokenDirectory,
+} from './tokens/index.ts'

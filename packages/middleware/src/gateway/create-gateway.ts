@@ -1,4 +1,11 @@
-import { type Authenticated, authenticate, type ConsumerStore, keyDirectory } from '../auth/index.ts'
+import {
+  type Authenticated,
+  authenticate,
+  type ConsumerStore,
+  keyDirectory,
+  protectedResource,
+  tokenDirectory,
+} from '../auth/index.ts'
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
@@ -20,6 +27,7 @@ import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import {
   azureToken,
   connect,
+  documentReader,
   fallback,
   probe,
   type RetryPolicy,
@@ -64,6 +72,8 @@ export interface GatewayOptions extends StoresOptions {
   readonly retry?: RetryPolicy | undefined
   /** Of a user-assigned managed identity; `undefined` for the system's. */
   readonly clientId: string | undefined
+  /** Whether App Service's own authentication (EasyAuth) stands before the app: then its word of who calls is believed. */
+  readonly trustEasyAuth?: boolean | undefined
   /** For what concerns all requests, and no single one. */
   readonly log: Log
 }
@@ -76,6 +86,8 @@ export interface Gateway {
   readonly models: Handler
   /** The way of those who read what requests came to, by a key of scope `read`, to be put into a `readEntry`. */
   readonly usageApi: Handler
+  /** Who signs callers in, for clients that ask before they call: to be put into a `readEntry`. */
+  readonly protectedResource: Handler
   readonly consumers: ConsumerStore
   /** What it can't work without. The cache is not among it: without one, every request is a miss. */
   readonly checks: Readonly<Record<'tables' | 'limits' | 'model', Check['run']>>
@@ -122,7 +134,7 @@ const KEY_MAX_AGE_MS = 30_000
 const HEARTBEAT_MS = 15_000
 /** Completions in each process: what was purged or replaced elsewhere is forgotten by and by. */
 const LOCAL_TIER = { maxBytes: 64 * 1024 * 1024, maxAgeMs: 60_000 }
-/** Lookups of made-up keys: a first 60 for each network and one a second from then on; twenty a second for all of those. */
+/** Lookups of made-up keys, and by themselves checks of forged tokens: a first 60 for each network and one a second from then on; twenty a second for all of those. */
 const UNKNOWN_KEYS = {
   each: { capacity: 60, refill: 1, periodMs: 1_000 },
   total: { capacity: 600, refill: 20, periodMs: 1_000 },
@@ -220,11 +232,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     wallClock,
   })
   const purges = purgeVersions({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
+  const check = connectionCheck({ hosts: () => policy.current().trustedHosts ?? [] })
+  const { connectMs } = options
   const transport = connect({
     token: azureToken(options.clientId),
     targetKinds: options.targetKinds,
-    check: connectionCheck({ hosts: () => policy.current().trustedHosts ?? [] }),
-    connectMs: options.connectMs,
+    check,
+    connectMs,
   })
 
   const cache = completionCache({
@@ -243,12 +257,19 @@ export function createGateway(options: GatewayOptions): Gateway {
     deadlineMs,
     now,
   })
+  const tokens = tokenDirectory({
+    read: documentReader({ check, connectMs }),
+    guard: localLimiter({ ...UNKNOWN_KEYS, now }),
+    time: systemTime,
+    log,
+  })
+  const callers = { keys, tokens, trustEasyAuth: options.trustEasyAuth, wallClock }
   const known = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ keys, scope: 'call', wallClock }))
+    .use(authenticate({ ...callers, scope: 'call' }))
   const reading = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ keys, scope: 'read', wallClock }))
+    .use(authenticate({ ...callers, scope: 'read' }))
     .use(readRate(localLimiter({ ...READS, now })))
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
@@ -292,6 +313,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   return {
     consumers: stores.consumers,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
+    protectedResource: pipeline().use(pinPolicy(policy)).handle(protectedResource()),
     usageApi: reading.handle(usageApi({ reader: usage, wallClock })),
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)

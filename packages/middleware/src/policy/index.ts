@@ -17,6 +17,8 @@ export {
   readPolicy,
   strayPolicy,
 } from './file.ts'
+export { type Group, isGroupValue, MOST_GROUPS } from './group.ts'
+export { type Identity, type Issuer, MANAGING_ROLES } from './identity.ts'
 export {
   type BudgetLimit,
   type ConcurrencyLimit,
