@@ -41,10 +41,10 @@ const LONGEST_URL = 500
 
 const GUID = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i
 
+const AUDIENCE = 'must be the audience of tokens, such as api://00000000-0000-0000-0000-000000000000, or a list of them'
+const oneAudience = z.string().min(1, AUDIENCE).max(LONGEST_URL, AUDIENCE)
 const audience = z
-  .union([z.string().min(1).max(LONGEST_URL), z.array(z.string().min(1).max(LONGEST_URL)).min(1).max(MOST_AUDIENCES)], {
-    error: 'must be the audience of tokens, such as api://00000000-0000-0000-0000-000000000000, or a list of them',
-  })
+  .union([oneAudience, z.array(oneAudience).min(1).max(MOST_AUDIENCES)], { error: AUDIENCE })
   .describe(
     'Whom the tokens are made for: one of these must stand in aud. api://<id> and <id> of an Entra app are the same.',
   )
