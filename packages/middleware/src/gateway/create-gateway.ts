@@ -15,6 +15,7 @@ import {
   targetsFor,
   type WithPolicy,
 } from '../policy/index.ts'
+import type { Table } from '../storage/index.ts'
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import {
@@ -43,7 +44,8 @@ import { usageApi } from './usage-api.ts'
 
 /** All durations are milliseconds. */
 export interface GatewayOptions extends StoresOptions {
-  readonly policy: PolicySource
+  /** By which policy requests are decided, or what makes it of the table that keeps the policy's revisions. */
+  readonly policy: PolicySource | ((policies: Table) => PolicySource)
   /** The kinds of target that the policy was resolved by: those that ship with Tollgate by default. */
   readonly targetKinds?: readonly TargetKind[] | undefined
   /** HMAC secret for cache keys and prompt hashes; plain SHA-256 without one. */
@@ -77,8 +79,12 @@ export interface Gateway {
   /** The way of those who read what requests came to, by a key of scope `read`, to be put into a `readEntry`. */
   readonly usageApi: Handler
   readonly consumers: ConsumerStore
-  /** What it can't work without. The cache is not among it: without one, every request is a miss. */
-  readonly checks: Readonly<Record<'tables' | 'limits' | 'model', Check['run']>>
+  readonly policy: PolicySource
+  /**
+   * What it can't work without. The cache is not among it: without one, every request is a miss. A policy that was applied and can't be
+   * used is: requests go by the one before.
+   */
+  readonly checks: Readonly<Record<'policy' | 'tables' | 'limits' | 'model', Check['run']>>
   /** Removes what has expired from the tables, and tells how much that was. */
   sweep(signal: AbortSignal): Promise<{ readonly completions: number; readonly generations: number }>
   /** To be told of each request's end by the `trace` that it goes through: it is written down. */
@@ -200,13 +206,14 @@ type Admitted = WithPolicy & Authenticated<'call'> & { readonly admitted: true }
  * const entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
  */
 export function createGateway(options: GatewayOptions): Gateway {
-  const { policy, maxBodyBytes, maxOutputTokens, storeDeadlineMs: deadlineMs, cacheDeadlineMs, log } = options
+  const { maxBodyBytes, maxOutputTokens, storeDeadlineMs: deadlineMs, cacheDeadlineMs, log } = options
   const stores = openStores(options)
+  const policy = typeof options.policy === 'function' ? options.policy(stores.policies) : options.policy
   const digest = digestWith(options.cacheSecret)
   const limits = limiter({
     store: stores.counters,
     deadlineMs,
-    storeDown: policy.current().storeDown,
+    storeDown: () => policy.current().storeDown,
     events: limiterEvents(log),
   })
   const usageKept = () => (options.storage.kind === 'memory' ? KEPT_IN_MEMORY : policy.current().usage)
@@ -291,6 +298,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const handlers = new Map<Surface, Handler>()
   return {
     consumers: stores.consumers,
+    policy,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
     usageApi: reading.handle(usageApi({ reader: usage, wallClock })),
     handler(surface) {
@@ -299,9 +307,16 @@ export function createGateway(options: GatewayOptions): Gateway {
       return handler
     },
     checks: {
+      async policy() {
+        await policy.refresh()
+        policy.current()
+        const refused = policy.refused()
+        if (refused !== undefined) throw refused
+      },
       tables: (signal) => stores.consumers.findConsumer('health', signal),
       limits: (signal) => reachCounters(stores.counters, limits, signal),
       async model(signal) {
+        await policy.refresh()
         const models = probedModels(policy.current())
         const asking = (target: TargetSettings | undefined, path: string) =>
           probe(transport, target, { path, signal, timeoutMs: CHECK_MS })
@@ -320,6 +335,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     usage,
     metrics: reading.handle(metricsPage({ usage, ...METRICS, now })),
     async rollUp(signal) {
+      await policy.refresh()
       const run = { table: stores.usage, now: wallClock(), signal, log }
       const written = await rollUp(run)
       return { written, removed: await removeOld({ ...run, kept: usageKept() }) }
