@@ -42,6 +42,7 @@ export async function managing<Action extends ManageAction>(
         generations: tableGenerationStore(open),
         usage: open('tollgateusage'),
         policies: open('tollgatepolicy'),
+        audit: open('tollgateaudit'),
         policy,
         actor: `command line (${place.env.USER ?? place.env.USERNAME ?? 'unknown user'})`,
         wallClock: () => Date.now(),
