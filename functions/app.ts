@@ -7,6 +7,7 @@ import {
   describeFault,
   type ExportedTelemetry,
   type Gateway,
+  POLICY_FILE,
   pause,
   systemTime,
   withDeadline,
@@ -16,6 +17,7 @@ import { policyOf } from './policy-in-force.ts'
 import { registerAzureOpenai } from './routes/azure-openai.ts'
 import { registerGenerate } from './routes/generate.ts'
 import { registerHealth } from './routes/health.ts'
+import { registerManage } from './routes/manage.ts'
 import { registerMetrics } from './routes/metrics.ts'
 import { registerOpenai } from './routes/openai.ts'
 import { registerUsageApi } from './routes/usage.ts'
@@ -35,7 +37,15 @@ function gateway(): Gateway {
 
 function open(): Gateway {
   const settings = readSettings(process.env, ROOT)
-  return createGateway({ ...settings, policy: policyOf(settings), log: consoleLog })
+  return createGateway({
+    ...settings,
+    policy: policyOf(settings),
+    policyDocument: {
+      name: settings.policyFile?.source ?? POLICY_FILE,
+      check: (text, source) => void settings.resolvePolicy({ text, source }),
+    },
+    log: consoleLog,
+  })
 }
 
 let exported: { readonly to: ExportedTelemetry | undefined } | undefined
@@ -86,6 +96,7 @@ registerGenerate(gateway, telemetry)
 registerOpenai(gateway, telemetry)
 registerAzureOpenai(gateway, telemetry)
 registerUsageApi(gateway)
+registerManage(gateway)
 registerHealth(gateway)
 registerMetrics(gateway)
 registerSweep(gateway)

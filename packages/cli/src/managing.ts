@@ -52,6 +52,7 @@ export async function managing<Action extends ManageAction>(
         usage: open('tollgateusage'),
         policies: open('tollgatepolicy'),
         policyName: policyNameOf(place),
+        audit: open('tollgateaudit'),
         policy,
         check: (text, source) => void outlinePolicyText({ text, source }),
         from: 'cli',

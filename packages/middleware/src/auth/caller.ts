@@ -12,6 +12,8 @@ export interface Caller {
   readonly plan: string
   /** The groups that it is in, by their names in the policy: at most 3 (`MOST_GROUPS`). */
   readonly groups?: Readonly<Record<string, string>> | undefined
+  /** The public id of the key that it came by; `undefined` of a token. */
+  readonly key?: string | undefined
   /** What its key narrows; `undefined` of one that narrows nothing, and of a token. */
   readonly grant?: KeyGrant | undefined
 }
@@ -33,6 +35,6 @@ export interface KeyGrant {
 /** A request goes by so many groups at most, whatever its key or token says. */
 export const MOST_GROUPS = 3
 
-export function callerOfKey(_key: KeyRecord, { id, plan }: Consumer): Caller {
-  return { id, plan }
+export function callerOfKey({ publicId }: KeyRecord, { id, plan }: Consumer): Caller {
+  return { id, plan, key: publicId }
 }

@@ -1,5 +1,6 @@
 export { type Authenticated, type AuthenticateOptions, authenticate } from './authenticate.ts'
 export { type Caller, type KeyGrant, MOST_GROUPS } from './caller.ts'
+export { clientNetwork } from './client-network.ts'
 export { type Consumer, isConsumerId, type KeyRecord } from './consumer.ts'
 export { type IssuedKey, IssueKeyError, issueKey } from './issue-key.ts'
 export { generateKey, type ParsedKey, parseKey, sameDigest } from './key.ts'

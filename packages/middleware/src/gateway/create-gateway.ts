@@ -2,12 +2,22 @@ import { type Authenticated, authenticate, type ConsumerStore, keyDirectory } fr
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
+import { ACTIONS, sweepAudit } from '../manage/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
-import { digestWith, type FinishedRequest, type Handler, type Log, pipeline, systemTime } from '../pipeline/index.ts'
+import {
+  digestWith,
+  type FinishedRequest,
+  type Handler,
+  type Log,
+  OperatorError,
+  pipeline,
+  systemTime,
+} from '../pipeline/index.ts'
 import {
   connectionCheck,
   dearestPrice,
   modelsBehind,
+  POLICY_FILE,
   type Policy,
   type PolicySource,
   pinPolicy,
@@ -34,7 +44,9 @@ import {
 } from '../upstream/index.ts'
 import { ledger, removeOld, rollUp, type UsageReader } from '../usage/index.ts'
 import { dryRun, isDryRun } from './dry-run.ts'
+import { limitedTries } from './limited-tries.ts'
 import { limiterEvents } from './limiter-events.ts'
+import { findAction, manageApi } from './manage-api.ts'
 import { metricsPage } from './metrics-page.ts'
 import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
@@ -42,10 +54,27 @@ import { READS, readRate } from './read-rate.ts'
 import { openStores, type StoresOptions } from './stores.ts'
 import { usageApi } from './usage-api.ts'
 
+/** What is said of the policy's text by the app's own settings. */
+export interface PolicyDocumentRules {
+  /** The policy's name in the table of its revisions. */
+  readonly name: string
+  /** Whether a text can be used here. @throws PolicyError */
+  check(text: string, source: string): void
+}
+
+const NO_DOCUMENT: PolicyDocumentRules = {
+  name: POLICY_FILE,
+  check() {
+    throw new OperatorError('This app has a policy of its own, which no text takes the place of.')
+  },
+}
+
 /** All durations are milliseconds. */
 export interface GatewayOptions extends StoresOptions {
   /** By which policy requests are decided, or what makes it of the table that keeps the policy's revisions. */
   readonly policy: PolicySource | ((policies: Table) => PolicySource)
+  /** For those who manage the policy over HTTP; without, that can't be done. */
+  readonly policyDocument?: PolicyDocumentRules | undefined
   /** The kinds of target that the policy was resolved by: those that ship with Tollgate by default. */
   readonly targetKinds?: readonly TargetKind[] | undefined
   /** HMAC secret for cache keys and prompt hashes; plain SHA-256 without one. */
@@ -78,6 +107,8 @@ export interface Gateway {
   readonly models: Handler
   /** The way of those who read what requests came to, by a key of scope `read`, to be put into a `readEntry`. */
   readonly usageApi: Handler
+  /** The way of those who manage, by a key of scope `read` or `admin`, to be put into a `manageEntry`. */
+  readonly manageApi: Handler
   readonly consumers: ConsumerStore
   readonly policy: PolicySource
   /**
@@ -86,7 +117,9 @@ export interface Gateway {
    */
   readonly checks: Readonly<Record<'policy' | 'tables' | 'limits' | 'model', Check['run']>>
   /** Removes what has expired from the tables, and tells how much that was. */
-  sweep(signal: AbortSignal): Promise<{ readonly completions: number; readonly generations: number }>
+  sweep(
+    signal: AbortSignal,
+  ): Promise<{ readonly completions: number; readonly generations: number; readonly changes: number }>
   /** To be told of each request's end by the `trace` that it goes through: it is written down. */
   finished(request: FinishedRequest): void
   /** What all instances' requests came to. */
@@ -133,6 +166,9 @@ const UNKNOWN_KEYS = {
   each: { capacity: 60, refill: 1, periodMs: 1_000 },
   total: { capacity: 600, refill: 20, periodMs: 1_000 },
 }
+
+/** Requests to manage whose credentials don't let them in: as lookups of made-up keys. */
+const FAILED_TRIES = UNKNOWN_KEYS
 
 /** What the own model of each route is asked for, to see that it is there. */
 const PROBED: readonly (readonly [route: string, operation: Operation])[] = [
@@ -257,6 +293,15 @@ export function createGateway(options: GatewayOptions): Gateway {
     .use(pinPolicy(policy))
     .use(authenticate({ keys, scope: 'read', wallClock }))
     .use(readRate(localLimiter({ ...READS, now })))
+  const tries = localLimiter({ ...FAILED_TRIES, now })
+  const managing = pipeline().use(pinPolicy(policy)).use(findAction(ACTIONS))
+  const { name: policyName, check } = options.policyDocument ?? NO_DOCUMENT
+  const managed = manageApi({ ...stores, policyName, check, from: 'api', wallClock })
+  const looking = managing
+    .use(limitedTries(authenticate({ keys, scope: ['read', 'admin'], wallClock }), tries))
+    .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
+    .handle(managed)
+  const changing = managing.use(limitedTries(authenticate({ keys, scope: 'admin', wallClock }), tries)).handle(managed)
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
   const asked = pipeline<Admitted & Routed, Call, Reply>()
@@ -301,6 +346,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     policy,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
     usageApi: reading.handle(usageApi({ reader: usage, wallClock })),
+    manageApi: (request, context) => (request.method === 'GET' ? looking : changing)(request, context),
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)
       handlers.set(surface, handler)
@@ -329,7 +375,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       const at = wallClock()
       const completions = await stores.sweepable?.sweep(at, signal)
       const purged = await stores.generations.sweep(at - GENERATION_LIFE_MS, signal)
-      return { completions: completions?.removed ?? 0, generations: purged.removed }
+      const changes = await sweepAudit(stores.audit, at, signal)
+      return { completions: completions?.removed ?? 0, generations: purged.removed, changes }
     },
     finished: book.record,
     usage,

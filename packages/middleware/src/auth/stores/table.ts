@@ -6,6 +6,8 @@ import type { ConsumerStore } from '../store.ts'
 const CONSUMER_ROW = 'consumer'
 const KEY_ROW = 'key'
 const CALL: Scope = 'call'
+/** An id begins with a letter or a digit. */
+const AFTER_ALL_IDS = '~'
 
 interface KeyEntity {
   consumer: string
@@ -57,9 +59,10 @@ export function tableConsumerStore(open: OpenTable): ConsumerStore {
     updateKey: (publicId, { expiresAt, ...change }, signal) =>
       keys.merge({ ...keyPlace(publicId), ...change, expiresAt: dateOf(expiresAt) }, signal),
     removeKey: (publicId, signal) => keys.remove(keyPlace(publicId), 'any', signal),
-    async *listConsumers(signal) {
-      for await (const { partitionKey, ...entity } of consumers.list<ConsumerEntity>({}, signal)) {
-        yield consumerOf(partitionKey, entity)
+    async *listConsumers(signal, after = '') {
+      const partition = { from: after, before: AFTER_ALL_IDS }
+      for await (const { partitionKey, ...entity } of consumers.scan<ConsumerEntity>({ partition }, signal)) {
+        if (partitionKey !== after) yield consumerOf(partitionKey, entity)
       }
     },
     async *listKeys({ consumer }, signal) {
