@@ -5,6 +5,7 @@ import {
   type ManageInput,
   type ManageOutput,
   outlinePolicy,
+  type PolicyOutline,
   perform,
   tableConsumerStore,
   tableGenerationStore,
@@ -33,7 +34,7 @@ export async function managing<Action extends ManageAction>(
   input: ManageInput<Action>,
   place: Place,
 ): Promise<Done<ManageOutput<Action>>> {
-  const policy = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+  let policy: PolicyOutline | undefined
   return withTables(place, 'Commands', (open, storage) =>
     withCounters(place, open, async (counters) => {
       const managed: Managed = {
@@ -42,7 +43,11 @@ export async function managing<Action extends ManageAction>(
         generations: tableGenerationStore(open),
         usage: open('tollgateusage'),
         policies: open('tollgatepolicy'),
-        policy,
+        // Read where it is asked for: a key can be revoked while the policy is refused.
+        get policy() {
+          policy ??= outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+          return policy
+        },
         actor: `command line (${place.env.USER ?? place.env.USERNAME ?? 'unknown user'})`,
         wallClock: () => Date.now(),
         signal: AbortSignal.timeout(TIMEOUT_MS),

@@ -60,7 +60,10 @@ export interface ManagedPolicy {
   readonly plans: ReadonlyMap<string, Plan>
   readonly defaultPlan: string | undefined
   readonly global: readonly Limit[]
-  readonly models: ReadonlyMap<string, { readonly name: string }>
+  readonly models: ReadonlyMap<
+    string,
+    { readonly name: string; readonly targets: readonly { readonly zone?: string | undefined }[] }
+  >
   readonly virtualModels?: VirtualModels
   readonly usage: UsageKept
 }
