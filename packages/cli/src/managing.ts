@@ -43,6 +43,7 @@ export async function managing<Action extends ManageAction>(
         generations: tableGenerationStore(open),
         usage: open('tollgateusage'),
         policies: open('tollgatepolicy'),
+        audit: open('tollgateaudit'),
         // Read where it is asked for: a key can be revoked while the policy is refused.
         get policy() {
           policy ??= outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })

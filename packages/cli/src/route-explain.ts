@@ -14,6 +14,7 @@ import {
   openaiEmbeddings,
   openaiResponses,
   type Policy,
+  priceJson,
   type RouteExplanation,
   readPolicy,
   type Surface,
@@ -26,7 +27,7 @@ import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
 import { onOneLine } from './printable.ts'
 import { type ReadInput, readRequest } from './read-request.ts'
-import { PRICE_TITLES, priceCells, priceJson, UNIT_TEXT } from './shown-price.ts'
+import { PRICE_TITLES, priceCells, UNIT_TEXT } from './shown-price.ts'
 
 export interface RouteExplainOptions {
   readonly file?: string

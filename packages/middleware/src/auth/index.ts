@@ -1,5 +1,6 @@
 export { type Authenticated, type AuthenticateOptions, authenticate } from './authenticate.ts'
 export { type Caller, callerOfKey, type KeyGrant, MOST_GROUPS } from './caller.ts'
+export { clientNetwork } from './client-network.ts'
 export { type Consumer, familyOf, isConsumerId, type KeyRecord } from './consumer.ts'
 export { groups as groupsSchema } from './groups.ts'
 export { type IssuedKey, IssueKeyError, issueKey } from './issue-key.ts'

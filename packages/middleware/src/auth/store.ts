@@ -26,8 +26,8 @@ export interface ConsumerStore {
   replaceKey(publicId: string, replacement: KeyReplacement, signal?: AbortSignal): Promise<KeyRecord | undefined>
   /** Removes a key for good; `false` if there is none. */
   removeKey(publicId: string, signal?: AbortSignal): Promise<boolean>
-  /** All consumers, in no order. */
-  listConsumers(signal?: AbortSignal): AsyncIterable<Consumer>
+  /** All consumers, or those after an id, in the order of their ids (by UTF-16 units), a page at a time. */
+  listConsumers(signal?: AbortSignal, after?: string): AsyncIterable<Consumer>
   /** A consumer's keys, or all, in no order. Reads the whole table. */
   listKeys(of: { readonly consumer?: string | undefined }, signal?: AbortSignal): AsyncIterable<KeyRecord>
 }

@@ -2,6 +2,7 @@ import { type Authenticated, authenticate, type ConsumerStore, keyDirectory, key
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
+import { ACTIONS, sweepAudit } from '../manage/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
 import { digestWith, type FinishedRequest, type Handler, type Log, pipeline, systemTime } from '../pipeline/index.ts'
 import {
@@ -33,7 +34,9 @@ import {
 } from '../upstream/index.ts'
 import { ledger, removeOld, rollUp, type UsageReader } from '../usage/index.ts'
 import { dryRun, isDryRun } from './dry-run.ts'
+import { limitedTries } from './limited-tries.ts'
 import { limiterEvents } from './limiter-events.ts'
+import { findAction, manageApi } from './manage-api.ts'
 import { metricsPage } from './metrics-page.ts'
 import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
@@ -76,11 +79,15 @@ export interface Gateway {
   readonly models: Handler
   /** The way of those who read what requests came to, by a key of scope `read`, to be put into a `readEntry`. */
   readonly usageApi: Handler
+  /** The way of those who manage, by a key of scope `read` or `admin`, to be put into a `manageEntry`. */
+  readonly manageApi: Handler
   readonly consumers: ConsumerStore
   /** What it can't work without. The cache is not among it: without one, every request is a miss. */
   readonly checks: Readonly<Record<'tables' | 'limits' | 'model', Check['run']>>
   /** Removes what has expired from the tables, and tells how much that was. */
-  sweep(signal: AbortSignal): Promise<{ readonly completions: number; readonly generations: number }>
+  sweep(
+    signal: AbortSignal,
+  ): Promise<{ readonly completions: number; readonly generations: number; readonly changes: number }>
   /** To be told of each request's end by the `trace` that it goes through: it is written down. */
   finished(request: FinishedRequest): void
   /** What all instances' requests came to. */
@@ -127,6 +134,9 @@ const UNKNOWN_KEYS = {
   each: { capacity: 60, refill: 1, periodMs: 1_000 },
   total: { capacity: 600, refill: 20, periodMs: 1_000 },
 }
+
+/** Requests to manage whose credentials don't let them in: as lookups of made-up keys. */
+const FAILED_TRIES = UNKNOWN_KEYS
 
 /** What the own model of each route is asked for, to see that it is there. */
 const PROBED: readonly (readonly [route: string, operation: Operation])[] = [
@@ -252,6 +262,14 @@ export function createGateway(options: GatewayOptions): Gateway {
     .use(pinPolicy(policy))
     .use(authenticate({ keys, scope: 'read', wallClock, onUse: uses.noteUse }))
     .use(readRate(localLimiter({ ...READS, now })))
+  const tries = localLimiter({ ...FAILED_TRIES, now })
+  const managing = pipeline().use(pinPolicy(policy)).use(findAction(ACTIONS))
+  const managed = manageApi({ ...stores, wallClock })
+  const looking = managing
+    .use(limitedTries(authenticate({ keys, scope: ['read', 'admin'], wallClock }), tries))
+    .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
+    .handle(managed)
+  const changing = managing.use(limitedTries(authenticate({ keys, scope: 'admin', wallClock }), tries)).handle(managed)
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
   const asked = pipeline<Admitted & Routed, Call, Reply>()
@@ -295,6 +313,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     consumers: stores.consumers,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
     usageApi: reading.handle(usageApi({ reader: usage, wallClock })),
+    manageApi: (request, context) => (request.method === 'GET' ? looking : changing)(request, context),
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)
       handlers.set(surface, handler)
@@ -316,7 +335,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       const at = wallClock()
       const completions = await stores.sweepable?.sweep(at, signal)
       const purged = await stores.generations.sweep(at - GENERATION_LIFE_MS, signal)
-      return { completions: completions?.removed ?? 0, generations: purged.removed }
+      const changes = await sweepAudit(stores.audit, at, signal)
+      return { completions: completions?.removed ?? 0, generations: purged.removed, changes }
     },
     finished: book.record,
     usage,

@@ -5,7 +5,6 @@ import {
   familyOf,
   groupsSchema,
   IssueKeyError,
-  isConsumerId,
   issueKey,
   type KeyChange,
   type KeyRecord,
@@ -16,6 +15,7 @@ import {
 import { closestName, listText, narrowing, narrowingFault } from '../policy/index.ts'
 import { type ManagedPolicy, manageAction } from './action.ts'
 import { ManageFault } from './fault.ts'
+import { checkPlan, consumerId, invalid } from './names.ts'
 
 /* Keys: their making, their ends, and whose they are. A whole key is told once, to who made it, and is taken nowhere. */
 
@@ -25,11 +25,6 @@ const keyId = z
   .string()
   .regex(KEY_ID, 'must be the id of a key, 12 letters and digits, and never the key itself')
   .describe("The key's id: what stands between tg_ and the next _.")
-
-const CONSUMER_RULE =
-  "must be 1 to 128 letters, digits and . _ @ : -, beginning with a letter or digit, such as 'alice' or 'team-7'"
-
-const consumerId = z.string().refine(isConsumerId, CONSUMER_RULE).describe('Whose key it is.')
 
 const moment = z.iso.datetime({ offset: true, error: 'must be a moment as ISO 8601 has it: 2027-01-31T00:00:00Z' })
 
@@ -84,6 +79,7 @@ export const listKeys = manageAction({
   summary: 'All keys, or those of a consumer: by consumer, the oldest first. None is shown itself.',
   method: 'GET',
   path: '/keys',
+  refuses: [],
   input: z.strictObject({ consumer: consumerId.optional() }),
   output: z.strictObject({ keys: z.array(shownKey) }),
   async run({ consumer }, { consumers, wallClock, signal }) {
@@ -97,6 +93,7 @@ export const showKey = manageAction({
   summary: 'A key, without what could prove it.',
   method: 'GET',
   path: '/keys/{key}',
+  refuses: [404],
   input: z.strictObject({ key: keyId }),
   output: shownKey,
   async run({ key }, { consumers, wallClock, signal }) {
@@ -114,6 +111,7 @@ export const findKeys = manageAction({
   summary: 'Whose a key is that was found somewhere, by the beginning of its id.',
   method: 'GET',
   path: '/key-ids/{beginning}',
+  refuses: [],
   input: z.strictObject({
     beginning: z
       .string()
@@ -173,8 +171,9 @@ export const createKey = manageAction({
   summary: 'Makes a key, and its consumer if that is new. The answer holds the key, once.',
   method: 'POST',
   path: '/keys',
+  refuses: [409, 422],
   input: z.strictObject({
-    consumer: consumerId,
+    consumer: consumerId.describe('Whose key it is.'),
     plan: z.string().optional().describe("The consumer's plan, if the consumer is new: the policy's default without."),
     scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length).optional().describe('What it may do. Without: call.'),
     expiresAt: moment.optional().describe('Without: never.'),
@@ -185,10 +184,17 @@ export const createKey = manageAction({
   async run({ consumer, plan, scopes, expiresAt, groups, ...grant }, { consumers, policy, wallClock }) {
     const now = wallClock()
     const { plans, defaultPlan } = policy
-    if (plan !== undefined && !plans.has(plan)) throw unknownName('plan', plan, plans.keys())
+    if (plan !== undefined) checkPlan(plan, { policy })
     const until = expiresAt === undefined ? undefined : future('expiresAt', expiresAt, now)
     const fault = narrowingFault(grant, policy)
-    if (fault !== undefined) throw invalid(fault.field, fault.rule)
+    if (fault !== undefined) throw invalid(fault.field, `'${fault.field}': ${fault.rule}`, 422)
+    const [narrowed] = Object.entries(grant).find(([, part]) => part !== undefined) ?? []
+    if (narrowed !== undefined && scopes?.includes('call') === false) {
+      throw invalid(
+        narrowed,
+        `'${narrowed}': narrows what a key may call, and this one would not be of scope 'call'. Leave it out.`,
+      )
+    }
     checkGroups(groups, policy)
     const issued = await issuing(() =>
       issueKey(consumers, {
@@ -218,6 +224,7 @@ export const rotateKey = manageAction({
     'Makes a key of the same rights in the place of another, which ends after a grace. The answer holds the new key, once.',
   method: 'POST',
   path: '/keys/{key}/rotate',
+  refuses: [404, 409],
   input: z.strictObject({
     key: keyId,
     graceSeconds: z
@@ -263,6 +270,7 @@ export const expireKey = manageAction({
   summary: 'Lets a key end at a moment: now, or later, also later than it would have.',
   method: 'POST',
   path: '/keys/{key}/expire',
+  refuses: [404],
   input: z.strictObject({ key: keyId, at: moment.optional().describe('Without: now.') }),
   output: shownKey,
   async run({ key, at }, { consumers, wallClock, signal }) {
@@ -276,6 +284,7 @@ export const disableKey = manageAction({
   summary: 'Refuses a key until it is enabled again.',
   method: 'POST',
   path: '/keys/{key}/disable',
+  refuses: [404],
   input: z.strictObject({ key: keyId }),
   output: shownKey,
   run: ({ key }, { consumers, wallClock, signal }) => changed(consumers, key, { disabled: true }, wallClock(), signal),
@@ -286,6 +295,7 @@ export const enableKey = manageAction({
   summary: 'Lets a disabled key in again.',
   method: 'POST',
   path: '/keys/{key}/enable',
+  refuses: [404],
   input: z.strictObject({ key: keyId }),
   output: shownKey,
   run: ({ key }, { consumers, wallClock, signal }) => changed(consumers, key, { disabled: false }, wallClock(), signal),
@@ -296,6 +306,7 @@ export const revokeKey = manageAction({
   summary: 'Removes a key for good: it is refused everywhere within 30 seconds.',
   method: 'DELETE',
   path: '/keys/{key}',
+  refuses: [404],
   input: z.strictObject({ key: keyId }),
   output: z.strictObject({ id: z.string() }),
   async run({ key }, { consumers, signal }) {
@@ -342,7 +353,10 @@ interface WithGroups {
 function checkGroups(groups: Readonly<Record<string, string>> = {}, policy: ManagedPolicy & WithGroups): void {
   const known = [...(policy.groups?.keys() ?? [])]
   const missing = Object.keys(groups).find((name) => !known.includes(name))
-  if (missing !== undefined) throw unknownName('groups', missing, known)
+  if (missing === undefined) return
+  const meant = closestName(missing, known)
+  const hint = meant === undefined ? '' : ` Did you mean '${meant}'?`
+  throw invalid('groups', `'groups': the policy has no group '${missing}'.${hint} There are: ${listText(known)}.`, 422)
 }
 
 async function issuing<T>(work: () => Promise<T>): Promise<T> {
@@ -350,32 +364,18 @@ async function issuing<T>(work: () => Promise<T>): Promise<T> {
     return await work()
   } catch (error) {
     if (!(error instanceof IssueKeyError)) throw error
-    throw new ManageFault(error.message, { code: 'invalid_request', status: 409 })
+    throw new ManageFault(error.message, { code: 'conflict', status: 409 })
   }
 }
 
 function future(field: string, text: string, now: number): number {
   const at = Date.parse(text)
-  if (at <= now) throw invalid(field, `'${text}' is past.`)
+  if (at <= now) throw invalid(field, `'${field}': '${text}' is past.`)
   return at
 }
 
-const NOUNS = { plan: 'plan', groups: 'group' } as const
-
-function unknownName(field: keyof typeof NOUNS, name: string, all: Iterable<string>): ManageFault {
-  const names = [...all]
-  const meant = closestName(name, names)
-  const hint = meant === undefined ? '' : ` Did you mean ${meant}?`
-  const noun = NOUNS[field]
-  return invalid(field, `the policy has no ${noun} '${name}'. It has: ${listText(names, 'and', 20)}.${hint}`)
-}
-
-function invalid(field: string, rule: string): ManageFault {
-  return new ManageFault(`'${field}': ${rule}`, { code: 'invalid_request', status: 400, field })
-}
-
 function unknownKey(id: string): ManageFault {
-  return new ManageFault(`There is no key ${id}. See: keys list`, { code: 'not_found', status: 404, field: undefined })
+  return new ManageFault(`There is no key ${id}. See: keys list`, { code: 'not_found', status: 404 })
 }
 
 function byConsumerAndAge(a: KeyRecord, b: KeyRecord): number {

@@ -37,6 +37,11 @@ export type RefusalCode =
   /** No such path, or one of a kind that can't be metered. */
   | 'not_found'
   | 'method_not_allowed'
+  /** The body is of another type than the path takes. */
+  | 'unsupported_media_type'
+  /** It is not as it was when this was asked for. */
+  | 'conflict'
+  | 'precondition_failed'
   /** The caller wants what is cached or nothing, and it isn't. */
   | 'not_cached'
   /** A dry run that came as far as the model: not asked. */

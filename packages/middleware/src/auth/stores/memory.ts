@@ -20,8 +20,12 @@ export function memoryConsumerStore(): ConsumerStore {
       return keys.get(publicId)
     },
     removeKey: async (publicId) => keys.delete(publicId),
-    async *listConsumers() {
-      yield* consumers.values()
+    async *listConsumers(_signal, after = '') {
+      const ids = [...consumers.keys()].filter((id) => id > after).toSorted((a, b) => (a < b ? -1 : 1))
+      for (const id of ids) {
+        const consumer = consumers.get(id)
+        if (consumer !== undefined) yield consumer
+      }
     },
     async *listKeys({ consumer }) {
       for (const key of keys.values()) if (consumer === undefined || key.consumer === consumer) yield key

@@ -10,6 +10,8 @@ import type { ConsumerStore } from '../store.ts'
 const CONSUMER_ROW = 'consumer'
 const KEY_ROW = 'key'
 const CALL: Scope = 'call'
+/** An id begins with a letter or a digit. */
+const AFTER_ALL_IDS = '~'
 
 /**
  * A key's digest stands where only versions look that know all that the key is bound by: so to others it is a key that they don't know,
@@ -93,9 +95,10 @@ export function tableConsumerStore(open: OpenTable): ConsumerStore {
       throw new StoreUnavailable(`The key ${publicId} kept changing`)
     },
     removeKey: (publicId, signal) => keys.remove(keyPlace(publicId), 'any', signal),
-    async *listConsumers(signal) {
-      for await (const { partitionKey, ...entity } of consumers.list<ConsumerEntity>({}, signal)) {
-        yield consumerOf(partitionKey, entity)
+    async *listConsumers(signal, after = '') {
+      const partition = { from: after, before: AFTER_ALL_IDS }
+      for await (const { partitionKey, ...entity } of consumers.scan<ConsumerEntity>({ partition }, signal)) {
+        if (partitionKey !== after) yield consumerOf(partitionKey, entity)
       }
     },
     async *listKeys({ consumer }, signal) {
