@@ -9,6 +9,7 @@ import {
   outlinePolicy,
   outlinePolicyText,
   POLICY_FILE,
+  PolicyError,
   type PolicyOutline,
   type PolicyText,
   perform,
@@ -43,7 +44,11 @@ export async function managing<Action extends ManageAction>(
   place: Place,
 ): Promise<Done<ManageOutput<Action>>> {
   return withTables(place, 'Commands', async (open, storage) => {
-    const policy = await policyInForce(place, open)
+    // A key can be revoked, and another policy be applied, while this one is refused.
+    const inForce = await policyInForce(place, open).catch((fault) => {
+      if (fault instanceof PolicyError) return fault
+      throw fault
+    })
     return withCounters(place, open, async (counters) => {
       const managed: Managed = {
         consumers: tableConsumerStore(open),
@@ -53,7 +58,10 @@ export async function managing<Action extends ManageAction>(
         policies: open('tollgatepolicy'),
         policyName: policyNameOf(place),
         audit: open('tollgateaudit'),
-        policy,
+        get policy() {
+          if (inForce instanceof PolicyError) throw inForce
+          return inForce
+        },
         check: (text, source) => void outlinePolicyText({ text, source }),
         from: 'cli',
         actor: `command line (${place.env.USER ?? place.env.USERNAME ?? 'unknown user'})`,

@@ -1,4 +1,4 @@
-import { type Authenticated, authenticate, type ConsumerStore, keyDirectory } from '../auth/index.ts'
+import { type Authenticated, authenticate, type ConsumerStore, keyDirectory, keyUses } from '../auth/index.ts'
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
@@ -221,7 +221,8 @@ const wallClock = () => Date.now()
 
 /** The models that a caller's requests for a name may come to, and that no limit refuses each time: one on money, of one without a price. */
 function askable(name: string, { policy, consumer }: Admitted): readonly string[] {
-  const rights = rightsOf(policy, consumer.plan)
+  if (consumer.grant?.routes?.length === 0) return []
+  const rights = rightsOf(policy, consumer)
   return reachableModels(name, { policy, rights })
     .filter(({ name: model, targets }) => {
       const isPriced = dearestPrice(targetsFor(targets, rights)) !== undefined
@@ -286,12 +287,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     deadlineMs,
     now,
   })
+  const uses = keyUses({ store: stores.consumers, deadlineMs, wallClock, log })
   const known = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ keys, scope: 'call', wallClock }))
+    .use(authenticate({ keys, scope: 'call', wallClock, onUse: uses.noteUse }))
   const reading = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ keys, scope: 'read', wallClock }))
+    .use(authenticate({ keys, scope: 'read', wallClock, onUse: uses.noteUse }))
     .use(readRate(localLimiter({ ...READS, now })))
   const tries = localLimiter({ ...FAILED_TRIES, now })
   const managing = pipeline().use(pinPolicy(policy)).use(findAction(ACTIONS))
@@ -388,7 +390,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       return { written, removed: await removeOld({ ...run, kept: usageKept() }) }
     },
     async close() {
-      await Promise.all([limits.close(), book.close()])
+      await Promise.all([limits.close(), book.close(), uses.close()])
       stores.close()
     },
   }

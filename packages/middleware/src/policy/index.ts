@@ -30,11 +30,21 @@ export {
   largestClaim,
   type Measure,
   type RateLimit,
+  type Spending,
 } from './limit.ts'
 export { type InForce, type LivePolicyOptions, livePolicy, placeOf, type StartPolicy } from './live.ts'
 export { DEFAULT_RETRY, type Model, type OutlinedTarget, type RetryRule, type Rights, rulesOf } from './model.ts'
 export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
-export { closestName, listText } from './names.ts'
+export { closestName, listText, name as nameSchema } from './names.ts'
+export {
+  limitsOfKey,
+  type NarrowedPolicy,
+  type Narrowing,
+  type NarrowingFault,
+  narrowedRights,
+  narrowing,
+  narrowingFault,
+} from './narrowing.ts'
 export { pinPolicy, type WithPolicy } from './pin-policy.ts'
 export type { Plan } from './plan.ts'
 export { type Policy, PolicyError } from './policy.ts'
