@@ -17,6 +17,7 @@ import { tellPolicy } from './policy-in-force.ts'
 import { registerAzureOpenai } from './routes/azure-openai.ts'
 import { registerGenerate } from './routes/generate.ts'
 import { registerHealth } from './routes/health.ts'
+import { registerMe } from './routes/me.ts'
 import { registerMetrics } from './routes/metrics.ts'
 import { registerOpenai } from './routes/openai.ts'
 import { registerUsageApi } from './routes/usage.ts'
@@ -86,6 +87,7 @@ registerGenerate(gateway, telemetry)
 registerOpenai(gateway, telemetry)
 registerAzureOpenai(gateway, telemetry)
 registerUsageApi(gateway)
+registerMe(gateway)
 registerHealth(gateway)
 registerMetrics(gateway)
 registerSweep(gateway)

@@ -34,6 +34,7 @@ import {
 import { ledger, removeOld, rollUp, type UsageReader } from '../usage/index.ts'
 import { dryRun, isDryRun } from './dry-run.ts'
 import { limiterEvents } from './limiter-events.ts'
+import { me } from './me.ts'
 import { metricsPage } from './metrics-page.ts'
 import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
@@ -74,6 +75,8 @@ export interface Gateway {
   handler(surface: Surface): Handler
   /** The way of those who ask which models they may use. */
   readonly models: Handler
+  /** The way of those who ask what holds for themselves, by any key of theirs, to be put into a `readEntry`. */
+  readonly me: Handler
   /** The way of those who read what requests came to, by a key of scope `read`, to be put into a `readEntry`. */
   readonly usageApi: Handler
   readonly consumers: ConsumerStore
@@ -178,7 +181,7 @@ const now = () => performance.now()
 const wallClock = () => Date.now()
 
 /** The models that a caller's requests for a name may come to, and that no limit refuses each time: one on money, of one without a price. */
-function askable(name: string, { policy, consumer }: Admitted): readonly string[] {
+function askable(name: string, { policy, consumer }: Pick<Admitted, 'policy' | 'consumer'>): readonly string[] {
   const rights = rightsOf(policy, consumer.plan)
   return reachableModels(name, { policy, rights })
     .filter(({ name: model, targets }) => {
@@ -250,6 +253,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     .use(pinPolicy(policy))
     .use(authenticate({ keys, scope: 'read', wallClock }))
     .use(readRate(localLimiter({ ...READS, now })))
+  const anyone = pipeline()
+    .use(pinPolicy(policy))
+    .use(authenticate({ keys, scope: ['call', 'read', 'admin'], wallClock }))
+    .use(readRate(localLimiter({ ...READS, now })))
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
   const asked = pipeline<Admitted & Routed, Call, Reply>()
@@ -292,6 +299,18 @@ export function createGateway(options: GatewayOptions): Gateway {
   return {
     consumers: stores.consumers,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
+    me: anyone.handle(
+      me({
+        counters: stores.counters,
+        table: stores.usage,
+        usage,
+        models: (asking) =>
+          [...asking.policy.models.keys(), ...(asking.policy.virtualModels?.keys() ?? [])].filter(
+            (name) => askable(name, asking).length > 0,
+          ),
+        wallClock,
+      }),
+    ),
     usageApi: reading.handle(usageApi({ reader: usage, wallClock })),
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)
