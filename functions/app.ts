@@ -18,6 +18,7 @@ import { registerAzureOpenai } from './routes/azure-openai.ts'
 import { registerGenerate } from './routes/generate.ts'
 import { registerHealth } from './routes/health.ts'
 import { registerManage } from './routes/manage.ts'
+import { registerMe } from './routes/me.ts'
 import { registerMetrics } from './routes/metrics.ts'
 import { registerOpenai } from './routes/openai.ts'
 import { registerUsageApi } from './routes/usage.ts'
@@ -97,6 +98,7 @@ registerOpenai(gateway, telemetry)
 registerAzureOpenai(gateway, telemetry)
 registerUsageApi(gateway)
 registerManage(gateway)
+registerMe(gateway)
 registerHealth(gateway)
 registerMetrics(gateway)
 registerSweep(gateway)

@@ -47,6 +47,7 @@ import { dryRun, isDryRun } from './dry-run.ts'
 import { limitedTries } from './limited-tries.ts'
 import { limiterEvents } from './limiter-events.ts'
 import { findAction, manageApi } from './manage-api.ts'
+import { me } from './me.ts'
 import { metricsPage } from './metrics-page.ts'
 import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
@@ -105,6 +106,8 @@ export interface Gateway {
   handler(surface: Surface): Handler
   /** The way of those who ask which models they may use. */
   readonly models: Handler
+  /** The way of those who ask what holds for themselves, by any key of theirs, to be put into a `readEntry`. */
+  readonly me: Handler
   /** The way of those who read what requests came to, by a key of scope `read`, to be put into a `readEntry`. */
   readonly usageApi: Handler
   /** The way of those who manage, by a key of scope `read` or `admin`, to be put into a `manageEntry`. */
@@ -220,7 +223,7 @@ const now = () => performance.now()
 const wallClock = () => Date.now()
 
 /** The models that a caller's requests for a name may come to, and that no limit refuses each time: one on money, of one without a price. */
-function askable(name: string, { policy, consumer }: Admitted): readonly string[] {
+function askable(name: string, { policy, consumer }: Pick<Admitted, 'policy' | 'consumer'>): readonly string[] {
   if (consumer.grant?.routes?.length === 0) return []
   const rights = rightsOf(policy, consumer)
   return reachableModels(name, { policy, rights })
@@ -304,6 +307,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
     .handle(managed)
   const changing = managing.use(limitedTries(authenticate({ keys, scope: 'admin', wallClock }), tries)).handle(managed)
+  const anyone = pipeline()
+    .use(pinPolicy(policy))
+    .use(authenticate({ keys, scope: ['call', 'read', 'admin'], wallClock, onUse: uses.noteUse }))
+    .use(readRate(localLimiter({ ...READS, now })))
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
   const asked = pipeline<Admitted & Routed, Call, Reply>()
@@ -347,6 +354,18 @@ export function createGateway(options: GatewayOptions): Gateway {
     consumers: stores.consumers,
     policy,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
+    me: anyone.handle(
+      me({
+        counters: stores.counters,
+        table: stores.usage,
+        usage,
+        models: (asking) =>
+          [...asking.policy.models.keys(), ...(asking.policy.virtualModels?.keys() ?? [])].filter(
+            (name) => askable(name, asking).length > 0,
+          ),
+        wallClock,
+      }),
+    ),
     usageApi: reading.handle(usageApi({ reader: usage, wallClock })),
     manageApi: (request, context) => (request.method === 'GET' ? looking : changing)(request, context),
     handler(surface) {
