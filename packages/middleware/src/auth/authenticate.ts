@@ -11,6 +11,7 @@ import {
 import { type Group, type Issuer, listText, MANAGING_ROLES } from '../policy/index.ts'
 import type { Caller } from './caller.ts'
 import { clientNetwork } from './client-network.ts'
+import type { KeyRecord } from './consumer.ts'
 import { credentialsFrom, tokensFrom } from './credential.ts'
 import { looksLikeKey, type ParsedKey, parseKey, sameDigest } from './key.ts'
 import type { KeyDirectory, KnownKey } from './key-directory.ts'
@@ -36,6 +37,8 @@ export interface AuthenticateOptions<Needed extends Scope> {
   readonly scope: Needed | readonly [Needed, ...Needed[]]
   /** Milliseconds since 1970, for the expiry of keys. */
   readonly wallClock: () => number
+  /** Told of each key that let a request in. */
+  readonly onUse?: ((key: KeyRecord) => void) | undefined
 }
 
 /** As much of the policy as says who may call. */
@@ -68,6 +71,7 @@ export function authenticate<Needed extends Scope>({
   trustEasyAuth = false,
   scope,
   wallClock,
+  onUse,
 }: AuthenticateOptions<Needed>): Middleware<{ readonly policy: Admitting }, Authenticated<Needed>> {
   const wanted: readonly Needed[] = typeof scope === 'string' ? [scope] : scope
   const insufficient = insufficientScope(wanted[0] as Needed)
@@ -93,6 +97,7 @@ export function authenticate<Needed extends Scope>({
     if (key.expiresAt !== undefined && wallClock() >= key.expiresAt) {
       return unauthorized('This API key has expired.', 'invalid_token')
     }
+    onUse?.(key)
     return known
   }
 
