@@ -85,7 +85,7 @@ describe('tollgate keys', () => {
     expect(days).toBeGreaterThan(89.9)
     expect(days).toBeLessThanOrEqual(90)
     const { out } = await tollgate('keys', 'list')
-    expect(out).toMatch(/^ID +CONSUMER +SCOPE +STATE +MADE +EXPIRES\n/)
+    expect(out).toMatch(/^ID +CONSUMER +SCOPE +STATE +MADE +EXPIRES +LAST USED +ONLY\n/)
     expect(out).toContain(one.id)
     expect(out).not.toContain('tg_')
   })
@@ -141,7 +141,7 @@ describe('tollgate keys', () => {
     [['keys', 'expire', 'abcdefghijkl', '--at', 'soon'], "--at: 'soon' is neither a span"],
     [['keys', 'expire', 'abcdefghijkl', '--at', '2026-13-01'], "--at: '2026-13-01' is neither"],
     [['keys', 'expire', 'abcdefghijkl', '--at', '2027-02-31'], "--at: '2027-02-31' is neither"],
-    [['keys', 'create', '--consumer', 'c', '--scope', 'reed'], "--scope: 'reed' is none of call, read."],
+    [['keys', 'create', '--consumer', 'c', '--scope', 'reed'], "--scope: 'reed' is none of call, read, admin."],
     [['keys', 'create', '--consumer', 'c', '--expires', '2020-01-01'], "--expires: '2020-01-01' is past."],
     [['keys', 'revoke'], "missing required argument 'key'"],
   ])('%j is refused with what to correct', async (args, message) => {
