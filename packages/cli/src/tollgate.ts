@@ -6,7 +6,7 @@ import { Command } from 'commander'
 import { purgeCache } from './cache.ts'
 import { forgetUsageOf, listConsumers, setConsumer, showConsumer } from './consumers.ts'
 import { createKey, expireKey, findKey, listKeys, revokeKey, rotateKey, setKeyDisabled, showKey } from './keys.ts'
-import { resetLimitsOf } from './limits.ts'
+import { resetLimitsOf, showLimitsOf } from './limits.ts'
 import { showPrices } from './prices.ts'
 import { printable } from './printable.ts'
 import { readingAll } from './read-request.ts'
@@ -155,6 +155,14 @@ program
   .action((options) => print(showPrices(options, place)))
 
 const limits = program.command('limits').description('What is counted against the limits of the policy')
+limits
+  .command('show')
+  .description('Where limits stand: what is used, held by instances, and left, and when it comes back.')
+  .option('--consumer <id>', 'all that hold for this consumer, those that it shares with others too')
+  .option('--plan <plan>', 'those that the consumers of this plan share')
+  .option('--global', "everybody's")
+  .option(...JSON_OPTION)
+  .action((options) => print(showLimitsOf(options, place)))
 limits
   .command('reset')
   .description('Let limits begin anew: buckets full, quotas and budgets unspent. What is in flight is not ended.')

@@ -12,6 +12,7 @@ import {
   rotateKey,
   showKey,
 } from './keys.ts'
+import { showLimits } from './limits.ts'
 import { purgeCache } from './purge.ts'
 import { beginLimitsAnew } from './reset-limits.ts'
 import { listTargets } from './targets.ts'
@@ -32,6 +33,7 @@ export const ACTIONS: readonly ManageAction[] = [
   enableKey,
   revokeKey,
   purgeCache,
+  showLimits,
   beginLimitsAnew,
   listTargets,
   listAudit,

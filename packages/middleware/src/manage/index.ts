@@ -27,6 +27,7 @@ export {
   showKey,
   showKeyRecord,
 } from './keys.ts'
+export { showLimits, type TellingLimits, type ToldLimit, tellLimits, toldLimit } from './limits.ts'
 export { perform } from './perform.ts'
 export { purgeCache } from './purge.ts'
 export { beginLimitsAnew } from './reset-limits.ts'
