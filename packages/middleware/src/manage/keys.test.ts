@@ -39,13 +39,7 @@ const POLICY = resolvePolicy(
   { source: 'a test', bounds: { env: {}, readable: [], hosts: ['m.example'] }, defaultTarget: undefined },
 )
 /** With the groups that a policy may name. */
-const WITH_GROUPS = {
-  ...POLICY,
-  groups: new Map([
-    ['cost-centre', {}],
-    ['team', {}],
-  ]),
-}
+const WITH_GROUPS = { ...POLICY, groups: [{ name: 'cost-centre' }, { name: 'team' }] }
 
 let store: ConsumerStore
 let managed: Managed
