@@ -2,7 +2,6 @@ export { type Admitting, type Authenticated, type AuthenticateOptions, authentic
 export { type Caller, callerOfKey, type KeyGrant } from './caller.ts'
 export { clientNetwork } from './client-network.ts'
 export { type Consumer, familyOf, isConsumerId, type KeyRecord } from './consumer.ts'
-export { groups as groupsSchema } from './groups.ts'
 export { type IssuedKey, IssueKeyError, issueKey } from './issue-key.ts'
 export { generateKey, looksLikeKey, type ParsedKey, parseKey, sameDigest } from './key.ts'
 export {
@@ -12,6 +11,7 @@ export {
   type LookupGuard,
   type LookupReservation,
 } from './key-directory.ts'
+export { keyGroups } from './key-groups.ts'
 export { type KeyUses, type KeyUsesOptions, keyUses } from './key-uses.ts'
 export { type PlanSurvey, surveyPlans, surveyText } from './plan-survey.ts'
 export { METADATA_PATH, protectedResource } from './protected-resource.ts'

@@ -5,7 +5,7 @@ import { isGroupValue, MOST_GROUPS, nameSchema } from '../policy/index.ts'
 const LONGEST_VALUE = 128
 
 /** The groups of a key: a name of the policy, and the value that the key's requests have there. */
-export const groups = z
+export const keyGroups = z
   .record(
     nameSchema,
     z
