@@ -3,7 +3,6 @@ import {
   issueKey,
   type KeyChange,
   type KeyRecord,
-  outlinePolicy,
   parseKey,
   SCOPES,
   type Scope,
@@ -11,6 +10,7 @@ import {
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { withConsumers } from './consumer-directory.ts'
+import { policyHere } from './managing.ts'
 import { moment } from './moment.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
@@ -34,7 +34,7 @@ export async function createKey(options: KeysCreateOptions, place: Place): Promi
   const now = Date.now()
   const expiresAt = expires === undefined ? undefined : moment('--expires', expires, now)
   if (expiresAt !== undefined && expiresAt <= now) throw new CommandFault(`--expires: '${expires}' is past.`)
-  const { plans, defaultPlan } = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+  const { plans, defaultPlan } = await policyHere(place)
   if (plan !== undefined) checkPlan(plan, plans)
   const [issued, storage] = await withConsumers(place, async (store, where) => [
     await issueKey(store, { consumer, plan, defaultPlan, plans: [...plans.keys()], now, expiresAt, ...scopes }),

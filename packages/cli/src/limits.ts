@@ -1,7 +1,6 @@
 import {
   type ConsumerStore,
   type Limit,
-  outlinePolicy,
   type PolicyOutline,
   resetLimits,
   tableConsumerStore,
@@ -9,6 +8,7 @@ import {
 import { CommandFault } from './command-fault.ts'
 import { withCounters } from './counters.ts'
 import { checkConsumerId } from './keys.ts'
+import { policyInForce } from './managing.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
 import { withTables } from './tables.ts'
@@ -37,9 +37,9 @@ const TIMEOUT_MS = 30_000
 /** Lets the limits of a subject, or one of them, begin anew. */
 export async function resetLimitsOf(options: LimitsResetOptions, place: Place): Promise<string> {
   checkOptions(options)
-  const policy = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   return await withTables(place, 'Limits', async (open) => {
+    const policy = await policyInForce(place, open)
     const subject = await subjectOf(options, policy, tableConsumerStore(open))
     if (subject.limits.length === 0) throw new CommandFault(subject.noLimits)
     const limit = options.limit === undefined ? undefined : limitOf(subject, options.limit)

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import {
   type DocumentSource,
   type ManageAction,
@@ -9,12 +11,14 @@ import {
   outlinePolicy,
   outlinePolicyText,
   POLICY_FILE,
+  PolicyError,
   type PolicyOutline,
   type PolicyText,
   perform,
   policyRevisions,
   revisionText,
   shortDigest,
+  storageLocation,
   tableConsumerStore,
   tableGenerationStore,
 } from '@tollgate/middleware'
@@ -43,7 +47,11 @@ export async function managing<Action extends ManageAction>(
   place: Place,
 ): Promise<Done<ManageOutput<Action>>> {
   return withTables(place, 'Commands', async (open, storage) => {
-    const policy = await policyInForce(place, open)
+    // A policy that can't be read keeps no other one from being applied in its place.
+    const inForce = await policyInForce(place, open).catch((fault) => {
+      if (fault instanceof PolicyError) return fault
+      throw fault
+    })
     return withCounters(place, open, async (counters) => {
       const managed: Managed = {
         consumers: tableConsumerStore(open),
@@ -52,7 +60,10 @@ export async function managing<Action extends ManageAction>(
         usage: open('tollgateusage'),
         policies: open('tollgatepolicy'),
         policyName: policyNameOf(place),
-        policy,
+        get policy() {
+          if (inForce instanceof PolicyError) throw inForce
+          return inForce
+        },
         check: (text, source) => void outlinePolicyText({ text, source }),
         from: 'cli',
         actor: `command line (${place.env.USER ?? place.env.USERNAME ?? 'unknown user'})`,
@@ -82,6 +93,22 @@ export async function policyInForce(place: Place, open: OpenTable): Promise<Poli
   const kept = await textInForce(place, open)
   if (kept === undefined) return outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
   return { ...outlinePolicyText(kept), source: { file: kept.source, digest: kept.digest } }
+}
+
+/** The same for a command that needs nothing else of the tables: where there are none that it could share, the file. @throws PolicyError */
+export async function policyHere(place: Place): Promise<PolicyInForce> {
+  const kept = await textHere(place)
+  if (kept === undefined) return outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+  return { ...outlinePolicyText(kept), source: { file: kept.source, digest: kept.digest } }
+}
+
+/** The text of the revision in force; `undefined` where there is none, or no tables that a command could share. */
+export async function textHere(place: Place): Promise<Awaited<ReturnType<typeof textInForce>>> {
+  const { root, env } = place
+  const storage = storageLocation(env)
+  const isLocal = storage === undefined && existsSync(resolve(root, env.TOLLGATE_LOCAL_DATA || '.azurite'))
+  if (storage?.kind === 'memory' || (storage === undefined && !isLocal)) return undefined
+  return withTables(place, 'Revisions', (open) => textInForce(place, open))
 }
 
 /** The text of that revision; `undefined` where none was applied yet. */

@@ -9,3 +9,12 @@ export {
 export { listConsumers } from './consumers.ts'
 export { ManageFault } from './fault.ts'
 export { perform } from './perform.ts'
+export {
+  applyPolicy,
+  diffPolicy,
+  endPolicyShadow,
+  listPolicyRevisions,
+  rollbackPolicy,
+  showPolicy,
+  validatePolicy,
+} from './policy.ts'
