@@ -1,4 +1,11 @@
-import { openUsage, type Table, tableConsumerStore, type UsageReader, usageReader } from '@tollgate/middleware'
+import {
+  openUsage,
+  outlinePolicyText,
+  type Table,
+  tableConsumerStore,
+  type UsageReader,
+  usageReader,
+} from '@tollgate/middleware'
 import { redisUrl, withCounters } from './counters.ts'
 import { policyInForce } from './managing.ts'
 import type { Place } from './place.ts'
@@ -11,10 +18,8 @@ export function withLedger<T>(place: Place, work: (table: Table, storage: string
 
 /** Runs a command's work on the requests themselves: neither the policy nor the counters are needed for it. */
 export function withRequests<T>(place: Place, work: (reader: Pick<UsageReader, 'why'>) => Promise<T>): Promise<T> {
-  return withTables(place, 'Reports', async (open) => {
-    const { usage } = await policyInForce(place, open)
-    return work(usageReader({ table: open('tollgateusage'), kept: () => usage }))
-  })
+  // How long figures are kept is of no account for a request's story.
+  return withLedger(place, (table) => work(usageReader({ table, kept: () => outlinePolicyText(undefined).usage })))
 }
 
 /** Runs a command's work on what requests came to, held against what limits have counted. */
