@@ -1,3 +1,4 @@
+export { type PolicyChange, policyChanges } from './changes.ts'
 export {
   AddressNotAllowed,
   type ConnectionCheck,
