@@ -19,6 +19,7 @@ import { registerGenerate } from './routes/generate.ts'
 import { registerHealth } from './routes/health.ts'
 import { registerManage } from './routes/manage.ts'
 import { registerMetrics } from './routes/metrics.ts'
+import { registerOpenApi } from './routes/open-api.ts'
 import { registerOpenai } from './routes/openai.ts'
 import { registerUsageApi } from './routes/usage.ts'
 import { readSettings } from './settings.ts'
@@ -88,6 +89,7 @@ registerOpenai(gateway, telemetry)
 registerAzureOpenai(gateway, telemetry)
 registerUsageApi(gateway)
 registerManage(gateway)
+registerOpenApi()
 registerHealth(gateway)
 registerMetrics(gateway)
 registerSweep(gateway)

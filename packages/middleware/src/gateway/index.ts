@@ -10,6 +10,7 @@ export {
 export { azureDialect, type Dialect, dialectEntry, openaiDialect } from './dialect.ts'
 export { MOST_MANAGE_BYTES, manageEntry } from './manage-api.ts'
 export { type MetricsPageOptions, metricsPage } from './metrics-page.ts'
+export { type OpenApiOptions, openApiDocument, openApiEntry } from './open-api.ts'
 export { type OpenUsageOptions, openUsage } from './open-usage.ts'
 export { readEntry } from './read-entry.ts'
 export { type UsageApiOptions, usageApi } from './usage-api.ts'
