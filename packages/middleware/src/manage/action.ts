@@ -62,10 +62,16 @@ export interface Managed {
   readonly usage: Table
   /** The policy's revisions. */
   readonly policies: Table
+  /** The policy's name there: each has revisions of its own. */
+  readonly policyName: string
   /** Who changed what. */
   readonly audit: Table
   /** What is in force as the action begins. */
   readonly policy: ManagedPolicy
+  /** Whether a policy's text can be used: by the app's own settings where an app is asked, by what it says itself on tables. @throws PolicyError */
+  check(text: string, source: string): void
+  /** By which way it came. */
+  readonly from: 'cli' | 'api'
   /** Who does it: `key <public id> (<consumer>)`, `token <consumer>`, or the CLI's user. Never a secret. */
   readonly actor: string
   /** The request that it is asked by; `undefined` on the command line. */

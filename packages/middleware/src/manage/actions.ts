@@ -1,6 +1,18 @@
 import type { ManageAction } from './action.ts'
 import { listAudit } from './audit.ts'
 import { forgetUsage, listConsumers, setConsumer, showConsumer } from './consumers.ts'
+import {
+  createKey,
+  disableKey,
+  enableKey,
+  expireKey,
+  findKeys,
+  listKeys,
+  revokeKey,
+  rotateKey,
+  showKey,
+} from './keys.ts'
+import { showLimits } from './limits.ts'
 import { purgeCache } from './purge.ts'
 import { beginLimitsAnew } from './reset-limits.ts'
 import { listTargets } from './targets.ts'
@@ -11,7 +23,17 @@ export const ACTIONS: readonly ManageAction[] = [
   showConsumer,
   setConsumer,
   forgetUsage,
+  listKeys,
+  showKey,
+  findKeys,
+  createKey,
+  rotateKey,
+  expireKey,
+  disableKey,
+  enableKey,
+  revokeKey,
   purgeCache,
+  showLimits,
   beginLimitsAnew,
   listTargets,
   listAudit,

@@ -12,6 +12,13 @@ export function memoryConsumerStore(): ConsumerStore {
     addKey: async (key) => addOnce(keys, key.publicId, key),
     updateConsumer: async (id, change) => update(consumers, id, change),
     updateKey: async (publicId, change) => update(keys, publicId, change),
+    async replaceKey(publicId, { replacedBy, expiresAt }) {
+      const key = keys.get(publicId)
+      if (key !== undefined && key.replacedBy === undefined) {
+        update(keys, publicId, { replacedBy, expiresAt: Math.min(expiresAt, key.expiresAt ?? expiresAt) })
+      }
+      return keys.get(publicId)
+    },
     removeKey: async (publicId) => keys.delete(publicId),
     async *listConsumers(_signal, after = '') {
       const ids = [...consumers.keys()].filter((id) => id > after).toSorted((a, b) => (a < b ? -1 : 1))
