@@ -26,7 +26,7 @@ export {
   type RetryWithinBudgetOptions,
   retryWithinBudget,
 } from './retry.ts'
-export { rightsOf } from './rights.ts'
+export { type Asker, rightsOf } from './rights.ts'
 export { type Candidate, type Pinned, type Routed, type RouteOptions, route } from './route.ts'
 export { SMALLEST_TOKENS, type SmallestCall, type SmallestCallOptions, smallestCall } from './smallest-call.ts'
 export { servedElsewhere } from './spillover.ts'
