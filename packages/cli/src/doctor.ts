@@ -2,17 +2,15 @@ import { openStorage } from '@tollgate/local-host'
 import {
   OperatorError,
   openTables,
-  outlinePolicy,
-  type PolicyOutline,
   type StorageLocation,
   storageLocation,
   tableConsumerStore,
 } from '@tollgate/middleware'
 import { type Examined, readExported } from './doctor/environment.ts'
-import { CHECKS, checked, type Finding, fault, ok, type Seen, warn } from './doctor/finding.ts'
+import { CHECKS, checked, type Finding, ok, type Seen, warn } from './doctor/finding.ts'
 import { keysSeen } from './doctor/keys.ts'
 import { modelsSeen, mostItCosts } from './doctor/models.ts'
-import { policySeen, pricesSeen, regionSeen } from './doctor/policy.ts'
+import { policyInForce, policySeen, pricesSeen, regionSeen } from './doctor/policy.ts'
 import { redisSeen } from './doctor/redis.ts'
 import { cacheSecretSeen, hostSeen, settingsOf, settingsSeen, telemetrySeen } from './doctor/settings.ts'
 import { clockSeen, rightsSeen, type SharedLocation } from './doctor/storage.ts'
@@ -60,12 +58,12 @@ async function openLocalStorage({ root, env }: Place) {
 }
 
 async function findAll(examined: Examined, asksModels: boolean, local: string | undefined): Promise<Finding[]> {
-  const { env, root, isExported } = examined
+  const { env, isExported } = examined
   const settings = settingsOf(examined)
   const isRead = !(settings instanceof OperatorError)
   const location = locationOf(examined)
   const shared = location === undefined || location.kind === 'memory' ? undefined : location
-  const outline = outlineOf(examined)
+  const inForce = policyInForce(settings, examined, shared)
   const who =
     shared?.kind === 'connection-string'
       ? (local ?? 'the connection string')
@@ -81,26 +79,25 @@ async function findAll(examined: Examined, asksModels: boolean, local: string | 
     checked('host', () => hostSeen(settings, examined)),
     checked('storage', (signal) => inStorage((at) => rightsSeen(at, who, signal))),
     checked('clock', (signal) => inStorage((at) => clockSeen(at, signal))),
-    checked('policy', () =>
-      isRead
-        ? policySeen(settings)
-        : outline instanceof OperatorError
-          ? fault(outline.message, 'Correct it: docs/policy.md')
-          : unknown('settings are at fault'),
-    ),
-    checked('models', (signal) => {
-      if (!isRead) return unknown('settings are at fault')
-      const { policy, connectMs, clientId } = settings
+    checked('policy', async () => policySeen(await inForce)),
+    checked('models', async (signal) => {
+      const { policy } = await inForce
+      if (!isRead || policy instanceof OperatorError) return unknown('settings or policy are at fault')
       if (!asksModels) return ok(`not asked (--no-model). It would be ${mostItCosts(policy)}`)
+      const { connectMs, clientId } = settings
       return modelsSeen({ policy, connectMs, clientId, examined, signal })
     }),
-    checked('prices', () =>
-      isRead && !(outline instanceof OperatorError)
-        ? pricesSeen(settings.policy, outline, Date.now())
-        : unknown('settings or policy are at fault'),
-    ),
+    checked('prices', async () => {
+      const { policy, outline } = await inForce
+      if (policy instanceof OperatorError || outline instanceof OperatorError)
+        return unknown('settings or policy are at fault')
+      return pricesSeen(policy, outline, Date.now())
+    }),
     checked('cache secret', () => cacheSecretSeen(examined)),
-    checked('region', () => (isRead ? regionSeen(settings.policy, examined) : unknown('settings are at fault'))),
+    checked('region', async () => {
+      const { policy } = await inForce
+      return policy instanceof OperatorError ? unknown('settings or policy are at fault') : regionSeen(policy, examined)
+    }),
     checked('redis', (signal) => {
       if (examined.unseen.includes('TOLLGATE_REDIS'))
         return warn('not asked, since its URL is in Key Vault', 'Run this in the app.')
@@ -111,7 +108,8 @@ async function findAll(examined: Examined, asksModels: boolean, local: string | 
         : unknown('TOLLGATE_REDIS is no URL')
     }),
     checked('keys', (signal) =>
-      inStorage((at) => {
+      inStorage(async (at) => {
+        const { outline } = await inForce
         const plans = outline instanceof OperatorError ? undefined : outline.plans
         return keysSeen(tableConsumerStore(openTables(at)), plans, Date.now(), signal)
       }),
@@ -119,15 +117,6 @@ async function findAll(examined: Examined, asksModels: boolean, local: string | 
     checked('telemetry', () => telemetrySeen(examined)),
   ])
   return found.flat()
-
-  function outlineOf({ env: of }: Examined): PolicyOutline | OperatorError {
-    try {
-      return outlinePolicy({ root, path: of.TOLLGATE_POLICY || undefined })
-    } catch (error) {
-      if (error instanceof OperatorError) return error
-      throw error
-    }
-  }
 }
 
 /** Of an app's own identity nothing is known here: who runs this signs in. */

@@ -159,6 +159,7 @@ limits
   .command('show')
   .description('Where limits stand: what is used, held by instances, and left, and when it comes back.')
   .option('--consumer <id>', 'all that hold for this consumer, those that it shares with others too')
+  .option('--key <id>', "the same of this key's requests, with its own cap and its groups")
   .option('--plan <plan>', 'those that the consumers of this plan share')
   .option('--global', "everybody's")
   .option(...JSON_OPTION)

@@ -30,7 +30,7 @@ export interface ModelsOptions {
 }
 
 /** Of each call, its second try with it, in milliseconds. */
-const CALL_MS = 10_000
+const CALL_MS = 8_000
 /** Of a policy with more, the first ones are asked. */
 const MOST_TARGETS = 50
 
