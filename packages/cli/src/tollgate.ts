@@ -216,6 +216,7 @@ limits
   .command('show')
   .description('Where limits stand: what is used, held by instances, and left, and when it comes back.')
   .option('--consumer <id>', 'all that hold for this consumer, those that it shares with others too')
+  .option('--key <id>', "the same of this key's requests, with its own cap and its groups")
   .option('--plan <plan>', 'those that the consumers of this plan share')
   .option('--global', "everybody's")
   .option(...JSON_OPTION)
@@ -268,6 +269,23 @@ program
   .option(...UNTIL)
   .option(...JSON_OPTION)
   .action((id, options) => print(showWhy(id, options, place)))
+
+program
+  .command('doctor')
+  .description(
+    'Look at all that requests need: settings, storage, clock, policy, models, keys. Says what is wrong, and its fix.',
+  )
+  .option('--settings <file>', "a deployed app's settings: az functionapp config appsettings list -g <group> -n <app>")
+  .option('--no-model', 'ask no model; without, each target is asked for one real answer of a few tokens')
+  .option(...JSON_OPTION)
+  .action(async (options) => {
+    const { diagnose } = await import('./doctor.ts')
+    const { text, isWell } = await diagnose(options, place)
+    console.log(text)
+    if (!isWell) process.exitCode = 1
+    // Connections that were kept open must not keep the command.
+    setTimeout(() => process.exit(), 200).unref()
+  })
 
 try {
   applyLocalSettings(ROOT, process.env)
