@@ -6,17 +6,19 @@ import {
   createGateway,
   describeFault,
   type ExportedTelemetry,
-  fixedPolicy,
   type Gateway,
+  POLICY_FILE,
   pause,
   systemTime,
   withDeadline,
 } from '@tollgate/middleware'
 import { consoleLog } from './console-log.ts'
-import { tellPolicy } from './policy-in-force.ts'
+import { policyOf } from './policy-in-force.ts'
 import { registerAzureOpenai } from './routes/azure-openai.ts'
 import { registerGenerate } from './routes/generate.ts'
 import { registerHealth } from './routes/health.ts'
+import { registerManage } from './routes/manage.ts'
+import { registerMe } from './routes/me.ts'
 import { registerMetrics } from './routes/metrics.ts'
 import { registerOpenai } from './routes/openai.ts'
 import { registerUsageApi } from './routes/usage.ts'
@@ -35,8 +37,16 @@ function gateway(): Gateway {
 }
 
 function open(): Gateway {
-  const settings = tellPolicy(readSettings(process.env, ROOT))
-  return createGateway({ ...settings, policy: fixedPolicy(settings.policy), log: consoleLog })
+  const settings = readSettings(process.env, ROOT)
+  return createGateway({
+    ...settings,
+    policy: policyOf(settings),
+    policyDocument: {
+      name: settings.policyFile?.source ?? POLICY_FILE,
+      check: (text, source) => void settings.resolvePolicy({ text, source }),
+    },
+    log: consoleLog,
+  })
 }
 
 let exported: { readonly to: ExportedTelemetry | undefined } | undefined
@@ -51,7 +61,8 @@ app.setup({ enableHttpStream: true })
 
 app.hook.appStart(() => {
   try {
-    gateway()
+    // Beside what else a start loads, so that the first request waits less for it.
+    void gateway().policy.refresh()
   } catch (fault) {
     console.error(JSON.stringify({ event: 'not configured', ...describeFault(fault) }))
     // A developer wants to hear of it at once; in the cloud each request is answered with a 500 until it is mended.
@@ -86,6 +97,8 @@ registerGenerate(gateway, telemetry)
 registerOpenai(gateway, telemetry)
 registerAzureOpenai(gateway, telemetry)
 registerUsageApi(gateway)
+registerManage(gateway)
+registerMe(gateway)
 registerHealth(gateway)
 registerMetrics(gateway)
 registerSweep(gateway)

@@ -1,4 +1,4 @@
-import { openTables, surveyPlans, surveyText, tableConsumerStore } from '@tollgate/middleware'
+import { openTables, type Policy, surveyPlans, surveyText, tableConsumerStore } from '@tollgate/middleware'
 import { consoleLog } from './console-log.ts'
 import type { Settings } from './settings.ts'
 
@@ -7,7 +7,7 @@ const AFTER_MS = 30_000
 const TIMEOUT_MS = 10_000
 
 /** Tells, some time after a start and once, which consumers are on plans that the policy doesn't have. Holds nothing up. */
-export function tellStrandedConsumers({ storage, policy }: Settings): void {
+export function tellStrandedConsumers({ storage }: Settings, policy: Policy): void {
   if (storage.kind === 'memory') return
   const look = async () => {
     const store = tableConsumerStore(openTables(storage))

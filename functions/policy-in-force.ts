@@ -1,32 +1,96 @@
-import { type Log, listText, moneyLimits, moneyText, POLICY_FILE, servedText } from '@tollgate/middleware'
+import {
+  digestOf,
+  type InForce,
+  type Log,
+  listText,
+  livePolicy,
+  moneyLimits,
+  moneyText,
+  POLICY_FILE,
+  type PolicySource,
+  policyRevisions,
+  type Revision,
+  revisionText,
+  servedText,
+  shortDigest,
+  type Table,
+} from '@tollgate/middleware'
 import { consoleLog } from './console-log.ts'
 import { tellStrandedConsumers } from './consumer-plans.ts'
 import type { Settings } from './settings.ts'
+
+/** The policy by these settings: as the table of its revisions has it, and the app's file where that is new. */
+export function policyOf(settings: Settings, log: Log = consoleLog): (policies: Table) => PolicySource {
+  const { policyFile: file, policyFault, policy, resolvePolicy, storeDeadlineMs } = settings
+  return (table) =>
+    livePolicy({
+      revisions: policyRevisions({ table, name: file?.source ?? POLICY_FILE }),
+      start: { file, policy: policyFault ?? policy },
+      resolve: resolvePolicy,
+      // `npm start`: a person edits the file, and what was saved last is meant.
+      appliesSaved: process.env.AZURE_FUNCTIONS_ENVIRONMENT === 'Development',
+      deadlineMs: storeDeadlineMs,
+      log,
+      told: tellingPolicy(settings, log),
+    })
+}
 
 /** A line is read by people: of more plans, the first ones and how many more there are. */
 const MOST_PLANS = 20
 
 /**
- * Says which policy is in force, its plans, whether anything limits money, and where requests go: the app's first line. It is a warning where
- * the operator may have meant something else: there is no document, or models and settings that nothing uses.
+ * Says which policy is in force, its plans, whether anything limits money, and where requests go: the app's first line, and one for each
+ * change. It is a warning where the operator may have meant something else: there is no document, another policy is in force than the
+ * file says, or models and settings that nothing uses.
  */
-export function tellPolicy(settings: Settings, log: Log = consoleLog): Settings {
-  const { policy, policySource, hints } = settings
-  const { file, digest } = policySource
-  const { unlimitedPlans, refusedModels } = moneyLimits(policy)
-  const isDoubtful = hints.length > 0 || refusedModels.length > 0 || (file === undefined && unlimitedPlans.length > 0)
-  const plans = [...policy.plans.keys()]
-  const served = servedText(policy)
-  const source = file === undefined ? `the defaults, since there is no ${POLICY_FILE}` : `${file} (${digest})`
-  log(isDoubtful ? 'warn' : 'info', 'policy in force', {
-    policy: file ?? 'defaults',
-    ...(digest === undefined ? {} : { digest }),
-    revision: policy.revision,
-    plans: plans.slice(0, MOST_PLANS),
-    message: `The policy is ${source}. It has ${plans.length === 1 ? 'the plan' : 'the plans'} ${listText(plans)}; ${moneyText(policy)}.${served === undefined ? '' : ` Requests: ${served}.`}`,
-    ...(hints.length === 0 ? {} : { hints }),
-  })
-  // `npm start` tells it by itself.
-  if (process.env.AZURE_FUNCTIONS_ENVIRONMENT !== 'Development') tellStrandedConsumers(settings)
-  return settings
+function tellingPolicy(settings: Settings, log: Log): (now: InForce) => void {
+  const { policySource, hints } = settings
+  let isFirst = true
+  return ({ policy, revision, shadow, fileBefore }) => {
+    const { unlimitedPlans, refusedModels } = moneyLimits(policy)
+    const isFile = isOfFile(revision, settings)
+    const isOther = isFirst && policySource.file !== undefined && !isFile
+    const isDoubtful =
+      isOther || hints.length > 0 || refusedModels.length > 0 || (revision === undefined && unlimitedPlans.length > 0)
+    const plans = [...policy.plans.keys()]
+    const served = servedText(policy)
+    const digest = revision && shortDigest(revision)
+    const source =
+      revision === undefined
+        ? `the defaults, since there is no ${POLICY_FILE}`
+        : isFile
+          ? `${policySource.file} (${digest})`
+          : `${revisionText(revision)} (${digest}), applied ${new Date(revision.at).toISOString()} by ${revision.by}`
+    const other = isOther ? `, and not the app's file. ${fileText(settings, fileBefore)}` : '.'
+    const judged = shadow === undefined ? '' : ` ${shadowText(shadow)}`
+    log(isDoubtful ? 'warn' : 'info', 'policy in force', {
+      policy: revision === undefined ? 'defaults' : isFile ? policySource.file : revisionText(revision),
+      ...(digest === undefined ? {} : { digest }),
+      ...(revision === undefined || isFile ? {} : { number: revision.number }),
+      ...(shadow === undefined ? {} : { shadow: shadow.number }),
+      revision: policy.revision,
+      plans: plans.slice(0, MOST_PLANS),
+      message: `The policy is ${source}${other} It has ${plans.length === 1 ? 'the plan' : 'the plans'} ${listText(plans)}; ${moneyText(policy)}.${served === undefined ? '' : ` Requests: ${served}.`}${judged}`,
+      ...(hints.length === 0 ? {} : { hints }),
+    })
+    // `npm start` tells it by itself.
+    if (isFirst && process.env.AZURE_FUNCTIONS_ENVIRONMENT !== 'Development') tellStrandedConsumers(settings, policy)
+    isFirst = false
+  }
+}
+
+function isOfFile(revision: Revision | undefined, { policyFile }: Settings): boolean {
+  return policyFile !== undefined && revision?.digest === digestOf(policyFile.text)
+}
+
+function fileText({ policySource: { file, digest }, policyFault }: Settings, before: Revision | undefined): string {
+  const named = `${file} (${digest})`
+  if (before !== undefined) {
+    return `${named} was in force before, as ${revisionText(before)}: to bring it back, tollgate policy rollback ${before.number}.`
+  }
+  return policyFault === undefined ? `${named} is not applied.` : `${named} was refused.`
+}
+
+function shadowText(shadow: Revision): string {
+  return `Beside it, ${revisionText(shadow)} is judged, and refuses nothing.`
 }

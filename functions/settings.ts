@@ -5,7 +5,10 @@ import {
   isLoopback,
   OperatorError,
   type Policy,
-  readPolicy,
+  type PolicyFile,
+  type PolicyText,
+  readPolicyFile,
+  resolvePolicyText,
   type StorageLocation,
   storageLocation,
 } from '@tollgate/middleware'
@@ -23,8 +26,14 @@ type Environment = Readonly<Record<string, string | undefined>>
 
 /** The app's settings, checked: the gateway's, and where its policy comes from. All durations are milliseconds. */
 export interface Settings extends Omit<GatewayOptions, 'policy' | 'targetKinds' | 'log'> {
+  /** Of the file that the app came with, or the defaults where there is none; or why it can't be used. */
   readonly policy: Policy
   readonly policySource: DocumentSource
+  readonly policyFile: PolicyFile | undefined
+  /** Why the file can't be used, where its revisions may be in force all the same. `policy` is not to be had then. */
+  readonly policyFault: OperatorError | undefined
+  /** What another text comes to by these settings. @throws OperatorError */
+  readonly resolvePolicy: (of: PolicyText) => Policy
   /** What of the environment is not read and may have been meant to be. */
   readonly hints: readonly string[]
 }
@@ -63,9 +72,12 @@ export function readSettings(env: Environment, root: string): Settings {
       model: env.OPENAI_MODEL_NAME,
     }),
   )
+  const found = bounds && attempt(() => ({ file: readPolicyFile({ root, path: env.TOLLGATE_POLICY || undefined }) }))
+  const options = bounds && { bounds, defaultTarget: target }
+  const before = faults.length
   // Without its bounds each of its targets would be a fault of its own.
-  const loaded =
-    bounds && attempt(() => readPolicy({ root, path: env.TOLLGATE_POLICY || undefined, bounds, defaultTarget: target }))
+  const policy = options && found && attempt(() => resolvePolicyText(found.file, options))
+  const policyFault = faults[before]
   attempt(() => checkTelemetry(env))
   const misspelt = misspeltSettings(env, { read, readable: bounds?.readable ?? [] })
   faults.push(...misspelt.faults.map((fault) => new SettingsError(fault)))
@@ -84,8 +96,11 @@ export function readSettings(env: Environment, root: string): Settings {
   const settings: Settings = {
     storage,
     redis: attempt(() => (env.TOLLGATE_REDIS ? redisUrl(env.TOLLGATE_REDIS) : undefined)),
-    policy: loaded?.policy,
-    policySource: loaded?.source,
+    policy: policy as Policy,
+    policySource: { file: found?.file?.source, digest: found?.file?.digest },
+    policyFile: found?.file,
+    policyFault,
+    resolvePolicy: (of) => resolvePolicyText(of, options as Required<typeof options> & object),
     hints: misspelt.hints,
     cacheSecret: env.TOLLGATE_CACHE_SECRET || undefined,
     maxBodyBytes: wholeNumber(env, 'TOLLGATE_MAX_BODY_BYTES', {
@@ -108,7 +123,10 @@ export function readSettings(env: Environment, root: string): Settings {
     clientId: env.AZURE_CLIENT_ID || undefined,
   }
   attempt(() => checkOrder(settings))
-  if (faults.length > 0) throw together(faults)
+  // A file that was in force, or never is, need not be of use today: what is in the tables decides. A person is told at once.
+  const mayBeElsewhere = storage?.kind !== 'memory' && env.AZURE_FUNCTIONS_ENVIRONMENT !== 'Development'
+  const isPolicyAlone = policyFault !== undefined && faults.length === 1
+  if (faults.length > 0 && !(isPolicyAlone && mayBeElsewhere)) throw together(faults)
   return settings
 }
 

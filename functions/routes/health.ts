@@ -19,7 +19,7 @@ const MAX_AGE_MS = 10_000
 export function registerHealth(gateway: () => Gateway): void {
   const ready = readiness({
     checks: [
-      { name: 'policy', run: async () => gateway() },
+      { name: 'policy', run: async (signal) => gateway().checks.policy(signal) },
       { name: 'tables', run: async (signal) => gateway().checks.tables(signal) },
       { name: 'limits', run: async (signal) => gateway().checks.limits(signal) },
       { name: 'model', run: async (signal) => gateway().checks.model(signal) },

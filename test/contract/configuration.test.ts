@@ -1,9 +1,9 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { listText, outlinePolicy, ROUTES } from '@tollgate/middleware'
+import { listText, memoryTable, outlinePolicy, ROUTES } from '@tollgate/middleware'
 import { describe, expect, test } from 'vitest'
-import { tellPolicy } from '../../functions/policy-in-force.ts'
+import { policyOf } from '../../functions/policy-in-force.ts'
 import { SETTING_NAMES } from '../../functions/setting-names.ts'
 import { readSettings } from '../../functions/settings.ts'
 import { ROOT } from '../support/host.ts'
@@ -968,18 +968,17 @@ describe('I1: a misspelt setting', () => {
 })
 
 describe('I1: the app’s first line', () => {
-  const lineOf = (text: string | undefined, env: Record<string, string> = {}) => {
+  const lineOf = async (text: string | undefined, env: Record<string, string> = {}) => {
     const root = text === undefined ? folder() : folderWith({ 'tollgate.policy.yaml': text })
     const lines: unknown[] = []
-    tellPolicy(read(root, { OPENAI_API_KEY: 'k', ...env }), (level, event, fields) =>
-      lines.push({ level, event, ...fields }),
-    )
+    const settings = read(root, { OPENAI_API_KEY: 'k', ...env })
+    await policyOf(settings, (level, event, fields) => lines.push({ level, event, ...fields }))(memoryTable()).refresh()
     return lines
   }
   const PRICED = 'models: {default: {price: {input: 2, output: 8}}, odd: {targets: [{openai: {model: m}}]}}'
 
-  test('warns of the defaults, which limit no money', () => {
-    expect(lineOf(undefined)).toEqual([
+  test('warns of the defaults, which limit no money', async () => {
+    expect(await lineOf(undefined)).toEqual([
       {
         level: 'warn',
         event: 'policy in force',
@@ -992,9 +991,9 @@ describe('I1: the app’s first line', () => {
     ])
   })
 
-  test('tells the document, its revision, its plans, and which of them have no limit on money', () => {
+  test('tells the document, its revision, its plans, and which of them have no limit on money', async () => {
     const limits = 'plans: {free: {limits: []}, pro: {limits: [{usd: 5, per: month}]}}'
-    expect(lineOf(`${limits}\n${PRICED}`)).toEqual([
+    expect(await lineOf(`${limits}\n${PRICED}`)).toEqual([
       {
         level: 'warn',
         event: 'policy in force',
@@ -1013,27 +1012,27 @@ describe('I1: the app’s first line', () => {
     ['each plan', 'plans: {a: {limits: [{usd: 5, per: day}]}}'],
     ['a plan’s consumers together', 'plans: {a: {limits: [], shared: {limits: [{usd: 5, per: day}]}}}'],
     ['all together', 'plans: {a: {limits: []}}\nglobal: {limits: [{usd: 5, per: day}]}'],
-  ])('says that money is limited where it is for %s', (_what, plans) => {
-    const [line] = lineOf(`${plans}\nmodels: {default: {price: {input: 2, output: 8}}}`)
+  ])('says that money is limited where it is for %s', async (_what, plans) => {
+    const [line] = await lineOf(`${plans}\nmodels: {default: {price: {input: 2, output: 8}}}`)
     expect(line).toMatchObject({ level: 'info', message: expect.stringMatching(/; money is limited in each plan\.$/) })
   })
 
-  test('says that a limit on one model leaves the others without', () => {
-    const [line] = lineOf(`plans: {a: {limits: [{usd: 5, per: day, model: default}]}}\n${PRICED}`)
+  test('says that a limit on one model leaves the others without', async () => {
+    const [line] = await lineOf(`plans: {a: {limits: [{usd: 5, per: day, model: default}]}}\n${PRICED}`)
     expect(line).toMatchObject({ message: expect.stringContaining('NO LIMIT ON MONEY in any plan') })
   })
 
-  test('tells of what is not read and may have been meant', () => {
-    expect(lineOf('plans: {a: {limits: []}}', { OPENAI_MODEL: 'gpt-5' })).toMatchObject([
+  test('tells of what is not read and may have been meant', async () => {
+    expect(await lineOf('plans: {a: {limits: []}}', { OPENAI_MODEL: 'gpt-5' })).toMatchObject([
       { level: 'warn', hints: ['OPENAI_MODEL is not read: the setting is OPENAI_MODEL_NAME.'] },
     ])
   })
 
-  test('tells models of several targets, names that pick others, and zones', () => {
+  test('tells models of several targets, names that pick others, and zones', async () => {
     const models =
       'models: {chat: {targets: [{openai: {model: a}, zone: eu}, {openai: {model: b}}]}, gpt: {alias: chat}, ' +
       'ab: {split: {chat: 90, default: 10}}, auto: {route: {small: chat, large: ab, rules: [{tools: true}]}}}'
-    const [line] = lineOf(`plans: {a: {limits: []}, team: {limits: [], zones: [eu]}}\n${models}`)
+    const [line] = await lineOf(`plans: {a: {limits: []}, team: {limits: [], zones: [eu]}}\n${models}`)
     expect(line).toMatchObject({
       message: expect.stringMatching(
         /; NO LIMIT ON MONEY in any plan\. Requests: chat has 2 targets \(eu, 1 in no zone\); gpt is an alias of chat, ab is a split of chat \(90\) and default \(10\) by consumer and auto is a route to chat or ab; plan team stays in eu\.$/,
@@ -1041,7 +1040,7 @@ describe('I1: the app’s first line', () => {
     })
   })
 
-  test('is bounded', () => {
+  test('is bounded', async () => {
     const plans = Array.from({ length: 5_000 }, (_, index) => `p${index}: {limits: []}`).join(', ')
     expect(JSON.stringify(lineOf(`plans: {${plans}}`)).length).toBeLessThan(1_000)
     const split = `split: {${Array.from({ length: 16 }, (_, index) => `m${index}: 1`)}}`

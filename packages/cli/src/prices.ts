@@ -12,14 +12,16 @@ import {
   oldBookText,
   outlinePolicy,
   type Price,
+  type PriceJson,
   picksOf,
+  priceJson,
   type VirtualModel,
   virtualText,
 } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import type { Place } from './place.ts'
-import { PRICE_TITLES, type PriceJson, priceCells, priceJson, UNIT_TEXT } from './shown-price.ts'
+import { PRICE_TITLES, priceCells, UNIT_TEXT } from './shown-price.ts'
 
 export interface PricesOptions {
   readonly json?: boolean

@@ -11,7 +11,7 @@ const FOLDERS: Readonly<Record<string, readonly string[]>> = {
   storage: ['pipeline'],
   telemetry: ['pipeline'],
   targets: ['pipeline'],
-  policy: ['pipeline', 'targets'],
+  policy: ['pipeline', 'targets', 'storage'],
   health: ['pipeline'],
   operations: ['pipeline'],
   surfaces: ['pipeline', 'operations'],

@@ -9,6 +9,7 @@ import {
   unlessEnded,
 } from '../pipeline/index.ts'
 import type { Caller } from './caller.ts'
+import type { KeyRecord } from './consumer.ts'
 import { credentialsFrom } from './credential.ts'
 import { looksLikeKey, type ParsedKey, parseKey, sameDigest } from './key.ts'
 import type { KeyDirectory, KnownKey } from './key-directory.ts'
@@ -21,6 +22,8 @@ export interface AuthenticateOptions<Needed extends Scope> {
   readonly scope: Needed | readonly [Needed, ...Needed[]]
   /** Milliseconds since 1970, for the expiry of keys. */
   readonly wallClock: () => number
+  /** Told of each key that let a request in. */
+  readonly onUse?: ((key: KeyRecord) => void) | undefined
 }
 
 /** Who calls, by a key that may. */
@@ -45,6 +48,7 @@ export function authenticate<Needed extends Scope>({
   keys: find,
   scope,
   wallClock,
+  onUse,
 }: AuthenticateOptions<Needed>): Middleware<{ readonly policy: object }, Authenticated<Needed>> {
   const wanted: readonly Needed[] = typeof scope === 'string' ? [scope] : scope
   const insufficient = insufficientScope(wanted[0] as Needed)
@@ -70,6 +74,7 @@ export function authenticate<Needed extends Scope>({
     if (key.expiresAt !== undefined && wallClock() >= key.expiresAt) {
       return unauthorized('This API key has expired.', 'invalid_token')
     }
+    onUse?.(key)
     return known
   }
 

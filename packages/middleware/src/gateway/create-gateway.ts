@@ -1,13 +1,23 @@
-import { type Authenticated, authenticate, type ConsumerStore, keyDirectory } from '../auth/index.ts'
+import { type Authenticated, authenticate, type ConsumerStore, keyDirectory, keyUses } from '../auth/index.ts'
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
+import { ACTIONS, sweepAudit } from '../manage/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
-import { digestWith, type FinishedRequest, type Handler, type Log, pipeline, systemTime } from '../pipeline/index.ts'
+import {
+  digestWith,
+  type FinishedRequest,
+  type Handler,
+  type Log,
+  OperatorError,
+  pipeline,
+  systemTime,
+} from '../pipeline/index.ts'
 import {
   connectionCheck,
   dearestPrice,
   modelsBehind,
+  POLICY_FILE,
   type Policy,
   type PolicySource,
   pinPolicy,
@@ -15,6 +25,7 @@ import {
   targetsFor,
   type WithPolicy,
 } from '../policy/index.ts'
+import type { Table } from '../storage/index.ts'
 import { completions, modelList, type Surface } from '../surfaces/index.ts'
 import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import {
@@ -33,7 +44,10 @@ import {
 } from '../upstream/index.ts'
 import { ledger, removeOld, rollUp, type UsageReader } from '../usage/index.ts'
 import { dryRun, isDryRun } from './dry-run.ts'
+import { limitedTries } from './limited-tries.ts'
 import { limiterEvents } from './limiter-events.ts'
+import { findAction, manageApi } from './manage-api.ts'
+import { me } from './me.ts'
 import { metricsPage } from './metrics-page.ts'
 import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
@@ -41,9 +55,27 @@ import { READS, readRate } from './read-rate.ts'
 import { openStores, type StoresOptions } from './stores.ts'
 import { usageApi } from './usage-api.ts'
 
+/** What is said of the policy's text by the app's own settings. */
+export interface PolicyDocumentRules {
+  /** The policy's name in the table of its revisions. */
+  readonly name: string
+  /** Whether a text can be used here. @throws PolicyError */
+  check(text: string, source: string): void
+}
+
+const NO_DOCUMENT: PolicyDocumentRules = {
+  name: POLICY_FILE,
+  check() {
+    throw new OperatorError('This app has a policy of its own, which no text takes the place of.')
+  },
+}
+
 /** All durations are milliseconds. */
 export interface GatewayOptions extends StoresOptions {
-  readonly policy: PolicySource
+  /** By which policy requests are decided, or what makes it of the table that keeps the policy's revisions. */
+  readonly policy: PolicySource | ((policies: Table) => PolicySource)
+  /** For those who manage the policy over HTTP; without, that can't be done. */
+  readonly policyDocument?: PolicyDocumentRules | undefined
   /** The kinds of target that the policy was resolved by: those that ship with Tollgate by default. */
   readonly targetKinds?: readonly TargetKind[] | undefined
   /** HMAC secret for cache keys and prompt hashes; plain SHA-256 without one. */
@@ -74,13 +106,23 @@ export interface Gateway {
   handler(surface: Surface): Handler
   /** The way of those who ask which models they may use. */
   readonly models: Handler
+  /** The way of those who ask what holds for themselves, by any key of theirs, to be put into a `readEntry`. */
+  readonly me: Handler
   /** The way of those who read what requests came to, by a key of scope `read`, to be put into a `readEntry`. */
   readonly usageApi: Handler
+  /** The way of those who manage, by a key of scope `read` or `admin`, to be put into a `manageEntry`. */
+  readonly manageApi: Handler
   readonly consumers: ConsumerStore
-  /** What it can't work without. The cache is not among it: without one, every request is a miss. */
-  readonly checks: Readonly<Record<'tables' | 'limits' | 'model', Check['run']>>
+  readonly policy: PolicySource
+  /**
+   * What it can't work without. The cache is not among it: without one, every request is a miss. A policy that was applied and can't be
+   * used is: requests go by the one before.
+   */
+  readonly checks: Readonly<Record<'policy' | 'tables' | 'limits' | 'model', Check['run']>>
   /** Removes what has expired from the tables, and tells how much that was. */
-  sweep(signal: AbortSignal): Promise<{ readonly completions: number; readonly generations: number }>
+  sweep(
+    signal: AbortSignal,
+  ): Promise<{ readonly completions: number; readonly generations: number; readonly changes: number }>
   /** To be told of each request's end by the `trace` that it goes through: it is written down. */
   finished(request: FinishedRequest): void
   /** What all instances' requests came to. */
@@ -127,6 +169,9 @@ const UNKNOWN_KEYS = {
   each: { capacity: 60, refill: 1, periodMs: 1_000 },
   total: { capacity: 600, refill: 20, periodMs: 1_000 },
 }
+
+/** Requests to manage whose credentials don't let them in: as lookups of made-up keys. */
+const FAILED_TRIES = UNKNOWN_KEYS
 
 /** What the own model of each route is asked for, to see that it is there. */
 const PROBED: readonly (readonly [route: string, operation: Operation])[] = [
@@ -178,8 +223,9 @@ const now = () => performance.now()
 const wallClock = () => Date.now()
 
 /** The models that a caller's requests for a name may come to, and that no limit refuses each time: one on money, of one without a price. */
-function askable(name: string, { policy, consumer }: Admitted): readonly string[] {
-  const rights = rightsOf(policy, consumer.plan)
+function askable(name: string, { policy, consumer }: Pick<Admitted, 'policy' | 'consumer'>): readonly string[] {
+  if (consumer.grant?.routes?.length === 0) return []
+  const rights = rightsOf(policy, consumer)
   return reachableModels(name, { policy, rights })
     .filter(({ name: model, targets }) => {
       const isPriced = dearestPrice(targetsFor(targets, rights)) !== undefined
@@ -200,13 +246,14 @@ type Admitted = WithPolicy & Authenticated<'call'> & { readonly admitted: true }
  * const entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
  */
 export function createGateway(options: GatewayOptions): Gateway {
-  const { policy, maxBodyBytes, maxOutputTokens, storeDeadlineMs: deadlineMs, cacheDeadlineMs, log } = options
+  const { maxBodyBytes, maxOutputTokens, storeDeadlineMs: deadlineMs, cacheDeadlineMs, log } = options
   const stores = openStores(options)
+  const policy = typeof options.policy === 'function' ? options.policy(stores.policies) : options.policy
   const digest = digestWith(options.cacheSecret)
   const limits = limiter({
     store: stores.counters,
     deadlineMs,
-    storeDown: policy.current().storeDown,
+    storeDown: () => policy.current().storeDown,
     events: limiterEvents(log),
   })
   const usageKept = () => (options.storage.kind === 'memory' ? KEPT_IN_MEMORY : policy.current().usage)
@@ -243,12 +290,26 @@ export function createGateway(options: GatewayOptions): Gateway {
     deadlineMs,
     now,
   })
+  const uses = keyUses({ store: stores.consumers, deadlineMs, wallClock, log })
   const known = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ keys, scope: 'call', wallClock }))
+    .use(authenticate({ keys, scope: 'call', wallClock, onUse: uses.noteUse }))
   const reading = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ keys, scope: 'read', wallClock }))
+    .use(authenticate({ keys, scope: 'read', wallClock, onUse: uses.noteUse }))
+    .use(readRate(localLimiter({ ...READS, now })))
+  const tries = localLimiter({ ...FAILED_TRIES, now })
+  const managing = pipeline().use(pinPolicy(policy)).use(findAction(ACTIONS))
+  const { name: policyName, check } = options.policyDocument ?? NO_DOCUMENT
+  const managed = manageApi({ ...stores, policyName, check, from: 'api', wallClock })
+  const looking = managing
+    .use(limitedTries(authenticate({ keys, scope: ['read', 'admin'], wallClock }), tries))
+    .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
+    .handle(managed)
+  const changing = managing.use(limitedTries(authenticate({ keys, scope: 'admin', wallClock }), tries)).handle(managed)
+  const anyone = pipeline()
+    .use(pinPolicy(policy))
+    .use(authenticate({ keys, scope: ['call', 'read', 'admin'], wallClock, onUse: uses.noteUse }))
     .use(readRate(localLimiter({ ...READS, now })))
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
@@ -291,17 +352,38 @@ export function createGateway(options: GatewayOptions): Gateway {
   const handlers = new Map<Surface, Handler>()
   return {
     consumers: stores.consumers,
+    policy,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
+    me: anyone.handle(
+      me({
+        counters: stores.counters,
+        table: stores.usage,
+        usage,
+        models: (asking) =>
+          [...asking.policy.models.keys(), ...(asking.policy.virtualModels?.keys() ?? [])].filter(
+            (name) => askable(name, asking).length > 0,
+          ),
+        wallClock,
+      }),
+    ),
     usageApi: reading.handle(usageApi({ reader: usage, wallClock })),
+    manageApi: (request, context) => (request.method === 'GET' ? looking : changing)(request, context),
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)
       handlers.set(surface, handler)
       return handler
     },
     checks: {
+      async policy() {
+        await policy.refresh()
+        policy.current()
+        const refused = policy.refused()
+        if (refused !== undefined) throw refused
+      },
       tables: (signal) => stores.consumers.findConsumer('health', signal),
       limits: (signal) => reachCounters(stores.counters, limits, signal),
       async model(signal) {
+        await policy.refresh()
         const models = probedModels(policy.current())
         const asking = (target: TargetSettings | undefined, path: string) =>
           probe(transport, target, { path, signal, timeoutMs: CHECK_MS })
@@ -314,18 +396,20 @@ export function createGateway(options: GatewayOptions): Gateway {
       const at = wallClock()
       const completions = await stores.sweepable?.sweep(at, signal)
       const purged = await stores.generations.sweep(at - GENERATION_LIFE_MS, signal)
-      return { completions: completions?.removed ?? 0, generations: purged.removed }
+      const changes = await sweepAudit(stores.audit, at, signal)
+      return { completions: completions?.removed ?? 0, generations: purged.removed, changes }
     },
     finished: book.record,
     usage,
     metrics: reading.handle(metricsPage({ usage, ...METRICS, now })),
     async rollUp(signal) {
+      await policy.refresh()
       const run = { table: stores.usage, now: wallClock(), signal, log }
       const written = await rollUp(run)
       return { written, removed: await removeOld({ ...run, kept: usageKept() }) }
     },
     async close() {
-      await Promise.all([limits.close(), book.close()])
+      await Promise.all([limits.close(), book.close(), uses.close()])
       stores.close()
     },
   }

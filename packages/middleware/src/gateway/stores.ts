@@ -22,6 +22,9 @@ export interface Stores {
   readonly sweepable: Sweepable | undefined
   /** The ledger's, in the tables also where Redis keeps the counters: it is to outlive both. */
   readonly usage: Table
+  /** The policy's revisions, and who changed what. */
+  readonly policies: Table
+  readonly audit: Table
   close(): void
 }
 
@@ -63,6 +66,8 @@ function openStorage(location: StorageLocation): Omit<Stores, 'close'> {
       generations: memoryGenerationStore({ wallClock }),
       sweepable: undefined,
       usage: memoryTable({ wallClock }),
+      policies: memoryTable({ wallClock }),
+      audit: memoryTable({ wallClock }),
     }
   }
   const open = openTables(location)
@@ -74,5 +79,7 @@ function openStorage(location: StorageLocation): Omit<Stores, 'close'> {
     generations: tableGenerationStore(open),
     sweepable: completions,
     usage: open('tollgateusage'),
+    policies: open('tollgatepolicy'),
+    audit: open('tollgateaudit'),
   }
 }

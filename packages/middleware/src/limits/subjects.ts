@@ -1,5 +1,5 @@
 import { isRefusal, type Refusal } from '../pipeline/index.ts'
-import type { Limit, Measure, Plan, Policy } from '../policy/index.ts'
+import { type Limit, limitsOfKey, type Measure, type Narrowing, type Plan, type Policy } from '../policy/index.ts'
 import type { Claim, Subject } from './leases/decision.ts'
 
 /** A limit, and whose it is. */
@@ -13,11 +13,16 @@ export interface Limited {
   readonly policy: Pick<Policy, 'global'> & {
     readonly plans: ReadonlyMap<string, Pick<Plan, 'name' | 'limits' | 'shared'>>
   }
-  readonly consumer: { readonly id: string; readonly plan: string }
+  readonly consumer: {
+    readonly id: string
+    readonly plan: string
+    /** What its key narrows, and what the key's own budget is counted by. */
+    readonly grant?: (Narrowing & { readonly key: string }) | undefined
+  }
 }
 
 /**
- * Whose limits hold for a consumer's request: its own, those of its plan's consumers together, and everybody's. Those
+ * Whose limits hold for a consumer's request: its key's, its own, those of its plan's consumers together, and everybody's. Those
  * without a limit are left out. 403 (`plan_unavailable`) where the policy doesn't have the plan.
  *
  * The same policy and consumer, as objects, have the same subjects, as an object: a request asks for them up to three times.
@@ -42,6 +47,8 @@ function resolve({ plans, global }: Limited['policy'], consumer: Limited['consum
   const plan = plans.get(consumer.plan)
   if (plan === undefined) return missingPlan(consumer.plan)
   const subjects: Subject[] = []
+  const { grant } = consumer
+  if (grant?.budget !== undefined) subjects.push({ id: `key:${grant.key}`, limits: limitsOfKey(grant) })
   if (plan.limits.length > 0) subjects.push({ id: `consumer:${consumer.id}`, limits: plan.limits })
   if (plan.shared.length > 0) subjects.push({ id: `plan:${plan.name}`, limits: plan.shared })
   if (global.length > 0) subjects.push({ id: 'global', limits: global })

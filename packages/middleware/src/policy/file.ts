@@ -66,31 +66,48 @@ export function outlinePolicy(
 
 function readDocument(location: PolicyLocation): { readonly document: Document; readonly source: DocumentSource } {
   const file = readPolicyFile(location)
-  if (file === undefined) {
-    return {
-      document: { value: {}, source: 'the default policy', isFile: false },
-      source: { file: undefined, digest: undefined },
-    }
-  }
-  const parsed = parseYaml(file.text)
-  if (parsed.faults !== undefined) throw new PolicyError(file.source, parsed.faults)
-  const { document: value, lineOf } = parsed
-  return {
-    document: { value, source: file.source, isFile: true, lineOf },
-    source: { file: file.source, digest: file.digest },
-  }
+  if (file === undefined) return { document: NO_DOCUMENT, source: { file: undefined, digest: undefined } }
+  return { document: documentOf(file), source: { file: file.source, digest: file.digest } }
 }
 
-interface PolicyFile {
-  /** As messages name it. */
+const NO_DOCUMENT: Document = { value: {}, source: 'the default policy', isFile: false }
+
+/** A policy's document as it is written. */
+export interface PolicyText {
+  /** What it came from, as messages name it. */
   readonly source: string
   readonly text: string
+}
+
+/** @param of `undefined` for the defaults. @throws PolicyError */
+export function resolvePolicyText(of: PolicyText | undefined, options: Omit<ResolveOptions, 'source'>): Policy {
+  return resolveDocument(of === undefined ? NO_DOCUMENT : documentOf(of), options)
+}
+
+/** What it says by itself: nothing of an app's own settings is needed. @throws PolicyError */
+export function outlinePolicyText(of: PolicyText | undefined, options: KnownRoutes & KnownKinds = {}): PolicyOutline {
+  return outlineDocument(of === undefined ? NO_DOCUMENT : documentOf(of), options)
+}
+
+/** @throws PolicyError for what is no YAML or JSON */
+export function documentOf({ source, text }: PolicyText): Document {
+  if (Buffer.byteLength(text) > MOST_BYTES) throw new PolicyError(source, [TOO_LARGE])
+  const parsed = parseYaml(text)
+  if (parsed.faults !== undefined) throw new PolicyError(source, parsed.faults)
+  const { document: value, lineOf } = parsed
+  return { value, source, isFile: true, lineOf }
+}
+
+export interface PolicyFile extends PolicyText {
   /** The first 12 hexadecimal digits of the SHA-256 of its bytes, to tell which revision is in force. */
   readonly digest: string
+  /** Milliseconds since 1970, by this machine's clock. */
+  readonly savedAt: number
 }
 
 /** Enough for 10,000 plans with a few limits each. */
 const MOST_BYTES = 1024 * 1024
+const TOO_LARGE = `it is larger than ${MOST_BYTES.toLocaleString('en-US')} bytes. Give more consumers the same plan.`
 
 /**
  * The policy's file; `undefined` where there is none, and nothing that looks as if it were meant to be one.
@@ -98,21 +115,22 @@ const MOST_BYTES = 1024 * 1024
  * @throws PolicyError for a file that can't be read, is too large or not UTF-8, and for a name that only resembles the
  * policy's: passed over in silence, it would leave the defaults in force.
  */
-function readPolicyFile({ root, path }: PolicyLocation): PolicyFile | undefined {
+export function readPolicyFile({ root, path }: PolicyLocation): PolicyFile | undefined {
   const source = path ?? POLICY_FILE
   if (source.trim() === '') {
     throw new PolicyError('TOLLGATE_POLICY', ['it is blank. Set the path of the policy, or unset it.'])
   }
   const names = path === undefined ? namesIn(root) : []
   refuseNearMisses(names)
-  const bytes = read(
+  const found = read(
     isAbsolute(source) ? source : join(root, source),
     source,
     path === undefined && !names.includes(source),
   )
-  if (bytes === undefined) return undefined
+  if (found === undefined) return undefined
+  const { bytes, savedAt } = found
   const digest = createHash('sha256').update(bytes).digest('hex').slice(0, 12)
-  return { source, text: decode(bytes, source), digest }
+  return { source, text: decode(bytes, source), digest, savedAt }
 }
 
 function refuseNearMisses(names: readonly string[]): void {
@@ -143,15 +161,19 @@ const READ_FAULTS: Readonly<Record<string, string>> = {
   ENAMETOOLONG: 'its name is too long for a file. TOLLGATE_POLICY takes a path, not the policy itself.',
 }
 
-/** Its bytes; `undefined` where it may be absent and is. */
-function read(path: string, source: string, mayBeAbsent: boolean): Buffer | undefined {
+/** Its bytes, and when they were written; `undefined` where it may be absent and is. */
+function read(
+  path: string,
+  source: string,
+  mayBeAbsent: boolean,
+): { readonly bytes: Buffer; readonly savedAt: number } | undefined {
   let file: number | undefined
   try {
     file = openSync(path, 'r')
     const stat = fstatSync(file)
     if (stat.isDirectory()) throw new PolicyError(source, [READ_FAULTS.EISDIR ?? ''])
     if (!stat.isFile()) throw new PolicyError(source, ['it is no regular file. Put the policy into a file.'])
-    return readBounded(file, source)
+    return { bytes: readBounded(file, source), savedAt: stat.mtimeMs }
   } catch (error) {
     if (error instanceof PolicyError) throw error
     const { code = 'an unknown error' } = error as NodeJS.ErrnoException
@@ -175,9 +197,7 @@ function readBounded(file: number, source: string): Buffer {
     read = readSync(file, buffer, length, buffer.length - length, null)
   }
   if (length > MOST_BYTES) {
-    throw new PolicyError(source, [
-      `it is larger than ${MOST_BYTES.toLocaleString('en-US')} bytes. Give more consumers the same plan.`,
-    ])
+    throw new PolicyError(source, [TOO_LARGE])
   }
   return buffer.subarray(0, length)
 }

@@ -40,12 +40,15 @@ const LONGEST_SOURCE = 200
 /** A policy that can't be used. The message lists each fault with its path and the fix: of many, the first ones. */
 export class PolicyError extends OperatorError {
   override readonly name = 'PolicyError'
+  /** Each with its path and the fix; of many, the first ones. */
+  readonly faults: readonly string[]
   /** @param untold how many faults there are beyond `faults` */
   constructor(source: string, faults: readonly string[], untold = 0) {
     const told = faults.slice(0, MOST_FAULTS).map((fault) => `  - ${bounded(fault, LONGEST_FAULT)}`)
     const more = faults.length - told.length + untold
     const end = more > 0 ? [`  - and ${more.toLocaleString('en-US')} more`] : []
     super(`${bounded(source, LONGEST_SOURCE)} was refused:\n${[...told, ...end].join('\n')}`)
+    this.faults = [...told, ...end].map((line) => line.slice('  - '.length))
   }
 }
 

@@ -1,19 +1,38 @@
 import { createHash } from 'node:crypto'
+import { type OperatorError, StoreUnavailable } from '../pipeline/index.ts'
 import type { AskedBy } from './model.ts'
 import type { Policy } from './policy.ts'
 import { routeOf } from './route.ts'
 
 /** Where the policy of a request comes from. */
 export interface PolicySource {
-  /** The policy in force. It never waits, and never throws. */
+  /**
+   * The policy in force. It never waits.
+   *
+   * @throws PolicyUnknown before it was first read; PolicyError where there is none that can be used
+   */
   current(): Policy
-  /** Looks whether there is another, and puts it in force. */
-  refresh(signal: AbortSignal): Promise<'changed' | 'unchanged'>
+  /** A second revision, which refuses nothing and is only judged by what it would have refused; `undefined` where there is none. */
+  shadow(): Policy | undefined
+  /**
+   * Looks whether there is another policy, where the last look is too old, and puts it in force. To be called for each request, which
+   * waits for what it gives before it goes by `current()`: `undefined` nearly always, and never rejects.
+   */
+  refresh(): Promise<void> | undefined
+  /** What an operator is to know: a revision that was applied, and that this process can't use. `undefined` where all is well. */
+  refused(): OperatorError | undefined
 }
 
 /** A policy that stays as it is for as long as the process runs. */
-export function fixedPolicy(policy: Policy): PolicySource {
-  return { current: () => policy, refresh: async () => 'unchanged' }
+export function fixedPolicy(policy: Policy, shadow?: Policy): PolicySource {
+  return { current: () => policy, shadow: () => shadow, refresh: () => undefined, refused: () => undefined }
+}
+
+/** Which policy is in force could not be read yet: its store failed. Known by its name, since two copies of this class can meet. */
+export class PolicyUnknown extends StoreUnavailable {
+  constructor(options?: ErrorOptions) {
+    super('The policy in force could not be read yet', options)
+  }
 }
 
 const REVISION_DIGITS = 12

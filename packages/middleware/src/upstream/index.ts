@@ -26,7 +26,7 @@ export {
   type RetryWithinBudgetOptions,
   retryWithinBudget,
 } from './retry.ts'
-export { rightsOf } from './rights.ts'
+export { type Asker, rightsOf } from './rights.ts'
 export { type Candidate, type Pinned, type Routed, type RouteOptions, route } from './route.ts'
 export { servedElsewhere } from './spillover.ts'
 export { cantBeAsked, translatable } from './translation.ts'

@@ -18,8 +18,8 @@ export interface LimiterOptions {
   readonly time?: Time
   /** A number in [0, 1), for jitter. */
   readonly random?: () => number
-  /** What to do with requests while the store is down. Claims on money are refused in any case. Default: `closed`. */
-  readonly storeDown?: 'closed' | 'open'
+  /** What to do with requests while the store is down, now. Claims on money are refused in any case. Default: `closed`. */
+  readonly storeDown?: 'closed' | 'open' | (() => 'closed' | 'open')
   readonly events?: LimiterEvents
 }
 
@@ -271,7 +271,9 @@ export function limiter(options: LimiterOptions): Limiter {
         return await withDeadline(deadlineMs, (late) => acquire(groups, late), time)
       } catch (error) {
         const reason = unavailable(error)
-        const open = storeDown === 'open' && claims.every(({ limit }) => limit.measure !== 'money')
+        const open =
+          (typeof storeDown === 'function' ? storeDown() : storeDown) === 'open' &&
+          claims.every(({ limit }) => limit.measure !== 'money')
         if (reason.code === 'store_failed' && open) return freeAdmission(false, statusesOf(groups, clock.interval()))
         throw reason
       } finally {
