@@ -303,10 +303,12 @@ export function createGateway(options: GatewayOptions): Gateway {
   const { name: policyName, check } = options.policyDocument ?? NO_DOCUMENT
   const managed = manageApi({ ...stores, policyName, check, from: 'api', wallClock })
   const looking = managing
-    .use(limitedTries(authenticate({ keys, scope: ['read', 'admin'], wallClock }), tries))
+    .use(limitedTries(authenticate({ keys, scope: ['read', 'admin'], wallClock, onUse: uses.noteUse }), tries))
     .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
     .handle(managed)
-  const changing = managing.use(limitedTries(authenticate({ keys, scope: 'admin', wallClock }), tries)).handle(managed)
+  const changing = managing
+    .use(limitedTries(authenticate({ keys, scope: 'admin', wallClock, onUse: uses.noteUse }), tries))
+    .handle(managed)
   const anyone = pipeline()
     .use(pinPolicy(policy))
     .use(authenticate({ keys, scope: ['call', 'read', 'admin'], wallClock, onUse: uses.noteUse }))
