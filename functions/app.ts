@@ -20,6 +20,7 @@ import { registerHealth } from './routes/health.ts'
 import { registerManage } from './routes/manage.ts'
 import { registerMe } from './routes/me.ts'
 import { registerMetrics } from './routes/metrics.ts'
+import { registerOpenApi } from './routes/open-api.ts'
 import { registerOpenai } from './routes/openai.ts'
 import { registerProtectedResource } from './routes/protected-resource.ts'
 import { registerUsageApi } from './routes/usage.ts'
@@ -99,6 +100,7 @@ registerOpenai(gateway, telemetry)
 registerAzureOpenai(gateway, telemetry)
 registerUsageApi(gateway)
 registerManage(gateway)
+registerOpenApi()
 registerMe(gateway)
 registerHealth(gateway)
 registerProtectedResource(gateway)
