@@ -312,27 +312,26 @@ export function createGateway(options: GatewayOptions): Gateway {
     log,
   })
   const uses = keyUses({ store: stores.consumers, deadlineMs, wallClock, log })
-  const callers = { keys, tokens, trustEasyAuth: options.trustEasyAuth, wallClock }
-  const users = { ...callers, onUse: uses.noteUse }
+  const callers = { keys, tokens, trustEasyAuth: options.trustEasyAuth, wallClock, onUse: uses.noteUse }
   const known = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ ...users, scope: 'call' }))
+    .use(authenticate({ ...callers, scope: 'call' }))
   const reading = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ ...users, scope: 'read' }))
+    .use(authenticate({ ...callers, scope: 'read' }))
     .use(readRate(localLimiter({ ...READS, now })))
   const tries = localLimiter({ ...FAILED_TRIES, now })
   const managing = pipeline().use(pinPolicy(policy)).use(findAction(ACTIONS))
   const { name: policyName, check } = options.policyDocument ?? NO_DOCUMENT
   const managed = manageApi({ ...stores, policyName, check, from: 'api', wallClock })
   const looking = managing
-    .use(limitedTries(authenticate({ ...users, scope: ['read', 'admin'] }), tries))
+    .use(limitedTries(authenticate({ ...callers, scope: ['read', 'admin'] }), tries))
     .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
     .handle(managed)
-  const changing = managing.use(limitedTries(authenticate({ ...users, scope: 'admin' }), tries)).handle(managed)
+  const changing = managing.use(limitedTries(authenticate({ ...callers, scope: 'admin' }), tries)).handle(managed)
   const anyone = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ ...users, scope: ['call', 'read', 'admin'] }))
+    .use(authenticate({ ...callers, scope: ['call', 'read', 'admin'] }))
     .use(readRate(localLimiter({ ...READS, now })))
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 

@@ -39,7 +39,10 @@ const POLICY = resolvePolicy(
   { source: 'a test', bounds: { env: {}, readable: [], hosts: ['m.example'] }, defaultTarget: undefined },
 )
 /** With the groups that a policy may name. */
-const WITH_GROUPS = { ...POLICY, groups: [{ name: 'cost-centre' }, { name: 'team' }] }
+const WITH_GROUPS = {
+  ...POLICY,
+  groups: ['cost-centre', 'team'].map((name) => ({ name, claim: undefined, required: false, limits: [] })),
+}
 
 let store: ConsumerStore
 let managed: Managed
