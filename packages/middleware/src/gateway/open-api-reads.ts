@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { USAGE_DIMENSIONS } from '../usage/index.ts'
+import { meSchema } from './me.ts'
 import {
   answer,
   headersOf,
@@ -84,6 +85,7 @@ const readiness = z.strictObject({
 export const READ_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   UsageReport: schemaOf(report),
   RequestStories: schemaOf(why),
+  Me: schemaOf(meSchema, 'output'),
   Live: schemaOf(live),
   Readiness: schemaOf(readiness),
 }
@@ -161,6 +163,19 @@ export const READ_PATHS: Readonly<Record<string, PathItem>> = {
         200: answer('The stories.', refTo('schemas', 'RequestStories'), 'Cache-Control'),
         ...READ_REFUSALS,
         ...refusals(refTo('schemas', 'Error'), [404], 'Cache-Control'),
+      },
+    },
+  },
+  '/me': {
+    get: {
+      operationId: 'me',
+      summary: 'What holds for who asks: limits and what is left of them, models, and what was spent this month.',
+      tags: ['Usage'],
+      description: 'Any key or token.',
+      security: SECURED,
+      responses: {
+        200: answer('The caller.', refTo('schemas', 'Me'), 'Cache-Control'),
+        ...refusals(refTo('schemas', 'Error'), [401, 403, 429, 500, 503], 'Cache-Control'),
       },
     },
   },
