@@ -22,6 +22,7 @@ import { registerMe } from './routes/me.ts'
 import { registerMetrics } from './routes/metrics.ts'
 import { registerOpenApi } from './routes/open-api.ts'
 import { registerOpenai } from './routes/openai.ts'
+import { registerProtectedResource } from './routes/protected-resource.ts'
 import { registerUsageApi } from './routes/usage.ts'
 import { readSettings } from './settings.ts'
 import { hostRecords, telemetryFrom } from './telemetry.ts'
@@ -102,6 +103,7 @@ registerManage(gateway)
 registerOpenApi()
 registerMe(gateway)
 registerHealth(gateway)
+registerProtectedResource(gateway)
 registerMetrics(gateway)
 registerSweep(gateway)
 registerUsage(gateway)

@@ -20,32 +20,29 @@ export interface LimitsResetOptions extends WhoseLimits {
 }
 
 export interface LimitsShowOptions extends WhoseLimits {
+  /** A key's id. */
+  readonly key?: string
   readonly json?: boolean
 }
 
 /** Lets the limits of a subject, or one of them, begin anew. */
 export async function resetLimitsOf(options: LimitsResetOptions, place: Place): Promise<string> {
-  checkOptions(options, 'reset')
+  checkOptions(options)
   const { consumer, plan, global, limit } = options
-  const meant = {
-    ...(consumer !== undefined && { consumer }),
-    ...(plan !== undefined && { plan }),
-    ...(global && { global: true as const }),
-    ...(limit !== undefined && { limit }),
-  }
+  const meant = { consumer, plan, global: global ? (true as const) : undefined, limit }
   const { output } = await managing(beginLimitsAnew, meant, place)
   return `Reset: ${output.what}. Every instance goes by it within 10 seconds.`
 }
 
-/** Where limits stand: all that hold for a consumer, or those that a plan's consumers, or everybody, share. */
-export async function showLimitsOf(options: LimitsShowOptions, place: Place): Promise<string> {
-  const { json, consumer, plan, global } = options
-  checkOptions(options, 'show')
-  const asked = {
-    ...(consumer !== undefined && { consumer }),
-    ...(plan !== undefined && { plan }),
-    ...(global && { global: 'true' as const }),
+/** Where limits stand: all that hold for a consumer or a key, or those that a plan's consumers, or everybody, share. */
+export async function showLimitsOf({ json, ...whose }: LimitsShowOptions, place: Place): Promise<string> {
+  const given = Object.keys(whose)
+  if (given.length === 0) throw new CommandFault('Say whose limits to show: --consumer, --key, --plan or --global.')
+  if (given.length > 1) {
+    throw new CommandFault(`${given.map((option) => `--${option}`).join(' and ')} exclude each other.`)
   }
+  const { consumer, key, plan, global } = whose
+  const asked = { consumer, key, plan, global: global ? true : undefined }
   const { output, storage } = await managing(showLimits, asked, place)
   if (json) return JSON.stringify(output)
   const { at, limits } = output
@@ -108,9 +105,9 @@ function notes(limits: readonly ToldLimit[]): string[] {
 }
 
 /** @throws CommandFault that names the option. */
-function checkOptions({ consumer, plan, global }: WhoseLimits, what: 'reset' | 'show'): void {
+function checkOptions({ consumer, plan, global }: LimitsResetOptions): void {
   const given = Object.entries({ consumer, plan, global }).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw new CommandFault(`Say whose limits to ${what}: --consumer, --plan or --global.`)
+  if (given.length === 0) throw new CommandFault('Say whose limits to reset: --consumer, --plan or --global.')
   if (given.length > 1) {
     throw new CommandFault(`${given.map(([option]) => `--${option}`).join(' and ')} exclude each other.`)
   }
