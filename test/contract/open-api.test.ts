@@ -48,6 +48,8 @@ beforeAll(async () => {
     for (let at = 0; at < count; at += 1) keys[scope].push(await newKey(open, unique(scope), 'ample', [scope]))
   }
   await newKey(open, consumer, 'gold')
+  // Each is let in once, so that no flood of wrong ones shuts it out.
+  for (const key of [...keys.admin, ...keys.read]) await send({ path: '/manage/targets', method: 'GET' }, key)
   document = (await (await fetch(`${host.url}/api/openapi.json`)).json()) as Document
   described = describedBy(document)
 })
@@ -170,7 +172,7 @@ interface Example {
   readonly body?: unknown
 }
 
-const POLICY = 'plans: { ample: { limits: [] }, gold: { limits: [{ usd: 5, per: day }] } }'
+const POLICY = readFileSync(join(ROOT, 'test/contract/open-api.yaml'), 'utf8')
 const NO_POLICY = 'plans: 7'
 const NOBODY = { consumer: 'nobody-here' }
 const NO_KEY = { key: 'abcdefghijkl' }
@@ -378,9 +380,6 @@ describe('whatever is made from it is answered', () => {
   test('without a 5xx, a hang, a secret, or what is not described', { timeout: 60_000 }, async () => {
     const secrets = [UPSTREAM_KEY, azurite.connectionString.match(/AccountKey=([^;]+)/)?.[1] ?? 'none']
     for (const key of Object.values(keys).flat()) secrets.push(key.split('_')[2] ?? '')
-    // Each is let in once, so that no flood of wrong ones shuts it out.
-    for (const key of keys.admin) await send({ path: '/manage/targets', method: 'GET' }, key)
-    for (const key of keys.read) await send({ path: '/manage/targets', method: 'GET' }, key)
     const all = operations()
     const seen = new Map<number, number>()
     let sent = 0
@@ -448,11 +447,10 @@ describe('whatever is made from it is answered', () => {
 // The last: after it, nothing more may be tried here.
 test('429 of the manage API is as it is described', async () => {
   const reader = await newKey(open, unique('reader'), 'ample', ['read'])
-  for (let at = 0; at < 62; at += 1) await send({ path: '/manage/targets', method: 'GET' }, reader)
-  await Promise.all(Array.from({ length: 80 }, () => send({ path: '/manage/targets', method: 'GET' }, 'nonsense')))
-  const late = await newKey(open, unique('late'), 'ample', ['admin'])
   for (const each of operations('Manage')) {
-    const answer = await send(requestOf(each, {}), each.method === 'get' ? reader : late)
+    const asking = () => send(requestOf(each, {}), each.method === 'get' ? reader : 'nonsense')
+    let answer = await asking()
+    for (let tries = 0; answer.status !== 429 && tries < 200; tries += 1) answer = await asking()
     expect([each.path, answer.status, described.faultOf(each.path, each.method, answer)]).toEqual([
       each.path,
       429,

@@ -10,6 +10,7 @@ import { tableConsumerStore } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { bundled } from '../support/bundled.ts'
 import { newKey, unique } from '../support/consumers.ts'
+import { freePort } from '../support/free-port.ts'
 import { BARE_HOST, cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
 import { selfSigned } from '../support/self-signed.ts'
 import { openAccount } from '../support/tables.ts'
@@ -185,13 +186,18 @@ describe('what is wrong is told with the option or the variable that says so', (
     ['http://example.com/api', '--url: the key would go to example.com in clear. Use https://.'],
     ['https://user:secret@example.com/api', '--url: an address alone'],
     ['https://example.com/api?code=secret', '--url: an address alone'],
-    ['http://127.0.0.1:1/api', '--url: http://127.0.0.1:1/api could not be asked: ECONNREFUSED.'],
   ])('%s', async (url, message) => {
     const { code, err, out } = await list({ TOLLGATE_KEY: admin }, url)
     expect([code, out]).toEqual([1, ''])
     expect(err).toContain(message)
     expect(err).not.toContain('secret')
     expect(err).not.toContain(admin)
+  })
+
+  test('an address that nothing listens at', async () => {
+    const port = await freePort()
+    const { code, err } = await list({ TOLLGATE_KEY: admin }, `http://127.0.0.1:${port}/api`)
+    expect([code, err]).toEqual([1, `--url: http://127.0.0.1:${port}/api could not be asked: ECONNREFUSED.`])
   })
 
   test('an address that is no gateway’s', async () => {

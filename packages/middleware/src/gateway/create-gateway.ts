@@ -312,8 +312,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     log,
   })
   const uses = keyUses({ store: stores.consumers, deadlineMs, wallClock, log })
-  const callers = { keys, tokens, trustEasyAuth: options.trustEasyAuth, wallClock }
-  const users = { ...callers, onUse: uses.noteUse }
+  const users = { keys, tokens, trustEasyAuth: options.trustEasyAuth, wallClock, onUse: uses.noteUse }
   const known = pipeline()
     .use(pinPolicy(policy))
     .use(authenticate({ ...users, scope: 'call' }))
@@ -326,10 +325,10 @@ export function createGateway(options: GatewayOptions): Gateway {
   const { name: policyName, check } = options.policyDocument ?? NO_DOCUMENT
   const managed = manageApi({ ...stores, policyName, check, from: 'api', wallClock })
   const looking = managing
-    .use(limitedTries(authenticate({ ...callers, scope: ['read', 'admin'] }), tries))
+    .use(limitedTries(authenticate({ ...users, scope: ['read', 'admin'] }), tries))
     .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
     .handle(managed)
-  const changing = managing.use(limitedTries(authenticate({ ...callers, scope: 'admin' }), tries)).handle(managed)
+  const changing = managing.use(limitedTries(authenticate({ ...users, scope: 'admin' }), tries)).handle(managed)
   const anyone = pipeline()
     .use(pinPolicy(policy))
     .use(authenticate({ ...users, scope: ['call', 'read', 'admin'] }))
