@@ -290,7 +290,9 @@ function foundText(key: ManageOutput<typeof findKeys>['keys'][number]): string {
 /** What may be told of a key, of whatever one has of it. */
 function partsOf(text: string): { readonly beginning: string; readonly isWhole: boolean; readonly digest?: string } {
   const given = text.trim()
-  const [, beginning, rest = ''] = /^(?:tg_)?([0-9A-Za-z]{1,12})(?![0-9A-Za-z])(.*)$/s.exec(given) ?? []
+  const [, own, rest = '', id] =
+    /^(?:tg_([0-9A-Za-z]{1,12})(?![0-9A-Za-z])(.*)|([0-9A-Za-z]{1,12}))$/s.exec(given) ?? []
+  const beginning = own ?? id
   if (beginning === undefined) {
     // Whatever it is, it may be a secret, so it is not repeated.
     throw new CommandFault('<key>: neither a key nor the beginning of one, such as tg_4fK2. See: keys list')

@@ -1,7 +1,6 @@
 import {
   type ConsumerStore,
   type Limit,
-  outlinePolicy,
   type PolicyOutline,
   resetLimits,
   showLimits,
@@ -13,7 +12,7 @@ import { CommandFault } from './command-fault.ts'
 import { withCounters } from './counters.ts'
 import { count, duration, exactDollars, utc } from './figures.ts'
 import { checkConsumerId } from './keys.ts'
-import { managing } from './managing.ts'
+import { managing, policyHere } from './managing.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
 import { onOneLine } from './printable.ts'
@@ -52,7 +51,7 @@ const TIMEOUT_MS = 30_000
 /** Lets the limits of a subject, or one of them, begin anew. */
 export async function resetLimitsOf(options: LimitsResetOptions, place: Place): Promise<string> {
   checkOptions(options)
-  const policy = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+  const policy = await policyHere(place)
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   return await withTables(place, 'Limits', async (open) => {
     const subject = await subjectOf(options, policy, tableConsumerStore(open))

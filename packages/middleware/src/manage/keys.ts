@@ -3,11 +3,11 @@ import {
   type Consumer,
   type ConsumerStore,
   familyOf,
-  groupsSchema,
   IssueKeyError,
   issueKey,
   type KeyChange,
   type KeyRecord,
+  keyGroups,
   reissueKey,
   SCOPES,
   sameDigest,
@@ -178,7 +178,7 @@ export const createKey = manageAction({
     scopes: z.array(z.enum(SCOPES)).min(1).max(SCOPES.length).optional().describe('What it may do. Without: call.'),
     expiresAt: moment.optional().describe('Without: never.'),
     ...narrowing.shape,
-    groups: groupsSchema.optional().describe('The groups of the policy that its requests are in, each with a value.'),
+    groups: keyGroups.optional().describe('The groups of the policy that its requests are in, each with a value.'),
   }),
   output: newKeyOutput,
   async run({ consumer, plan, scopes, expiresAt, groups, ...grant }, { consumers, policy, wallClock }) {
@@ -347,11 +347,11 @@ async function* beginningWith(store: ConsumerStore, beginning: string, signal: A
 
 /** A policy whose callers may be in groups. */
 interface WithGroups {
-  readonly groups?: ReadonlyMap<string, unknown>
+  readonly groups?: readonly { readonly name: string }[] | undefined
 }
 
 function checkGroups(groups: Readonly<Record<string, string>> = {}, policy: ManagedPolicy & WithGroups): void {
-  const known = [...(policy.groups?.keys() ?? [])]
+  const known = (policy.groups ?? []).map(({ name }) => name)
   const missing = Object.keys(groups).find((name) => !known.includes(name))
   if (missing === undefined) return
   const meant = closestName(missing, known)

@@ -1,3 +1,4 @@
+export { type PolicyChange, policyChanges } from './changes.ts'
 export {
   AddressNotAllowed,
   type ConnectionCheck,
@@ -22,6 +23,8 @@ export {
   resolvePolicyText,
   strayPolicy,
 } from './file.ts'
+export { type Group, isGroupValue, MOST_GROUPS } from './group.ts'
+export { type Identity, type Issuer, MANAGING_ROLES } from './identity.ts'
 export {
   type BudgetLimit,
   type ConcurrencyLimit,

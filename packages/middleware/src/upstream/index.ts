@@ -18,6 +18,7 @@ export {
 export { fallback } from './fallback.ts'
 export { type Asking, type Choice, reachableModels } from './pick-model.ts'
 export { type ProbeOptions, probe } from './probe.ts'
+export { documentReader, type ReadDocumentOptions } from './read-document.ts'
 export {
   type Left,
   neverRetry,

@@ -3,7 +3,7 @@ import { StoreUnavailable } from '../../pipeline/index.ts'
 import { narrowing } from '../../policy/index.ts'
 import type { OpenTable } from '../../storage/index.ts'
 import type { Consumer, KeyRecord } from '../consumer.ts'
-import { groups as groupsSchema } from '../groups.ts'
+import { keyGroups } from '../key-groups.ts'
 import { DEFAULT_SCOPES, type Scope } from '../scope.ts'
 import type { ConsumerStore } from '../store.ts'
 
@@ -121,7 +121,7 @@ const dateOf = (ms: number | undefined) => (ms === undefined ? undefined : new D
 function keyOf(publicId: string, entity: KeyEntity): KeyRecord {
   const { consumer, scopes, disabled, createdAt, expiresAt, family, replacedBy, usedAt } = entity
   const grant = read(entity.grant, narrowing)
-  const groups = read(entity.groups, groupsSchema)
+  const groups = read(entity.groups, keyGroups)
   const isRead = grant !== UNREADABLE && groups !== UNREADABLE
   return {
     publicId,
