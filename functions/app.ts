@@ -7,6 +7,7 @@ import {
   describeFault,
   type ExportedTelemetry,
   type Gateway,
+  POLICY_FILE,
   pause,
   systemTime,
   withDeadline,
@@ -16,8 +17,12 @@ import { policyOf } from './policy-in-force.ts'
 import { registerAzureOpenai } from './routes/azure-openai.ts'
 import { registerGenerate } from './routes/generate.ts'
 import { registerHealth } from './routes/health.ts'
+import { registerManage } from './routes/manage.ts'
+import { registerMe } from './routes/me.ts'
 import { registerMetrics } from './routes/metrics.ts'
+import { registerOpenApi } from './routes/open-api.ts'
 import { registerOpenai } from './routes/openai.ts'
+import { registerProtectedResource } from './routes/protected-resource.ts'
 import { registerUsageApi } from './routes/usage.ts'
 import { readSettings } from './settings.ts'
 import { hostRecords, telemetryFrom } from './telemetry.ts'
@@ -35,7 +40,15 @@ function gateway(): Gateway {
 
 function open(): Gateway {
   const settings = readSettings(process.env, ROOT)
-  return createGateway({ ...settings, policy: policyOf(settings), log: consoleLog })
+  return createGateway({
+    ...settings,
+    policy: policyOf(settings),
+    policyDocument: {
+      name: settings.policyFile?.source ?? POLICY_FILE,
+      check: (text, source) => void settings.resolvePolicy({ text, source }),
+    },
+    log: consoleLog,
+  })
 }
 
 let exported: { readonly to: ExportedTelemetry | undefined } | undefined
@@ -87,7 +100,11 @@ registerGenerate(gateway, telemetry)
 registerOpenai(gateway, telemetry)
 registerAzureOpenai(gateway, telemetry)
 registerUsageApi(gateway)
+registerManage(gateway)
+registerOpenApi()
+registerMe(gateway)
 registerHealth(gateway)
+registerProtectedResource(gateway)
 registerMetrics(gateway)
 registerSweep(gateway)
 registerUsage(gateway)

@@ -33,6 +33,12 @@ const UNITS = 'units'
 /** These weigh the heap of their process, and so share it with no other file. */
 const WEIGHING = ['packages/*/src/**/*-memory.test.ts']
 
+/** A minute each, and what they run changes rarely: `npm run nightly` has them. */
+const NIGHTLY = ['', 'cache-', 'limits-', 'store-'].map((of) => `test/bench/${of}bench.test.ts`)
+
+/** They need packages of their own: npm run test:clients. */
+const OTHERS = [...configDefaults.exclude, 'test/clients/**']
+
 class LongFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId, project }: TestSpecification) => {
@@ -48,8 +54,7 @@ class LongFirst extends BaseSequencer {
 export default defineConfig({
   test: {
     root: fileURLToPath(new URL('..', import.meta.url)),
-    // They need packages of their own: npm run test:clients.
-    exclude: [...configDefaults.exclude, 'test/clients/**'],
+    exclude: OTHERS,
     projects: [
       {
         extends: true,
@@ -63,8 +68,9 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: 'system', include: ['test/**/*.test.ts', ...WEIGHING] },
+        test: { name: 'system', include: ['test/**/*.test.ts', ...WEIGHING], exclude: [...OTHERS, ...NIGHTLY] },
       },
+      { extends: true, test: { name: 'nightly', include: NIGHTLY } },
     ],
     globalSetup: ['test/support/bundle-setup.ts', 'test/support/azurite-setup.ts'],
     testTimeout: 30_000,

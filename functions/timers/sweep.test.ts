@@ -3,7 +3,9 @@ import { describe, expect, test } from 'vitest'
 import { sweepHandler } from './sweep.ts'
 
 /** What one run writes, over a gateway that sweeps as the test says. */
-async function run(sweep: (signal: AbortSignal) => Promise<{ completions: number; generations: number }>) {
+async function run(
+  sweep: (signal: AbortSignal) => Promise<{ completions: number; generations: number; changes: number }>,
+) {
   const written: [string, Record<string, unknown>][] = []
   const write = (level: string) => (line: string) => written.push([level, JSON.parse(line)])
   const invocation = { info: write('info'), error: write('error') } as unknown as InvocationContext
@@ -13,13 +15,13 @@ async function run(sweep: (signal: AbortSignal) => Promise<{ completions: number
 
 describe('the sweep', () => {
   test('tells what it removed, and how long that took', async () => {
-    expect(await run(async () => ({ completions: 3, generations: 1 }))).toEqual([
-      ['info', { event: 'cache swept', completions: 3, generations: 1, ms: expect.any(Number) }],
+    expect(await run(async () => ({ completions: 3, generations: 1, changes: 2 }))).toEqual([
+      ['info', { event: 'cache swept', completions: 3, generations: 1, changes: 2, ms: expect.any(Number) }],
     ])
   })
 
   test('tells nothing where there was nothing to remove', async () => {
-    expect(await run(async () => ({ completions: 0, generations: 0 }))).toEqual([])
+    expect(await run(async () => ({ completions: 0, generations: 0, changes: 0 }))).toEqual([])
   })
 
   test('does not fail when the tables do, or the settings can’t be read, and tells the kind of fault alone', async () => {

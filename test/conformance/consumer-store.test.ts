@@ -87,6 +87,77 @@ function conforms(name: string, create: () => ConsumerStore): void {
       expect(await store.findKey(record.publicId)).toEqual({ ...record, disabled: true, expiresAt: 1_800_000_000_999 })
     })
 
+    const NARROWED = {
+      grant: { models: ['chat'], zones: ['eu'], routes: [], budget: { usd: 0.000_000_001, per: 'month' } },
+      groups: { 'cost-centre': '4711', team: 'Ünïcode / "quoted"' },
+      family: 'firstOfAll00',
+    } as const
+
+    test.each([
+      ['all of them', NARROWED],
+      ['a grant alone', { grant: { models: [] } }],
+      ['groups alone', { groups: { team: 'a' } }],
+      ['a family alone', { family: 'firstOfAll00' }],
+    ])('keeps what a key is bound by: %s', async (_what, bound) => {
+      const store = create()
+      const narrowed: KeyRecord = { ...key(), ...structuredClone(bound), consumer: unique('narrowed') }
+      expect(await store.addKey(narrowed)).toBe(true)
+      expect(await store.findKey(narrowed.publicId)).toEqual(narrowed)
+      await store.updateKey(narrowed.publicId, { disabled: true })
+      await store.updateKey(narrowed.publicId, { usedAt: 1_790_000_000_456 })
+      const changed = { ...narrowed, disabled: true, usedAt: 1_790_000_000_456 }
+      expect(await store.findKey(narrowed.publicId)).toEqual(changed)
+      expect(await Array.fromAsync(store.listKeys({ consumer: narrowed.consumer }))).toEqual([changed])
+    })
+
+    describe('a key whose place another takes', () => {
+      const AT = 1_795_000_000_123
+
+      test('says so, and ends then', async () => {
+        const store = create()
+        const record: KeyRecord = {
+          ...key(),
+          ...structuredClone(NARROWED),
+          scopes: ['call', 'later'],
+          usedAt: 1_790_000_000_456,
+        }
+        await store.addKey(record)
+        const replaced = { ...record, replacedBy: 'another00000', expiresAt: AT }
+        expect(await store.replaceKey(record.publicId, { replacedBy: 'another00000', expiresAt: AT })).toEqual(replaced)
+        expect(await store.findKey(record.publicId)).toEqual(replaced)
+      })
+
+      test('ends at its own expiry where that is sooner', async () => {
+        const store = create()
+        const record: KeyRecord = { ...key(), expiresAt: AT - 1 }
+        await store.addKey(record)
+        const replaced = { ...record, replacedBy: 'another00000' }
+        expect(await store.replaceKey(record.publicId, { replacedBy: 'another00000', expiresAt: AT })).toEqual(replaced)
+      })
+
+      test('is taken once: of many at once one succeeds, and all are told which', async () => {
+        const store = create()
+        const record = key()
+        await store.addKey(record)
+        const others = Array.from({ length: 8 }, (_, index) => `another0000${index}`)
+        const told = await Promise.all(
+          others.map((replacedBy, index) => store.replaceKey(record.publicId, { replacedBy, expiresAt: AT + index })),
+        )
+        const found = await store.findKey(record.publicId)
+        expect(others).toContain(found?.replacedBy)
+        expect(found?.expiresAt).toBe(AT + others.indexOf(found?.replacedBy ?? ''))
+        for (const each of told) expect(each).toEqual(found)
+        expect(await store.replaceKey(record.publicId, { replacedBy: 'late00000000', expiresAt: 1 })).toEqual(found)
+      })
+
+      test('where there is none, makes none', async () => {
+        const store = create()
+        const { publicId } = key()
+        expect(await store.replaceKey(publicId, { replacedBy: 'another00000', expiresAt: AT })).toBeUndefined()
+        expect(await store.findKey(publicId)).toBeUndefined()
+      })
+    })
+
     test('removes a key for good', async () => {
       const store = create()
       const record = key()
@@ -128,11 +199,11 @@ function conforms(name: string, create: () => ConsumerStore): void {
   })
 }
 
-/** What versions that know no scopes write, and what they read. */
+/** What versions that know no scopes, or no grants, write, and what they read; and what later ones may write. */
 function beside(name: string, open: OpenTable): void {
-  describe(`keys beside a version without scopes: ${name}`, () => {
+  describe(`keys beside other versions: ${name}`, () => {
     const rows = open('tollgatekeys')
-    const record = (scopes: readonly string[]): KeyRecord => ({
+    const record = (scopes: readonly string[]): Omit<KeyRecord, 'grant' | 'groups'> => ({
       publicId: unique('key').replaceAll('-', ''),
       consumer: 'alice',
       digest: 'q'.repeat(43),
@@ -166,6 +237,46 @@ function beside(name: string, open: OpenTable): void {
         expect(entity?.digest).toBe('')
       },
     )
+
+    test.each<[string, Partial<KeyRecord>]>([
+      ['a grant', { grant: { models: ['chat'] } }],
+      ['an empty grant', { grant: {} }],
+      ['groups', { groups: { team: 'a' } }],
+    ])('they find no digest of a key with %s, by either of the fields that they look at', async (_what, bound) => {
+      for (const scopes of [['call'], ['read'], ['call', 'read']]) {
+        const key: KeyRecord = { ...record(scopes), ...bound }
+        await tableConsumerStore(open).addKey(key)
+        const { entity } = await rows.read<{ digest: string; scopedDigest?: string }>(place(key.publicId))
+        // What the version with scopes alone goes by.
+        expect(entity?.scopedDigest ?? entity?.digest).toBe('')
+        expect((await tableConsumerStore(open).findKey(key.publicId))?.digest).toBe(key.digest)
+      }
+    })
+
+    test.each<[string, Record<string, string | number>]>([
+      ['a grant of a word that is not known', { grant: '{"models":["chat"],"hours":"9-17"}' }],
+      ['a grant that is no JSON', { grant: 'all' }],
+      ['a grant that is no text', { grant: 7 }],
+      ['groups of another form', { groups: '["a"]' }],
+      ['more groups than a request may have', { groups: '{"a":"1","b":"1","c":"1","d":"1"}' }],
+    ])('%s lets a key nowhere in, and all are listed', async (_what, odd) => {
+      const { publicId, createdAt, scopes: _, digest, ...fields } = record(['call'])
+      const consumer = unique('later')
+      const row = { ...place(publicId), ...fields, ...odd, consumer, createdAt: new Date(createdAt), scopes: 'call' }
+      await rows.put({ ...row, digest: '', grantedDigest: digest }, 'absent')
+      const store = tableConsumerStore(open)
+      expect(await store.findKey(publicId)).toMatchObject({ publicId, digest: '' })
+      expect(await Array.fromAsync(store.listKeys({ consumer }))).toMatchObject([{ publicId, digest: '' }])
+    })
+
+    test.each<[string, Record<string, string>]>([
+      ['lost its grant', { digest: '', grantedDigest: 'q'.repeat(43) }],
+      ['has a grant, and its digest where others look', { grant: '{"models":["chat"]}' }],
+    ])('a row that %s lets its key nowhere in', async (_what, odd) => {
+      const { publicId, createdAt, scopes: _, ...fields } = record(['call'])
+      await rows.put({ ...place(publicId), ...fields, createdAt: new Date(createdAt), ...odd }, 'absent')
+      expect(await tableConsumerStore(open).findKey(publicId)).toMatchObject({ publicId, digest: '' })
+    })
 
     test('they find the digest of one that may call too', async () => {
       const key = record(['call', 'read'])

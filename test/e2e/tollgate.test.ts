@@ -85,7 +85,7 @@ describe('tollgate keys', () => {
     expect(days).toBeGreaterThan(89.9)
     expect(days).toBeLessThanOrEqual(90)
     const { out } = await tollgate('keys', 'list')
-    expect(out).toMatch(/^ID +CONSUMER +SCOPE +STATE +MADE +EXPIRES\n/)
+    expect(out).toMatch(/^ID +CONSUMER +SCOPE +STATE +MADE +EXPIRES +LAST USED +ONLY\n/)
     expect(out).toContain(one.id)
     expect(out).not.toContain('tg_')
   })
@@ -134,6 +134,111 @@ describe('tollgate keys', () => {
     ])
   })
 
+  test('makes a key that may only some of what its plan allows, and shows what', async () => {
+    const consumer = unique('narrow')
+    const narrowing = ['--model', 'default', '--route', 'chat', '--route', 'generate', '--usd', '0.5', '--per', 'day']
+    const { out } = await tollgate(
+      'keys',
+      'create',
+      '--consumer',
+      consumer,
+      '--plan',
+      'free',
+      '--scope',
+      'call',
+      '--scope',
+      'read',
+      ...narrowing,
+    )
+    expect(out).toContain(`Key of scope 'call read' for consumer '${consumer}' on plan 'free'`)
+    const only = 'models default; routes chat, generate; 0.5 USD per day'
+    expect(out).toContain(`Of what the plan allows, it may use: ${only}.`)
+    const [{ id } = expect.fail('There is no key')] = await keysOf(consumer)
+    expect((await tollgate('keys', 'list', '--consumer', consumer)).out).toMatch(
+      new RegExp(`^${id} +${consumer} +call read +active +\\S+ +never +not seen +${only}$`, 'm'),
+    )
+    const request = join(folder, 'narrowed.json')
+    writeFileSync(request, '{"input":"Why?"}')
+    const explain = (surface: string) =>
+      tollgate('route', 'explain', '--key', id, '--file', request, '--surface', surface, '--json')
+    expect(JSON.parse((await explain('embeddings')).out)).toMatchObject({
+      asked: { consumer, plan: 'free' },
+      refusal: { status: 403, code: 'route_not_allowed' },
+    })
+  })
+
+  test('rotates a key: the new one works, the old one for the grace, and both are listed', async () => {
+    const consumer = unique('rotated')
+    const [graced, ended] = [await create(consumer), await create(consumer)]
+    const { out } = await tollgate('keys', 'rotate', graced.key)
+    const [next = ''] = /tg_[0-9A-Za-z_]{62}/.exec(out) ?? []
+    expect(out).toMatch(
+      new RegExp(
+        `^Key for consumer '${consumer}' \\(id \\w{12}\\), in the place of key ${graced.id}\\. It is shown only now:`,
+      ),
+    )
+    expect(out).toMatch(new RegExp(`Key ${graced.id} ends at \\S+Z\\. The gateway goes by it within 30 seconds\\.`))
+    const rotated = JSON.parse((await tollgate('keys', 'rotate', ended.id, '--grace', '0', '--json')).out) as Created
+    expect(await answerTo(graced.key, next, ended.key, rotated.key)).toEqual([
+      [200, undefined],
+      [200, undefined],
+      [401, 'This API key has expired.'],
+      [200, undefined],
+    ])
+    expect((await tollgate('keys', 'list', '--consumer', consumer)).out).toContain(`replaced by ${rotated.id}`)
+    const again = await tollgate('keys', 'rotate', ended.id)
+    expect([again.code, again.err]).toEqual([
+      1,
+      expect.stringContaining(`Key ${rotated.id} has taken the place of key ${ended.id}`),
+    ])
+  })
+
+  test('finds whose key it is, by the whole or its beginning, and repeats no more than its id', async () => {
+    const consumer = unique('leaked')
+    const { key, id } = await create(consumer)
+    const secret = key.slice(16)
+    for (const part of [
+      key,
+      ` ${key} `,
+      key.slice(0, 15),
+      key.slice(0, 8),
+      id,
+      key.slice(0, 30),
+      `${key.slice(0, 9)}…`,
+    ]) {
+      const { out, code } = await tollgate('keys', 'find', part)
+      expect([code, out]).toEqual([
+        0,
+        expect.stringContaining(`Key ${id} is of consumer '${consumer}' on plan 'free': active, of scope 'call'`),
+      ])
+      expect(out).toContain(`remove it: keys revoke ${id}.`)
+      expect(out).not.toContain('The checksum is wrong')
+      expect(out).not.toContain(secret.slice(0, 8))
+    }
+    const typo = `${key.slice(0, 20)}${key[20] === 'a' ? 'b' : 'a'}${key.slice(21)}`
+    const { out } = await tollgate('keys', 'find', typo)
+    expect(out).toContain('The checksum is wrong: as it stands this is no key, and lets nobody in.')
+    expect(out).toContain(`Key ${id} is of consumer '${consumer}'`)
+    expect(out).not.toContain(typo.slice(16, 24))
+    expect(JSON.parse((await tollgate('keys', 'find', key, '--json')).out)).toMatchObject({
+      checksum: true,
+      keys: [{ id, consumer, isThatKey: true }],
+      more: false,
+    })
+  })
+
+  test('revokes, disables and lists while the policy is refused: a leaked key can’t wait for it', async () => {
+    const { key, id } = await create(unique('leaked'))
+    const broken = join(folder, 'broken.yaml')
+    writeFileSync(broken, 'plans: 7\n')
+    const run = (...args: string[]) => tollgateWith({ TOLLGATE_POLICY: broken }, 'keys', ...args)
+    expect((await run('disable', id)).out).toContain(`Key ${id} is disabled.`)
+    expect((await run('find', key)).out).toContain('disabled')
+    expect((await run('list')).out).toContain(id)
+    expect((await run('rotate', id)).err).toContain(`Key ${id} is disabled. Enable it first`)
+    expect((await run('revoke', key)).out).toContain(`Key ${id} is removed for good.`)
+  })
+
   test.each([
     [['keys', 'revoke', 'nonsense'], '<key>: neither the id of a key'],
     [['keys', 'revoke', 'abcdefghijkl'], 'There is no key abcdefghijkl.'],
@@ -141,9 +246,42 @@ describe('tollgate keys', () => {
     [['keys', 'expire', 'abcdefghijkl', '--at', 'soon'], "--at: 'soon' is neither a span"],
     [['keys', 'expire', 'abcdefghijkl', '--at', '2026-13-01'], "--at: '2026-13-01' is neither"],
     [['keys', 'expire', 'abcdefghijkl', '--at', '2027-02-31'], "--at: '2027-02-31' is neither"],
-    [['keys', 'create', '--consumer', 'c', '--scope', 'reed'], "--scope: 'reed' is none of call, read."],
+    [['keys', 'create', '--consumer', 'c', '--scope', 'reed'], "--scope: 'reed' is none of call, read, admin."],
     [['keys', 'create', '--consumer', 'c', '--expires', '2020-01-01'], "--expires: '2020-01-01' is past."],
     [['keys', 'revoke'], "missing required argument 'key'"],
+    [['keys', 'create', '--consumer', '~entra~t~o', '--plan', 'free'], '--consumer: 1 to 128 letters'],
+    [
+      ['keys', 'create', '--consumer', 'c', '--plan', 'gold'],
+      "--plan: the policy has no plan 'gold'. It has: free, pro.",
+    ],
+    [
+      ['keys', 'create', '--consumer', 'c', '--model', 'defualt'],
+      "--model: the policy has no model 'defualt'. Did you mean 'default'?",
+    ],
+    [
+      ['keys', 'create', '--consumer', 'c', '--zone', 'eu'],
+      "--zone: the policy has no target in a zone 'eu'. There are: none.",
+    ],
+    [
+      ['keys', 'create', '--consumer', 'c', '--route', 'chats'],
+      "--route: the policy has no route 'chats'. Did you mean 'chat'?",
+    ],
+    [['keys', 'create', '--consumer', 'c', '--usd', '20'], '--usd: say over which window: --usd 20 --per month'],
+    [['keys', 'create', '--consumer', 'c', '--per', 'month'], '--per: belongs to a budget.'],
+    [['keys', 'create', '--consumer', 'c', '--usd', '-1', '--per', 'month'], "--usd: '-1' is no amount"],
+    [
+      ['keys', 'create', '--consumer', 'c', '--usd', '1', '--per', 'year'],
+      "--per: 'year' is none of minute, hour, day, month.",
+    ],
+    [['keys', 'create', '--consumer', 'c', '--group', 'team'], "--group: 'team' is no name and value"],
+    [['keys', 'create', '--consumer', 'c', '--group', 'team=a'], "--group: the policy has no group 'team'."],
+    [['keys', 'rotate', 'abcdefghijkl'], 'There is no key abcdefghijkl.'],
+    [['keys', 'rotate', 'abcdefghijkl', '--grace', '2020-01-01'], "--grace: '2020-01-01' is past."],
+    [['keys', 'rotate', 'abcdefghijkl', '--grace', '500d'], '--grace: '],
+    [['keys', 'show', 'abcdefghijkl'], 'There is no key abcdefghijkl.'],
+    [['keys', 'find', 'tg_abcdefghijkl'], 'There is no key whose id begins with abcdefghijkl, or none any more'],
+    [['keys', 'find', 'tg_abc'], '<key>: must be the 4 to 12 letters and digits after tg_'],
+    [['keys', 'find', 'sk-abcdefghijklmnop'], '<key>: neither a key nor the beginning of one'],
   ])('%j is refused with what to correct', async (args, message) => {
     const { code, err, out } = await tollgate(...args)
     expect([code, out]).toEqual([1, ''])

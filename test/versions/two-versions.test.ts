@@ -7,10 +7,14 @@ import { promisify } from 'node:util'
 import {
   type BudgetLimit,
   type Claim,
+  issueKey,
   type Limit,
   type Limiter,
   limiter,
   memoryCounterStore,
+  type Narrowing,
+  parseKey,
+  tableConsumerStore,
 } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
@@ -305,6 +309,27 @@ describe.skipIf(noPrevious)(noPrevious ?? 'this version beside the previous one,
       expect((await ask(PREVIOUS, calls, body)).status).toBe(200)
       expect(await ask(THIS, reads, body)).toMatchObject({ status: 403, body: { code: 'insufficient_scope' } })
       expect((await ask(PREVIOUS, reads, body)).status).toBe(401)
+    })
+
+    test('a narrowed key does through this version what it may, and nothing through the previous one', async () => {
+      const store = tableConsumerStore(open)
+      const make = async (grant: Narrowing) => {
+        const options = { consumer: unique('narrowed'), plan: 'default', plans: ['default'], defaultPlan: undefined }
+        return (await issueKey(store, { ...options, now: Date.now(), grant })).key
+      }
+      const body = { prompt: unique('prompt') }
+      const [chats, generates] = [await make({ routes: ['chat'] }), await make({ routes: ['generate'] })]
+      expect((await ask(THIS, generates, body)).status).toBe(200)
+      expect(await ask(THIS, chats, body)).toMatchObject({ status: 403, body: { code: 'route_not_allowed' } })
+      for (const key of [chats, generates]) expect((await ask(PREVIOUS, key, body)).status).toBe(401)
+      // What the previous version changes of such a key holds, and loosens nothing.
+      const { publicId = '' } = parseKey(generates) ?? {}
+      const before = await import(/* @vite-ignore */ pathToFileURL(join(previous.middleware, 'index.ts')).href)
+      const itsStore = before.tableConsumerStore(
+        before.openTables(before.storageLocation({ TOLLGATE_STORAGE: inject('azurite') })),
+      )
+      for (const disabled of [true, false]) expect(await itsStore.updateKey(publicId, { disabled })).toBe(true)
+      expect((await store.findKey(publicId))?.grant).toEqual({ routes: ['generate'] })
     })
 
     test.each([

@@ -1,10 +1,10 @@
-import { type Consumer, type ConsumerChange, forgetConsumer, PolicyError } from '@tollgate/middleware'
+import { type Consumer, type ConsumerChange, forgetConsumer, PolicyError, showKeyRecord } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { confirm } from './confirm.ts'
 import { withConsumers } from './consumer-directory.ts'
 import { count, utc } from './figures.ts'
-import { checkConsumerId, inStorage, keyTable, SEEN_BY, show } from './keys.ts'
+import { checkConsumerId, inStorage, keyTable, SEEN_BY } from './keys.ts'
 import { withLedger } from './ledger.ts'
 import { policyHere } from './managing.ts'
 import type { Place } from './place.ts'
@@ -58,7 +58,7 @@ export async function showConsumer(id: string, options: { json?: boolean }, plac
     await Array.fromAsync(store.listKeys({ consumer: id })),
   ])
   if (consumer === undefined) throw unknownConsumer(id)
-  const keys = records.toSorted((a, b) => a.createdAt - b.createdAt).map(show)
+  const keys = records.toSorted((a, b) => a.createdAt - b.createdAt).map((key) => showKeyRecord(key, Date.now()))
   const known = marked(consumer, await plansOf(place))
   if (options.json) return JSON.stringify({ ...known, keys })
   const missing = known.planMissing

@@ -3,23 +3,35 @@ import {
   type Limit,
   type PolicyOutline,
   resetLimits,
+  showLimits,
+  type ToldLimit,
   tableConsumerStore,
 } from '@tollgate/middleware'
+import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { withCounters } from './counters.ts'
+import { count, duration, exactDollars, utc } from './figures.ts'
 import { checkConsumerId } from './keys.ts'
-import { policyInForce } from './managing.ts'
+import { managing, policyHere } from './managing.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
+import { onOneLine } from './printable.ts'
 import { withTables } from './tables.ts'
 
-/** One of the first three is to be given. */
-export interface LimitsResetOptions {
+/** Whose limits are meant: one of these is to be given. */
+interface WhoseLimits {
   readonly consumer?: string
   readonly plan?: string
   readonly global?: boolean
+}
+
+export interface LimitsResetOptions extends WhoseLimits {
   /** A limit's name, as refusals and headers say it. */
   readonly limit?: string
+}
+
+export interface LimitsShowOptions extends WhoseLimits {
+  readonly json?: boolean
 }
 
 /** Whose limits begin anew. */
@@ -36,10 +48,10 @@ const TIMEOUT_MS = 30_000
 
 /** Lets the limits of a subject, or one of them, begin anew. */
 export async function resetLimitsOf(options: LimitsResetOptions, place: Place): Promise<string> {
-  checkOptions(options)
+  checkOptions(options, 'reset')
+  const policy = await policyHere(place)
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   return await withTables(place, 'Limits', async (open) => {
-    const policy = await policyInForce(place, open)
     const subject = await subjectOf(options, policy, tableConsumerStore(open))
     if (subject.limits.length === 0) throw new CommandFault(subject.noLimits)
     const limit = options.limit === undefined ? undefined : limitOf(subject, options.limit)
@@ -49,10 +61,80 @@ export async function resetLimitsOf(options: LimitsResetOptions, place: Place): 
   })
 }
 
+/** Where limits stand: all that hold for a consumer, or those that a plan's consumers, or everybody, share. */
+export async function showLimitsOf(options: LimitsShowOptions, place: Place): Promise<string> {
+  const { json, consumer, plan, global } = options
+  checkOptions(options, 'show')
+  const asked = {
+    ...(consumer !== undefined && { consumer }),
+    ...(plan !== undefined && { plan }),
+    ...(global && { global: 'true' as const }),
+  }
+  const { output, storage } = await managing(showLimits, asked, place)
+  if (json) return JSON.stringify(output)
+  const { at, limits } = output
+  if (limits.length === 0) return `The policy has no such limits.\n\nStorage: ${storage}`
+  return [limitTable(limits), ...notes(limits), `As of ${utc(Date.parse(at))}.`, `Storage: ${storage}`].join('\n\n')
+}
+
+function limitTable(limits: readonly ToldLimit[]): string {
+  return columns([
+    ['WHOSE', 'LIMIT', 'SIZE', 'USED', 'HELD', 'LEFT', 'THEN'],
+    ...limits.map((limit) => [
+      onOneLine(limit.subject),
+      onOneLine(limit.limit),
+      sizeText(limit),
+      ...[limit.used, limit.held, limit.left].map((units) => unitsText(limit, units)),
+      thenText(limit),
+    ]),
+  ])
+}
+
+function sizeText({ of, most, window, ...limit }: ToldLimit): string {
+  const size = unitsText(limit, of)
+  if (window === null) return `${size} at once`
+  if (window.kind === 'calendar') return `${size} a ${window.per}`
+  const atOnce = most === of ? '' : `, ${unitsText(limit, most)} at once`
+  return `${size} in ${duration(window.seconds * 1_000)}${atOnce}`
+}
+
+function unitsText({ counts }: Pick<ToldLimit, 'counts'>, units: number | null): string {
+  if (units === null) return '?'
+  return counts === 'nanoUsd' ? exactDollars(units) : count(units)
+}
+
+/** A budget begins anew at a moment that anybody can foretell; of a bucket a person wants to know how long it takes. */
+function thenText({ window, state, resetsAt, resetsInSeconds }: ToldLimit): string {
+  if (state !== 'counted' && state !== 'uncounted') return state
+  if (resetsAt === null || resetsInSeconds === null) return window === null ? '' : 'full'
+  if (window?.kind === 'calendar') return `anew at ${utc(Date.parse(resetsAt))}`
+  return `full again in ${duration(resetsInSeconds * 1_000)}`
+}
+
+const STATES: Readonly<Record<ToldLimit['state'], string | undefined>> = {
+  counted: undefined,
+  uncounted: undefined,
+  missing:
+    'missing: the counters have no row, and the ledger shows that requests took of it in this window. The row was removed, and ' +
+    'instances that have seen it make it anew; or the limit is younger than those requests.',
+  unreadable:
+    'unreadable: the row in tollgatecounters is damaged, and requests are refused with 503 until it is mended. To begin anew: delete the ' +
+    'row, or restore it.',
+  unavailable: 'unavailable: the store of the counters did not answer. See: npm run tollgate -- doctor',
+}
+
+function notes(limits: readonly ToldLimit[]): string[] {
+  const states = new Set(limits.map(({ state }) => state))
+  return [
+    'USED is spent; HELD is with instances, leased, reserved or in flight, and what is not spent of it comes back; LEFT is free for all.',
+    ...[...states].flatMap((state) => STATES[state] ?? []),
+  ]
+}
+
 /** @throws CommandFault that names the option. */
-function checkOptions({ consumer, plan, global }: LimitsResetOptions): void {
+function checkOptions({ consumer, plan, global }: WhoseLimits, what: 'reset' | 'show'): void {
   const given = Object.entries({ consumer, plan, global }).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw new CommandFault('Say whose limits to reset: --consumer, --plan or --global.')
+  if (given.length === 0) throw new CommandFault(`Say whose limits to ${what}: --consumer, --plan or --global.`)
   if (given.length > 1) {
     throw new CommandFault(`${given.map(([option]) => `--${option}`).join(' and ')} exclude each other.`)
   }

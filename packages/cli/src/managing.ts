@@ -47,7 +47,7 @@ export async function managing<Action extends ManageAction>(
   place: Place,
 ): Promise<Done<ManageOutput<Action>>> {
   return withTables(place, 'Commands', async (open, storage) => {
-    // A policy that can't be read keeps no other one from being applied in its place.
+    // A key can be revoked, and another policy be applied, while this one is refused.
     const inForce = await policyInForce(place, open).catch((fault) => {
       if (fault instanceof PolicyError) return fault
       throw fault
@@ -60,6 +60,7 @@ export async function managing<Action extends ManageAction>(
         usage: open('tollgateusage'),
         policies: open('tollgatepolicy'),
         policyName: policyNameOf(place),
+        audit: open('tollgateaudit'),
         get policy() {
           if (inForce instanceof PolicyError) throw inForce
           return inForce

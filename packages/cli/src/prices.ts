@@ -11,7 +11,9 @@ import {
   type OutlinedTarget,
   oldBookText,
   type Price,
+  type PriceJson,
   picksOf,
+  priceJson,
   type VirtualModel,
   virtualText,
 } from '@tollgate/middleware'
@@ -19,7 +21,7 @@ import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { policyHere } from './managing.ts'
 import type { Place } from './place.ts'
-import { PRICE_TITLES, type PriceJson, priceCells, priceJson, UNIT_TEXT } from './shown-price.ts'
+import { PRICE_TITLES, priceCells, UNIT_TEXT } from './shown-price.ts'
 
 export interface PricesOptions {
   readonly json?: boolean

@@ -1,6 +1,8 @@
 import {
   bodyFrom,
   type Call,
+  type Caller,
+  callerOfKey,
   chatCompletions,
   decodedCall,
   type ExplainedChoice,
@@ -13,6 +15,7 @@ import {
   openaiResponses,
   type Policy,
   type PolicyText,
+  priceJson,
   type RouteExplanation,
   readPolicyFile,
   resolvePolicyText,
@@ -21,13 +24,13 @@ import {
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { withConsumers } from './consumer-directory.ts'
-import { checkConsumerId } from './keys.ts'
+import { checkConsumerId, idOf as idOfKey } from './keys.ts'
 import { textHere } from './managing.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
 import { onOneLine } from './printable.ts'
 import { type ReadInput, readRequest } from './read-request.ts'
-import { PRICE_TITLES, priceCells, priceJson, UNIT_TEXT } from './shown-price.ts'
+import { PRICE_TITLES, priceCells, UNIT_TEXT } from './shown-price.ts'
 
 export interface RouteExplainOptions {
   readonly file?: string
@@ -35,6 +38,8 @@ export interface RouteExplainOptions {
   readonly model?: string
   readonly consumer?: string
   readonly plan?: string
+  /** In the place of both: a key's id, or the key itself. */
+  readonly key?: string
   readonly surface?: string
   /** `name: value`, each. */
   readonly header?: readonly string[]
@@ -60,7 +65,7 @@ export async function explainRouteOf(
 interface Asked {
   /** `undefined` for the route's own. */
   readonly model: string | undefined
-  readonly consumer: { readonly id: string; readonly plan: string }
+  readonly consumer: Caller
   readonly surface: string
   /** Variables of the policy that have no value here, and that say where a target is. */
   readonly unset: readonly string[]
@@ -117,10 +122,16 @@ function idsOf({ models }: Policy): string {
 const ANYBODY = 'anybody'
 
 async function consumerOf(
-  { consumer, plan }: RouteExplainOptions,
+  { consumer, plan, key }: RouteExplainOptions,
   policy: Policy,
   place: Place,
 ): Promise<Asked['consumer']> {
+  if (key !== undefined) {
+    if (consumer !== undefined || plan !== undefined) {
+      throw new CommandFault('--key says who asks, and on which plan. Leave --consumer and --plan out.')
+    }
+    return callerBy(idOfKey(key), place)
+  }
   if (consumer !== undefined) checkConsumerId(consumer, '--consumer')
   if (plan !== undefined) {
     checkPlan(plan, policy.plans)
@@ -137,6 +148,16 @@ async function consumerOf(
   throw new CommandFault(
     `There is no consumer '${consumer}'. See: consumers list. Or say which plan it would be on: --plan`,
   )
+}
+
+async function callerBy(id: string, place: Place): Promise<Caller> {
+  const caller = await withConsumers(place, async (store) => {
+    const record = await store.findKey(id)
+    const owner = record && (await store.findConsumer(record.consumer))
+    return record && owner && callerOfKey(record, owner)
+  })
+  if (caller !== undefined) return caller
+  throw new CommandFault(`There is no key ${id}. See: keys list`)
 }
 
 const SURFACES: readonly Surface[] = [chatCompletions, generate, openaiResponses, openaiEmbeddings]

@@ -5,8 +5,8 @@ import { applyLocalSettings, faultText } from '@tollgate/local-host'
 import { Command } from 'commander'
 import { purgeCache } from './cache.ts'
 import { forgetUsageOf, listConsumers, setConsumer, showConsumer } from './consumers.ts'
-import { createKey, expireKey, listKeys, revokeKey, setKeyDisabled } from './keys.ts'
-import { resetLimitsOf } from './limits.ts'
+import { createKey, expireKey, findKey, listKeys, revokeKey, rotateKey, setKeyDisabled, showKey } from './keys.ts'
+import { resetLimitsOf, showLimitsOf } from './limits.ts'
 import {
   applyPolicyOf,
   diffPolicyOf,
@@ -43,8 +43,26 @@ keys
   .description('Make a key, and its consumer if that is new. The key is shown once.')
   .requiredOption('--consumer <id>', 'whose key it is')
   .option('--plan <plan>', "the consumer's plan, if the consumer is new")
-  .option('--scope <scope>', 'call: asks models, the default; read: sees usage and metrics, of all consumers')
+  .option(
+    '--scope <scope>',
+    'call: asks models, the default; read: sees usage and metrics, of all consumers; admin: manages; may be given several times',
+    repeated,
+  )
   .option('--expires <when>', 'a span such as 90d, or a date; without, never')
+  .option(
+    '--model <name>',
+    'of what its plan allows, only this model; may be given several times, as the next two',
+    repeated,
+  )
+  .option('--zone <zone>', 'only targets in this zone', repeated)
+  .option('--route <route>', 'only this route, such as chat', repeated)
+  .option('--usd <amount>', 'the most that this key may spend by itself, over --per')
+  .option('--per <window>', 'minute, hour, day or month')
+  .option(
+    '--group <name=value>',
+    "a group of the policy's that its requests are in; may be given several times",
+    repeated,
+  )
   .option(...JSON_OPTION)
   .action((options) => print(createKey(options, place)))
 keys
@@ -53,6 +71,28 @@ keys
   .option('--consumer <id>', 'of this consumer alone')
   .option(...JSON_OPTION)
   .action((options) => print(listKeys(options, place)))
+keys
+  .command('show')
+  .description('A key, by its id; it is not shown itself.')
+  .argument(...KEY)
+  .option(...JSON_OPTION)
+  .action((key, options) => print(showKey(key, options, place)))
+keys
+  .command('find')
+  .description('Whose key this is that was found somewhere, and what to do. It is not shown again.')
+  .argument('<key>', 'the key, or how it begins: tg_4fK2')
+  .option(...JSON_OPTION)
+  .action((key, options) => print(findKey(key, options, place)))
+keys
+  .command('rotate')
+  .description(
+    'Make a key of the same rights in the place of another, which still works for a while. The new one is shown once.',
+  )
+  .argument(...KEY)
+  .option('--grace <span>', 'how long the old one works, such as 12h; 0 for no longer', '7d')
+  .option('--expires <when>', "of the new one: a span such as 90d, or a date; without, the old one's own")
+  .option(...JSON_OPTION)
+  .action((key, options) => print(rotateKey(key, options, place)))
 keys
   .command('revoke')
   .description('Remove a key for good.')
@@ -173,6 +213,14 @@ policy
 
 const limits = program.command('limits').description('What is counted against the limits of the policy')
 limits
+  .command('show')
+  .description('Where limits stand: what is used, held by instances, and left, and when it comes back.')
+  .option('--consumer <id>', 'all that hold for this consumer, those that it shares with others too')
+  .option('--plan <plan>', 'those that the consumers of this plan share')
+  .option('--global', "everybody's")
+  .option(...JSON_OPTION)
+  .action((options) => print(showLimitsOf(options, place)))
+limits
   .command('reset')
   .description('Let limits begin anew: buckets full, quotas and budgets unspent. What is in flight is not ended.')
   .option('--consumer <id>', "this consumer's own limits")
@@ -191,6 +239,7 @@ routes
   .option('--model <name>', "the name to ask for, in the place of the body's own")
   .option('--consumer <id>', 'who asks: its plan holds, and a split keeps it on its part')
   .option('--plan <plan>', 'the plan that holds; without, that of --consumer, or the default one')
+  .option('--key <key>', 'in their place: who asks by this key, and what that narrows; its id, or the key itself')
   .option('--surface <name>', 'chat, generate, responses or embeddings; without, as the body looks')
   .option('--header <name:value>', 'a header of the request; may be given several times', repeated)
   .option(...JSON_OPTION)

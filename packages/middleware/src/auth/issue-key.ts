@@ -1,4 +1,6 @@
 import { OperatorError } from '../pipeline/index.ts'
+import type { Narrowing } from '../policy/index.ts'
+import type { KeyRecord } from './consumer.ts'
 import { generateKey, parseKey } from './key.ts'
 import { DEFAULT_SCOPES, type Scope } from './scope.ts'
 import type { ConsumerStore } from './store.ts'
@@ -27,6 +29,10 @@ export interface IssueKeyOptions {
   readonly now: number
   /** Milliseconds since 1970; without, the key doesn't expire. */
   readonly expiresAt?: number | undefined
+  /** What the key may of what the plan allows; all of that by default. Held against no policy here. */
+  readonly grant?: Narrowing | undefined
+  /** The groups that its requests are in; none by default. */
+  readonly groups?: Readonly<Record<string, string>> | undefined
 }
 
 /** A request for a key that can't be met; the message names the fix. */
@@ -47,21 +53,30 @@ export async function issueKey(store: ConsumerStore, options: IssueKeyOptions): 
       `Consumer '${options.consumer}' is on plan '${plan}', which the policy doesn't have. It has: ${known}.`,
     )
   }
-  const { scopes = DEFAULT_SCOPES } = options
-  const key = generateKey()
-  const parsed = parseKey(key)
-  if (parsed === undefined) throw new Error('A generated key did not parse')
-  const added = await store.addKey({
-    publicId: parsed.publicId,
+  const { scopes = DEFAULT_SCOPES, expiresAt, grant, groups } = options
+  const { key, record } = await addNewKey(store, {
     consumer: options.consumer,
-    digest: parsed.digest,
     scopes,
     disabled: false,
     createdAt: options.now,
-    ...(options.expiresAt === undefined ? {} : { expiresAt: options.expiresAt }),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...(grant === undefined || Object.values(grant).every((part) => part === undefined) ? {} : { grant }),
+    ...(groups === undefined || Object.keys(groups).length === 0 ? {} : { groups }),
   })
-  if (!added) throw new IssueKeyError('The new key met an id in use. Nothing was changed; run the command again.')
-  return { key, id: parsed.publicId, consumer: options.consumer, plan, scopes }
+  return { key, id: record.publicId, consumer: options.consumer, plan, scopes }
+}
+
+/** A key with a secret of its own, in clear, and what the store keeps of it. @throws IssueKeyError */
+export async function addNewKey(
+  store: ConsumerStore,
+  fields: Omit<KeyRecord, 'publicId' | 'digest'>,
+): Promise<{ readonly key: string; readonly record: KeyRecord }> {
+  const key = generateKey()
+  const parsed = parseKey(key)
+  if (parsed === undefined) throw new Error('A generated key did not parse')
+  const record = { ...fields, ...parsed }
+  if (await store.addKey(record)) return { key, record }
+  throw new IssueKeyError('The new key met an id in use. Nothing was changed; run the command again.')
 }
 
 async function planOf(store: ConsumerStore, { consumer, plan, defaultPlan }: IssueKeyOptions): Promise<string> {

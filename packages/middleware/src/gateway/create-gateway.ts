@@ -1,13 +1,31 @@
-import { type Authenticated, authenticate, type ConsumerStore, keyDirectory } from '../auth/index.ts'
+import {
+  type Authenticated,
+  authenticate,
+  type ConsumerStore,
+  keyDirectory,
+  keyUses,
+  protectedResource,
+  tokenDirectory,
+} from '../auth/index.ts'
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
+import { ACTIONS, sweepAudit } from '../manage/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
-import { digestWith, type FinishedRequest, type Handler, type Log, pipeline, systemTime } from '../pipeline/index.ts'
+import {
+  digestWith,
+  type FinishedRequest,
+  type Handler,
+  type Log,
+  OperatorError,
+  pipeline,
+  systemTime,
+} from '../pipeline/index.ts'
 import {
   connectionCheck,
   dearestPrice,
   modelsBehind,
+  POLICY_FILE,
   type Policy,
   type PolicySource,
   pinPolicy,
@@ -21,6 +39,7 @@ import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import {
   azureToken,
   connect,
+  documentReader,
   fallback,
   probe,
   type RetryPolicy,
@@ -34,7 +53,10 @@ import {
 } from '../upstream/index.ts'
 import { ledger, removeOld, rollUp, type UsageReader } from '../usage/index.ts'
 import { dryRun, isDryRun } from './dry-run.ts'
+import { limitedTries } from './limited-tries.ts'
 import { limiterEvents } from './limiter-events.ts'
+import { findAction, manageApi } from './manage-api.ts'
+import { me } from './me.ts'
 import { metricsPage } from './metrics-page.ts'
 import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
@@ -42,10 +64,27 @@ import { READS, readRate } from './read-rate.ts'
 import { openStores, type StoresOptions } from './stores.ts'
 import { usageApi } from './usage-api.ts'
 
+/** What is said of the policy's text by the app's own settings. */
+export interface PolicyDocumentRules {
+  /** The policy's name in the table of its revisions. */
+  readonly name: string
+  /** Whether a text can be used here. @throws PolicyError */
+  check(text: string, source: string): void
+}
+
+const NO_DOCUMENT: PolicyDocumentRules = {
+  name: POLICY_FILE,
+  check() {
+    throw new OperatorError('This app has a policy of its own, which no text takes the place of.')
+  },
+}
+
 /** All durations are milliseconds. */
 export interface GatewayOptions extends StoresOptions {
   /** By which policy requests are decided, or what makes it of the table that keeps the policy's revisions. */
   readonly policy: PolicySource | ((policies: Table) => PolicySource)
+  /** For those who manage the policy over HTTP; without, that can't be done. */
+  readonly policyDocument?: PolicyDocumentRules | undefined
   /** The kinds of target that the policy was resolved by: those that ship with Tollgate by default. */
   readonly targetKinds?: readonly TargetKind[] | undefined
   /** HMAC secret for cache keys and prompt hashes; plain SHA-256 without one. */
@@ -66,6 +105,8 @@ export interface GatewayOptions extends StoresOptions {
   readonly retry?: RetryPolicy | undefined
   /** Of a user-assigned managed identity; `undefined` for the system's. */
   readonly clientId: string | undefined
+  /** Whether App Service's own authentication (EasyAuth) stands before the app: then its word of who calls is believed. */
+  readonly trustEasyAuth?: boolean | undefined
   /** For what concerns all requests, and no single one. */
   readonly log: Log
 }
@@ -76,8 +117,14 @@ export interface Gateway {
   handler(surface: Surface): Handler
   /** The way of those who ask which models they may use. */
   readonly models: Handler
+  /** The way of those who ask what holds for themselves, by any key of theirs, to be put into a `readEntry`. */
+  readonly me: Handler
   /** The way of those who read what requests came to, by a key of scope `read`, to be put into a `readEntry`. */
   readonly usageApi: Handler
+  /** Who signs callers in, for clients that ask before they call: to be put into a `readEntry`. */
+  readonly protectedResource: Handler
+  /** The way of those who manage, by a key of scope `read` or `admin`, to be put into a `manageEntry`. */
+  readonly manageApi: Handler
   readonly consumers: ConsumerStore
   readonly policy: PolicySource
   /**
@@ -86,7 +133,9 @@ export interface Gateway {
    */
   readonly checks: Readonly<Record<'policy' | 'tables' | 'limits' | 'model', Check['run']>>
   /** Removes what has expired from the tables, and tells how much that was. */
-  sweep(signal: AbortSignal): Promise<{ readonly completions: number; readonly generations: number }>
+  sweep(
+    signal: AbortSignal,
+  ): Promise<{ readonly completions: number; readonly generations: number; readonly changes: number }>
   /** To be told of each request's end by the `trace` that it goes through: it is written down. */
   finished(request: FinishedRequest): void
   /** What all instances' requests came to. */
@@ -128,11 +177,14 @@ const KEY_MAX_AGE_MS = 30_000
 const HEARTBEAT_MS = 15_000
 /** Completions in each process: what was purged or replaced elsewhere is forgotten by and by. */
 const LOCAL_TIER = { maxBytes: 64 * 1024 * 1024, maxAgeMs: 60_000 }
-/** Lookups of made-up keys: a first 60 for each network and one a second from then on; twenty a second for all of those. */
+/** Lookups of made-up keys, and by themselves checks of forged tokens: a first 60 for each network and one a second from then on; twenty a second for all of those. */
 const UNKNOWN_KEYS = {
   each: { capacity: 60, refill: 1, periodMs: 1_000 },
   total: { capacity: 600, refill: 20, periodMs: 1_000 },
 }
+
+/** Requests to manage whose credentials don't let them in: as lookups of made-up keys. */
+const FAILED_TRIES = UNKNOWN_KEYS
 
 /** What the own model of each route is asked for, to see that it is there. */
 const PROBED: readonly (readonly [route: string, operation: Operation])[] = [
@@ -184,8 +236,9 @@ const now = () => performance.now()
 const wallClock = () => Date.now()
 
 /** The models that a caller's requests for a name may come to, and that no limit refuses each time: one on money, of one without a price. */
-function askable(name: string, { policy, consumer }: Admitted): readonly string[] {
-  const rights = rightsOf(policy, consumer.plan)
+function askable(name: string, { policy, consumer }: Pick<Admitted, 'policy' | 'consumer'>): readonly string[] {
+  if (consumer.grant?.routes?.length === 0) return []
+  const rights = rightsOf(policy, consumer)
   return reachableModels(name, { policy, rights })
     .filter(({ name: model, targets }) => {
       const isPriced = dearestPrice(targetsFor(targets, rights)) !== undefined
@@ -227,11 +280,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     wallClock,
   })
   const purges = purgeVersions({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
+  const egress = connectionCheck({ hosts: () => policy.current().trustedHosts ?? [] })
+  const { connectMs } = options
   const transport = connect({
     token: azureToken(options.clientId),
     targetKinds: options.targetKinds,
-    check: connectionCheck({ hosts: () => policy.current().trustedHosts ?? [] }),
-    connectMs: options.connectMs,
+    check: egress,
+    connectMs,
   })
 
   const cache = completionCache({
@@ -250,12 +305,34 @@ export function createGateway(options: GatewayOptions): Gateway {
     deadlineMs,
     now,
   })
+  const tokens = tokenDirectory({
+    read: documentReader({ check: egress, connectMs }),
+    guard: localLimiter({ ...UNKNOWN_KEYS, now }),
+    time: systemTime,
+    log,
+  })
+  const uses = keyUses({ store: stores.consumers, deadlineMs, wallClock, log })
+  const callers = { keys, tokens, trustEasyAuth: options.trustEasyAuth, wallClock }
+  const users = { ...callers, onUse: uses.noteUse }
   const known = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ keys, scope: 'call', wallClock }))
+    .use(authenticate({ ...users, scope: 'call' }))
   const reading = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ keys, scope: 'read', wallClock }))
+    .use(authenticate({ ...users, scope: 'read' }))
+    .use(readRate(localLimiter({ ...READS, now })))
+  const tries = localLimiter({ ...FAILED_TRIES, now })
+  const managing = pipeline().use(pinPolicy(policy)).use(findAction(ACTIONS))
+  const { name: policyName, check } = options.policyDocument ?? NO_DOCUMENT
+  const managed = manageApi({ ...stores, policyName, check, from: 'api', wallClock })
+  const looking = managing
+    .use(limitedTries(authenticate({ ...callers, scope: ['read', 'admin'] }), tries))
+    .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
+    .handle(managed)
+  const changing = managing.use(limitedTries(authenticate({ ...callers, scope: 'admin' }), tries)).handle(managed)
+  const anyone = pipeline()
+    .use(pinPolicy(policy))
+    .use(authenticate({ ...users, scope: ['call', 'read', 'admin'] }))
     .use(readRate(localLimiter({ ...READS, now })))
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
@@ -300,7 +377,21 @@ export function createGateway(options: GatewayOptions): Gateway {
     consumers: stores.consumers,
     policy,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
+    protectedResource: pipeline().use(pinPolicy(policy)).handle(protectedResource()),
+    me: anyone.handle(
+      me({
+        counters: stores.counters,
+        table: stores.usage,
+        usage,
+        models: (asking) =>
+          [...asking.policy.models.keys(), ...(asking.policy.virtualModels?.keys() ?? [])].filter(
+            (name) => askable(name, asking).length > 0,
+          ),
+        wallClock,
+      }),
+    ),
     usageApi: reading.handle(usageApi({ reader: usage, wallClock })),
+    manageApi: (request, context) => (request.method === 'GET' ? looking : changing)(request, context),
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)
       handlers.set(surface, handler)
@@ -329,7 +420,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       const at = wallClock()
       const completions = await stores.sweepable?.sweep(at, signal)
       const purged = await stores.generations.sweep(at - GENERATION_LIFE_MS, signal)
-      return { completions: completions?.removed ?? 0, generations: purged.removed }
+      const changes = await sweepAudit(stores.audit, at, signal)
+      return { completions: completions?.removed ?? 0, generations: purged.removed, changes }
     },
     finished: book.record,
     usage,
@@ -341,7 +433,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       return { written, removed: await removeOld({ ...run, kept: usageKept() }) }
     },
     async close() {
-      await Promise.all([limits.close(), book.close()])
+      await Promise.all([limits.close(), book.close(), uses.close()])
       stores.close()
     },
   }

@@ -8,11 +8,14 @@ export const READS = {
   total: { capacity: 600, refill: 20, periodMs: 1_000 },
 }
 
-/** Bounds how often usage and metrics are read. What a plan limits is the calls: none of them is counted here. */
-export function readRate(guard: LocalLimiter): Middleware<{ readonly consumer: { readonly id: string } }> {
+/** Bounds how often what `what` names is read. What a plan limits is the calls: none of them is counted here. */
+export function readRate(
+  guard: LocalLimiter,
+  what = 'usage and metrics',
+): Middleware<{ readonly consumer: { readonly id: string } }> {
   return function readRate(_request, { consumer }, next) {
     const tooMany = beyondOwnRate(guard, consumer.id, (seconds) => ({
-      message: `Too many reads of usage and metrics: 60 at once, and one a second. Come back in ${seconds} s.`,
+      message: `Too many reads of ${what}: 60 at once, and one a second. Come back in ${seconds} s.`,
     }))
     return tooMany ?? next()
   }

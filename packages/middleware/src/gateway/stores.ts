@@ -22,8 +22,9 @@ export interface Stores {
   readonly sweepable: Sweepable | undefined
   /** The ledger's, in the tables also where Redis keeps the counters: it is to outlive both. */
   readonly usage: Table
-  /** The policy's revisions. */
+  /** The policy's revisions, and who changed what. */
   readonly policies: Table
+  readonly audit: Table
   close(): void
 }
 
@@ -66,6 +67,7 @@ function openStorage(location: StorageLocation): Omit<Stores, 'close'> {
       sweepable: undefined,
       usage: memoryTable({ wallClock }),
       policies: memoryTable({ wallClock }),
+      audit: memoryTable({ wallClock }),
     }
   }
   const open = openTables(location)
@@ -78,5 +80,6 @@ function openStorage(location: StorageLocation): Omit<Stores, 'close'> {
     sweepable: completions,
     usage: open('tollgateusage'),
     policies: open('tollgatepolicy'),
+    audit: open('tollgateaudit'),
   }
 }

@@ -1,8 +1,5 @@
 import type { BudgetLimit } from '../policy/index.ts'
-import { epochAt, rollBudget } from './accounts/budget.ts'
-import { unitsIn } from './accounts/slots.ts'
-import { parseRow } from './leases/row.ts'
-import type { CounterStore } from './stores/counter-store.ts'
+import { type StandingsOptions, standingsOf } from './standings.ts'
 
 /** What budgets have charged in their present windows, as their row says it. */
 export interface Charged {
@@ -20,25 +17,27 @@ export interface Charged {
   readonly at: number
 }
 
-export interface ChargedOptions {
-  readonly store: CounterStore
+export interface ChargedOptions extends Pick<StandingsOptions, 'store' | 'signal'> {
   /** The subject's id, such as `consumer:alice`. */
   readonly subject: string
   readonly limits: readonly BudgetLimit[]
-  readonly signal: AbortSignal
 }
 
 /** `undefined` where nothing was ever counted. Changes nothing. @throws the store's own error; RowUnreadable */
 export async function chargedTo({ store, subject, limits, signal }: ChargedOptions): Promise<Charged | undefined> {
-  const { row, time, writtenAt } = await store.read(subject, signal)
-  if (row === undefined || time === undefined) return undefined
-  const { accounts, nonce } = parseRow(row.text)
-  const at = time.date
-  const charged = limits.flatMap((limit) => {
-    const account = accounts[limit.key]
-    if (account?.kind !== 'budget' || account.epoch !== epochAt(limit.per, at).start) return []
-    const { granted, out } = rollBudget(account, { earliest: at, latest: at })
-    return [{ limit, windowStart: account.epoch, units: granted - unitsIn(out) }]
+  const {
+    limits: standings,
+    nonce,
+    writtenAt,
+    at,
+  } = await standingsOf({
+    store,
+    subject: { id: subject, limits },
+    signal,
   })
+  if (nonce === undefined) return undefined
+  const charged = standings.flatMap(({ limit, window, used }) =>
+    limit.kind === 'budget' && window !== undefined ? [{ limit, windowStart: window.start, units: used }] : [],
+  )
   return { limits: charged, nonce, writtenAt, at }
 }

@@ -1,3 +1,4 @@
+export { epochAt } from './accounts/budget.ts'
 export { type BudgetOptions, budget, noBudget, type Reserved } from './budget.ts'
 export { type Charged, type ChargedOptions, chargedTo } from './charged.ts'
 export {
@@ -32,8 +33,9 @@ export {
 } from './request-limits.ts'
 export { type Metered, type Reservation, reservationFor } from './reservation.ts'
 export { type ResetOptions, resetLimits } from './reset-limits.ts'
+export { type LimitStanding, type StandingsOptions, type SubjectStandings, standingsOf } from './standings.ts'
 export type { CounterRead, CounterStore, CounterWrite, StoreTime } from './stores/counter-store.ts'
 export { memoryCounterStore } from './stores/memory.ts'
 export { redisCounterStore } from './stores/redis.ts'
 export { tableCounterStore } from './stores/table.ts'
-export { countsMoney, type Limited, requestClaims, subjectsOf } from './subjects.ts'
+export { countsMoney, groupSubject, type Limited, requestClaims, subjectsOf } from './subjects.ts'

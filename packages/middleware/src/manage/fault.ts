@@ -1,9 +1,11 @@
 import { OperatorError, type RefusalCode } from '../pipeline/index.ts'
+import type { RefusedStatus } from './action.ts'
 
 interface ManageFaultOptions {
   readonly code: RefusalCode
-  readonly status: 400 | 403 | 404 | 409 | 412 | 422
-  /** Of the input, the field at fault. */
+  /** 503: a store could not be reached before anything was changed. */
+  readonly status: 400 | RefusedStatus | 503
+  /** Of the input, the field at fault: the message begins with it in quotes. */
   readonly field?: string | undefined
 }
 

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import * as z from 'zod'
+import { memoryTable } from '../storage/index.ts'
 import type { Managed } from './action.ts'
 import { manageAction } from './action.ts'
 import { perform } from './perform.ts'
@@ -15,7 +16,13 @@ const renamed = manageAction({
   output: z.strictObject({ name: z.string() }),
   run: async ({ name }) => ({ name: name.toUpperCase() }),
 })
-const NOTHING = {} as Managed
+const NOTHING = {
+  audit: memoryTable(),
+  actor: 'a test',
+  wallClock: Date.now,
+  signal: new AbortController().signal,
+  log: () => {},
+} as Partial<Managed> as Managed
 
 test('an action is given what its input says', async () => {
   await expect(perform(renamed, { name: 'a' }, NOTHING)).resolves.toEqual({ name: 'A' })
@@ -24,7 +31,7 @@ test('an action is given what its input says', async () => {
 test.each([
   [{ name: '' }, 'name'],
   [{}, 'name'],
-  [{ name: 'a', nam: 1 }, undefined],
+  [{ name: 'a', nam: 1 }, 'nam'],
   [null, undefined],
 ])('%j is refused, and names the field', async (given, field) => {
   await expect(perform(renamed, given, NOTHING)).rejects.toMatchObject({ code: 'invalid_request', status: 400, field })

@@ -1,9 +1,11 @@
 import type * as z from 'zod'
+import { closestName } from '../policy/index.ts'
 import type { ManageAction, Managed, ManageOutput } from './action.ts'
+import { audited } from './audit.ts'
 import { ManageFault } from './fault.ts'
 
 /**
- * Checks what an action is given, and carries it out.
+ * Checks what an action is given, and carries it out: what changes something, once it is written down who does it.
  *
  * @throws ManageFault that names the field; what a store throws
  */
@@ -13,11 +15,25 @@ export async function perform<Action extends ManageAction>(
   managed: Managed,
 ): Promise<ManageOutput<Action>> {
   const parsed = action.input.safeParse(given)
-  if (!parsed.success) throw inputFault(parsed.error)
-  return (await action.run(parsed.data, managed)) as ManageOutput<Action>
+  if (!parsed.success) throw inputFault(parsed.error, action)
+  const input = parsed.data
+  const run = () => action.run(input, managed) as Promise<ManageOutput<Action>>
+  return action.method === 'GET' ? run() : audited(action, input, managed, run)
 }
 
-function inputFault({ issues: [issue] }: z.ZodError): ManageFault {
+/** The longest name of a field that is repeated to who sent it. */
+const LONGEST_SHOWN = 32
+
+function inputFault({ issues: [issue] }: z.ZodError, { input }: ManageAction): ManageFault {
+  if (issue?.code === 'unrecognized_keys') {
+    const [key = ''] = issue.keys
+    const shown = key.slice(0, LONGEST_SHOWN)
+    const known = issue.path.length === 0 ? Object.keys(input.shape) : []
+    const meant = closestName(key, known)
+    const hint = meant === undefined ? '' : ` Did you mean '${meant}'?`
+    const field = [...issue.path, shown].join('.')
+    return new ManageFault(`'${field}' is no field here.${hint}`, { code: 'invalid_request', status: 400, field })
+  }
   const field = issue?.path.join('.') || undefined
   const message = field === undefined ? `${issue?.message}.` : `'${field}': ${issue?.message}.`
   return new ManageFault(message, { code: 'invalid_request', status: 400, field })

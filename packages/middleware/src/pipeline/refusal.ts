@@ -3,9 +3,15 @@
  */
 export type RefusalCode =
   | 'invalid_api_key'
+  /** The same of a token. RFC 6750's word. */
+  | 'invalid_token'
   /** The key may do something else. RFC 6750's word. */
   | 'insufficient_scope'
   | 'plan_unavailable'
+  /** The policy wants each caller in a group, and this one is in none of it, or nobody can tell in which. */
+  | 'group_required'
+  /** The keys could not be read that a token is checked by. */
+  | 'issuer_unavailable'
   /** Comes back by itself, soon. */
   | 'rate_limit_exceeded'
   /** A budget is spent until its window ends. */
@@ -16,7 +22,9 @@ export type RefusalCode =
   | 'input_unbounded'
   /** A limit on money holds, and the model has no price. */
   | 'model_not_priced'
-  /** The consumer's plan doesn't name the model. */
+  /** The key may ask other routes. */
+  | 'route_not_allowed'
+  /** The consumer's plan, or its key, doesn't name the model. */
   | 'model_not_allowed'
   /** The consumer's plan doesn't name the service tier, or a limit on money holds and the tier has no price. */
   | 'tier_not_allowed'
@@ -35,6 +43,11 @@ export type RefusalCode =
   /** No such path, or one of a kind that can't be metered. */
   | 'not_found'
   | 'method_not_allowed'
+  /** The body is of another type than the path takes. */
+  | 'unsupported_media_type'
+  /** It is not as it was when this was asked for. */
+  | 'conflict'
+  | 'precondition_failed'
   /** The caller wants what is cached or nothing, and it isn't. */
   | 'not_cached'
   /** A dry run that came as far as the model: not asked. */
@@ -43,7 +56,7 @@ export type RefusalCode =
   | 'upstream_failed'
   /** Nothing was asked: each place that serves the model fails, or has said when to come back. */
   | 'upstream_unavailable'
-  /** The model is served in none of the zones of the consumer's plan. */
+  /** The model is served in none of the zones of the consumer's plan, or of its key. */
   | 'zone_not_allowed'
   /** The client closed the connection, or broke off its upload, before it was answered. */
   | 'client_left'

@@ -23,6 +23,8 @@ export {
   resolvePolicyText,
   strayPolicy,
 } from './file.ts'
+export { type Group, isGroupValue, MOST_GROUPS } from './group.ts'
+export { type Identity, type Issuer, MANAGING_ROLES } from './identity.ts'
 export {
   type BudgetLimit,
   type ConcurrencyLimit,
@@ -31,16 +33,27 @@ export {
   largestClaim,
   type Measure,
   type RateLimit,
+  type Spending,
 } from './limit.ts'
 export { type InForce, type LivePolicyOptions, livePolicy, placeOf, type StartPolicy } from './live.ts'
 export { DEFAULT_RETRY, type Model, type OutlinedTarget, type RetryRule, type Rights, rulesOf } from './model.ts'
 export { type MoneyLimits, moneyLimits, moneyText } from './money.ts'
-export { closestName, listText } from './names.ts'
+export { closestName, listText, name as nameSchema } from './names.ts'
+export {
+  limitsOfKey,
+  type NarrowedPolicy,
+  type Narrowing,
+  type NarrowingFault,
+  narrowedRights,
+  narrowing,
+  narrowingFault,
+} from './narrowing.ts'
 export { pinPolicy, type WithPolicy } from './pin-policy.ts'
 export type { Plan } from './plan.ts'
 export { type Policy, PolicyError } from './policy.ts'
 export { listedPrice, type PriceDocument, price as priceSchema, priceFaults, resolvePrice } from './price.ts'
 export { BOOK_DATE, BOOK_NAMES, BOOK_SOURCE, bookAgeDays, nearBookNames, oldBookText } from './price-book.ts'
+export { type PriceJson, priceJson, type TokenRatesJson } from './price-json.ts'
 export {
   type KnownRoutes,
   type OutlinedModel,

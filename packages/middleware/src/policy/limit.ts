@@ -95,13 +95,15 @@ const tokenLimit = z
   })
   .describe('{tokens: 20000, per: 1m}')
 
-const moneyLimit = z
-  .strictObject({
-    usd: z.number().min(0.000_000_001).max(1_000_000).describe('US dollars spent in each window, to the nano-dollar.'),
-    per: epoch,
-    model,
-  })
-  .describe('{usd: 5, per: month}: needs prices under models.')
+/** Money over a window: `{usd: 5, per: month}`. */
+export const spending = z.strictObject({
+  usd: z.number().min(0.000_000_001).max(1_000_000).describe('US dollars spent in each window, to the nano-dollar.'),
+  per: epoch,
+})
+
+export type Spending = Readonly<z.infer<typeof spending>>
+
+const moneyLimit = spending.extend({ model }).describe('{usd: 5, per: month}: needs prices under models.')
 
 const concurrencyLimit = z
   .strictObject({ concurrent: z.int().min(1).max(100_000).describe('Requests in flight.'), model })
@@ -178,8 +180,8 @@ const BASES: Readonly<Record<Measure, string>> = {
   concurrency: 'concurrent',
 }
 
-/** Whom a limit counts together: before the names of shared and global limits, which meet a consumer's own in one header. */
-export type NamePrefix = '' | 'plan-' | 'global-'
+/** Whom a limit counts together: before the names of shared, groups' and global limits, which meet a consumer's own in one header. */
+export type NamePrefix = '' | 'plan-' | 'global-' | `group-${string}-`
 
 /**
  * A limit's name in headers and refusals: what it counts, the period where `siblings`, the limits of its list, have
@@ -213,7 +215,7 @@ function resolveLimit(document: LimitDocument, name: string): Limit {
   if ('concurrent' in document) {
     return { ...named, kind: 'concurrency', key: keyOf('concurrency', named), measure, quota: document.concurrent }
   }
-  if ('usd' in document) return budget(named, measure, Math.round(document.usd * NANO_DOLLARS), document.per)
+  if ('usd' in document) return moneyBudget(named, document)
 
   const quota = 'requests' in document ? document.requests : document.tokens
   const epoch = EPOCHS.find((word) => word === document.per)
@@ -224,6 +226,15 @@ function resolveLimit(document: LimitDocument, name: string): Limit {
     )
   }
   return budget(named, measure, quota, epoch)
+}
+
+function moneyBudget(named: Named, { usd, per }: Spending): BudgetLimit {
+  return budget(named, 'money', Math.round(usd * NANO_DOLLARS), per)
+}
+
+/** What a key alone may spend. Its name meets those of the policy's limits in one header, and is none of theirs. */
+export function budgetOfKey(spending: Spending): BudgetLimit {
+  return moneyBudget({ name: `key-${BASES.money}`, model: undefined }, spending)
 }
 
 function budget(named: Named, measure: Measure, quota: number, per: Epoch): BudgetLimit {

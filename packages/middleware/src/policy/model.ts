@@ -69,6 +69,8 @@ export interface Rights {
   readonly tools: readonly string[] | undefined
   /** The zones that nothing of theirs leaves; a target without one is in none. */
   readonly zones?: readonly string[] | undefined
+  /** Where a key narrows what its plan lists: refusals say whose word it is. */
+  readonly by?: 'key' | undefined
 }
 
 /**

@@ -54,7 +54,7 @@ export function servedBy(model: Model, rights: Rights): Served {
 
 /** The targets in the zones that a plan allows. One without a zone is in none. */
 function offerIn(model: Model, rights: Rights): Offer | Refusal {
-  const { zones } = rights
+  const { zones, by } = rights
   if (zones === undefined) {
     const known = unrestricted.get(model)
     if (known !== undefined) return known
@@ -62,7 +62,7 @@ function offerIn(model: Model, rights: Rights): Offer | Refusal {
   const offer = offerOf(
     rankedTargets(targetsFor(model.targets, rights)).map(({ target, rank }) => ({ target, tier: undefined, rank })),
   )
-  if (offer === undefined) return notInZone(model.name, zones)
+  if (offer === undefined) return notInZone(model.name, zones, by)
   if (zones === undefined) unrestricted.set(model, offer)
   return offer
 }
@@ -122,14 +122,14 @@ function offerOf(candidates: readonly Candidate[]): Offer | undefined {
   }
 }
 
-function notInZone(model: string, zones: readonly string[] = []): Refusal {
+function notInZone(model: string, zones: readonly string[] = [], by: Rights['by'] | 'plan' = 'plan'): Refusal {
   return {
     kind: 'refusal',
     code: 'zone_not_allowed',
     status: 403,
     param: 'model',
     message:
-      `The model '${model}' is served in none of the zones that your plan allows: ${listText(zones)}. Use another model, or ask ` +
+      `The model '${model}' is served in none of the zones that your ${by} allows: ${listText(zones)}. Use another model, or ask ` +
       'the operator for a place of it in one of these.',
   }
 }

@@ -18,6 +18,7 @@ export {
 export { fallback } from './fallback.ts'
 export { type Asking, type Choice, reachableModels } from './pick-model.ts'
 export { type ProbeOptions, probe } from './probe.ts'
+export { documentReader, type ReadDocumentOptions } from './read-document.ts'
 export {
   type Left,
   neverRetry,
@@ -26,7 +27,7 @@ export {
   type RetryWithinBudgetOptions,
   retryWithinBudget,
 } from './retry.ts'
-export { rightsOf } from './rights.ts'
+export { type Asker, rightsOf } from './rights.ts'
 export { type Candidate, type Pinned, type Routed, type RouteOptions, route } from './route.ts'
 export { servedElsewhere } from './spillover.ts'
 export { cantBeAsked, translatable } from './translation.ts'

@@ -247,7 +247,7 @@ describe('what the plan doesn’t allow is not picked', () => {
 
   test('a consumer is shown what it can reach', () => {
     const shown = (plan: string) => {
-      const rights = rightsOf(POLICY, plan)
+      const rights = rightsOf(POLICY, { plan })
       const names = [...POLICY.models.keys(), ...(POLICY.virtualModels?.keys() ?? [])]
       return names.filter((name) => reachableModels(name, { policy: POLICY, rights }).length > 0)
     }

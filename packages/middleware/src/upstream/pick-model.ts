@@ -49,7 +49,7 @@ export function pickModel(name: string, asking: Asking): Picked | Refusal | unde
   if (model !== undefined) return served(model, asking)
   const virtual = policy.virtualModels?.get(name)
   if (virtual === undefined) return undefined
-  if (!mayUse(rights, name)) return modelNotAllowed(name, rights.models)
+  if (!mayUse(rights, name)) return modelNotAllowed(name, rights)
   let traits: PromptTraits | undefined
   const traitsOf = () => {
     traits ??= promptTraits(asking.call)
@@ -59,7 +59,7 @@ export function pickModel(name: string, asking: Asking): Picked | Refusal | unde
 }
 
 function served(model: Model, { rights, tier }: Asking): Picked | Refusal {
-  if (!mayUse(rights, model.name)) return modelNotAllowed(model.name, rights.models)
+  if (!mayUse(rights, model.name)) return modelNotAllowed(model.name, rights)
   const { rules, named, unnamed } = servedBy(model, rights)
   const offer = tier === undefined ? unnamed : named
   return isRefusal(offer) ? offer : { model, rules, offer, reason: undefined }
@@ -118,13 +118,13 @@ function firstOf(
 }
 
 /** All for the same reason, or for several. */
-function noneLeft(name: string, refusals: readonly Refusal[], { models }: Rights): Refusal | undefined {
+function noneLeft(name: string, refusals: readonly Refusal[], { models, by }: Rights): Refusal | undefined {
   const [first, ...others] = refusals
   if (first === undefined) return undefined
   if (first.code !== 'model_not_allowed' && others.every(({ code }) => code === first.code)) return first
   const message =
-    `Your plan does not allow any of the models that '${name}' picks from.${models === undefined ? '' : ` It allows: ${listText(models)}.`} ` +
-    'Use one of these, or ask the operator to add one to the plan in the policy.'
+    `Your ${by ?? 'plan'} does not allow any of the models that '${name}' picks from.${models === undefined ? '' : ` It allows: ${listText(models)}.`} ` +
+    `Use one of these, or ask the operator ${by === 'key' ? 'for a key that allows one' : 'to add one to the plan in the policy'}.`
   return { kind: 'refusal', code: 'model_not_allowed', status: 403, param: 'model', message }
 }
 

@@ -1,13 +1,47 @@
 import type { Call } from '../operations/index.ts'
 import { PRICED_FIELDS, pricedFields, type Refusal, type RefusalCode } from '../pipeline/index.ts'
-import { listText, type Policy, type Rights } from '../policy/index.ts'
+import { listText, type Narrowing, narrowedRights, type Policy, type Rights } from '../policy/index.ts'
 
 /** Of a consumer whose plan the policy doesn't have: limits refuse it, where there are any. */
 const ALL_RIGHTS: Rights = { models: undefined, tiers: undefined, tools: undefined }
 
-/** What the policy lets the consumers of a plan use. */
-export function rightsOf({ plans }: Pick<Policy, 'plans'>, plan: string): Rights {
-  return plans.get(plan)?.rights ?? ALL_RIGHTS
+/** Who asks, as far as rights go by it. */
+export interface Asker {
+  readonly plan: string
+  /** What its key narrows. */
+  readonly grant?: Narrowing | undefined
+}
+
+type Listing = Pick<Policy, 'plans' | 'virtualModels'>
+
+const narrowed = new WeakMap<Listing, WeakMap<Asker, Rights>>()
+
+/** What the policy lets a caller use: what its plan lists, and its key leaves it. Worked out once for a policy and a caller, as objects. */
+export function rightsOf(policy: Listing, asker: Asker): Rights {
+  const ofPlan = policy.plans.get(asker.plan)?.rights ?? ALL_RIGHTS
+  const { grant } = asker
+  if (grant === undefined) return ofPlan
+  let ofPolicy = narrowed.get(policy)
+  if (ofPolicy === undefined) {
+    ofPolicy = new WeakMap()
+    narrowed.set(policy, ofPolicy)
+  }
+  let rights = ofPolicy.get(asker)
+  if (rights === undefined) {
+    rights = narrowedRights(ofPlan, grant, policy.virtualModels)
+    ofPolicy.set(asker, rights)
+  }
+  return rights
+}
+
+/** Why a caller's key may not ask a route; `undefined` where it may. */
+export function beyondRoutes({ grant }: Asker, route: string): Refusal | undefined {
+  const routes = grant?.routes
+  if (routes === undefined || routes.includes(route)) return undefined
+  const message =
+    `Your key does not allow the route '${route}'. It allows: ${listText(routes)}. ` +
+    'Use one of these, or ask the operator for a key that allows it.'
+  return { kind: 'refusal', code: 'route_not_allowed', status: 403, message }
 }
 
 /** Whether a plan lists a model: an alias and what it stands for are listed together. */
@@ -20,16 +54,20 @@ export function mayUse({ models }: Rights, name: string): boolean {
  *
  * @param tier the one that it names, as plans list it; `undefined` where it names none
  */
-export function beyondRights(
-  { models, tiers, tools }: Rights,
-  { operation, body }: Call,
-  tier: string | undefined,
-): Refusal | undefined {
+export function beyondRights(rights: Rights, { operation, body }: Call, tier: string | undefined): Refusal | undefined {
+  const { models, tiers, tools } = rights
   const lists = { model: models, tools, rate: undefined }
   for (const field of models || tools ? pricedFields(body.json) : []) {
     const { moves, buys } = PRICED_FIELDS.get(field) ?? {}
     const list = moves && lists[moves]
-    if (list !== undefined) return forbidden('field_not_allowed', field, `'${field}', which may ${buys}`, list)
+    if (list === undefined) continue
+    return forbidden(
+      'field_not_allowed',
+      field,
+      `'${field}', which may ${buys}`,
+      list,
+      list === models ? rights.by : undefined,
+    )
   }
   if (tiers !== undefined && tier !== undefined && !tiers.includes(tier)) return tierNotAllowed(tier, tiers)
   if (tools === undefined) return undefined
@@ -38,8 +76,8 @@ export function beyondRights(
   return forbidden('tool_not_allowed', 'tools', `the hosted tool '${shown(tool)}'`, tools)
 }
 
-export function modelNotAllowed(model: string, allowed: readonly string[] | undefined): Refusal {
-  return forbidden('model_not_allowed', 'model', `the model '${model}'`, allowed)
+export function modelNotAllowed(model: string, { models, by }: Rights): Refusal {
+  return forbidden('model_not_allowed', 'model', `the model '${model}'`, models, by)
 }
 
 export function tierNotAllowed(tier: string, allowed: readonly string[] | undefined): Refusal {
@@ -50,9 +88,16 @@ function shown(word: string): string {
   return word.replace(/[^\x20-\x7e]/g, '?').slice(0, 64)
 }
 
-function forbidden(code: RefusalCode, param: string, what: string, allowed: readonly string[] = []): Refusal {
-  const message =
-    `Your plan does not allow ${what}. It allows: ${listText(allowed)}. ` +
-    'Use one of these, or ask the operator to add it to the plan in the policy.'
+/** @param by whose list it is: the plan's by default */
+function forbidden(
+  code: RefusalCode,
+  param: string,
+  what: string,
+  allowed: readonly string[] = [],
+  by: Rights['by'] | 'plan' = 'plan',
+): Refusal {
+  const message = `Your ${by} does not allow ${what}. It allows: ${listText(allowed)}. Use one of these, or ask the operator ${FIX[by]}.`
   return { kind: 'refusal', code, status: 403, param, message }
 }
+
+const FIX = { plan: 'to add it to the plan in the policy', key: 'for a key that allows it' } as const

@@ -13,7 +13,7 @@ import { type Removal, savedTokens, transform, transformLabel } from '../transfo
 import { type Candidate, type Candidates, tierName } from './candidates.ts'
 import { conversationKey } from './conversation-key.ts'
 import { type Asking, type Picked, pickModel } from './pick-model.ts'
-import { beyondRights, rightsOf } from './rights.ts'
+import { type Asker, beyondRights, beyondRoutes, rightsOf } from './rights.ts'
 
 export type { Candidate }
 
@@ -54,27 +54,29 @@ export interface RouteOptions {
 /** What a request needs of the policy that it is pinned to. */
 export interface Pinned {
   readonly policy: Pick<Policy, 'models' | 'virtualModels' | 'routes' | 'plans'>
-  readonly consumer: { readonly id: string; readonly plan: string }
+  readonly consumer: Asker & { readonly id: string }
 }
 
 /**
  * Resolves the model that serves the name in a request, or its route's own, where that may be asked, and the exact body for it: its
  * prompt by the route's transforms, with a bound on the answer, and, for a stream, with its usage asked for. Tells the tokens that the
  * transforms saved where the model was asked. Refuses with 404 (`model_not_found`) a name that the policy doesn't have, with 403
- * (`model_not_allowed`, `zone_not_allowed`, `tier_not_allowed`, `tool_not_allowed`, `field_not_allowed`) what the consumer's plan
- * doesn't list, and with 500 (`not_configured`) when the route's own model has no target.
+ * (`route_not_allowed`, `model_not_allowed`, `zone_not_allowed`, `tier_not_allowed`, `tool_not_allowed`, `field_not_allowed`) what
+ * the consumer's plan, or its key, doesn't list, and with 500 (`not_configured`) when the route's own model has no target.
  */
 export function route({ maxOutputTokens, onChoice }: RouteOptions): Middleware<Pinned, Routed, Call, Reply> {
   return async function route(call, context, next) {
     const { policy, consumer } = context
     const { model: ownModel, cache, transforms } = routeOf(policy, call.route)
     const name = call.model ?? ownModel
-    const rights = rightsOf(policy, consumer.plan)
+    const rights = rightsOf(policy, consumer)
     const asking: Asking = { policy, rights, consumer, call, tier: tierAsked(call.body.json.service_tier), onChoice }
     const turnAway = (refusal: Refusal) => {
       context.step('route', refusal.code, { route: call.route })
       return refused(refusal)
     }
+    const elsewhere = beyondRoutes(consumer, call.route)
+    if (elsewhere !== undefined) return turnAway(elsewhere)
     const picked = pickModel(name, asking)
     if (picked === undefined) return turnAway(name === ownModel ? NOT_CONFIGURED : unknownModel(name))
     if (isRefusal(picked)) {

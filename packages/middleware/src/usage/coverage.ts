@@ -2,7 +2,7 @@ import type { Table } from '../storage/index.ts'
 import { lateHours } from './late.ts'
 import { endOf, HOUR_MS, MINUTE_MS, type Period, startOf } from './periods.ts'
 import { type Figures, placeOf, rolledWithin } from './rolled.ts'
-import { MODELS_FIELDS, minutesOf, modelSumsIn, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
+import { MODELS_FIELDS, minuteOf, minutesOf, modelSumsIn, SUMS_FIELDS, segmentPartition, sumsIn } from './segment.ts'
 import { addTally, newTally, type Tally } from './tally.ts'
 import { placeText, unreadHours } from './unread.ts'
 
@@ -30,14 +30,30 @@ export interface Covered {
  * read, so nothing is counted twice or left out.
  */
 export async function tallyOver(span: Span, options: CoverOptions): Promise<Covered> {
-  const { table, figures, signal } = options
   const tally = newTally()
+  const unreadable = await tallyEach(span, ['month', 'day', 'hour'], options, (more) => addTally(tally, more))
+  return { tally, unreadable }
+}
+
+/**
+ * The same piece by piece.
+ *
+ * @param periods that a piece may be of, the longest first; what none of them has is in pieces of a minute
+ * @param add told each piece, and when it began: milliseconds since 1970
+ * @returns rows of the ledger that can't be read
+ */
+export async function tallyEach(
+  span: Span,
+  periods: readonly Period[],
+  { table, figures, signal }: CoverOptions,
+  add: (tally: Tally, start: number) => void,
+): Promise<readonly string[]> {
   const unreadable: string[] = []
   const [fields, read] = figures === 'all' ? [SUMS_FIELDS, sumsIn] : [MODELS_FIELDS, modelSumsIn]
   // Before all else: what comes late from now on has not been there yet.
   const [late, unread] = await Promise.all([lateHours(table, signal), unreadHours(table, signal)])
   let gaps: readonly Span[] = [span]
-  for (const period of ['month', 'day', 'hour'] as const) {
+  for (const period of periods) {
     const left: Span[] = []
     for (const gap of gaps) {
       const within = wholePeriods(period, gap)
@@ -57,7 +73,7 @@ export async function tallyOver(span: Span, options: CoverOptions): Promise<Cove
         }
         if (at < rolled.start) left.push({ from: at, before: rolled.start })
         at = end
-        addTally(tally, rolled.tally)
+        add(rolled.tally, rolled.start)
       }
       if (at < gap.before) left.push({ from: at, before: gap.before })
     }
@@ -67,10 +83,10 @@ export async function tallyOver(span: Span, options: CoverOptions): Promise<Cove
     for await (const segment of segmentsWithin<Fields>(table, gap, fields, signal)) {
       const sums = read(segment)
       if (sums === undefined) unreadable.push(placeText(segment))
-      else addTally(tally, sums)
+      else add(sums, minuteOf(segment))
     }
   }
-  return { tally, unreadable }
+  return unreadable
 }
 
 type Fields = Readonly<Record<string, unknown>>

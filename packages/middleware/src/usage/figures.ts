@@ -95,9 +95,28 @@ export interface ModelFigures {
   readonly targets: Readonly<Record<string, { readonly sums: UsageSums; readonly failed: number }>>
 }
 
+/** What one consumer's requests for one model came to on one day of UTC. */
+export interface ConsumerDay {
+  /** When the day began: milliseconds since 1970. */
+  readonly start: number
+  /** '' for requests that named no model of the policy. */
+  readonly model: string
+  readonly sums: UsageSums
+}
+
 /** Reads what the ledger has, rolled up or not: at most 10 s old. */
 export interface UsageReader {
   report(query: UsageQuery, signal: AbortSignal): Promise<UsageReport>
+  /**
+   * One consumer's days: a few reads, and not one for each of them. `since` is the later of what is asked and the first day that is
+   * still kept.
+   */
+  daysOf(
+    query: { readonly consumer: string; readonly since: number; readonly until: number },
+    signal: AbortSignal,
+  ): Promise<{ readonly since: number; readonly days: readonly ConsumerDay[]; readonly unreadable: readonly string[] }>
+  /** What one consumer's own budgets charged that the ledger doesn't show, as a report has it. */
+  unattributedOf(consumer: string, signal: AbortSignal): Promise<readonly Unattributed[] | undefined>
   /** By model, since the ledger's beginning: they never fall, so that counters can be made of them. */
   totals(signal: AbortSignal): Promise<{
     readonly models: readonly ModelFigures[]

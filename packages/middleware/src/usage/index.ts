@@ -1,4 +1,5 @@
 export {
+  type ConsumerDay,
   type Histogram,
   LATENCY_BOUNDS_MS,
   type ModelFigures,
@@ -26,8 +27,9 @@ export { isUsageFault, USAGE_DIMENSIONS, type UsageAsked, type UsageFault, usage
 export { AGE_MS, type UsageReaderOptions, usageReader } from './reader.ts'
 export { type RetentionOptions, removeOld } from './retention.ts'
 export { type RollUpOptions, rollUp } from './rollup.ts'
+export { totalOf } from './sums.ts'
 export { type Counted, takenSince } from './taken.ts'
 export { FORGOTTEN } from './tally.ts'
 export type { InstanceTarget } from './told-targets.ts'
 export { reportCsv } from './usage-csv.ts'
-export { reportJson, rowJson } from './usage-json.ts'
+export { reportJson, rowJson, sumsJson, unattributedJson } from './usage-json.ts'

@@ -1,8 +1,9 @@
 import { fnv1a, isOutage, withDeadline } from '../pipeline/index.ts'
 import type { UsageKept } from '../policy/index.ts'
 import type { Table } from '../storage/index.ts'
-import { type Span, segmentsWithin, tallyOver, wholeMinutes } from './coverage.ts'
+import { type Span, segmentsWithin, tallyEach, tallyOver, wholeMinutes } from './coverage.ts'
 import {
+  type ConsumerDay,
   type Unattributed,
   type UsageQuery,
   type UsageReader,
@@ -71,6 +72,27 @@ export function usageReader({ table, kept, wallClock = Date.now, unattributed }:
         unreadable,
       }
     },
+
+    async daysOf({ consumer, since, until }, signal) {
+      const days = new Map<string, ConsumerDay & { readonly sums: Adding }>()
+      const add = (tally: Tally, at: number) => {
+        const start = startOf('day', at)
+        for (const { consumer: of, model, sums } of tally.cells.values()) {
+          if (of !== consumer || isNothing(sums)) continue
+          const key = `${start} ${model}`
+          const own = days.get(key) ?? { start, model, sums: noSums() }
+          addSums(own.sums, sums)
+          days.set(key, own)
+        }
+      }
+      const { from, before } = wholeMinutes({ from: since, before: until })
+      const firstKept = endOf('day', wallClock() - kept().hoursMs)
+      const span = { from: Math.max(from, firstKept), before }
+      const unreadable = await tallyEach(span, ['day', 'hour'], { table, figures: 'all', signal }, add)
+      return { since: span.from, days: [...days.values()].sort((a, b) => a.start - b.start), unreadable }
+    },
+
+    unattributedOf: async (consumer, signal) => unattributed?.({ consumer }, signal),
 
     async totals(signal) {
       const now = wallClock()

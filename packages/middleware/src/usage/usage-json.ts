@@ -19,7 +19,7 @@ export function reportJson({ by, since, until, asOf, rows, total, unattributed, 
   }
 }
 
-function sumsJson(sums: UsageSums): object {
+export function sumsJson(sums: UsageSums) {
   const { requests, answered, hits, collapsed, refused, failed, tokens } = sums
   const { costNanoUsd, savedNanoUsd, unpriced, uncertain } = sums
   return {
@@ -29,15 +29,17 @@ function sumsJson(sums: UsageSums): object {
     collapsed,
     refused,
     failed,
-    tokens,
-    ...money('cost', costNanoUsd),
-    ...money('saved', savedNanoUsd),
+    tokens: { ...tokens },
+    costNanoUsd,
+    costUsd: dollarsText(costNanoUsd),
+    savedNanoUsd,
+    savedUsd: dollarsText(savedNanoUsd),
     unpricedCalls: unpriced,
     uncertainRequests: uncertain,
   }
 }
 
-function unattributedJson({ subject, limit, measure, windowStart, units }: Unattributed): object {
+export function unattributedJson({ subject, limit, measure, windowStart, units }: Unattributed) {
   const amount = measure === 'money' ? { nanoUsd: units, usd: dollarsText(units) } : { tokens: units }
   return { subject, limit, measure, windowStart: isoTime(windowStart), ...amount }
 }

@@ -12,9 +12,20 @@ export function memoryConsumerStore(): ConsumerStore {
     addKey: async (key) => addOnce(keys, key.publicId, key),
     updateConsumer: async (id, change) => update(consumers, id, change),
     updateKey: async (publicId, change) => update(keys, publicId, change),
+    async replaceKey(publicId, { replacedBy, expiresAt }) {
+      const key = keys.get(publicId)
+      if (key !== undefined && key.replacedBy === undefined) {
+        update(keys, publicId, { replacedBy, expiresAt: Math.min(expiresAt, key.expiresAt ?? expiresAt) })
+      }
+      return keys.get(publicId)
+    },
     removeKey: async (publicId) => keys.delete(publicId),
-    async *listConsumers() {
-      yield* consumers.values()
+    async *listConsumers(_signal, after = '') {
+      const ids = [...consumers.keys()].filter((id) => id > after).toSorted((a, b) => (a < b ? -1 : 1))
+      for (const id of ids) {
+        const consumer = consumers.get(id)
+        if (consumer !== undefined) yield consumer
+      }
     },
     async *listKeys({ consumer }) {
       for (const key of keys.values()) if (consumer === undefined || key.consumer === consumer) yield key

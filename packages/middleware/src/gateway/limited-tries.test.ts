@@ -1,0 +1,60 @@
+import { expect, test } from 'vitest'
+import { baseContext } from '../../../../test/support/base-context.ts'
+import type { Authenticated } from '../auth/index.ts'
+import { localLimiter } from '../limits/index.ts'
+import { type GatewayRequest, jsonResponse, type Middleware, pipeline } from '../pipeline/index.ts'
+import { limitedTries } from './limited-tries.ts'
+
+let now = 0
+
+/** A network may fail three times, and once more a second. */
+function gate() {
+  now = 0
+  const size = { capacity: 3, refill: 1, periodMs: 1_000 }
+  const guard = localLimiter({ each: size, total: { ...size, capacity: 1_000 }, now: () => now })
+  const authenticate: Middleware<{}, Authenticated<'admin'>> = async ({ headers }, _context, next) => {
+    const key = headers.get('x-api-key')
+    if (key === null) return { kind: 'refusal', code: 'invalid_api_key', status: 401, message: '' }
+    return next({ consumer: { id: 'operator', plan: 'p', key }, scope: 'admin' })
+  }
+  const handler = pipeline()
+    .use(limitedTries(authenticate, guard))
+    .handle(() => jsonResponse(200, {}))
+  return async (clientAddress: string, key?: string) => {
+    const headers = new Headers(key === undefined ? {} : { 'x-api-key': key })
+    const request = { method: 'GET', url: new URL('http://h/'), headers, body: null, clientAddress }
+    const signal = new AbortController().signal
+    return (await handler({ ...request, signal } as GatewayRequest, baseContext())).status
+  }
+}
+
+test('a network’s failed tries are bounded, and come back with time', async () => {
+  const ask = gate()
+  const tries = []
+  for (let at = 0; at < 5; at += 1) tries.push(await ask('192.0.2.1'))
+  expect(tries).toEqual([401, 401, 401, 429, 429])
+  expect(await ask('192.0.2.2')).toBe(401)
+  now += 1_000
+  expect([await ask('192.0.2.1'), await ask('192.0.2.1')]).toEqual([401, 429])
+})
+
+test('an address within one IPv6 network is no other network', async () => {
+  const ask = gate()
+  for (let at = 0; at < 3; at += 1) await ask(`2001:db8::${at}`)
+  expect(await ask('2001:db8::ffff')).toBe(429)
+})
+
+test('who was let in before is let in, and a right guess in a flood is not', async () => {
+  const ask = gate()
+  expect(await ask('192.0.2.1', 'known')).toBe(200)
+  for (let at = 0; at < 4; at += 1) await ask('192.0.2.1')
+  expect([await ask('192.0.2.1', 'known'), await ask('192.0.2.1', 'guessed')]).toEqual([200, 429])
+  expect(await ask('192.0.2.2', 'guessed')).toBe(200)
+  // By now it is known here.
+  expect(await ask('192.0.2.1', 'guessed')).toBe(200)
+})
+
+test('what is let in costs no try', async () => {
+  const ask = gate()
+  for (let at = 0; at < 20; at += 1) expect(await ask('192.0.2.1', `key ${at}`)).toBe(200)
+})

@@ -1,0 +1,57 @@
+import * as z from 'zod'
+import type { PurgeSubject } from '../cache/index.ts'
+import { ROUTES } from '../policy/index.ts'
+import { type Managed, manageAction } from './action.ts'
+import { callerId, checkPlan, invalid, policyName } from './names.ts'
+
+interface Meant {
+  readonly consumer?: string | undefined
+  readonly plan?: string | undefined
+  readonly route?: string | undefined
+  readonly all?: true | undefined
+}
+
+export const purgeCache = manageAction({
+  id: 'purgeCache',
+  summary:
+    'Serves nothing more of what is stored by now, of one kind: `consumer`, `plan`, `route` or `all`. Instances go by it within 5 seconds.',
+  method: 'POST',
+  path: '/cache/purge',
+  refuses: [422],
+  input: z.strictObject({
+    consumer: callerId.optional().describe('What is stored for this consumer alone.'),
+    plan: policyName.optional().describe('What the consumers of this plan share.'),
+    route: policyName.optional().describe("All completions of this route, such as generate, whoever's they are."),
+    all: z.literal(true).optional().describe('Everything.'),
+  }),
+  output: z.strictObject({
+    purged: z.string().describe('`consumer:…`, `plan:…`, `route:…` or `all`.'),
+    known: z
+      .boolean()
+      .describe('false: there is no such consumer now. What was stored for one of that name is purged all the same.'),
+  }),
+  async run(meant, managed) {
+    const { consumers, generations, signal } = managed
+    const purged = subjectOf(meant, managed)
+    const { consumer } = meant
+    const known = consumer === undefined || (await consumers.findConsumer(consumer, signal)) !== undefined
+    await generations.renew(purged, signal)
+    return { purged, known }
+  },
+})
+
+function subjectOf(meant: Meant, managed: Managed): PurgeSubject {
+  const given = Object.entries(meant).filter(([, value]) => value !== undefined)
+  if (given.length === 0) throw invalid(undefined, "Say what to purge: 'consumer', 'plan', 'route' or 'all'.")
+  if (given.length > 1)
+    throw invalid(undefined, `${given.map(([name]) => `'${name}'`).join(' and ')} exclude each other.`)
+  const { consumer, plan, route } = meant
+  if (consumer !== undefined) return `consumer:${consumer}`
+  if (plan !== undefined) {
+    checkPlan(plan, managed)
+    return `plan:${plan}`
+  }
+  if (route === undefined) return 'all'
+  if (ROUTES.includes(route)) return `route:${route}`
+  throw invalid('route', `'route': there is no route '${route}'. There are: ${ROUTES.join(', ')}.`, 422)
+}

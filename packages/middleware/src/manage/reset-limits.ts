@@ -1,0 +1,108 @@
+import * as z from 'zod'
+import { resetLimits } from '../limits/index.ts'
+import type { Limit } from '../policy/index.ts'
+import { type Managed, manageAction } from './action.ts'
+import { ManageFault } from './fault.ts'
+import { callerId, checkPlan, invalid, policyName } from './names.ts'
+
+interface Meant {
+  readonly consumer?: string | undefined
+  readonly plan?: string | undefined
+  readonly global?: true | undefined
+}
+
+/** Whose limits begin anew. */
+interface Subject {
+  readonly id: string
+  readonly limits: readonly Limit[]
+  /** What a person is told of them. */
+  readonly text: string
+  /** What a person is told where there are none. */
+  readonly noLimits: string
+}
+
+export const beginLimitsAnew = manageAction({
+  id: 'resetLimits',
+  summary:
+    'Lets limits begin anew, of one subject: `consumer`, `plan` or `global`. Buckets are full, quotas and budgets unspent; what is in flight is not ended. Instances go by it within 10 seconds.',
+  method: 'POST',
+  path: '/limits/reset',
+  refuses: [404, 422],
+  input: z.strictObject({
+    consumer: callerId.optional().describe("This consumer's own limits."),
+    plan: policyName.optional().describe('Those that the consumers of this plan share.'),
+    global: z.literal(true).optional().describe("Everybody's."),
+    limit: z
+      .string()
+      .min(1)
+      .max(200)
+      .optional()
+      .describe('Of them this one alone, by its name in refusals, such as usd.'),
+  }),
+  output: z.strictObject({
+    subject: z.string().describe('`consumer:…`, `plan:…` or `global`.'),
+    limits: z.array(z.string()).describe('The names of those that begin anew.'),
+    what: z.string().describe('The same in words.'),
+  }),
+  async run({ limit: name, ...meant }, managed) {
+    const { counters: store, signal } = managed
+    const subject = await subjectOf(meant, managed)
+    if (subject.limits.length === 0) throw invalid(undefined, subject.noLimits, 422)
+    const limit = name === undefined ? undefined : limitOf(subject, name)
+    await resetLimits({ store, subject: subject.id, limit, signal })
+    const what = limit === undefined ? `All limits of ${subject.text}` : `Limit '${limit.name}' of ${subject.text}`
+    return {
+      subject: subject.id,
+      limits: (limit === undefined ? subject.limits : [limit]).map((each) => each.name),
+      what,
+    }
+  },
+})
+
+/** @throws ManageFault where there is no such consumer or plan. */
+async function subjectOf(meant: Meant, managed: Managed): Promise<Subject> {
+  const given = Object.entries(meant).filter(([, value]) => value !== undefined)
+  if (given.length === 0) throw invalid(undefined, "Say whose limits to reset: 'consumer', 'plan' or 'global'.")
+  if (given.length > 1)
+    throw invalid(undefined, `${given.map(([name]) => `'${name}'`).join(' and ')} exclude each other.`)
+  const { consumer, plan } = meant
+  const { consumers, policy, signal } = managed
+  if (consumer !== undefined) {
+    const known = await consumers.findConsumer(consumer, signal)
+    if (known === undefined) {
+      const message = `There is no consumer '${consumer}'. See: consumers list`
+      throw new ManageFault(message, { code: 'not_found', status: 404 })
+    }
+    const limits = policy.plans.get(known.plan)?.limits
+    if (limits !== undefined) {
+      const noLimits = `The policy's plan '${known.plan}', which consumer '${consumer}' is on, has no limits.`
+      return { id: `consumer:${consumer}`, limits, text: `consumer '${consumer}'`, noLimits }
+    }
+    throw invalid(
+      undefined,
+      `Consumer '${consumer}' is on plan '${known.plan}', which the policy does not have. ` +
+        `Move it: consumers set ${consumer} --plan <plan>`,
+      422,
+    )
+  }
+  if (plan !== undefined) {
+    checkPlan(plan, managed)
+    const noLimits = `Consumers of plan '${plan}' share no limits (plans.${plan}.shared). Their own are reset by 'consumer'.`
+    const limits = policy.plans.get(plan)?.shared ?? []
+    return { id: `plan:${plan}`, limits, text: `plan '${plan}' as a whole`, noLimits }
+  }
+  return {
+    id: 'global',
+    limits: policy.global,
+    text: 'everybody together',
+    noLimits: 'The policy has no global limits.',
+  }
+}
+
+/** @throws ManageFault that lists the names that there are. */
+function limitOf({ limits, text }: Subject, name: string): Limit {
+  const found = limits.find((limit) => limit.name === name)
+  if (found !== undefined) return found
+  const names = limits.map((limit) => limit.name).join(', ')
+  throw invalid('limit', `'limit': ${text} has no limit '${name}' in the policy. It has: ${names}.`, 422)
+}
