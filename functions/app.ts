@@ -20,7 +20,9 @@ import { registerHealth } from './routes/health.ts'
 import { registerManage } from './routes/manage.ts'
 import { registerMe } from './routes/me.ts'
 import { registerMetrics } from './routes/metrics.ts'
+import { registerOpenApi } from './routes/open-api.ts'
 import { registerOpenai } from './routes/openai.ts'
+import { registerProtectedResource } from './routes/protected-resource.ts'
 import { registerUsageApi } from './routes/usage.ts'
 import { readSettings } from './settings.ts'
 import { hostRecords, telemetryFrom } from './telemetry.ts'
@@ -98,8 +100,10 @@ registerOpenai(gateway, telemetry)
 registerAzureOpenai(gateway, telemetry)
 registerUsageApi(gateway)
 registerManage(gateway)
+registerOpenApi()
 registerMe(gateway)
 registerHealth(gateway)
+registerProtectedResource(gateway)
 registerMetrics(gateway)
 registerSweep(gateway)
 registerUsage(gateway)

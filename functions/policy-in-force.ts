@@ -74,7 +74,8 @@ function tellingPolicy(settings: Settings, log: Log): (now: InForce) => void {
       ...(hints.length === 0 ? {} : { hints }),
     })
     // `npm start` tells it by itself.
-    if (isFirst && process.env.AZURE_FUNCTIONS_ENVIRONMENT !== 'Development') tellStrandedConsumers(settings, policy)
+    if (isFirst && process.env.AZURE_FUNCTIONS_ENVIRONMENT !== 'Development')
+      tellStrandedConsumers(settings, policy, log)
     isFirst = false
   }
 }

@@ -101,7 +101,7 @@ export function readSettings(env: Environment, root: string): Settings {
     policyFile: found?.file,
     policyFault,
     resolvePolicy: (of) => resolvePolicyText(of, options as Required<typeof options> & object),
-    hints: misspelt.hints,
+    hints: [...misspelt.hints, ...easyAuthHints(env)],
     cacheSecret: env.TOLLGATE_CACHE_SECRET || undefined,
     maxBodyBytes: wholeNumber(env, 'TOLLGATE_MAX_BODY_BYTES', {
       fallback: 1024 * 1024,
@@ -121,6 +121,7 @@ export function readSettings(env: Environment, root: string): Settings {
       max: MAX_STREAM_TOTAL_MS,
     }),
     clientId: env.AZURE_CLIENT_ID || undefined,
+    trustEasyAuth: attempt(() => trustsEasyAuth(env)),
   }
   attempt(() => checkOrder(settings))
   // A file that was in force, or never is, need not be of use today: what is in the tables decides. A person is told at once.
@@ -128,6 +129,24 @@ export function readSettings(env: Environment, root: string): Settings {
   const isPolicyAlone = policyFault !== undefined && faults.length === 1
   if (faults.length > 0 && !(isPolicyAlone && mayBeElsewhere)) throw together(faults)
   return settings
+}
+
+/** App Service's own authentication sets this itself where it is on. Without it anybody can send the header that it would. */
+const isEasyAuthOn = ({ WEBSITE_AUTH_ENABLED: on }: Environment) => on?.toLowerCase() === 'true'
+
+/** @throws SettingsError for what is neither true nor false */
+function trustsEasyAuth(env: Environment): boolean {
+  const trust = env.TOLLGATE_TRUST_EASY_AUTH || 'false'
+  if (trust === 'true') return isEasyAuthOn(env)
+  if (trust === 'false') return false
+  throw new SettingsError('TOLLGATE_TRUST_EASY_AUTH must be true or false.')
+}
+
+function easyAuthHints(env: Environment): readonly string[] {
+  if (env.TOLLGATE_TRUST_EASY_AUTH !== 'true' || isEasyAuthOn(env)) return []
+  return [
+    'TOLLGATE_TRUST_EASY_AUTH is true, and the app has no authentication of App Service (WEBSITE_AUTH_ENABLED is not true): X-MS-CLIENT-PRINCIPAL is not believed.',
+  ]
 }
 
 /** A deadline within another must not be the longer one: it would never be reached. */

@@ -7,7 +7,6 @@ import {
   describeFault,
   dialectEntry,
   type Entry,
-  fixedPolicy,
   generate,
   issueKey,
   jsonResponse,
@@ -18,6 +17,7 @@ import {
   requestsInFlight,
   trace,
 } from '@tollgate/middleware'
+import { policyOf } from '../../functions/policy-in-force.ts'
 import { readSettings } from '../../functions/settings.ts'
 import { telemetryFrom } from '../../functions/telemetry.ts'
 import { logLines } from './log-lines.ts'
@@ -51,7 +51,7 @@ async function main(): Promise<void> {
     { ...process.env, TOLLGATE_STORAGE: process.env.TOLLGATE_STORAGE || 'memory:' },
     process.cwd(),
   )
-  const gateway = createGateway({ ...settings, policy: fixedPolicy(settings.policy), log })
+  const gateway = createGateway({ ...settings, policy: policyOf(settings, log), log })
   const { finished } = gateway
   const telemetry = telemetryFrom(process.env, false, log)
   const to = () => telemetry

@@ -385,7 +385,7 @@ describe('on an Azurite that runs already', () => {
     test('makes no key that the gateway would refuse, for a consumer whose plan the policy has lost', async () => {
       const alice = unique('alice')
       await tollgate('keys', 'create', '--consumer', alice)
-      const policy = join(data, 'policy.yaml')
+      const policy = join(data, 'lost.yaml')
       writeFileSync(policy, 'plans: { pro: { limits: [] } }\n')
       const { code, stderr } = await tollgateWith({ TOLLGATE_POLICY: policy }, 'keys', 'create', '--consumer', alice)
       expect([code, stderr]).toEqual([

@@ -1,12 +1,7 @@
-import {
-  outlinePolicy,
-  type PurgeSubject,
-  ROUTES,
-  tableConsumerStore,
-  tableGenerationStore,
-} from '@tollgate/middleware'
+import { type PurgeSubject, ROUTES, tableConsumerStore, tableGenerationStore } from '@tollgate/middleware'
 import { CommandFault } from './command-fault.ts'
 import { checkConsumerId } from './keys.ts'
+import { policyHere } from './managing.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
 import { withTables } from './tables.ts'
@@ -30,7 +25,7 @@ const TIMEOUT_MS = 30_000
 /** Makes all completions of a subject unfindable. Where they are kept doesn't matter: what was purged is in the tables. */
 export async function purgeCache(options: CachePurgeOptions, place: Place): Promise<string> {
   const { consumer } = options
-  const { subject, text } = purgeOf(options, place)
+  const { subject, text } = await purgeOf(options, place)
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   const isKnown = await withTables(place, 'Purges', async (open) => {
     const known =
@@ -45,7 +40,7 @@ export async function purgeCache(options: CachePurgeOptions, place: Place): Prom
 }
 
 /** @throws CommandFault that names the option. */
-function purgeOf({ consumer, plan, route, all }: CachePurgeOptions, { root, env }: Place): Purge {
+async function purgeOf({ consumer, plan, route, all }: CachePurgeOptions, place: Place): Promise<Purge> {
   const given = Object.entries({ consumer, plan, route, all }).filter(([, value]) => value !== undefined)
   if (given.length === 0) throw new CommandFault('Say what to purge: --consumer, --plan, --route or --all.')
   if (given.length > 1) {
@@ -56,7 +51,7 @@ function purgeOf({ consumer, plan, route, all }: CachePurgeOptions, { root, env 
     return { subject: `consumer:${consumer}`, text: `what is stored for consumer '${consumer}' alone` }
   }
   if (plan !== undefined) {
-    const { plans } = outlinePolicy({ root, path: env.TOLLGATE_POLICY || undefined })
+    const { plans } = await policyHere(place)
     checkPlan(plan, plans)
     return { subject: `plan:${plan}`, text: `what the consumers of plan '${plan}' share` }
   }

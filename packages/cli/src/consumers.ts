@@ -1,11 +1,4 @@
-import {
-  type Consumer,
-  type ConsumerChange,
-  forgetConsumer,
-  outlinePolicy,
-  PolicyError,
-  showKeyRecord,
-} from '@tollgate/middleware'
+import { type Consumer, type ConsumerChange, forgetConsumer, PolicyError, showKeyRecord } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { confirm } from './confirm.ts'
@@ -13,6 +6,7 @@ import { withConsumers } from './consumer-directory.ts'
 import { count, utc } from './figures.ts'
 import { checkConsumerId, inStorage, keyTable, SEEN_BY } from './keys.ts'
 import { withLedger } from './ledger.ts'
+import { policyHere } from './managing.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
 
@@ -21,7 +15,7 @@ export async function listConsumers(options: { json?: boolean }, place: Place): 
     await Array.fromAsync(store.listConsumers()),
     where,
   ])
-  const plans = plansOf(place)
+  const plans = await plansOf(place)
   const sorted = consumers.toSorted((a, b) => a.id.localeCompare(b.id)).map((consumer) => marked(consumer, plans))
   if (options.json) return JSON.stringify(sorted)
   if (sorted.length === 0) {
@@ -40,9 +34,9 @@ type Marked = Consumer & { readonly planMissing?: true }
 const UNCHECKED = 'The policy is refused, so the plans are not held against it: npm start says why.'
 
 /** The policy's plans; `undefined` where it can't be used, since the consumers can be listed all the same. */
-function plansOf({ root, env }: Place): ReadonlyMap<string, unknown> | undefined {
+async function plansOf(place: Place): Promise<ReadonlyMap<string, unknown> | undefined> {
   try {
-    return outlinePolicy({ root, path: env.TOLLGATE_POLICY || undefined }).plans
+    return (await policyHere(place)).plans
   } catch (error) {
     if (error instanceof PolicyError) return undefined
     throw error
@@ -65,7 +59,7 @@ export async function showConsumer(id: string, options: { json?: boolean }, plac
   ])
   if (consumer === undefined) throw unknownConsumer(id)
   const keys = records.toSorted((a, b) => a.createdAt - b.createdAt).map((key) => showKeyRecord(key, Date.now()))
-  const known = marked(consumer, plansOf(place))
+  const known = marked(consumer, await plansOf(place))
   if (options.json) return JSON.stringify({ ...known, keys })
   const missing = known.planMissing
     ? `\nThe policy has no plan '${consumer.plan}', so all its requests are refused (403). Move it: consumers set ${id} --plan <plan>`
@@ -85,7 +79,7 @@ export async function setConsumer(id: string, options: ConsumerSetOptions, place
   if (disable && enable) throw new CommandFault('--disable and --enable exclude each other.')
   if (plan === undefined && !disable && !enable)
     throw new CommandFault('Say what to set: --plan, --disable or --enable.')
-  const { plans } = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+  const { plans } = await policyHere(place)
   if (plan !== undefined) checkPlan(plan, plans)
   const change: ConsumerChange = {
     ...(plan === undefined ? {} : { plan }),

@@ -1,7 +1,6 @@
 import {
   type ConsumerStore,
   type Limit,
-  outlinePolicy,
   type PolicyOutline,
   resetLimits,
   showLimits,
@@ -13,7 +12,7 @@ import { CommandFault } from './command-fault.ts'
 import { withCounters } from './counters.ts'
 import { count, duration, exactDollars, utc } from './figures.ts'
 import { checkConsumerId } from './keys.ts'
-import { managing } from './managing.ts'
+import { managing, policyHere } from './managing.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
 import { onOneLine } from './printable.ts'
@@ -32,6 +31,8 @@ export interface LimitsResetOptions extends WhoseLimits {
 }
 
 export interface LimitsShowOptions extends WhoseLimits {
+  /** A key's id. */
+  readonly key?: string
   readonly json?: boolean
 }
 
@@ -49,8 +50,8 @@ const TIMEOUT_MS = 30_000
 
 /** Lets the limits of a subject, or one of them, begin anew. */
 export async function resetLimitsOf(options: LimitsResetOptions, place: Place): Promise<string> {
-  checkOptions(options, 'reset')
-  const policy = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+  checkOptions(options)
+  const policy = await policyHere(place)
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   return await withTables(place, 'Limits', async (open) => {
     const subject = await subjectOf(options, policy, tableConsumerStore(open))
@@ -62,15 +63,15 @@ export async function resetLimitsOf(options: LimitsResetOptions, place: Place): 
   })
 }
 
-/** Where limits stand: all that hold for a consumer, or those that a plan's consumers, or everybody, share. */
-export async function showLimitsOf(options: LimitsShowOptions, place: Place): Promise<string> {
-  const { json, consumer, plan, global } = options
-  checkOptions(options, 'show')
-  const asked = {
-    ...(consumer !== undefined && { consumer }),
-    ...(plan !== undefined && { plan }),
-    ...(global && { global: 'true' as const }),
+/** Where limits stand: all that hold for a consumer or a key, or those that a plan's consumers, or everybody, share. */
+export async function showLimitsOf({ json, ...whose }: LimitsShowOptions, place: Place): Promise<string> {
+  const given = Object.keys(whose)
+  if (given.length === 0) throw new CommandFault('Say whose limits to show: --consumer, --key, --plan or --global.')
+  if (given.length > 1) {
+    throw new CommandFault(`${given.map((option) => `--${option}`).join(' and ')} exclude each other.`)
   }
+  const { consumer, key, plan, global } = whose
+  const asked = { consumer, key, plan, global: global ? true : undefined }
   const { output, storage } = await managing(showLimits, asked, place)
   if (json) return JSON.stringify(output)
   const { at, limits } = output
@@ -133,9 +134,9 @@ function notes(limits: readonly ToldLimit[]): string[] {
 }
 
 /** @throws CommandFault that names the option. */
-function checkOptions({ consumer, plan, global }: WhoseLimits, what: 'reset' | 'show'): void {
+function checkOptions({ consumer, plan, global }: LimitsResetOptions): void {
   const given = Object.entries({ consumer, plan, global }).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw new CommandFault(`Say whose limits to ${what}: --consumer, --plan or --global.`)
+  if (given.length === 0) throw new CommandFault('Say whose limits to reset: --consumer, --plan or --global.')
   if (given.length > 1) {
     throw new CommandFault(`${given.map(([option]) => `--${option}`).join(' and ')} exclude each other.`)
   }

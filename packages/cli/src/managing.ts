@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import {
   type DocumentSource,
   type ManageAction,
@@ -16,6 +18,7 @@ import {
   policyRevisions,
   revisionText,
   shortDigest,
+  storageLocation,
   tableConsumerStore,
   tableGenerationStore,
 } from '@tollgate/middleware'
@@ -91,6 +94,22 @@ export async function policyInForce(place: Place, open: OpenTable): Promise<Poli
   const kept = await textInForce(place, open)
   if (kept === undefined) return outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
   return { ...outlinePolicyText(kept), source: { file: kept.source, digest: kept.digest } }
+}
+
+/** The same for a command that needs nothing else of the tables: where there are none that it could share, the file. @throws PolicyError */
+export async function policyHere(place: Place): Promise<PolicyInForce> {
+  const kept = await textHere(place)
+  if (kept === undefined) return outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+  return { ...outlinePolicyText(kept), source: { file: kept.source, digest: kept.digest } }
+}
+
+/** The text of the revision in force; `undefined` where there is none, or no tables that a command could share. */
+export async function textHere(place: Place): Promise<Awaited<ReturnType<typeof textInForce>>> {
+  const { root, env } = place
+  const storage = storageLocation(env)
+  const isLocal = storage === undefined && existsSync(resolve(root, env.TOLLGATE_LOCAL_DATA || '.azurite'))
+  if (storage?.kind === 'memory' || (storage === undefined && !isLocal)) return undefined
+  return withTables(place, 'Revisions', (open) => textInForce(place, open))
 }
 
 /** The text of that revision; `undefined` where none was applied yet. */

@@ -10,7 +10,6 @@ import {
   type OutlinedModel,
   type OutlinedTarget,
   oldBookText,
-  outlinePolicy,
   type Price,
   type PriceJson,
   picksOf,
@@ -20,6 +19,7 @@ import {
 } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
+import { policyHere } from './managing.ts'
 import type { Place } from './place.ts'
 import { PRICE_TITLES, priceCells, UNIT_TEXT } from './shown-price.ts'
 
@@ -32,11 +32,11 @@ export interface PricesOptions {
 /** Prices: of each model of the policy, by whose word they are and how old; or of the book. */
 export async function showPrices(options: PricesOptions, place: Place, now = Date.now()): Promise<string> {
   const { json = false, book = false } = options
-  return book === false ? ofPolicy(json, place, now) : ofBook(json, book === true ? '' : book, now)
+  return book === false ? await ofPolicy(json, place, now) : ofBook(json, book === true ? '' : book, now)
 }
 
-function ofPolicy(json: boolean, place: Place, now: number): string {
-  const outline = outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+async function ofPolicy(json: boolean, place: Place, now: number): Promise<string> {
+  const outline = await policyHere(place)
   const file = outline.source.file ?? 'the default policy'
   const models = [...outline.models.values()]
   const virtualModels = [...outline.virtualModels.values()]

@@ -14,15 +14,18 @@ import {
   openaiEmbeddings,
   openaiResponses,
   type Policy,
+  type PolicyText,
   priceJson,
   type RouteExplanation,
-  readPolicy,
+  readPolicyFile,
+  resolvePolicyText,
   type Surface,
 } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { withConsumers } from './consumer-directory.ts'
 import { checkConsumerId, idOf as idOfKey } from './keys.ts'
+import { textHere } from './managing.ts'
 import type { Place } from './place.ts'
 import { checkPlan } from './plan-option.ts'
 import { onOneLine } from './printable.ts'
@@ -49,7 +52,7 @@ export async function explainRouteOf(
   place: Place,
   readInput: ReadInput,
 ): Promise<string> {
-  const { policy, unset } = policyOf(place)
+  const { policy, unset } = await policyOf(place)
   const consumer = await consumerOf(options, policy, place)
   const bytes = await readRequest(options.file, readInput)
   const surface = surfaceOf(options.surface, bytes)
@@ -84,21 +87,23 @@ const OF_SETTINGS: OpenAISettings = {
 }
 
 /** The policy as the gateway has it, but for what is only set where that runs. */
-function policyOf(place: Place): { readonly policy: Policy; readonly unset: readonly string[] } {
+async function policyOf(place: Place): Promise<{ readonly policy: Policy; readonly unset: readonly string[] }> {
+  const { root, env } = place
+  const text = (await textHere(place)) ?? readPolicyFile({ root, path: env.TOLLGATE_POLICY || undefined })
   const unset = new Set<string>()
-  const policy = policyWith(place, (name) => {
+  const policy = policyWith(text, env, (name) => {
     unset.add(name)
     return NOT_SET
   })
   const ids = idsOf(policy)
   // A key moves no target: its variable is of no account here.
   const moves = (name: string) =>
-    idsOf(policyWith(place, (each) => (each === name ? NOT_SET_OTHERWISE : NOT_SET))) !== ids
+    idsOf(policyWith(text, env, (each) => (each === name ? NOT_SET_OTHERWISE : NOT_SET))) !== ids
   return { policy, unset: [...unset].filter(moves) }
 }
 
 /** @param inPlaceOf what counts for a variable that is not set */
-function policyWith({ root, env }: Place, inPlaceOf: (name: string) => string): Policy {
+function policyWith(of: PolicyText | undefined, env: Place['env'], inPlaceOf: (name: string) => string): Policy {
   const anyEnv = new Proxy(env, {
     get(target, name) {
       const value = Reflect.get(target, name) as string | undefined
@@ -106,7 +111,7 @@ function policyWith({ root, env }: Place, inPlaceOf: (name: string) => string): 
     },
   })
   const bounds = { env: anyEnv, readable: ['*'], hosts: ['*'] }
-  return readPolicy({ root, path: env.TOLLGATE_POLICY || undefined, bounds, defaultTarget: OF_SETTINGS }).policy
+  return resolvePolicyText(of, { bounds, defaultTarget: OF_SETTINGS })
 }
 
 function idsOf({ models }: Policy): string {

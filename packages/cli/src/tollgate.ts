@@ -7,6 +7,15 @@ import { purgeCache } from './cache.ts'
 import { forgetUsageOf, listConsumers, setConsumer, showConsumer } from './consumers.ts'
 import { createKey, expireKey, findKey, listKeys, revokeKey, rotateKey, setKeyDisabled, showKey } from './keys.ts'
 import { resetLimitsOf, showLimitsOf } from './limits.ts'
+import {
+  applyPolicyOf,
+  diffPolicyOf,
+  endShadow,
+  policyHistory,
+  rollbackPolicyTo,
+  showPolicyOf,
+  validatePolicyOf,
+} from './policy.ts'
 import { showPrices } from './prices.ts'
 import { printable } from './printable.ts'
 import { readingAll } from './read-request.ts'
@@ -154,11 +163,60 @@ program
   .option(...JSON_OPTION)
   .action((options) => print(showPrices(options, place)))
 
+const FILE = ['[file]', "the policy's document; without, the app's own"] as const
+const EXPECTED = ['--expected <revision>', 'change nothing where another revision is in force by now'] as const
+const MESSAGE = ['--message <text>', 'why, for the history'] as const
+
+const policy = program.command('policy').description('The policy in force, changed without a restart')
+policy
+  .command('validate')
+  .description('Say what is wrong with a document: line, path and fix. Changes nothing.')
+  .argument(...FILE)
+  .action((file) => print(validatePolicyOf(file, place)))
+policy
+  .command('diff')
+  .description('Show what a document would change, and what becomes of what was counted. Changes nothing.')
+  .argument(...FILE)
+  .option('--revision <number>', 'held against this revision, and not the one in force')
+  .option(...JSON_OPTION)
+  .action((file, options) => print(diffPolicyOf(file, options, place)))
+policy
+  .command('apply')
+  .description('Put a document in force on every instance, within 5 seconds.')
+  .argument(...FILE)
+  .option('--shadow', 'judge it on live traffic beside the one in force, and refuse nothing by it')
+  .option(...MESSAGE)
+  .option(...EXPECTED)
+  .action((file, options) => print(applyPolicyOf(file, options, place)))
+policy
+  .command('show')
+  .description('Print the policy in force, who applied it, and whether an instance refuses it.')
+  .option('--revision <number>', 'this revision instead')
+  .option(...JSON_OPTION)
+  .action((options) => print(showPolicyOf(options, place)))
+policy
+  .command('history')
+  .description('All revisions, the newest first.')
+  .option(...JSON_OPTION)
+  .action((options) => print(policyHistory(options, place)))
+policy
+  .command('rollback')
+  .description('Put an earlier revision in force again, as a new one.')
+  .argument('[revision]', 'its number; without, the one before the one in force')
+  .option(...MESSAGE)
+  .option(...EXPECTED)
+  .action((revision, options) => print(rollbackPolicyTo(revision, options, place)))
+policy
+  .command('end-shadow')
+  .description('Judge no second revision any more.')
+  .action(() => print(endShadow(place)))
+
 const limits = program.command('limits').description('What is counted against the limits of the policy')
 limits
   .command('show')
   .description('Where limits stand: what is used, held by instances, and left, and when it comes back.')
   .option('--consumer <id>', 'all that hold for this consumer, those that it shares with others too')
+  .option('--key <id>', "the same of this key's requests, with its own cap and its groups")
   .option('--plan <plan>', 'those that the consumers of this plan share')
   .option('--global', "everybody's")
   .option(...JSON_OPTION)
@@ -211,6 +269,23 @@ program
   .option(...UNTIL)
   .option(...JSON_OPTION)
   .action((id, options) => print(showWhy(id, options, place)))
+
+program
+  .command('doctor')
+  .description(
+    'Look at all that requests need: settings, storage, clock, policy, models, keys. Says what is wrong, and its fix.',
+  )
+  .option('--settings <file>', "a deployed app's settings: az functionapp config appsettings list -g <group> -n <app>")
+  .option('--no-model', 'ask no model; without, each target is asked for one real answer of a few tokens')
+  .option(...JSON_OPTION)
+  .action(async (options) => {
+    const { diagnose } = await import('./doctor.ts')
+    const { text, isWell } = await diagnose(options, place)
+    console.log(text)
+    if (!isWell) process.exitCode = 1
+    // Connections that were kept open must not keep the command.
+    setTimeout(() => process.exit(), 200).unref()
+  })
 
 try {
   applyLocalSettings(ROOT, process.env)

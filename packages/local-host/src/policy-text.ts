@@ -1,7 +1,14 @@
-import { listText, moneyText, type outlinePolicy, POLICY_FILE, servedText } from '@tollgate/middleware'
+import {
+  type DocumentSource,
+  listText,
+  moneyText,
+  POLICY_FILE,
+  type PolicyOutline,
+  servedText,
+} from '@tollgate/middleware'
 
 /** What a person is told of the policy in force: where it is from, its plans, whether anything limits money, where requests go. */
-export function policyText(outline: ReturnType<typeof outlinePolicy>): string {
+export function policyText(outline: PolicyOutline & { readonly source: DocumentSource }): string {
   const { source, plans } = outline
   const from =
     source.file === undefined ? `the defaults: there is no ${POLICY_FILE}` : `${source.file} (${source.digest})`

@@ -15,6 +15,7 @@ import { type HostServer, openHostServer } from './host/http-server.ts'
 import { applyLocalSettings, type LocalSettings } from './host/local-settings.ts'
 import { logWriter } from './log-writer.ts'
 import { otherModelsText, realModelText, servedByPolicy } from './model-text.ts'
+import { policyAtStart } from './policy-at-start.ts'
 import { policyText } from './policy-text.ts'
 import { SIMULATED_MODEL, startSimulatedModel } from './simulated-model/server.ts'
 import { stopWell } from './stop-well.ts'
@@ -42,7 +43,8 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
   }
 
   // Before anything is started that a wrong one would have to stop.
-  const outline = outlinePolicy({ root: ROOT, path: env.TOLLGATE_POLICY || undefined })
+  const policyFile = { root: ROOT, path: env.TOLLGATE_POLICY || undefined }
+  outlinePolicy(policyFile)
   const server = await listen(env, local, log)
   const storage = await openStorage(ROOT, env)
   let host: FunctionHost | undefined
@@ -54,6 +56,7 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
     console.error('\nAzurite has ended, and the tables with it. Run npm start again.\n')
     process.exit(1)
   })
+  const { outline, notes: ofPolicy } = await policyAtStart(storage.location, policyFile)
   const model = await supplyModel(env, outline)
   const demo = await supplyDemo(env, storage, outline)
   const ofConsumers = consumerNotes(storage.location, outline.plans)
@@ -68,7 +71,7 @@ async function start(env: NodeJS.ProcessEnv): Promise<void> {
       model: model.text,
       isReal: model.isReal,
       functions: functionsOf(host, server.url),
-      notes: [...notes(local, host, keys), ...priceNotes(outline), ...(await ofConsumers)],
+      notes: [...ofPolicy, ...notes(local, host, keys), ...priceNotes(outline), ...(await ofConsumers)],
       demo,
       inMemory: storage.location.kind === 'memory',
     }),

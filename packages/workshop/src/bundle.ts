@@ -17,6 +17,7 @@ const LATER: Readonly<Record<string, string>> = {
   '@azure/identity': 'identity',
   aws4fetch: 'aws4fetch',
   '@redis/client': 'redis',
+  'packages/middleware/src/auth/tokens/jose.ts': 'jose',
   'packages/middleware/src/pipeline/undici.ts': 'undici',
   'packages/middleware/src/storage/sdk.ts': 'tables',
   'packages/middleware/src/operations/o200k-base.ts': 'tokens',

@@ -8,8 +8,8 @@ import { bundle, FILES, MAIN, ROOT } from './bundle.ts'
  * of @azure/functions, and only one: a second copy would lose what app.setup was told.
  */
 const MOST_ZIPPED = 5e6
-/** The vocabulary, and what telemetry is exported by. */
-const LOADED_LATER = /node_modules\/(?:gpt-tokenizer|@opentelemetry|applicationinsights|@azure\/monitor-)/
+/** The vocabulary, what tokens are checked by, and what telemetry is exported by. */
+const LOADED_LATER = /node_modules\/(?:gpt-tokenizer|jose|@opentelemetry|applicationinsights|@azure\/monitor-)/
 
 const { metafile, files } = await bundle()
 const { outputs } = metafile

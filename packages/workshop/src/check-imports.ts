@@ -52,6 +52,7 @@ const PACKAGES: Readonly<Record<string, RegExp>> = {
   '@opentelemetry': /^packages\/middleware\/src\/telemetry\/(?:exporter|application-insights|otlp|open-exporters)\.ts$/,
   openai: /^(?:packages\/middleware\/src\/targets|test\/(?:clients|contract))\//,
   undici: /^(?:packages\/middleware\/src\/(?:pipeline\/undici\.ts|storage\/|upstream\/)|test\/bench\/gateway\/)/,
+  jose: /^(?:packages\/middleware\/src\/auth\/tokens\/jose\.ts$|test\/)/,
   aws4fetch: /^packages\/middleware\/src\/targets\//,
   azurite: /^(?:packages\/local-host\/src\/azurite|test\/support)\//,
   '@tollgate/middleware': /^(?:functions|packages\/(?:azure-functions|local-host|cli|workshop)\/src|test)\//,

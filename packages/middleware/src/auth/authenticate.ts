@@ -8,17 +8,32 @@ import {
   refusalOfEnded,
   unlessEnded,
 } from '../pipeline/index.ts'
+import { type Group, type Issuer, listText, MANAGING_ROLES } from '../policy/index.ts'
 import type { Caller } from './caller.ts'
+import { clientNetwork } from './client-network.ts'
 import type { KeyRecord } from './consumer.ts'
-import { credentialsFrom } from './credential.ts'
+import { credentialsFrom, tokensFrom } from './credential.ts'
 import { looksLikeKey, type ParsedKey, parseKey, sameDigest } from './key.ts'
 import type { KeyDirectory, KnownKey } from './key-directory.ts'
+import { METADATA_PATH } from './protected-resource.ts'
 import type { Scope } from './scope.ts'
+import {
+  type FoundToken,
+  type KnownToken,
+  looksLikeToken,
+  PRINCIPAL_HEADER,
+  type TokenDirectory,
+  type TokenPolicy,
+} from './tokens/index.ts'
 
 export interface AuthenticateOptions<Needed extends Scope> {
   /** One for all ways into a process, so that a key is looked up once. */
   readonly keys: KeyDirectory
-  /** What the key must be allowed to do: one of these. */
+  /** The same of tokens. Left out: keys alone let callers in, whatever the policy says of issuers. */
+  readonly tokens?: TokenDirectory | undefined
+  /** Whether App Service's own authentication stands before the app, so that its word of who calls can be believed. */
+  readonly trustEasyAuth?: boolean | undefined
+  /** What the key or token must be allowed to do: one of these. */
   readonly scope: Needed | readonly [Needed, ...Needed[]]
   /** Milliseconds since 1970, for the expiry of keys. */
   readonly wallClock: () => number
@@ -26,7 +41,12 @@ export interface AuthenticateOptions<Needed extends Scope> {
   readonly onUse?: ((key: KeyRecord) => void) | undefined
 }
 
-/** Who calls, by a key that may. */
+/** As much of the policy as says who may call. */
+export interface Admitting extends TokenPolicy {
+  readonly groups?: readonly Pick<Group, 'name' | 'claim' | 'required'>[]
+}
+
+/** Who calls, by a key or token that may. */
 export interface Authenticated<Held extends Scope> {
   readonly consumer: Caller
   /** Of those that were asked for, the first that it has. */
@@ -34,10 +54,11 @@ export interface Authenticated<Held extends Scope> {
 }
 
 /**
- * Lets a request in if it carries a valid API key, and adds its consumer. Reads headers only. Where it carries several, all must
- * be the same consumer's, and one of the scope. Refuses with 401 (`invalid_api_key`), with 403 a key of another scope
- * (`insufficient_scope`), with 429 when a network tries too many unknown keys, and with 503 when the
- * key can't be looked up: an unreachable store never lets anyone in. Throws what is no outage of the store.
+ * Lets a request in if it carries a valid API key, or a token of an issuer in the policy, and adds its consumer. Reads headers only.
+ * Where it carries several, all must be the same consumer's, and one of the scope. Refuses with 401 (`invalid_api_key`,
+ * `invalid_token`), with 403 a key or token of another scope (`insufficient_scope`) and a caller without a group that the policy
+ * requires (`group_required`), with 429 when a network tries too many unknown keys or forged tokens, and with 503 when the key can't
+ * be looked up or the token's issuer not be read: an unreachable store never lets anyone in. Throws what is no outage of the store.
  *
  * Stands behind `pinPolicy`, since a policy says who callers may be.
  *
@@ -46,10 +67,12 @@ export interface Authenticated<Held extends Scope> {
  */
 export function authenticate<Needed extends Scope>({
   keys: find,
+  tokens,
+  trustEasyAuth = false,
   scope,
   wallClock,
   onUse,
-}: AuthenticateOptions<Needed>): Middleware<{ readonly policy: object }, Authenticated<Needed>> {
+}: AuthenticateOptions<Needed>): Middleware<{ readonly policy: Admitting }, Authenticated<Needed>> {
   const wanted: readonly Needed[] = typeof scope === 'string' ? [scope] : scope
   const insufficient = insufficientScope(wanted[0] as Needed)
 
@@ -78,14 +101,58 @@ export function authenticate<Needed extends Scope>({
     return known
   }
 
-  async function callerOf(request: GatewayRequest, log: Log): Promise<Found<Needed> | Refusal> {
-    const credentials = credentialsFrom(request.headers)
-    if (credentials.length === 0) return MISSING
-    // What is no key of ours may be meant for a proxy on the way.
-    const keys = credentials.length === 1 ? credentials : credentials.filter(looksLikeKey)
-    if (keys.length === 0 || keys.length > MOST_KEYS) return INVALID
+  /** What a token comes to; one that is meant for a proxy on the way is no refusal where there is something else. */
+  async function validToken(
+    token: string,
+    { clientAddress, signal }: GatewayRequest,
+    policy: Admitting,
+    directory: TokenDirectory,
+  ): Promise<FoundToken> {
+    const finding = directory.find(token, clientNetwork(clientAddress), policy)
+    const found = finding instanceof Promise ? await unlessEnded(finding, signal) : finding
+    return found === 'ended' ? { refusal: refusalOfEnded(signal), isForeign: false } : found
+  }
 
-    let found: Found<Needed> | undefined
+  /** What the request carries beside keys, by a token or by the platform's word; `undefined` where that is nothing. */
+  async function callersByToken(
+    sent: readonly string[],
+    request: GatewayRequest,
+    policy: Admitting,
+    hasKeys: boolean,
+  ): Promise<readonly Held<Needed>[] | Refusal> {
+    if (tokens === undefined) return NONE
+    const found: FoundToken[] = []
+    if (sent.length > 1) return SEVERAL_TOKENS
+    for (const token of sent) found.push(await validToken(token, request, policy, tokens))
+    const principal = trustEasyAuth ? request.headers.get(PRINCIPAL_HEADER) : null
+    if (principal !== null) found.push(tokens.ofPrincipal(principal, policy))
+    const held: Held<Needed>[] = []
+    for (const each of found) {
+      if ('known' in each) held.push(heldByToken(each.known, wanted, policy))
+      else if (!each.isForeign || (!hasKeys && principal === null)) return each.refusal
+    }
+    return held
+  }
+
+  async function callerOf(request: GatewayRequest, policy: Admitting, log: Log): Promise<Held<Needed> | Refusal> {
+    const credentials = credentialsFrom(request.headers)
+    const takesTokens = tokens !== undefined && policy.identity !== undefined
+    if (credentials.length === 0 && !(takesTokens && trustEasyAuth)) return MISSING
+    const sent = takesTokens && credentials.some(looksLikeToken) ? tokensFrom(request.headers) : NONE
+    const others = sent.length === 0 ? credentials : credentials.filter((each) => !sent.includes(each))
+    // What is no key of ours may be meant for a proxy on the way.
+    const keys = credentials.length === 1 ? others : others.filter(looksLikeKey)
+    if (keys.length > MOST_KEYS) return INVALID
+
+    let found: Held<Needed> | undefined
+    if (takesTokens && (sent.length > 0 || trustEasyAuth)) {
+      const held = await callersByToken(sent, request, policy, keys.length > 0)
+      if ('kind' in held) return held
+      for (const each of held) {
+        if (found !== undefined && found.caller.id !== each.caller.id) return DIFFERENT
+        if (found?.refusal !== undefined || found === undefined) found = each
+      }
+    }
     for (const key of keys) {
       const presented = parseKey(key)
       const known = presented === undefined ? INVALID : await valid(presented, request, log)
@@ -94,29 +161,65 @@ export function authenticate<Needed extends Scope>({
       if (found !== undefined && found.caller.id !== caller.id) return DIFFERENT
       const held = wanted.find((each) => record.scopes.includes(each))
       // Of several keys, the first that may.
-      if (found?.scope === undefined)
-        found = { caller: held === undefined ? (found?.caller ?? caller) : caller, scope: held }
+      if (found === undefined || (found.refusal !== undefined && held !== undefined)) {
+        found = held === undefined ? { caller, refusal: insufficient } : heldByKey(caller, held, policy)
+      }
     }
-    return found ?? MISSING
+    return found ?? (credentials.length === 0 ? MISSING : INVALID)
   }
 
   return async function authenticate(request, context, next) {
-    const found = await callerOf(request, context.log)
+    const found = await callerOf(request, context.policy, context.log)
     if ('kind' in found) {
       context.step('key', found.code)
-      return found
+      return challenged(found, request, context.policy)
     }
-    const { caller, scope: held } = found
-    context.tell({ consumer: caller.id, plan: caller.plan })
-    context.step('key', held === undefined ? insufficient.code : 'known')
-    return held === undefined ? insufficient : next({ consumer: caller, scope: held })
+    const { caller } = found
+    context.tell(caller.plan === '' ? { consumer: caller.id } : { consumer: caller.id, plan: caller.plan })
+    context.step('key', found.refusal?.code ?? 'known')
+    if (found.refusal !== undefined) return challenged(found.refusal, request, context.policy)
+    return next({ consumer: caller, scope: found.scope })
   }
 }
 
-interface Found<Needed extends Scope> {
-  readonly caller: Caller
-  /** What one of its keys may, of what is asked for. */
-  readonly scope: Needed | undefined
+/** Who was found, and either what it may, of what is asked for, or why it may not. */
+type Held<Needed extends Scope> =
+  | { readonly caller: Caller; readonly scope: Needed; readonly refusal?: undefined }
+  | { readonly caller: Caller; readonly scope?: undefined; readonly refusal: Refusal }
+
+const NONE: readonly never[] = []
+
+function heldByKey<Needed extends Scope>(caller: Caller, scope: Needed, policy: Admitting): Held<Needed> {
+  const missing = scope === 'call' ? missingGroup(caller, policy) : undefined
+  if (missing === undefined) return { caller, scope }
+  return {
+    caller,
+    refusal: groupRequired(
+      `Each caller must be in the group '${missing.name}', and this key is not. It is put in with --group ${missing.name}=<value>.`,
+    ),
+  }
+}
+
+function heldByToken<Needed extends Scope>(
+  { caller, scopes, issuer, unclear }: KnownToken,
+  wanted: readonly Needed[],
+  policy: Admitting,
+): Held<Needed> {
+  const scope = wanted.find((each) => scopes.includes(each))
+  if (scope === undefined) return { caller, refusal: rolesMissing(wanted[0] as Needed, issuer) }
+  if (scope !== 'call') return { caller, scope }
+  if (unclear !== undefined) return { caller, refusal: groupRequired(unclear) }
+  const missing = missingGroup(caller, policy)
+  if (missing === undefined) return { caller, scope }
+  const claim = missing.claim === undefined ? '' : `: it has no claim '${missing.claim}'`
+  return {
+    caller,
+    refusal: groupRequired(`Each caller must be in the group '${missing.name}', and the token says of none${claim}.`),
+  }
+}
+
+function missingGroup({ groups }: Caller, policy: Admitting) {
+  return policy.groups?.find(({ name, required }) => required && !(groups !== undefined && Object.hasOwn(groups, name)))
 }
 
 /** There are four headers for one; each key costs a lookup. */
@@ -133,6 +236,7 @@ const MISSING = unauthorized(
 )
 const INVALID = unauthorized('Invalid API key.', 'invalid_token')
 const DIFFERENT = unauthorized('The request carries keys of different consumers. Send one.', 'invalid_token')
+const SEVERAL_TOKENS = unauthorized('The request carries several tokens. Send one.', 'invalid_token')
 
 const NEEDED: Readonly<Record<Scope, string>> = {
   call: "This API key may not ask models: it is not of scope 'call'. Use a key that was made without --scope.",
@@ -145,6 +249,34 @@ function insufficientScope(scope: Scope): Refusal {
   const challenge = `Bearer realm="tollgate", error="insufficient_scope", scope="${scope}"`
   const headers = { 'www-authenticate': challenge }
   return { kind: 'refusal', code: 'insufficient_scope', status: 403, message: NEEDED[scope], headers }
+}
+
+/** What a token of this issuer lacks. */
+function rolesMissing(scope: Scope, { name, roles, rolesClaim, manages }: Issuer): Refusal {
+  const refusal = insufficientScope(scope)
+  const giving =
+    scope === 'call'
+      ? roles.map(({ role }) => role)
+      : manages
+        ? [...(scope === 'read' ? [MANAGING_ROLES.read] : []), MANAGING_ROLES.admin]
+        : []
+  const fix =
+    giving.length === 0
+      ? `The policy gives none of the issuer '${name}' a role for that.`
+      : `Have one of these assigned, which the token tells in '${rolesClaim}': ${listText(giving, 'or')}.`
+  return { ...refusal, message: `The token has no role that gives the scope '${scope}'. ${fix}` }
+}
+
+function groupRequired(message: string): Refusal {
+  return { kind: 'refusal', code: 'group_required', status: 403, message }
+}
+
+/** The same refusal, telling where clients learn who signs callers in (RFC 9728, section 5.1), where tokens let them in. */
+function challenged(refusal: Refusal, { url }: GatewayRequest, { identity }: Admitting): Refusal {
+  const challenge = refusal.headers?.['www-authenticate']
+  if (challenge === undefined || identity === undefined) return refusal
+  const metadata = `${challenge}, resource_metadata="${url.origin}${METADATA_PATH}"`
+  return { ...refusal, headers: { ...refusal.headers, 'www-authenticate': metadata } }
 }
 
 function tooManyUnknownKeys(retryAfterMs: number): Refusal {

@@ -8,7 +8,7 @@ import { type Consumer, familyOf, type KeyRecord } from './consumer.ts'
 export interface Caller {
   /** A key's consumer (`isConsumerId`); of a token `~issuer~…`, each part percent-encoded, which no key's consumer can be. */
   readonly id: string
-  /** The policy's name of its plan. */
+  /** The policy's name of its plan; '' of a token whose roles give a scope for managing, and no plan. */
   readonly plan: string
   /** The groups that it is in, by their names in the policy: at most 3 (`MOST_GROUPS`). */
   readonly groups?: Readonly<Record<string, string>> | undefined
@@ -23,9 +23,6 @@ export interface KeyGrant extends Narrowing {
   /** What its budget is counted by (`familyOf`): it stays when another key takes this one's place. */
   readonly key: string
 }
-
-/** A request goes by so many groups at most, whatever its key or token says. */
-export const MOST_GROUPS = 3
 
 /** Who calls by a key. */
 export function callerOfKey(record: KeyRecord, { id, plan }: Consumer): Caller {

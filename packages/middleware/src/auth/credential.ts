@@ -1,4 +1,5 @@
 import type { RequestHeaders } from '../pipeline/index.ts'
+import { looksLikeToken } from './tokens/index.ts'
 
 /** Headers whose value is a key: ours, Azure OpenAI's and API Management's. */
 const KEY_HEADERS = ['x-api-key', 'api-key', 'ocp-apim-subscription-key'] as const
@@ -12,6 +13,13 @@ export function credentialsFrom(headers: RequestHeaders): readonly string[] {
   for (const name of KEY_HEADERS) addParts(found, headers.get(name), KEY)
   addParts(found, headers.get('authorization'), BEARER)
   return found
+}
+
+/** Tokens are taken from `Authorization: Bearer` alone. */
+export function tokensFrom(headers: RequestHeaders): readonly string[] {
+  const found: string[] = []
+  addParts(found, headers.get('authorization'), BEARER)
+  return found.filter(looksLikeToken)
 }
 
 const KEY = /^\s*(\S+)\s*$/

@@ -1,18 +1,7 @@
 import * as z from 'zod'
-import { nameSchema } from '../policy/index.ts'
-import { MOST_GROUPS } from './caller.ts'
-
-const LONGEST_VALUE = 128
+import { isGroupValue, MOST_GROUPS, nameSchema } from '../policy/index.ts'
 
 /** The groups of a key: a name of the policy, and the value that the key's requests have there. */
 export const keyGroups = z
-  .record(
-    nameSchema,
-    z
-      .string()
-      .min(1)
-      .max(LONGEST_VALUE)
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-      .regex(/^[^\u0000-\u001f\u007f]*$/, 'must have no control characters'),
-  )
+  .record(nameSchema, z.string().refine(isGroupValue, 'must be 1 to 128 characters without control characters'))
   .refine((each) => Object.keys(each).length <= MOST_GROUPS, `may have ${MOST_GROUPS} at most`)

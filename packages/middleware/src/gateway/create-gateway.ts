@@ -1,4 +1,12 @@
-import { type Authenticated, authenticate, type ConsumerStore, keyDirectory, keyUses } from '../auth/index.ts'
+import {
+  type Authenticated,
+  authenticate,
+  type ConsumerStore,
+  keyDirectory,
+  keyUses,
+  protectedResource,
+  tokenDirectory,
+} from '../auth/index.ts'
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
@@ -31,6 +39,7 @@ import type { TargetKind, TargetSettings } from '../targets/index.ts'
 import {
   azureToken,
   connect,
+  documentReader,
   fallback,
   probe,
   type RetryPolicy,
@@ -96,6 +105,8 @@ export interface GatewayOptions extends StoresOptions {
   readonly retry?: RetryPolicy | undefined
   /** Of a user-assigned managed identity; `undefined` for the system's. */
   readonly clientId: string | undefined
+  /** Whether App Service's own authentication (EasyAuth) stands before the app: then its word of who calls is believed. */
+  readonly trustEasyAuth?: boolean | undefined
   /** For what concerns all requests, and no single one. */
   readonly log: Log
 }
@@ -110,6 +121,8 @@ export interface Gateway {
   readonly me: Handler
   /** The way of those who read what requests came to, by a key of scope `read`, to be put into a `readEntry`. */
   readonly usageApi: Handler
+  /** Who signs callers in, for clients that ask before they call: to be put into a `readEntry`. */
+  readonly protectedResource: Handler
   /** The way of those who manage, by a key of scope `read` or `admin`, to be put into a `manageEntry`. */
   readonly manageApi: Handler
   readonly consumers: ConsumerStore
@@ -164,7 +177,7 @@ const KEY_MAX_AGE_MS = 30_000
 const HEARTBEAT_MS = 15_000
 /** Completions in each process: what was purged or replaced elsewhere is forgotten by and by. */
 const LOCAL_TIER = { maxBytes: 64 * 1024 * 1024, maxAgeMs: 60_000 }
-/** Lookups of made-up keys: a first 60 for each network and one a second from then on; twenty a second for all of those. */
+/** Lookups of made-up keys, and by themselves checks of forged tokens: a first 60 for each network and one a second from then on; twenty a second for all of those. */
 const UNKNOWN_KEYS = {
   each: { capacity: 60, refill: 1, periodMs: 1_000 },
   total: { capacity: 600, refill: 20, periodMs: 1_000 },
@@ -267,11 +280,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     wallClock,
   })
   const purges = purgeVersions({ store: stores.generations, deadlineMs: cacheDeadlineMs, log })
+  const egress = connectionCheck({ hosts: () => policy.current().trustedHosts ?? [] })
+  const { connectMs } = options
   const transport = connect({
     token: azureToken(options.clientId),
     targetKinds: options.targetKinds,
-    check: connectionCheck({ hosts: () => policy.current().trustedHosts ?? [] }),
-    connectMs: options.connectMs,
+    check: egress,
+    connectMs,
   })
 
   const cache = completionCache({
@@ -290,28 +305,34 @@ export function createGateway(options: GatewayOptions): Gateway {
     deadlineMs,
     now,
   })
+  const tokens = tokenDirectory({
+    read: documentReader({ check: egress, connectMs }),
+    guard: localLimiter({ ...UNKNOWN_KEYS, now }),
+    time: systemTime,
+    log,
+  })
   const uses = keyUses({ store: stores.consumers, deadlineMs, wallClock, log })
+  const callers = { keys, tokens, trustEasyAuth: options.trustEasyAuth, wallClock }
+  const users = { ...callers, onUse: uses.noteUse }
   const known = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ keys, scope: 'call', wallClock, onUse: uses.noteUse }))
+    .use(authenticate({ ...users, scope: 'call' }))
   const reading = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ keys, scope: 'read', wallClock, onUse: uses.noteUse }))
+    .use(authenticate({ ...users, scope: 'read' }))
     .use(readRate(localLimiter({ ...READS, now })))
   const tries = localLimiter({ ...FAILED_TRIES, now })
   const managing = pipeline().use(pinPolicy(policy)).use(findAction(ACTIONS))
   const { name: policyName, check } = options.policyDocument ?? NO_DOCUMENT
   const managed = manageApi({ ...stores, policyName, check, from: 'api', wallClock })
   const looking = managing
-    .use(limitedTries(authenticate({ keys, scope: ['read', 'admin'], wallClock, onUse: uses.noteUse }), tries))
+    .use(limitedTries(authenticate({ ...users, scope: ['read', 'admin'] }), tries))
     .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
     .handle(managed)
-  const changing = managing
-    .use(limitedTries(authenticate({ keys, scope: 'admin', wallClock, onUse: uses.noteUse }), tries))
-    .handle(managed)
+  const changing = managing.use(limitedTries(authenticate({ ...users, scope: 'admin' }), tries)).handle(managed)
   const anyone = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ keys, scope: ['call', 'read', 'admin'], wallClock, onUse: uses.noteUse }))
+    .use(authenticate({ ...users, scope: ['call', 'read', 'admin'] }))
     .use(readRate(localLimiter({ ...READS, now })))
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
@@ -356,6 +377,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     consumers: stores.consumers,
     policy,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
+    protectedResource: pipeline().use(pinPolicy(policy)).handle(protectedResource()),
     me: anyone.handle(
       me({
         counters: stores.counters,

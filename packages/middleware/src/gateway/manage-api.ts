@@ -78,7 +78,7 @@ export function findAction(actions: readonly ManageAction[]): Middleware<{}, { r
 }
 
 /** What stands before is the host's. */
-const BELOW = /^.*?\/manage(\/.*?)\/?$/i
+const BELOW = /^.*?\/manage(\/.+)$/i
 
 function patternOf(path: string) {
   const fields: string[] = []

@@ -38,4 +38,4 @@ export type { CounterRead, CounterStore, CounterWrite, StoreTime } from './store
 export { memoryCounterStore } from './stores/memory.ts'
 export { redisCounterStore } from './stores/redis.ts'
 export { tableCounterStore } from './stores/table.ts'
-export { countsMoney, type Limited, requestClaims, subjectsOf } from './subjects.ts'
+export { countsMoney, groupSubject, type Limited, requestClaims, subjectsOf } from './subjects.ts'

@@ -1,5 +1,13 @@
 import { isRefusal, type Refusal } from '../pipeline/index.ts'
-import { type Limit, limitsOfKey, type Measure, type Narrowing, type Plan, type Policy } from '../policy/index.ts'
+import {
+  type Group,
+  type Limit,
+  limitsOfKey,
+  type Measure,
+  type Narrowing,
+  type Plan,
+  type Policy,
+} from '../policy/index.ts'
 import type { Claim, Subject } from './leases/decision.ts'
 
 /** A limit, and whose it is. */
@@ -12,17 +20,20 @@ export interface Held {
 export interface Limited {
   readonly policy: Pick<Policy, 'global'> & {
     readonly plans: ReadonlyMap<string, Pick<Plan, 'name' | 'limits' | 'shared'>>
+    readonly groups?: readonly Pick<Group, 'name' | 'limits'>[]
   }
   readonly consumer: {
     readonly id: string
     readonly plan: string
+    /** Its value in each group that it is in. */
+    readonly groups?: Readonly<Record<string, string>> | undefined
     /** What its key narrows, and what the key's own budget is counted by. */
     readonly grant?: (Narrowing & { readonly key: string }) | undefined
   }
 }
 
 /**
- * Whose limits hold for a consumer's request: its key's, its own, those of its plan's consumers together, and everybody's. Those
+ * Whose limits hold for a consumer's request: its key's, its own, those of its plan's consumers and of its groups together, and everybody's. Those
  * without a limit are left out. 403 (`plan_unavailable`) where the policy doesn't have the plan.
  *
  * The same policy and consumer, as objects, have the same subjects, as an object: a request asks for them up to three times.
@@ -43,7 +54,10 @@ export function subjectsOf(policy: Limited['policy'], consumer: Limited['consume
 
 const known = new WeakMap<Limited['policy'], WeakMap<Limited['consumer'], readonly Subject[] | Refusal>>()
 
-function resolve({ plans, global }: Limited['policy'], consumer: Limited['consumer']): readonly Subject[] | Refusal {
+function resolve(
+  { plans, groups = [], global }: Limited['policy'],
+  consumer: Limited['consumer'],
+): readonly Subject[] | Refusal {
   const plan = plans.get(consumer.plan)
   if (plan === undefined) return missingPlan(consumer.plan)
   const subjects: Subject[] = []
@@ -51,8 +65,21 @@ function resolve({ plans, global }: Limited['policy'], consumer: Limited['consum
   if (grant?.budget !== undefined) subjects.push({ id: `key:${grant.key}`, limits: limitsOfKey(grant) })
   if (plan.limits.length > 0) subjects.push({ id: `consumer:${consumer.id}`, limits: plan.limits })
   if (plan.shared.length > 0) subjects.push({ id: `plan:${plan.name}`, limits: plan.shared })
+  for (const { name, limits } of groups) {
+    const value = valueIn(consumer.groups, name)
+    if (value !== undefined && limits.length > 0) subjects.push({ id: groupSubject(name, value), limits })
+  }
   if (global.length > 0) subjects.push({ id: 'global', limits: global })
   return subjects
+}
+
+function valueIn(groups: Limited['consumer']['groups'], name: string): string | undefined {
+  return groups !== undefined && Object.hasOwn(groups, name) ? groups[name] : undefined
+}
+
+/** All callers of one value of a group, by the name of their counters. A group's name has no colon. */
+export function groupSubject(name: string, value: string): string {
+  return `group:${name}:${encodeURIComponent(value)}`
 }
 
 function missingPlan(plan: string): Refusal {

@@ -13,6 +13,15 @@ import {
   showKey,
 } from './keys.ts'
 import { showLimits } from './limits.ts'
+import {
+  applyPolicy,
+  diffPolicy,
+  endPolicyShadow,
+  listPolicyRevisions,
+  rollbackPolicy,
+  showPolicy,
+  validatePolicy,
+} from './policy.ts'
 import { purgeCache } from './purge.ts'
 import { beginLimitsAnew } from './reset-limits.ts'
 import { listTargets } from './targets.ts'
@@ -35,6 +44,13 @@ export const ACTIONS: readonly ManageAction[] = [
   purgeCache,
   showLimits,
   beginLimitsAnew,
+  showPolicy,
+  listPolicyRevisions,
+  validatePolicy,
+  diffPolicy,
+  applyPolicy,
+  rollbackPolicy,
+  endPolicyShadow,
   listTargets,
   listAudit,
 ]

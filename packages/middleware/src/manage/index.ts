@@ -29,6 +29,15 @@ export {
 } from './keys.ts'
 export { showLimits, type TellingLimits, type ToldLimit, tellLimits, toldLimit } from './limits.ts'
 export { perform } from './perform.ts'
+export {
+  applyPolicy,
+  diffPolicy,
+  endPolicyShadow,
+  listPolicyRevisions,
+  rollbackPolicy,
+  showPolicy,
+  validatePolicy,
+} from './policy.ts'
 export { purgeCache } from './purge.ts'
 export { beginLimitsAnew } from './reset-limits.ts'
 export { listTargets } from './targets.ts'

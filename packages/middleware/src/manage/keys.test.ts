@@ -26,20 +26,21 @@ const at = (zone?: string) => ({
   openai: { baseUrl: 'https://m.example/v1', model: `m-${zone}` },
   ...(zone && { zone }),
 })
-const POLICY = resolvePolicy(
-  {
-    models: {
-      chat: { targets: [at('eu'), at('us')] },
-      lambda: { targets: [at()] },
-      fast: { alias: 'chat' },
-      ab: { split: { chat: 1, lambda: 1 } },
+const policyOf = (groups?: object) =>
+  resolvePolicy(
+    {
+      ...(groups && { groups }),
+      models: {
+        chat: { targets: [at('eu'), at('us')] },
+        lambda: { targets: [at()] },
+        fast: { alias: 'chat' },
+        ab: { split: { chat: 1, lambda: 1 } },
+      },
+      plans: { free: { limits: [] }, pro: { limits: [] } },
     },
-    plans: { free: { limits: [] }, pro: { limits: [] } },
-  },
-  { source: 'a test', bounds: { env: {}, readable: [], hosts: ['m.example'] }, defaultTarget: undefined },
-)
-/** With the groups that a policy may name. */
-const WITH_GROUPS = { ...POLICY, groups: [{ name: 'cost-centre' }, { name: 'team' }] }
+    { source: 'a test', bounds: { env: {}, readable: [], hosts: ['m.example'] }, defaultTarget: undefined },
+  )
+const POLICY = policyOf({ 'cost-centre': { limits: [] }, team: { limits: [] } })
 
 let store: ConsumerStore
 let managed: Managed
@@ -50,7 +51,7 @@ beforeEach(() => {
   managed = {
     consumers: store,
     audit,
-    policy: WITH_GROUPS,
+    policy: POLICY,
     actor: 'a test',
     wallClock: () => NOW,
     signal: new AbortController().signal,
@@ -139,7 +140,7 @@ describe('a key is made', () => {
   })
 
   test('not with a group where the policy has none', async () => {
-    managed = { ...managed, policy: POLICY }
+    managed = { ...managed, policy: policyOf() }
     await expect(create({ groups: { team: 'a' } })).rejects.toMatchObject({ field: 'groups' })
   })
 

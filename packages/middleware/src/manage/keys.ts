@@ -351,12 +351,7 @@ async function* beginningWith(store: ConsumerStore, beginning: string, signal: A
   for await (const key of store.listKeys({}, signal)) if (key.publicId.startsWith(beginning)) yield key
 }
 
-/** A policy whose callers may be in groups. */
-interface WithGroups {
-  readonly groups?: readonly { readonly name: string }[] | undefined
-}
-
-function checkGroups(groups: Readonly<Record<string, string>> = {}, policy: ManagedPolicy & WithGroups): void {
+function checkGroups(groups: Readonly<Record<string, string>> = {}, policy: ManagedPolicy): void {
   const known = (policy.groups ?? []).map(({ name }) => name)
   const missing = Object.keys(groups).find((name) => !known.includes(name))
   if (missing === undefined) return

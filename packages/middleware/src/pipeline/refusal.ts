@@ -3,9 +3,15 @@
  */
 export type RefusalCode =
   | 'invalid_api_key'
+  /** The same of a token. RFC 6750's word. */
+  | 'invalid_token'
   /** The key may do something else. RFC 6750's word. */
   | 'insufficient_scope'
   | 'plan_unavailable'
+  /** The policy wants each caller in a group, and this one is in none of it, or nobody can tell in which. */
+  | 'group_required'
+  /** The keys could not be read that a token is checked by. */
+  | 'issuer_unavailable'
   /** Comes back by itself, soon. */
   | 'rate_limit_exceeded'
   /** A budget is spent until its window ends. */

@@ -93,6 +93,21 @@ function targetUrl(text: string, { hosts }: EgressPolicy, kinds: readonly Target
   return url
 }
 
+/**
+ * What is wrong with a URL that the gateway itself would read a document from; `undefined` where nothing is. Its host may be any that
+ * is public: nothing is sent there but the question.
+ *
+ * @param hosts that may be on addresses that are not public
+ */
+export function documentUrl(text: string, hosts: readonly string[]): string | undefined {
+  const url = URL.parse(text)
+  if (url === null) return 'is not a URL. Write it whole, with https:// in front.'
+  if (url.username !== '' || url.password !== '') return 'holds a user name or password. Leave them out.'
+  if (url.protocol !== 'https:' && !isLoopback(url)) return `'${url.hostname}' needs https.`
+  const isListedHost = isListed(hosts, url.hostname)
+  return isPrivateAddress(url.hostname) && !isListedHost ? new AddressNotAllowed(url.hostname).message : undefined
+}
+
 /** What a policy was resolved by. */
 export interface Trusting {
   readonly bounds: EgressPolicy

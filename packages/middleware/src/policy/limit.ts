@@ -180,8 +180,8 @@ const BASES: Readonly<Record<Measure, string>> = {
   concurrency: 'concurrent',
 }
 
-/** Whom a limit counts together: before the names of shared and global limits, which meet a consumer's own in one header. */
-export type NamePrefix = '' | 'plan-' | 'global-'
+/** Whom a limit counts together: before the names of shared, groups' and global limits, which meet a consumer's own in one header. */
+export type NamePrefix = '' | 'plan-' | 'global-' | `group-${string}-`
 
 /**
  * A limit's name in headers and refusals: what it counts, the period where `siblings`, the limits of its list, have

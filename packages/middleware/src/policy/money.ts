@@ -44,18 +44,19 @@ export function unservedMoneyLimits(document: PolicyDocument): string[] {
   )
 }
 
-function listsOf({ plans = {}, global }: PolicyDocument): LimitList[] {
+function listsOf({ plans = {}, groups = {}, global }: PolicyDocument): LimitList[] {
   return [
     ...Object.entries(plans).flatMap(([name, { limits, shared }]) => [
       { path: `plans.${name}.limits`, limits },
       { path: `plans.${name}.shared.limits`, limits: shared?.limits ?? [] },
     ]),
+    ...Object.entries(groups).map(([name, { limits }]) => ({ path: `groups.${name}.limits`, limits })),
     { path: 'global.limits', limits: global?.limits ?? [] },
   ]
 }
 
 /** What is asked of a policy, or of its outline. */
-interface PlansAndPrices extends Pick<Policy, 'plans' | 'global'> {
+interface PlansAndPrices extends Pick<Policy, 'plans' | 'groups' | 'global'> {
   readonly models: ReadonlyMap<string, { readonly name: string; readonly targets: readonly Pick<Target, 'price'>[] }>
 }
 
@@ -67,10 +68,13 @@ export interface MoneyLimits {
   readonly refusedModels: readonly string[]
 }
 
-export function moneyLimits({ plans, global, models }: PlansAndPrices): MoneyLimits {
+export function moneyLimits({ plans, groups = [], global, models }: PlansAndPrices): MoneyLimits {
   const counts = (limits: readonly Limit[]) =>
     limits.some(({ measure, model }) => measure === 'money' && model === undefined)
-  const anyLimit = [...plans.values()].some(({ limits, shared }) => counts([...limits, ...shared])) || counts(global)
+  const anyLimit =
+    [...plans.values()].some(({ limits, shared }) => counts([...limits, ...shared])) ||
+    groups.some(({ limits }) => counts(limits)) ||
+    counts(global)
   return {
     unlimitedPlans: counts(global)
       ? []

@@ -1,6 +1,6 @@
 import * as z from 'zod'
 import { interned } from './interned.ts'
-import { type Limit, limits, resolveLimits } from './limit.ts'
+import { type Limit, type LimitList, limits, resolveLimits } from './limit.ts'
 import { knowsModel, type ModelDocuments, type Rights, zonesOf } from './model.ts'
 import { closestName, listText, name } from './names.ts'
 import { modelsBehind, type VirtualModels, withAliases } from './virtual-model.ts'
@@ -64,14 +64,7 @@ export function planFaults({ plans }: PlansDocument): string[] {
 
 /** Plans and global limits; what is wrong with them goes to `faults`, with its path. */
 export function resolvePlans(document: PlansDocument, virtualModels: VirtualModels, faults: string[]): ResolvedPlans {
-  const modelFault = (name: string) => {
-    if (!knowsModel(document.models, name)) return `there is no model '${name}' under models.`
-    if (!virtualModels.has(name)) return undefined
-    const behind = modelsBehind(name, virtualModels)
-    return behind.length === 1
-      ? `'${name}' is another name for '${behind[0]}', by which its requests are counted. Write model: ${behind[0]}.`
-      : `'${name}' picks a model for each request, by which that is counted. Write a limit for each: ${listText(behind)}.`
-  }
+  const modelFault = limitedModelFault(document.models, virtualModels)
   const zones = zonesOfAll(document.models)
   const expanded = withAliases(virtualModels)
   const plans = Object.entries(document.plans ?? DEFAULT_PLANS).map(([name, plan]) => {
@@ -97,6 +90,21 @@ export function resolvePlans(document: PlansDocument, virtualModels: VirtualMode
     plans: new Map(plans),
     defaultPlan: defaultPlan(plans.map(([name]) => name)),
     global: interned(resolveLimits(document.global?.limits ?? [], list, faults)),
+  }
+}
+
+/** Why a limit can't be on a model of this name. */
+export function limitedModelFault(
+  documents: ModelDocuments | undefined,
+  virtualModels: VirtualModels,
+): LimitList['modelFault'] {
+  return (name) => {
+    if (!knowsModel(documents, name)) return `there is no model '${name}' under models.`
+    if (!virtualModels.has(name)) return undefined
+    const behind = modelsBehind(name, virtualModels)
+    return behind.length === 1
+      ? `'${name}' is another name for '${behind[0]}', by which its requests are counted. Write model: ${behind[0]}.`
+      : `'${name}' picks a model for each request, by which that is counted. Write a limit for each: ${listText(behind)}.`
   }
 }
 

@@ -1,4 +1,6 @@
 import { OperatorError } from '../pipeline/index.ts'
+import type { Group } from './group.ts'
+import type { Identity } from './identity.ts'
 import type { Limit } from './limit.ts'
 import type { Model } from './model.ts'
 import type { Plan } from './plan.ts'
@@ -18,6 +20,10 @@ export interface Policy {
   readonly defaultPlan: string | undefined
   /** For all consumers together. */
   readonly global: readonly Limit[]
+  /** Whose tokens let callers in; left out where keys alone do. The same object in each policy that says the same. */
+  readonly identity?: Identity
+  /** Three at most; left out where there are none. The same object in each policy that says the same. */
+  readonly groups?: readonly Group[]
   /** Those that are served somewhere. */
   readonly models: ReadonlyMap<string, Model>
   /** Those that pick one of these; no name is in both. */

@@ -1,6 +1,8 @@
 import type { Price } from '../pipeline/index.ts'
 import { TARGET_KINDS } from '../targets/index.ts'
 import { trustedHosts } from './egress.ts'
+import { resolveGroups } from './group.ts'
+import { resolveIdentity } from './identity.ts'
 import {
   knowsModel,
   type ModelOptions,
@@ -14,7 +16,7 @@ import {
 } from './model.ts'
 import { unservedMoneyLimits } from './money.ts'
 import { closestName, listText } from './names.ts'
-import { planFaults, resolvePlans } from './plan.ts'
+import { limitedModelFault, planFaults, resolvePlans } from './plan.ts'
 import { type Policy, PolicyError } from './policy.ts'
 import { DEFAULT_MODEL, ROUTES, resolveRoutes, routeFaults, routeOf } from './route.ts'
 import { type PolicyDocument, policySchema } from './schema.ts'
@@ -59,7 +61,7 @@ export function resolvePolicy(document: unknown, options: ResolveOptions): Polic
 /** The same of a document that was read from a file. @throws PolicyError */
 export function resolveDocument(document: Document, options: ModelOptions & KnownRoutes): Policy {
   const checked = check(document, options)
-  const { faults, ...own } = meaning(checked, document)
+  const { faults, ...own } = meaning(checked, document, options.bounds.hosts)
   const { models, asked } = resolveModels(checked, options, faults)
   throwIfFaulty(document, faults)
   const policy = { ...own, models, storeDown: checked.storeDown ?? 'closed' }
@@ -68,7 +70,7 @@ export function resolveDocument(document: Document, options: ModelOptions & Know
 
 /** What a policy says by itself, for tools that run without the app's settings. */
 export interface PolicyOutline
-  extends Pick<Policy, 'plans' | 'defaultPlan' | 'global' | 'routes' | 'usage'>,
+  extends Pick<Policy, 'plans' | 'defaultPlan' | 'global' | 'identity' | 'groups' | 'routes' | 'usage'>,
     Required<Pick<Policy, 'virtualModels'>> {
   /** The policy's own models, and those of the settings that a route goes to. */
   readonly models: ReadonlyMap<string, OutlinedModel>
@@ -94,7 +96,7 @@ export function outline(document: unknown, source: string): PolicyOutline {
 /** @throws PolicyError */
 export function outlineDocument(document: Document, options: KnownRoutes & KnownKinds = {}): PolicyOutline {
   const checked = check(document, options)
-  const { faults, ...own } = meaning(checked, document)
+  const { faults, ...own } = meaning(checked, document, ANY_HOST)
   throwIfFaulty(document, faults)
   const price = resolvePrices(checked)
   const models = checked.models ?? {}
@@ -113,8 +115,11 @@ export function outlineDocument(document: Document, options: KnownRoutes & Known
   }
 }
 
-/** What can be told of a document by itself. */
-function meaning(checked: PolicyDocument, { isFile }: Document) {
+/** For tools that reach none. */
+const ANY_HOST = ['*']
+
+/** What can be told of a document by itself. @param hosts that may be on addresses that are not public */
+function meaning(checked: PolicyDocument, { isFile }: Document, hosts: readonly string[]) {
   const isModel = (name: string) => knowsModel(checked.models, name)
   const faults = [
     ...planFaults(checked),
@@ -125,6 +130,8 @@ function meaning(checked: PolicyDocument, { isFile }: Document) {
   ]
   const virtualModels = resolveVirtualModels(checked.models ?? {})
   const plans = resolvePlans(checked, virtualModels, faults)
+  const identity = resolveIdentity(checked.identity, plans.plans, hosts, faults)
+  const groups = resolveGroups(checked.groups, limitedModelFault(checked.models, virtualModels), faults)
   for (const [name, route] of Object.entries(checked.routes ?? {})) {
     if (route?.model === undefined || isModel(route.model)) continue
     faults.push(`routes.${name}.model: there is no model '${route.model}' under models.`)
@@ -133,6 +140,8 @@ function meaning(checked: PolicyDocument, { isFile }: Document) {
   const known = [...Object.keys(checked.models ?? {}), DEFAULT_MODEL]
   return {
     ...plans,
+    ...(identity && { identity }),
+    ...(groups && { groups }),
     virtualModels,
     routes: resolveRoutes(checked.routes),
     usage: resolveUsage(checked.usage),

@@ -117,15 +117,16 @@ interface RevisionRow {
 
 /** Bytes of one field: the service's most are 65,536. */
 const FIELD_BYTES = 60_000
-/** Fields of one row: the service's most are 1 MiB. */
-const ROW_FIELDS = 14
+/** Fields of one row: the most of it are 1 MiB, as JSON. */
+const ROW_FIELDS = 12
 const LONGEST_NOTE = 4_000
+
+/** Of each head that was given: what its row holds, and the ETag that it had. */
+const rows = new WeakMap<Head, { readonly etag: string | undefined; readonly row: HeadRow }>()
 
 export function policyRevisions({ table, name, wallClock = Date.now }: PolicyRevisionsOptions): PolicyRevisions {
   const partitionKey = partitionOf(name)
   const key = (rowKey: string): EntityKey => ({ partitionKey, rowKey })
-  /** Of each head that was given: what its row holds, and the ETag that it had. */
-  const rows = new WeakMap<Head, { readonly etag: string | undefined; readonly row: HeadRow }>()
 
   async function look(signal?: AbortSignal): Promise<Head> {
     const { entity, date = Math.floor(wallClock() / 1_000) * 1_000 } = await table.read<HeadRow>(key('head'), {

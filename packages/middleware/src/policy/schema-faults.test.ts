@@ -23,6 +23,30 @@ const WHOLE = {
   },
   global: { limits: [{ requests: 1000, per: '1s' }] },
   storeDown: 'closed',
+  identity: {
+    issuers: [
+      {
+        name: 'corp',
+        entra: {
+          tenant: '11111111-2222-3333-4444-555555555555',
+          audience: 'api://a',
+          authority: 'https://login.microsoftonline.us',
+        },
+        roles: { 'Tollgate.Pro': 'free' },
+        manage: false,
+      },
+      {
+        name: 'ci',
+        oidc: {
+          issuer: 'https://ci.example',
+          audience: ['a', 'b'],
+          jwks: 'https://ci.example/keys',
+          rolesClaim: 'repository',
+        },
+      },
+    ],
+  },
+  groups: { team: { claim: 'team', required: true, limits: [{ usd: 5, per: 'month' }] } },
   usage: { detail: '7d', hours: '30d' },
   unpriced: 'refuse',
   models: {
@@ -118,7 +142,9 @@ test('whatever stands in a place, it is told in words that name the place and en
 })
 
 test('each field’s typo is told with the field that was meant', () => {
-  const names = { plans: true, models: true, split: true, tiers: true } as Readonly<Record<string, boolean>>
+  const names = { plans: true, models: true, split: true, tiers: true, roles: true, groups: true } as Readonly<
+    Record<string, boolean>
+  >
   const fields = pathsOf(WHOLE).filter((path) => typeof path.at(-1) === 'string' && !names[String(path.at(-2))])
   const untold = fields.filter((path) => {
     const field = String(path.at(-1))

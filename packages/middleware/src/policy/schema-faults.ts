@@ -24,6 +24,10 @@ const EXAMPLES: Readonly<Record<string, string>> = {
   input: '0.15, the dollars per million tokens',
   output: '0.60, the dollars per million tokens',
   transforms: '{minifyJson: true}',
+  identity: '{issuers: [{name: corp, entra: {tenant: …, audience: …}, roles: {Tollgate.Pro: pro}}]}',
+  issuers: '[{name: corp, entra: {tenant: …, audience: …}, roles: {Tollgate.Pro: pro}}]',
+  roles: '{Tollgate.Pro: pro}',
+  groups: '{cost-centre: {claim: extension_costCentre, limits: [{usd: 500, per: month}]}}',
 }
 
 function exampleOf(

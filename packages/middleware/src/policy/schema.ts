@@ -1,5 +1,7 @@
 import * as z from 'zod'
 import { TARGET_KINDS, type TargetKind } from '../targets/index.ts'
+import { groupsSchema } from './group.ts'
+import { identitySchema } from './identity.ts'
 import { limits } from './limit.ts'
 import { modelSchema } from './model.ts'
 import { name } from './names.ts'
@@ -41,6 +43,8 @@ export function policySchema(routes: readonly string[], kinds: readonly TargetKi
           "Models that callers may name. 'default' is the one of the OPENAI_* settings unless it is given here.",
         ),
       routes: routesSchema(routes).optional(),
+      identity: identitySchema.optional(),
+      groups: groupsSchema.optional(),
       usage: usageSchema.optional(),
     })
     .describe('Tollgate policy')

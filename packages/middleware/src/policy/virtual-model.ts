@@ -134,6 +134,7 @@ const SECRET_HEADERS: ReadonlySet<string> = new Set([
   'x-api-key',
   'ocp-apim-subscription-key',
   'x-functions-key',
+  'x-ms-client-principal',
 ])
 
 const rule = z.strictObject({

@@ -18,6 +18,7 @@ export {
 export { fallback } from './fallback.ts'
 export { type Asking, type Choice, reachableModels } from './pick-model.ts'
 export { type ProbeOptions, probe } from './probe.ts'
+export { documentReader, type ReadDocumentOptions } from './read-document.ts'
 export {
   type Left,
   neverRetry,
@@ -28,6 +29,7 @@ export {
 } from './retry.ts'
 export { type Asker, rightsOf } from './rights.ts'
 export { type Candidate, type Pinned, type Routed, type RouteOptions, route } from './route.ts'
+export { SMALLEST_TOKENS, type SmallestCall, type SmallestCallOptions, smallestCall } from './smallest-call.ts'
 export { servedElsewhere } from './spillover.ts'
 export { cantBeAsked, translatable } from './translation.ts'
 export {

@@ -1,0 +1,5 @@
+export { isTokenConsumer, type KnownToken, type TokenPolicy } from './claims.ts'
+export type { ReadDocument } from './issuer-keys.ts'
+export { PRINCIPAL_HEADER } from './principal.ts'
+export { looksLikeToken } from './token.ts'
+export { type FoundToken, type TokenDirectory, type TokenDirectoryOptions, tokenDirectory } from './token-directory.ts'
