@@ -3,7 +3,9 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { applyLocalSettings, faultText } from '@tollgate/local-host'
 import { Command } from 'commander'
+import { showAudit } from './audit.ts'
 import { purgeCache } from './cache.ts'
+import { CommandFault } from './command-fault.ts'
 import { forgetUsageOf, listConsumers, setConsumer, showConsumer } from './consumers.ts'
 import { createKey, expireKey, findKey, listKeys, revokeKey, rotateKey, setKeyDisabled, showKey } from './keys.ts'
 import { resetLimitsOf, showLimitsOf } from './limits.ts'
@@ -20,6 +22,7 @@ import { showPrices } from './prices.ts'
 import { printable } from './printable.ts'
 import { readingAll } from './read-request.ts'
 import { explainRouteOf } from './route-explain.ts'
+import { showTargets } from './targets.ts'
 import { showUsage } from './usage.ts'
 import { showWhy } from './why.ts'
 
@@ -29,9 +32,19 @@ const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 const program = new Command('tollgate')
   .description('Manages a Tollgate: the gateway inside your Function app.')
   .version(version)
+  .option(
+    '--url <url>',
+    'a gateway to manage instead of the tables, such as https://app.azurewebsites.net/api, with the key in TOLLGATE_KEY (TOLLGATE_URL)',
+  )
   .configureOutput({ writeErr: (text) => process.stderr.write(printable(text)) })
 
-const place = { root: ROOT, env: process.env }
+const place = {
+  root: ROOT,
+  env: process.env,
+  get url() {
+    return program.opts<{ readonly url?: string }>().url
+  },
+}
 const print = async (text: Promise<string>) => console.log(printable(await text))
 const JSON_OPTION = ['--json', 'print one line of JSON'] as const
 const repeated = (value: string, before: readonly string[] = []) => [...before, value]
@@ -262,6 +275,22 @@ program
   .action((options) => print(showUsage(options, place)))
 
 program
+  .command('targets')
+  .description('The targets of the policy in force, what they cost, and which of them an instance does not ask now.')
+  .option(...JSON_OPTION)
+  .action((options) => print(showTargets(options, place)))
+
+program
+  .command('audit')
+  .description('Who changed what, the newest first.')
+  .option(...SINCE)
+  .option(...UNTIL)
+  .option('--limit <count>', 'the most that are listed', '100')
+  .option('--cursor <cursor>', 'of an answer before: what follows it')
+  .option(...JSON_OPTION)
+  .action((options) => print(showAudit(options, place)))
+
+program
   .command('why')
   .description("A request's whole story: its key, limits, route, cache, calls and cost, and why it was refused.")
   .argument('<request-id>', 'as X-Request-ID of its answer says')
@@ -286,6 +315,14 @@ program
     // Connections that were kept open must not keep the command.
     setTimeout(() => process.exit(), 200).unref()
   })
+
+/** They work on files, and look into the tables by themselves. */
+const WITHOUT_GATEWAY = ['prices', 'explain']
+
+program.hook('preAction', (_program, command) => {
+  if (place.url === undefined || !WITHOUT_GATEWAY.includes(command.name())) return
+  throw new CommandFault(`--url: '${command.name()}' asks no gateway. Leave it out.`)
+})
 
 try {
   applyLocalSettings(ROOT, process.env)

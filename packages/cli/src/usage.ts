@@ -12,8 +12,10 @@ import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { count, dollars, exactDollars, utc } from './figures.ts'
 import { withUsage } from './ledger.ts'
+import { gatewayOf, jsonOf, type ManagedGateway, readingByUrl } from './manage-client.ts'
 import type { Place } from './place.ts'
 import { onOneLine } from './printable.ts'
+import { type ReportJson, reportOf } from './usage-by-url.ts'
 
 export interface UsageOptions {
   readonly by?: string
@@ -33,6 +35,8 @@ export async function showUsage(options: UsageOptions, place: Place): Promise<st
   if (json && csv) throw new CommandFault('--json and --csv exclude each other.')
   const query = usageQuery(asked, Date.now())
   if (isUsageFault(query)) throw optionFault(query)
+  const gateway = gatewayOf(place)
+  if (gateway !== undefined) return usageByUrl(options, gateway)
   const [report, storage] = await withUsage(place, async (reader, where) => [
     await reader.report(query, AbortSignal.timeout(TIMEOUT_MS)),
     where,
@@ -41,6 +45,13 @@ export async function showUsage(options: UsageOptions, place: Place): Promise<st
   // The line ends of a terminal: the command's output ends with one.
   if (csv) return reportCsv(report).replaceAll('\r\n', '\n').trimEnd()
   return usageText(report, `Storage: ${storage}`)
+}
+
+async function usageByUrl({ json, csv, ...asked }: UsageOptions, gateway: ManagedGateway): Promise<string> {
+  const text = await readingByUrl(gateway, '/usage', csv ? { ...asked, format: 'csv' } : { ...asked })
+  if (csv) return text.replaceAll('\r\n', '\n').trimEnd()
+  const report = jsonOf(text, gateway)
+  return json ? JSON.stringify(report) : usageText(reportOf(report as ReportJson), `Gateway: ${gateway.url}`)
 }
 
 export function optionFault({ parameter, rule }: UsageFault): CommandFault {

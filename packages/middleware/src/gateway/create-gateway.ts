@@ -312,8 +312,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     log,
   })
   const uses = keyUses({ store: stores.consumers, deadlineMs, wallClock, log })
-  const callers = { keys, tokens, trustEasyAuth: options.trustEasyAuth, wallClock }
-  const users = { ...callers, onUse: uses.noteUse }
+  const users = { keys, tokens, trustEasyAuth: options.trustEasyAuth, wallClock, onUse: uses.noteUse }
   const known = pipeline()
     .use(pinPolicy(policy))
     .use(authenticate({ ...users, scope: 'call' }))

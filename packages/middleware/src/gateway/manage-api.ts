@@ -28,8 +28,9 @@ export const MOST_MANAGE_BYTES = 1_258_291
 const READ_MS = 50_000
 /** Under the 230 s after which the platform does. */
 const CHANGE_MS = 200_000
-/** In each process: each may read many rows. */
-const AT_ONCE = 8
+/** In each process: each may read many rows, and none of them holds up a change. */
+const READS_AT_ONCE = 8
+const CHANGES_AT_ONCE = 8
 const RETRY_S = '1'
 
 const HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
@@ -109,13 +110,14 @@ type Managing = WithPolicy & { readonly asked: Asked; readonly consumer: Caller 
 
 /** Carries out what is asked of the manage API. */
 export function manageApi(shared: ManageApiOptions): Handler<Managing> {
-  const takingTurns = pLimit(AT_ONCE)
+  const [reads, changes] = [pLimit(READS_AT_ONCE), pLimit(CHANGES_AT_ONCE)]
 
   return async function manageApi(request, { asked, consumer, policy, requestId, log }) {
     const { action } = asked
     const read = await inputOf(asked, request)
     if (read === 'ended') return refusalOfEnded(request.signal)
     if (isRefusal(read)) return read
+    const takingTurns = action.method === 'GET' ? reads : changes
     const work = (signal: AbortSignal) =>
       takingTurns(() => {
         signal.throwIfAborted()

@@ -42,9 +42,9 @@ export const purgeCache = manageAction({
 
 function subjectOf(meant: Meant, managed: Managed): PurgeSubject {
   const given = Object.entries(meant).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw invalid(undefined, "Say what to purge: 'consumer', 'plan', 'route' or 'all'.")
+  if (given.length === 0) throw invalid(undefined, 'Say what to purge: `consumer`, `plan`, `route` or `all`.')
   if (given.length > 1)
-    throw invalid(undefined, `${given.map(([name]) => `'${name}'`).join(' and ')} exclude each other.`)
+    throw invalid(undefined, `${given.map(([name]) => `\`${name}\``).join(' and ')} exclude each other.`)
   const { consumer, plan, route } = meant
   if (consumer !== undefined) return `consumer:${consumer}`
   if (plan !== undefined) {

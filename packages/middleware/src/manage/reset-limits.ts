@@ -62,9 +62,9 @@ export const beginLimitsAnew = manageAction({
 /** @throws ManageFault where there is no such consumer or plan. */
 async function subjectOf(meant: Meant, managed: Managed): Promise<Subject> {
   const given = Object.entries(meant).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw invalid(undefined, "Say whose limits to reset: 'consumer', 'plan' or 'global'.")
+  if (given.length === 0) throw invalid(undefined, 'Say whose limits to reset: `consumer`, `plan` or `global`.')
   if (given.length > 1)
-    throw invalid(undefined, `${given.map(([name]) => `'${name}'`).join(' and ')} exclude each other.`)
+    throw invalid(undefined, `${given.map(([name]) => `\`${name}\``).join(' and ')} exclude each other.`)
   const { consumer, plan } = meant
   const { consumers, policy, signal } = managed
   if (consumer !== undefined) {
@@ -87,7 +87,7 @@ async function subjectOf(meant: Meant, managed: Managed): Promise<Subject> {
   }
   if (plan !== undefined) {
     checkPlan(plan, managed)
-    const noLimits = `Consumers of plan '${plan}' share no limits (plans.${plan}.shared). Their own are reset by 'consumer'.`
+    const noLimits = `Consumers of plan '${plan}' share no limits (plans.${plan}.shared). Their own are reset by \`consumer\`.`
     const limits = policy.plans.get(plan)?.shared ?? []
     return { id: `plan:${plan}`, limits, text: `plan '${plan}' as a whole`, noLimits }
   }
