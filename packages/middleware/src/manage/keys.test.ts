@@ -1,9 +1,11 @@
 import { hash } from 'node:crypto'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { type ConsumerStore, generateKey, memoryConsumerStore, parseKey } from '../auth/index.ts'
+import { memoryCounterStore } from '../limits/index.ts'
 import { resolvePolicy } from '../policy/index.ts'
 import { memoryTable } from '../storage/index.ts'
 import {
+  beginLimitsAnew,
   createKey,
   disableKey,
   enableKey,
@@ -185,6 +187,25 @@ describe('a key is rotated', () => {
       message: expect.stringContaining(`Key ${next} has taken the place of key ${id}`),
     })
   })
+})
+
+test('what a key has spent by itself begins anew for all of its family, and one without a budget says so', async () => {
+  const counters = memoryCounterStore({ wallClock: () => NOW, now: () => 0 })
+  managed = { ...managed, counters }
+  const { id } = await create({ budget: { usd: 1, per: 'day' } })
+  const { id: next } = await act(rotateKey, { key: id })
+  expect(await act(beginLimitsAnew, { key: next })).toEqual({
+    subject: `key:${id}`,
+    limits: ['key-usd'],
+    what: `All limits of key ${next}`,
+  })
+  expect((await counters.read(`key:${id}`, managed.signal)).row).toBeDefined()
+  const { id: plain } = await create()
+  await expect(act(beginLimitsAnew, { key: plain })).rejects.toMatchObject({
+    status: 422,
+    message: expect.stringContaining(`Key ${plain} has no budget of its own.`),
+  })
+  await expect(act(beginLimitsAnew, { key: 'abcdefghijkl' })).rejects.toMatchObject({ status: 404 })
 })
 
 test('a key ends, is disabled, enabled and revoked, and one that is not there is told so each time', async () => {
