@@ -2,7 +2,7 @@ import { beginLimitsAnew, showLimits, type ToldLimit } from '@tollgate/middlewar
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { count, duration, exactDollars, utc } from './figures.ts'
-import { checkConsumerId } from './keys.ts'
+import { checkConsumerId, idOf } from './keys.ts'
 import { managing } from './managing.ts'
 import type { Place } from './place.ts'
 import { onOneLine } from './printable.ts'
@@ -15,6 +15,8 @@ interface WhoseLimits {
 }
 
 export interface LimitsResetOptions extends WhoseLimits {
+  /** A key's id, or the key itself. */
+  readonly key?: string
   /** A limit's name, as refusals and headers say it. */
   readonly limit?: string
 }
@@ -29,7 +31,8 @@ export interface LimitsShowOptions extends WhoseLimits {
 export async function resetLimitsOf(options: LimitsResetOptions, place: Place): Promise<string> {
   checkOptions(options)
   const { consumer, plan, global, limit } = options
-  const meant = { consumer, plan, global: global ? (true as const) : undefined, limit }
+  const key = options.key === undefined ? undefined : idOf(options.key)
+  const meant = { consumer, key, plan, global: global ? (true as const) : undefined, limit }
   const { output } = await managing(beginLimitsAnew, meant, place)
   return `Reset: ${output.what}. Every instance goes by it within 10 seconds.`
 }
@@ -105,9 +108,11 @@ function notes(limits: readonly ToldLimit[]): string[] {
 }
 
 /** @throws CommandFault that names the option. */
-function checkOptions({ consumer, plan, global }: LimitsResetOptions): void {
-  const given = Object.entries({ consumer, plan, global }).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw new CommandFault('Say whose limits to reset: --consumer, --plan or --global.')
+function checkOptions({ consumer, key, plan, global }: LimitsResetOptions): void {
+  const given = Object.entries({ consumer, key, plan, global }).filter(([, value]) => value !== undefined)
+  if (given.length === 0) {
+    throw new CommandFault("Say whose limits to reset: --consumer, --plan or --global. Or a key's own budget: --key.")
+  }
   if (given.length > 1) {
     throw new CommandFault(`${given.map(([option]) => `--${option}`).join(' and ')} exclude each other.`)
   }

@@ -238,6 +238,7 @@ limits
   .command('reset')
   .description('Let limits begin anew: buckets full, quotas and budgets unspent. What is in flight is not ended.')
   .option('--consumer <id>', "this consumer's own limits")
+  .option('--key <key>', 'what this key may spend by itself: its id, or the key itself')
   .option('--plan <plan>', 'those that the consumers of this plan share')
   .option('--global', "everybody's")
   .option('--limit <name>', 'of them this one alone, by its name in refusals, such as usd')

@@ -90,6 +90,7 @@ export interface ManagedPolicy {
   readonly global: readonly Limit[]
   readonly models: ReadonlyMap<string, { readonly name: string; readonly targets: readonly ManagedTarget[] }>
   readonly virtualModels?: VirtualModels
+  readonly groups?: readonly Pick<Group, 'name' | 'limits'>[]
   readonly usage: UsageKept
 }
 
