@@ -24,6 +24,8 @@ export interface LimitsResetOptions extends WhoseLimits {
 export interface LimitsShowOptions extends WhoseLimits {
   /** A key's id. */
   readonly key?: string
+  /** A group and its value, such as `cost-centre=4711`. */
+  readonly group?: string
   readonly json?: boolean
 }
 
@@ -40,12 +42,13 @@ export async function resetLimitsOf(options: LimitsResetOptions, place: Place): 
 /** Where limits stand: all that hold for a consumer or a key, or those that a plan's consumers, or everybody, share. */
 export async function showLimitsOf({ json, ...whose }: LimitsShowOptions, place: Place): Promise<string> {
   const given = Object.keys(whose)
-  if (given.length === 0) throw new CommandFault('Say whose limits to show: --consumer, --key, --plan or --global.')
+  if (given.length === 0)
+    throw new CommandFault('Say whose limits to show: --consumer, --key, --plan, --group or --global.')
   if (given.length > 1) {
     throw new CommandFault(`${given.map((option) => `--${option}`).join(' and ')} exclude each other.`)
   }
-  const { consumer, key, plan, global } = whose
-  const asked = { consumer, key, plan, global: global ? true : undefined }
+  const { global, ...others } = whose
+  const asked = { ...others, ...(global && { global: true }) }
   const { output, storage } = await managing(showLimits, asked, place)
   if (json) return JSON.stringify(output)
   const { at, limits } = output

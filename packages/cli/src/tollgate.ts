@@ -231,6 +231,7 @@ limits
   .option('--consumer <id>', 'all that hold for this consumer, those that it shares with others too')
   .option('--key <id>', "the same of this key's requests, with its own cap and its groups")
   .option('--plan <plan>', 'those that the consumers of this plan share')
+  .option('--group <name=value>', 'those that all callers of this value of a group share')
   .option('--global', "everybody's")
   .option(...JSON_OPTION)
   .action((options) => print(showLimitsOf(options, place)))
