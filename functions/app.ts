@@ -61,10 +61,11 @@ function telemetry(): ExportedTelemetry | undefined {
 // Before anything is registered: an answer goes out as it comes, and a client that leaves is noticed.
 app.setup({ enableHttpStream: true })
 
-app.hook.appStart(() => {
+app.hook.appStart(async () => {
   try {
-    // Beside what else a start loads, so that the first request waits less for it.
-    void gateway().policy.refresh()
+    // Beside what else a start loads, so that the first request waits less for it. A developer is told what came of it.
+    const looked = gateway().policy.refresh()
+    if (process.env.AZURE_FUNCTIONS_ENVIRONMENT === 'Development') await looked
   } catch (fault) {
     console.error(JSON.stringify({ event: 'not configured', ...describeFault(fault) }))
     // A developer wants to hear of it at once; in the cloud each request is answered with a 500 until it is mended.

@@ -309,6 +309,35 @@ describe('tollgate policy', () => {
     expect(await tollgate('policy', ...args)).toMatchObject({ code: 1, err: expect.stringContaining(message) })
   })
 
+  test('over HTTP the app looks with its own settings before it applies anything', async () => {
+    const admin = await newKey(open, unique('admin'), 'p', ['admin'])
+    const ask = async (method: string, path: string, body?: object) => {
+      const response = await fetch(`${hosts[0].url}/api/manage/policy${path}`, {
+        method,
+        headers: { authorization: `Bearer ${admin}`, 'content-type': 'application/json' },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      })
+      return [response.status, (await response.json()) as Record<string, unknown>] as const
+    }
+    const head = await revisions().look()
+    const [inForce, before] = [head.current?.revision.number, head.last]
+    const unset = 'models: {other: {targets: [{openai: {model: m, key: {env: OPENAI_OTHER_KEY}}}]}}'
+    const [status, refused] = await ask('PUT', '', { text: unset })
+    expect([status, JSON.stringify(refused)]).toEqual([
+      422,
+      expect.stringContaining('models.other.targets[0]: key: the environment variable OPENAI_OTHER_KEY is not set.'),
+    ])
+    const foreign = 'models: {other: {targets: [{openai: {model: m, baseUrl: https://169.254.169.254/v1}}]}}'
+    expect((await ask('PUT', '', { text: foreign }))[0]).toBe(422)
+    expect((await revisions().look()).last).toBe(before)
+    const [applied, { revision }] = await ask('PUT', '', { text: policyOf('by-http'), expected: inForce })
+    expect([applied, revision]).toMatchObject([200, { number: before + 1, from: 'api' }])
+    expect((await ask('PUT', '', { text: policyOf('late'), expected: inForce }))[0]).toBe(409)
+    await until(hosts[1], 'by-http', 'deployed')
+    expect((await ask('POST', '/rollback', {}))[0]).toBe(200)
+    expect((await ask('GET', '?revision=1'))[1]).toMatchObject({ text: policyOf('first'), inForce: false })
+  })
+
   test('other commands go by what is in force, and not by the file', async () => {
     writeFileSync(file, 'plans: {elsewhere: {limits: []}}\n')
     const alice = unique('alice')

@@ -137,6 +137,40 @@ describe('npm start', () => {
     expect(host.output()).toContain('note       no consumer is on the plan spare')
   })
 
+  test('goes by what was applied since its file was saved, and by the file once that is saved again', async () => {
+    const policy = join(data, 'policy.yaml')
+    const settings = { TOLLGATE_POLICY: policy }
+    const save = () => writeFileSync(policy, 'plans: { saved: { limits: [] } }\n')
+    save()
+    const first = await start(settings)
+    expect(first.output()).toMatch(/policy {5}\S+policy\.yaml \([0-9a-f]{12}\); plan saved;/)
+    const other = join(data, 'other.yaml')
+    writeFileSync(other, 'plans: { applied: { limits: [] } }\n')
+    expect((await tollgateWith(settings, 'policy', 'apply', other)).code).toBe(0)
+    await first.stop()
+
+    const second = await start(settings)
+    expect(second.output()).toMatch(
+      /policy {5}revision 2, applied \S+Z by command line \(.*\) \([0-9a-f]{12}\); plan applied;/,
+    )
+    expect(second.output()).toMatch(
+      /note {7}\S+policy\.yaml \([0-9a-f]{12}\) is not in force: it was, as revision 1, and was not saved since\./,
+    )
+    expect(second.output()).toMatch(/"event":"policy in force","policy":"revision 2"/)
+    await second.stop()
+
+    save()
+    const third = await start(settings)
+    expect(third.output()).toMatch(/policy {5}\S+policy\.yaml \([0-9a-f]{12}\); plan saved;/)
+    await third.stop()
+
+    // Where there is none, what is in force stays.
+    const none = { TOLLGATE_LOCAL_DATA: data }
+    expect((await tollgateWith(none, 'policy', 'apply', other)).code).toBe(0)
+    const fourth = await start(none)
+    expect(fourth.output()).toMatch(/policy {5}revision 1, applied \S+Z by command line/)
+  })
+
   test('is not held up by what a power cut has left: an endpoint whose port is another program’s by now', async () => {
     const silent = createServer().listen(0, '127.0.0.1')
     await once(silent, 'listening')

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { CommandFault } from '../command-fault.ts'
+import { OperatorError } from '@tollgate/middleware'
 
 /** The settings that are looked at. */
 export interface Examined {
@@ -18,7 +18,7 @@ export const UNSEEN = 'held-in-key-vault'
 /**
  * The settings of a file: what `az functionapp config appsettings list` prints, `{"NAME": "value"}`, or a local.settings.json.
  *
- * @throws CommandFault, which repeats nothing of the file
+ * @throws OperatorError, which repeats nothing of the file
  */
 export function readExported(file: string, root: string): Examined {
   const env: Record<string, string> = {}
@@ -26,7 +26,7 @@ export function readExported(file: string, root: string): Examined {
   for (const [name, value] of entriesOf(parsed(file))) {
     if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') {
       if (value === null) continue
-      throw new CommandFault(`--settings: ${name} is no text.`)
+      throw new OperatorError(`--settings: ${name} is no text.`)
     }
     const text = String(value)
     if (text.startsWith('@Microsoft.KeyVault(')) unseen.push(name)
@@ -42,12 +42,12 @@ function parsed(file: string): unknown {
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
-    throw new CommandFault(`--settings: the file can't be read (${(error as NodeJS.ErrnoException).code}).`)
+    throw new OperatorError(`--settings: the file can't be read (${(error as NodeJS.ErrnoException).code}).`)
   }
   try {
     return JSON.parse(text.replace(/^\uFEFF/, ''))
   } catch {
-    throw new CommandFault(
+    throw new OperatorError(
       '--settings: the file is no JSON. Make it by: az functionapp config appsettings list -g <group> -n <app> > settings.json',
     )
   }
@@ -57,11 +57,11 @@ function entriesOf(value: unknown): readonly (readonly [name: string, value: unk
   if (Array.isArray(value)) {
     return value.map((each) => {
       const { name, value: of } = (each ?? {}) as { readonly name?: unknown; readonly value?: unknown }
-      if (typeof name !== 'string') throw new CommandFault('--settings: an entry of the list has no name.')
+      if (typeof name !== 'string') throw new OperatorError('--settings: an entry of the list has no name.')
       return [name, of] as const
     })
   }
-  if (typeof value !== 'object' || value === null) throw new CommandFault('--settings: the file holds no settings.')
+  if (typeof value !== 'object' || value === null) throw new OperatorError('--settings: the file holds no settings.')
   const { Values } = value as { readonly Values?: unknown }
   return Object.entries(typeof Values === 'object' && Values !== null ? Values : value)
 }

@@ -3,6 +3,7 @@ import {
   connect,
   connectionCheck,
   costOf,
+  dollarsText,
   isSimulated,
   kindOf,
   type Model,
@@ -15,7 +16,6 @@ import {
   TARGET_KINDS,
   type Target,
 } from '@tollgate/middleware'
-import { exactDollars } from '../figures.ts'
 import { type Examined, UNSEEN } from './environment.ts'
 import { fault, ok, type Seen, warn } from './finding.ts'
 
@@ -76,7 +76,7 @@ export function mostItCosts(policy: Policy): string {
     .filter((target) => !isSimulatedTarget(target))
   const costs = targets.map(({ price }) => price && costOf({ tokens: SMALLEST_TOKENS }, price))
   const known = costs.filter((cost) => cost !== undefined)
-  const sum = exactDollars(known.reduce((all, each) => all + each, 0))
+  const sum = `$${dollarsText(known.reduce((all, each) => all + each, 0))}`
   const unknown = costs.length - known.length
   return `${targets.length === 1 ? 'one call' : `${targets.length} calls`} of a few tokens: at most ${sum}${unknown > 0 ? `, and what ${unknown} without a price cost` : ''}`
 }

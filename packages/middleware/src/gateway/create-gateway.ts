@@ -318,13 +318,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     log,
   })
   const uses = keyUses({ store: stores.consumers, deadlineMs, wallClock, log })
-  const users = { keys, tokens, trustEasyAuth: options.trustEasyAuth, wallClock, onUse: uses.noteUse }
+  const callers = { keys, tokens, trustEasyAuth: options.trustEasyAuth, wallClock, onUse: uses.noteUse }
   const known = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ ...users, scope: 'call' }))
+    .use(authenticate({ ...callers, scope: 'call' }))
   const reading = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ ...users, scope: 'read' }))
+    .use(authenticate({ ...callers, scope: 'read' }))
     .use(readRate(localLimiter({ ...READS, now })))
   const tries = localLimiter({ ...FAILED_TRIES, now })
   const { name: policyName, check } = options.policyDocument ?? NO_DOCUMENT
@@ -337,15 +337,15 @@ export function createGateway(options: GatewayOptions): Gateway {
     const managed = manageApi({ ...stores, policyName, check, from: 'api', wallClock })
     return {
       looking: asked
-        .use(limitedTries(authenticate({ ...users, scope: ['read', 'admin'] }), tries))
+        .use(limitedTries(authenticate({ ...callers, scope: ['read', 'admin'] }), tries))
         .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
         .handle(managed),
-      changing: asked.use(limitedTries(authenticate({ ...users, scope: 'admin' }), tries)).handle(managed),
+      changing: asked.use(limitedTries(authenticate({ ...callers, scope: 'admin' }), tries)).handle(managed),
     }
   })
   const anyone = pipeline()
     .use(pinPolicy(policy))
-    .use(authenticate({ ...users, scope: ['call', 'read', 'admin'] }))
+    .use(authenticate({ ...callers, scope: ['call', 'read', 'admin'] }))
     .use(readRate(localLimiter({ ...READS, now })))
   const telling = later(async () => {
     const { me } = await import('./me.ts')

@@ -39,7 +39,10 @@ const POLICY = resolvePolicy(
   { source: 'a test', bounds: { env: {}, readable: [], hosts: ['m.example'] }, defaultTarget: undefined },
 )
 /** With the groups that a policy may name. */
-const WITH_GROUPS = { ...POLICY, groups: [{ name: 'cost-centre' }, { name: 'team' }] }
+const WITH_GROUPS = {
+  ...POLICY,
+  groups: ['cost-centre', 'team'].map((name) => ({ name, claim: undefined, required: false, limits: [] })),
+}
 
 let store: ConsumerStore
 let managed: Managed
@@ -128,6 +131,8 @@ describe('a key is made', () => {
     [{ scopes: ['read'], models: ['chat'] }, 'models', /would not be of scope 'call'/],
     [{ expiresAt: '2020-01-01T00:00:00Z' }, 'expiresAt', /is past/],
     [{ expiresAt: 'soon' }, 'expiresAt', /ISO 8601/],
+    [{ expiresAt: '9999-12-31T23:59:59-14:00' }, 'expiresAt', /of the years 2000 to 9998/],
+    [{ expiresAt: '2027-02-30T00:00:00Z' }, 'expiresAt', /ISO 8601/],
     [{ consumer: '~entra~t~o' }, 'consumer', /1 to 128 letters/],
     [{ consumer: '~' }, 'consumer', /1 to 128 letters/],
   ])('not with %j, which names the field and changes nothing', async (input, field, message) => {

@@ -26,7 +26,13 @@ const keyId = z
   .regex(KEY_ID, 'must be the id of a key, 12 letters and digits, and never the key itself')
   .describe("The key's id: what stands between tg_ and the next _.")
 
-const moment = z.iso.datetime({ offset: true, error: 'must be a moment as ISO 8601 has it: 2027-01-31T00:00:00Z' })
+/** What a table can hold, and more. */
+const [EARLIEST, LATEST] = [Date.UTC(2000, 0), Date.UTC(9999, 0)]
+const MOMENT_RULE = 'must be a moment of the years 2000 to 9998 as ISO 8601 has it, such as 2027-01-31T00:00:00Z'
+
+const moment = z.iso
+  .datetime({ offset: true, error: MOMENT_RULE })
+  .refine((text) => Date.parse(text) >= EARLIEST && Date.parse(text) < LATEST, MOMENT_RULE)
 
 const names = (field: keyof typeof narrowing.shape) =>
   z.array(z.string()).nullable().describe(`${narrowing.shape[field].description} null: all.`)
@@ -345,12 +351,7 @@ async function* beginningWith(store: ConsumerStore, beginning: string, signal: A
   for await (const key of store.listKeys({}, signal)) if (key.publicId.startsWith(beginning)) yield key
 }
 
-/** A policy whose callers may be in groups. */
-interface WithGroups {
-  readonly groups?: readonly { readonly name: string }[] | undefined
-}
-
-function checkGroups(groups: Readonly<Record<string, string>> = {}, policy: ManagedPolicy & WithGroups): void {
+function checkGroups(groups: Readonly<Record<string, string>> = {}, policy: ManagedPolicy): void {
   const known = (policy.groups ?? []).map(({ name }) => name)
   const missing = Object.keys(groups).find((name) => !known.includes(name))
   if (missing === undefined) return

@@ -17,8 +17,6 @@ import { ManageFault } from './fault.ts'
 /* The policy in force: what it says, what was in force before, and another one in its place. */
 
 const number = z.int().min(1)
-/** In the query of a `GET` each value is text. */
-const numberText = fromQuery(number)
 
 const revision = z.strictObject({
   number,
@@ -49,7 +47,7 @@ export const showPolicy = manageAction({
   method: 'GET',
   path: '/policy',
   refuses: [404],
-  input: z.strictObject({ revision: numberText.optional() }),
+  input: z.strictObject({ revision: fromQuery(number).optional() }),
   output: z.strictObject({
     revision: revision.nullable().describe('None where none was applied yet: the file, or the defaults, hold.'),
     text: z.string().nullable(),
@@ -239,7 +237,7 @@ async function apply({ expected, shadow, ...proposed }: Application, managed: Ma
   const revisions = revisionsOf(managed)
   const head = read ?? (await revisions.look(managed.signal))
   const standing = head.current?.revision.number ?? 0
-  if (expected !== undefined && standing !== expected) throw lost(head)
+  if (expected !== undefined && standing !== expected) throw lost(head.current?.revision)
   const proposal = { ...proposed, by: managed.actor, ...(shadow ? { shadow } : {}) }
   const revision = await unlessLost(revisions.apply(proposal, head, managed.signal))
   return { revision: shown(revision), changed: revision.number > head.last }
@@ -249,16 +247,20 @@ async function unlessLost<T>(work: Promise<T>): Promise<T> {
   try {
     return await work
   } catch (error) {
-    throw error instanceof RevisionLost ? lost(error.head) : error
+    throw error instanceof RevisionLost ? lost(newestOf(error.head)) : error
   }
 }
 
-function lost({ current, shadow, last }: Head): ManageFault {
-  const newest = [current, shadow].find((kept) => kept?.revision.number === last)?.revision
+function newestOf({ current, shadow, last }: Head): Revision | undefined {
+  return [current, shadow].find((kept) => kept?.revision.number === last)?.revision
+}
+
+/** @param newest what came first; `undefined` where that only ended a shadow, or nothing is in force */
+function lost(newest: Revision | undefined): ManageFault {
   const who =
-    newest === undefined ? 'No revision is in force' : `${newest.by} applied ${revisionText(newest)} meanwhile`
+    newest === undefined ? 'The policy was changed meanwhile' : `${newest.by} applied ${revisionText(newest)} meanwhile`
   const message = `${who}, so nothing was changed. Look at what is in force now, and apply yours again.`
-  return new ManageFault(message, { code: 'invalid_request', status: 409, field: 'expected' })
+  return new ManageFault(message, { code: 'conflict', status: 409 })
 }
 
 /** @throws ManageFault that lists what to correct */

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { isTokenConsumer } from '../auth/index.ts'
 import type { PurgeSubject } from '../cache/index.ts'
 import { ROUTES } from '../policy/index.ts'
 import { type Managed, manageAction } from './action.ts'
@@ -34,7 +35,9 @@ export const purgeCache = manageAction({
     const { consumers, generations, signal } = managed
     const purged = subjectOf(meant, managed)
     const { consumer } = meant
-    const known = consumer === undefined || (await consumers.findConsumer(consumer, signal)) !== undefined
+    // One of a token has no row.
+    const isUnlisted = consumer === undefined || isTokenConsumer(consumer)
+    const known = isUnlisted || (await consumers.findConsumer(consumer, signal)) !== undefined
     await generations.renew(purged, signal)
     return { purged, known }
   },

@@ -20,7 +20,7 @@ const LONGEST = 160
 
 /**
  * What differs between two policies by their fields, whatever the order and spelling, in the order of the later text. Lists of limits
- * are compared by what each limit counts, and those of issuers and groups by their names.
+ * are compared by what each limit counts, and issuers by their names.
  *
  * @param before `undefined` for the defaults
  * @throws PolicyError for a text that is no YAML or JSON
@@ -89,7 +89,7 @@ function entriesOf(path: readonly PropertyKey[], { value, at }: Placed): Readonl
 function namesIn(path: readonly PropertyKey[], list: readonly unknown[]): readonly PropertyKey[] | undefined {
   const field = path.at(-1)
   if (field === 'limits') return list.map(countedBy)
-  if (field !== 'issuers' && field !== 'groups') return undefined
+  if (field !== 'issuers') return undefined
   return list.map((each, index) => String((each as { readonly name?: unknown } | null)?.name ?? index))
 }
 
