@@ -319,7 +319,7 @@ program
   })
 
 /** They work on files, and look into the tables by themselves. */
-const WITHOUT_GATEWAY = ['prices', 'explain']
+const WITHOUT_GATEWAY = ['prices', 'explain', 'doctor']
 
 program.hook('preAction', (_program, command) => {
   if (place.url === undefined || !WITHOUT_GATEWAY.includes(command.name())) return
