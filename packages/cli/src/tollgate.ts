@@ -274,6 +274,7 @@ program
   .option('--model <name>', 'of this model of the policy alone')
   .option(...JSON_OPTION)
   .option('--csv', 'print CSV, for a spreadsheet')
+  .option('--shadow', 'what the shadow revision of the policy would have refused')
   .action((options) => print(showUsage(options, place)))
 
 program

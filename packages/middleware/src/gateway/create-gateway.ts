@@ -58,6 +58,7 @@ import { metricsPage } from './metrics-page.ts'
 import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
 import { READS, readRate } from './read-rate.ts'
+import { type Judged, shadow } from './shadow.ts'
 import { openStores, type StoresOptions } from './stores.ts'
 import { usageApi } from './usage-api.ts'
 
@@ -364,10 +365,11 @@ export function createGateway(options: GatewayOptions): Gateway {
   })
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
-  const asked = pipeline<Admitted & Routed, Call, Reply>()
+  const judged = shadow({ limiter: limits, maxOutputTokens, wallClock })
+  const asked = pipeline<Admitted & Routed & Judged, Call, Reply>()
     .use(modelLimits({ limiter: limits, wallClock }))
     .use(cache)
-    .use(budget({ limiter: limits, wallClock }))
+    .use(judged.asking(budget({ limiter: limits, wallClock })))
     .handle(
       upstream({
         transport,
@@ -379,7 +381,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         streamTotalMs: options.streamTotalMs,
       }),
     )
-  const calls = pipeline<Admitted, Call, Reply>()
+  const calls = pipeline<Admitted & Judged, Call, Reply>()
     .use(route({ maxOutputTokens }))
     .handle(fallback(asked, { totalMs: options.totalMs }))
 
@@ -387,7 +389,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   function through(surface: Surface): Handler {
     const decoding = { surface, maxBodyBytes, maxOutputTokens, digest, heartbeatMs: HEARTBEAT_MS }
-    const handler = admitted.handle(completions({ ...decoding, handler: calls }))
+    const handler = admitted.handle(completions({ ...decoding, handler: judged.judging(calls) }))
     const dry = known.handle(dryRun({ limiter: limits, cache, transport, guard: dryRuns, wallClock, decoding }))
     return (request, context) => {
       // Beside the look at the key, so that the cache doesn't have to wait for it.
