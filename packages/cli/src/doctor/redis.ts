@@ -4,17 +4,20 @@ import { codeOf, fault, ok, type Seen, warn } from './finding.ts'
 /* The Redis that keeps counters and completions, where there is one. */
 
 const SLOW_MS = 20
+const PINGS = 5
 
 /** @param url as the settings have it, checked */
 export async function redisSeen(url: string, signal: AbortSignal): Promise<readonly Seen[]> {
   const { protocol, host } = new URL(url)
   const redis = openRedis(url)
   try {
-    // The first one opens the connection.
-    await redis.send(['PING'], signal)
-    const began = performance.now()
-    await redis.send(['PING'], signal)
-    const ms = performance.now() - began
+    // The first one opens the connection; of the others the fastest says how far away it is.
+    let ms = Number.POSITIVE_INFINITY
+    for (let times = 0; times <= PINGS; times += 1) {
+      const began = performance.now()
+      await redis.send(['PING'], signal)
+      if (times > 0) ms = Math.min(ms, performance.now() - began)
+    }
     const tls = protocol === 'rediss:' ? 'TLS' : 'no TLS, on this machine'
     const answers = `${host} answers in ${ms.toFixed(1)} ms (${tls})`
     return [
