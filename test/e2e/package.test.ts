@@ -55,6 +55,7 @@ describe('the zip', () => {
       'azure-pipeline',
       'identity',
       'index',
+      'jose',
       'openai',
       'opentelemetry',
       'redis',
@@ -152,12 +153,15 @@ describe('the app, unpacked where no node_modules are', () => {
   beforeAll(async () => {
     for (let above = app; above !== dirname(above); above = dirname(above))
       expect(existsSync(join(above, 'node_modules'))).toBe(false)
-    writeFileSync(join(app, 'tollgate.policy.yaml'), POLICY)
+    // By a name of its own: revisions are kept by it, in tables that all tests share.
+    const policy = join(app, `${unique('package')}.yaml`)
+    writeFileSync(policy, POLICY)
     upstream = await startUpstream()
     host = await startHost(
       {
         APP_ROOT: app,
         TOLLGATE_STORAGE: inject('azurite'),
+        TOLLGATE_POLICY: policy,
         OPENAI_BASE_URL: upstream.baseUrl,
         OPENAI_API_KEY: 'sk-upstream',
         TOLLGATE_CACHE_DEADLINE_MS: '5000',
