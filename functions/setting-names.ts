@@ -35,6 +35,8 @@ const OF_TOOLS = [
   'TOLLGATE_ALERT_EMAIL',
   'TOLLGATE_APP',
   'TOLLGATE_HOST',
+  'TOLLGATE_URL',
+  'TOLLGATE_KEY',
 ]
 
 /** The settings that a misspelt name can mean. */

@@ -52,12 +52,12 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'a list',
     '- plans\n',
-    'the document: must be a map with plans, global, storeDown, unpriced, models, routes and usage, not a list of 1.',
+    'the document: must be a map with plans, global, storeDown, unpriced, models, routes, identity, groups and usage, not a list of 1.',
   ],
   [
     'a text',
     'plans\n',
-    'the document: must be a map with plans, global, storeDown, unpriced, models, routes and usage, not "plans".',
+    'the document: must be a map with plans, global, storeDown, unpriced, models, routes, identity, groups and usage, not "plans".',
   ],
   [
     'several documents',
@@ -124,12 +124,12 @@ const POLICIES: readonly (readonly [what: string, text: string | Buffer, ...faul
   [
     'a typo at the top',
     'plan:\n  free: {limits: []}\n',
-    "line 1, plan: unknown field. Did you mean 'plans'? The document takes plans, global, storeDown, unpriced, models, routes and usage.",
+    "line 1, plan: unknown field. Did you mean 'plans'? The document takes plans, global, storeDown, unpriced, models, routes, identity, groups and usage.",
   ],
   [
     'a field in the wrong place',
     'limits: [{requests: 10, per: 1m}]\n',
-    'line 1, limits: unknown field. It belongs under plans.<name>, under plans.<name>.shared or under global. The document takes plans, global, storeDown, unpriced, models, routes and usage.',
+    'line 1, limits: unknown field. It belongs under plans.<name>, under plans.<name>.shared, under global or under groups.<name>. The document takes plans, global, storeDown, unpriced, models, routes, identity, groups and usage.',
   ],
   [
     'a typo in a plan',
@@ -730,7 +730,7 @@ test('I6: all that is wrong is told at once', () => {
       "3 settings can't be used:",
       '- tollgate.policy.yaml was refused:',
       '    - line 2, storeDown: must be closed or open, not "ajar".',
-      "    - line 1, plan: unknown field. Did you mean 'plans'? The document takes plans, global, storeDown, unpriced, models, routes and usage.",
+      "    - line 1, plan: unknown field. Did you mean 'plans'? The document takes plans, global, storeDown, unpriced, models, routes, identity, groups and usage.",
       '- TOLLGATE_POLCY is no setting. Did you mean TOLLGATE_POLICY? Rename it, or unset it.',
       '- TOLLGATE_IDLE_MS must be a whole number from 100 to 220000, in milliseconds: digits alone, such as 120000.',
     ].join('\n'),

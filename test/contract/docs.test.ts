@@ -12,6 +12,7 @@ const yamlIn = (file: string) =>
 test.each([
   'README.md',
   'docs/embeddings.md',
+  'docs/identity.md',
   'docs/policy.md',
   'docs/prices.md',
   'docs/routing.md',

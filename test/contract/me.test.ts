@@ -3,7 +3,7 @@ import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { type Me, meSchema, showLimits, type ToldLimit } from '@tollgate/middleware'
+import { issueKey, type Me, meSchema, showLimits, type ToldLimit, tableConsumerStore } from '@tollgate/middleware'
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest'
 import { newKey, unique } from '../support/consumers.ts'
 import { type Answer, BARE_HOST, cleanEnv, generate, ROOT, type RunningHost, startHost } from '../support/host.ts'
@@ -325,8 +325,39 @@ describe('tollgate limits show', () => {
     expect(table.out).toMatch(/plan:own +plan-usd +\$50\.000000 a day/)
   })
 
+  test('of a key has its own cap, which its caller is told too', async () => {
+    const consumer = unique('capped')
+    const store = tableConsumerStore(open)
+    const { key, id } = await issueKey(store, {
+      consumer,
+      plan: 'own',
+      defaultPlan: undefined,
+      plans: ['own'],
+      now: Date.now(),
+      grant: { models: ['small'], budget: { usd: 1, per: 'day' } },
+      groups: { 'cost-centre': '4711' },
+    })
+    expect((await ask(key, { model: 'small' })).status).toBe(200)
+    const told = await tellMe(key)
+    expect(told.grant).toEqual({
+      key: id,
+      models: ['small'],
+      zones: null,
+      routes: null,
+      budget: { usd: 1, per: 'day' },
+    })
+    expect(told.models).toEqual(['small'])
+    expect(told.groups).toEqual({ 'cost-centre': '4711' })
+    expect(limitOf(told, 'group-cost-centre-usd').subject).toBe('group:cost-centre:4711')
+    expect(limitOf(told, 'key-usd')).toMatchObject({ subject: `key:${id}`, of: 1e9, window: { per: 'day' } })
+    const { out } = await tollgate('limits', 'show', '--key', id)
+    expect(out).toMatch(new RegExp(`key:${id} +key-usd +\\$1\\.000000 a day`))
+    expect((await tollgate('limits', 'show', '--consumer', consumer)).out).not.toContain('key-usd')
+  })
+
   test.each([
     [['--plan', 'own'], 'plan:own'],
+    [['--group', 'cost-centre=4711'], 'group:cost-centre:4711'],
     [['--global'], 'global '],
   ])('%j', async (args, subject) => {
     const { code, out } = await tollgate('limits', 'show', ...args)
@@ -335,10 +366,11 @@ describe('tollgate limits show', () => {
   })
 
   test.each([
-    [[], 'Say whose limits to show: --consumer, --plan or --global.'],
+    [[], 'Say whose limits to show: --consumer, --key, --plan, --group or --global.'],
     [['--plan', 'own', '--global'], '--plan and --global exclude each other.'],
     [['--consumer', 'nobody-at-all'], "There is no consumer 'nobody-at-all'."],
-    [['--plan', 'none'], "The policy has no plan 'none'."],
+    [['--group', 'team=a'], "the policy has no group 'team'."],
+    [['--plan', 'none'], "the policy has no plan 'none'. It has: own, bare."],
   ])('%j names the fault', async (args, fault) => {
     const { code, err } = await tollgate('limits', 'show', ...args)
     expect([code, err]).toEqual([1, expect.stringContaining(fault)])

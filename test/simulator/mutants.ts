@@ -14,6 +14,8 @@ export interface Mutant {
   readonly seed: number
   /** How many are tried from there. Default: 40; 0 where a lone caller notices it, after all of them. */
   readonly schedules?: number
+  /** Whether it takes a policy that changes. */
+  readonly revisions?: true
 }
 
 export const MUTANTS: readonly Mutant[] = [
@@ -195,6 +197,78 @@ export const MUTANTS: readonly Mutant[] = [
     replace: '(seen?.at ?? 0) < 0 * since && !wasRefused(claim)',
     seed: 1,
     schedules: 0,
+  },
+  {
+    name: 'does not count what another revision lets through',
+    file: 'accounts/siblings.ts',
+    find: 'if (net !== 0) counted[key] =',
+    replace: 'if (net !== net) counted[key] =',
+    seed: 1,
+    revisions: true,
+  },
+  {
+    name: 'opens a full bucket, or an unspent budget, where only the period has changed',
+    file: 'accounts/siblings.ts',
+    find: 'const opens = stored[limit.key] === undefined',
+    replace: 'const opens = stored[limit.key] === null',
+    seed: 1,
+    revisions: true,
+  },
+  {
+    name: 'forgets what a limit has counted that the policy no longer has',
+    file: 'accounts/siblings.ts',
+    find: '    accounts[key] = account\n',
+    replace: '    void account\n',
+    seed: 1,
+    revisions: true,
+  },
+  {
+    name: 'refills beside what another revision holds',
+    file: 'accounts/rate.ts',
+    find: 'const taken = together(account.out, beside)',
+    replace: 'const taken = together(account.out, NO_SLOTS)',
+    seed: 1,
+    revisions: true,
+  },
+  {
+    name: 'begins a window without what another revision may still spend in it',
+    file: 'accounts/budget.ts',
+    find: 'granted: unitsIn(beside)',
+    replace: 'granted: 0 * unitsIn(beside)',
+    seed: 1,
+    revisions: true,
+  },
+  {
+    name: 'opens an account with room for what another revision holds',
+    file: 'accounts/siblings.ts',
+    find: 'size - left, unitsIn(beside))',
+    replace: 'size - left, 0 * unitsIn(beside))',
+    seed: 1,
+    revisions: true,
+  },
+  {
+    name: 'fills a bucket when its size is changed',
+    file: 'accounts/rate.ts',
+    find: 'Math.min(levelOf(account), Math.max(0, capacity - leased) * periodMs)',
+    replace: 'Math.max(0, capacity - leased) * periodMs',
+    seed: 1,
+    revisions: true,
+  },
+  {
+    name: 'lets a revision that is over resize a bucket',
+    file: 'accounts/siblings.ts',
+    find: 'return isRetired && account?.kind',
+    replace: 'return account === null && account?.kind',
+    seed: 1,
+    revisions: true,
+  },
+  {
+    name: 'forgives what another revision was handed, though it may give it back',
+    file: 'accounts/rate.ts',
+    find: 'return level < 0 ? { ...rest, level: 0, owed: -level }',
+    replace: 'return level < 0 ? { ...rest, level: 0, owed: 0 * level + 0 }',
+    seed: 1,
+    revisions: true,
   },
 ]
 

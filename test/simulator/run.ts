@@ -9,7 +9,8 @@ import { loadLimiter, loadLimits, type Versions } from './limits-under-test.ts'
 import { LONE_INSTANCES, LONE_LOADS, loneCaller } from './lone-caller.ts'
 import { MUTANTS, plantNamed } from './mutants.ts'
 import { REMEMBERED_LOSSES, rememberedLoss, resetWhileReserved } from './remembered-loss.ts'
-import { runSchedule } from './schedule.ts'
+import { runRevisedSchedule } from './revised-schedule.ts'
+import { type Outcome, runSchedule } from './schedule.ts'
 import { SMALL_BUCKET_LOADS, smallBucket } from './small-bucket.ts'
 
 const values = commandOptions('npm run simulate', {
@@ -20,6 +21,8 @@ const values = commandOptions('npm run simulate', {
   unconditional: { type: 'boolean', default: false },
   /** Loses rows in every schedule, and not in every third alone. */
   losses: { type: 'boolean', default: false },
+  /** Changes the policy under load in every schedule, and checks what the revisions let through together. */
+  revisions: { type: 'boolean', default: false },
   /** Ends with the first schedule that breaks something. */
   first: { type: 'boolean', default: false },
 })
@@ -38,6 +41,7 @@ const orders: readonly Versions[] =
       ]
 const totals = { admitted: 0, refused: 0, unavailable: 0, storeCalls: 0, losses: 0 }
 let broken = 0
+let changes = 0
 const started = performance.now()
 
 function tell(from: number, fault: string): void {
@@ -83,23 +87,26 @@ async function runSmallBuckets(): Promise<void> {
   }
 }
 
-for (const versions of orders) await runCases(versions)
-if (!isOver()) await runSmallBuckets()
+if (!values.revisions) for (const versions of orders) await runCases(versions)
+if (!values.revisions && !isOver()) await runSmallBuckets()
 for (let index = 0; index < schedules && !isOver(); index += 1) {
-  const outcome = await runSchedule(seed + index, limits, {
-    unconditional: values.unconditional,
-    beside,
-    ...(values.losses ? { losses: true } : {}),
-  })
+  const outcome: Outcome & { readonly changes?: number } = values.revisions
+    ? await runRevisedSchedule(seed + index, limits)
+    : await runSchedule(seed + index, limits, {
+        unconditional: values.unconditional,
+        beside,
+        ...(values.losses ? { losses: true } : {}),
+      })
+  changes += outcome.changes ?? 0
   for (const total of Object.keys(totals) as (keyof typeof totals)[]) totals[total] += outcome[total]
   if (outcome.violations.length === 0) continue
   broken += 1
   console.log(`seed ${outcome.seed}: ${outcome.violations.slice(0, 3).join('\n  ')}`)
 }
-for (const versions of orders) await runLoneCallers(versions)
+if (!values.revisions) for (const versions of orders) await runLoneCallers(versions)
 const { admitted, refused, unavailable, storeCalls, losses } = totals
 console.log(
   `${schedules} schedules from seed ${seed}: ${broken} with violations; ${admitted} requests admitted, ${refused} refused, ` +
-    `${unavailable} told to try again, ${losses} rows lost, ${storeCalls} store calls, ${((performance.now() - started) / 1000).toFixed(1)} s`,
+    `${unavailable} told to try again, ${values.revisions ? `${changes} changes of policy` : `${losses} rows lost`}, ${storeCalls} store calls, ${((performance.now() - started) / 1000).toFixed(1)} s`,
 )
 process.exitCode = broken > 0 ? 1 : 0

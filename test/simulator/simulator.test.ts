@@ -22,11 +22,23 @@ describe('under any schedule of instances, faults and time, the limiter keeps wh
   )
 })
 
+test('while the policy changes, revisions let through together what the larger allows, once', async () => {
+  const { code, output } = await simulate('run.ts', '--revisions', '--schedules', '150', '--seed', '1')
+  expect(output).toContain('150 schedules from seed 1: 0 with violations')
+  expect(code).toBe(0)
+  const [, admitted, refused] = /(\d+) requests admitted, (\d+) refused/.exec(output) ?? []
+  const [, changes] = /(\d+) changes of policy/.exec(output) ?? []
+  expect(Number(admitted)).toBeGreaterThan(50_000)
+  expect(Number(refused)).toBeGreaterThan(50_000)
+  expect(Number(changes)).toBeGreaterThan(5_000)
+}, 200_000)
+
 describe('the simulator notices a limiter that', () => {
   test.each(MUTANTS)(
     '$name',
-    async ({ name, seed, schedules = 40 }) => {
+    async ({ name, seed, schedules = 40, revisions }) => {
       const options = ['--first', '--schedules', String(schedules), '--seed', String(seed)]
+      if (revisions) options.push('--revisions')
       const { code, output } = await simulate('run.ts', '--defect', name, ...options)
       expect(output).toMatch(/^seed \d+: \d+ ms: /)
       expect(code).toBe(1)

@@ -1,23 +1,36 @@
-import { type Consumer, type ConsumerChange, forgetConsumer, PolicyError, showKeyRecord } from '@tollgate/middleware'
+import {
+  forgetUsage,
+  listConsumers as listConsumersAction,
+  listKeys,
+  type ManageOutput,
+  setConsumer as setConsumerAction,
+  showConsumer as showConsumerAction,
+} from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { confirm } from './confirm.ts'
-import { withConsumers } from './consumer-directory.ts'
 import { count, utc } from './figures.ts'
-import { checkConsumerId, inStorage, keyTable, SEEN_BY } from './keys.ts'
-import { withLedger } from './ledger.ts'
-import { policyHere } from './managing.ts'
+import { inStorage, keyTable, SEEN_BY } from './keys.ts'
+import { managing } from './managing.ts'
 import type { Place } from './place.ts'
-import { checkPlan } from './plan-option.ts'
+
+type ShownConsumer = ManageOutput<typeof showConsumerAction>
 
 export async function listConsumers(options: { json?: boolean }, place: Place): Promise<string> {
-  const [consumers, storage] = await withConsumers(place, async (store, where) => [
-    await Array.fromAsync(store.listConsumers()),
-    where,
-  ])
-  const plans = await plansOf(place)
-  const sorted = consumers.toSorted((a, b) => a.id.localeCompare(b.id)).map((consumer) => marked(consumer, plans))
-  if (options.json) return JSON.stringify(sorted)
+  const consumers: ShownConsumer[] = []
+  let storage = ''
+  for (let cursor: string | undefined, first = true; first || cursor !== undefined; first = false) {
+    const { output, storage: where } = await managing(
+      listConsumersAction,
+      cursor === undefined ? {} : { cursor },
+      place,
+    )
+    consumers.push(...output.consumers)
+    cursor = output.next
+    storage = where
+  }
+  const sorted = consumers.toSorted((a, b) => a.id.localeCompare(b.id))
+  if (options.json) return JSON.stringify(sorted.map(marked))
   if (sorted.length === 0) {
     return `There are no consumers. Make one: npm run tollgate -- keys create --consumer alice\n\n${inStorage(storage)}`
   }
@@ -25,43 +38,28 @@ export async function listConsumers(options: { json?: boolean }, place: Place): 
     ['CONSUMER', 'PLAN', 'STATE'],
     ...sorted.map((consumer) => [consumer.id, planText(consumer), state(consumer)]),
   ])
-  return [table, inStorage(storage), ...(plans === undefined ? [UNCHECKED] : [])].join('\n\n')
+  const isChecked = sorted.every(({ planMissing }) => planMissing !== undefined)
+  return [table, inStorage(storage), ...(isChecked ? [] : [UNCHECKED])].join('\n\n')
 }
-
-/** A consumer whose plan the policy lacks is refused with 403, whatever its state. */
-type Marked = Consumer & { readonly planMissing?: true }
 
 const UNCHECKED = 'The policy is refused, so the plans are not held against it: npm start says why.'
 
-/** The policy's plans; `undefined` where it can't be used, since the consumers can be listed all the same. */
-async function plansOf(place: Place): Promise<ReadonlyMap<string, unknown> | undefined> {
-  try {
-    return (await policyHere(place)).plans
-  } catch (error) {
-    if (error instanceof PolicyError) return undefined
-    throw error
-  }
+/** A consumer whose plan the policy lacks is refused with 403, whatever its state: of all others that is not said. */
+function marked({ planMissing, ...consumer }: ShownConsumer): object {
+  return planMissing ? { ...consumer, planMissing } : consumer
 }
 
-function marked(consumer: Consumer, plans: ReadonlyMap<string, unknown> | undefined): Marked {
-  return plans === undefined || plans.has(consumer.plan) ? consumer : { ...consumer, planMissing: true }
-}
-
-function planText({ plan, planMissing }: Marked): string {
+function planText({ plan, planMissing }: ShownConsumer): string {
   return planMissing ? `${plan} (not in the policy: refused)` : plan
 }
 
 export async function showConsumer(id: string, options: { json?: boolean }, place: Place): Promise<string> {
-  checkConsumerId(id, '<consumer>')
-  const [consumer, records] = await withConsumers(place, async (store) => [
-    await store.findConsumer(id),
-    await Array.fromAsync(store.listKeys({ consumer: id })),
-  ])
-  if (consumer === undefined) throw unknownConsumer(id)
-  const keys = records.toSorted((a, b) => a.createdAt - b.createdAt).map((key) => showKeyRecord(key, Date.now()))
-  const known = marked(consumer, await plansOf(place))
-  if (options.json) return JSON.stringify({ ...known, keys })
-  const missing = known.planMissing
+  const { output: consumer } = await managing(showConsumerAction, { consumer: id }, place)
+  const {
+    output: { keys },
+  } = await managing(listKeys, { consumer: id }, place)
+  if (options.json) return JSON.stringify({ ...marked(consumer), keys })
+  const missing = consumer.planMissing
     ? `\nThe policy has no plan '${consumer.plan}', so all its requests are refused (403). Move it: consumers set ${id} --plan <plan>`
     : ''
   return `${id}: plan '${consumer.plan}', ${state(consumer)}${missing}\n\n${keyTable(keys, 'No keys.')}`
@@ -74,52 +72,39 @@ export interface ConsumerSetOptions {
 }
 
 export async function setConsumer(id: string, options: ConsumerSetOptions, place: Place): Promise<string> {
-  checkConsumerId(id, '<consumer>')
   const { plan, disable, enable } = options
   if (disable && enable) throw new CommandFault('--disable and --enable exclude each other.')
   if (plan === undefined && !disable && !enable)
     throw new CommandFault('Say what to set: --plan, --disable or --enable.')
-  const { plans } = await policyHere(place)
-  if (plan !== undefined) checkPlan(plan, plans)
-  const change: ConsumerChange = {
+  const change = {
     ...(plan === undefined ? {} : { plan }),
     ...(disable || enable ? { disabled: disable === true } : {}),
   }
-  const consumer = await withConsumers(place, async (store) =>
-    (await store.updateConsumer(id, change)) ? store.findConsumer(id) : undefined,
-  )
-  if (consumer === undefined) throw unknownConsumer(id)
-  return `${id}: plan '${consumer.plan}', ${state(consumer)}. ${SEEN_BY}`
+  const { output } = await managing(setConsumerAction, { consumer: id, ...change }, place)
+  return `${id}: plan '${output.plan}', ${state(output)}. ${SEEN_BY}`
 }
 
 const FORGET_MS = 10 * 60_000
 
 /** Takes a consumer out of the ledger of usage. */
 export async function forgetUsageOf(id: string, { yes }: { readonly yes?: boolean }, place: Place): Promise<string> {
-  checkConsumerId(id, '<consumer>')
   await confirm(`Removes all that the ledger of usage keeps of consumer '${id}'.`, id, yes)
-  const { rows, changed, againAt, unreadable } = await withLedger(place, (table) =>
-    forgetConsumer({
-      table,
-      consumer: id,
-      now: Date.now(),
-      signal: AbortSignal.timeout(FORGET_MS),
-    }),
-  )
+  const { output } = await managing(forgetUsage, { consumer: id }, place, { timeoutMs: FORGET_MS })
+  const { requests, changed, againAt, unreadable } = output
   const again =
     againAt === undefined
       ? []
-      : [`Its last requests may still be written by an instance: run this again after ${utc(againAt)}.`]
+      : [`Its last requests may still be written by an instance: run this again after ${utc(Date.parse(againAt))}.`]
   const unread =
     unreadable.length === 0
       ? []
       : [`What can't be read may still have it: ${unreadable.join(', ')}. Run this again by the version that wrote it.`]
-  if (rows + changed === 0) {
+  if (requests + changed === 0) {
     const nothing = `The ledger has nothing of consumer '${id}'. What has just ended may take 10 seconds to be here.`
     return [nothing, ...again, ...unread].join('\n')
   }
   return [
-    `Forgotten: ${count(rows)} ${rows === 1 ? 'request' : 'requests'} of consumer '${id}'. What they came to stays in the totals, under (forgotten).`,
+    `Forgotten: ${count(requests)} ${requests === 1 ? 'request' : 'requests'} of consumer '${id}'. What they came to stays in the totals, under (forgotten).`,
     ...again,
     ...unread,
     `Its plan, keys, limits' counters and cached completions stay, and its next request is written down again. ` +
@@ -127,10 +112,6 @@ export async function forgetUsageOf(id: string, { yes }: { readonly yes?: boolea
   ].join('\n')
 }
 
-function state({ disabled }: Consumer): string {
+function state({ disabled }: Pick<ShownConsumer, 'disabled'>): string {
   return disabled ? 'disabled' : 'active'
-}
-
-function unknownConsumer(id: string): CommandFault {
-  return new CommandFault(`There is no consumer '${id}'. It is made with its first key: keys create --consumer ${id}`)
 }

@@ -343,21 +343,12 @@ const OPTIONS: Readonly<Record<string, string>> = {
   graceSeconds: '--grace',
 }
 
-async function managingKeys<Action extends ManageAction>(
+function managingKeys<Action extends ManageAction>(
   action: Action,
   input: ManageInput<Action>,
   place: Place,
 ): Promise<Done<ManageOutput<Action>>> {
-  try {
-    return await managing(action, input, place)
-  } catch (error) {
-    if (!(error instanceof CommandFault)) throw error
-    const [field, name = ''] = /^'(\w+)(?:\.[\w.-]*)?'/.exec(error.message) ?? []
-    const option = OPTIONS[name]
-    throw field === undefined || option === undefined
-      ? error
-      : new CommandFault(`${option}${error.message.slice(field.length)}`)
-  }
+  return managing(action, input, place, { named: OPTIONS })
 }
 
 export function checkConsumerId(text: string, option: string): void {

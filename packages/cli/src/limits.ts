@@ -1,22 +1,11 @@
-import {
-  type ConsumerStore,
-  type Limit,
-  type PolicyOutline,
-  resetLimits,
-  showLimits,
-  type ToldLimit,
-  tableConsumerStore,
-} from '@tollgate/middleware'
+import { beginLimitsAnew, showLimits, type ToldLimit } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
-import { withCounters } from './counters.ts'
 import { count, duration, exactDollars, utc } from './figures.ts'
-import { checkConsumerId } from './keys.ts'
-import { managing, policyHere } from './managing.ts'
+import { checkConsumerId, idOf } from './keys.ts'
+import { managing } from './managing.ts'
 import type { Place } from './place.ts'
-import { checkPlan } from './plan-option.ts'
 import { onOneLine } from './printable.ts'
-import { withTables } from './tables.ts'
 
 /** Whose limits are meant: one of these is to be given. */
 interface WhoseLimits {
@@ -26,50 +15,40 @@ interface WhoseLimits {
 }
 
 export interface LimitsResetOptions extends WhoseLimits {
+  /** A key's id, or the key itself. */
+  readonly key?: string
   /** A limit's name, as refusals and headers say it. */
   readonly limit?: string
 }
 
 export interface LimitsShowOptions extends WhoseLimits {
+  /** A key's id. */
+  readonly key?: string
+  /** A group and its value, such as `cost-centre=4711`. */
+  readonly group?: string
   readonly json?: boolean
 }
 
-/** Whose limits begin anew. */
-interface Subject {
-  readonly id: string
-  readonly limits: readonly Limit[]
-  /** What a person is told of them. */
-  readonly text: string
-  /** What a person is told where there are none. */
-  readonly noLimits: string
-}
-
-const TIMEOUT_MS = 30_000
-
 /** Lets the limits of a subject, or one of them, begin anew. */
 export async function resetLimitsOf(options: LimitsResetOptions, place: Place): Promise<string> {
-  checkOptions(options, 'reset')
-  const policy = await policyHere(place)
-  const signal = AbortSignal.timeout(TIMEOUT_MS)
-  return await withTables(place, 'Limits', async (open) => {
-    const subject = await subjectOf(options, policy, tableConsumerStore(open))
-    if (subject.limits.length === 0) throw new CommandFault(subject.noLimits)
-    const limit = options.limit === undefined ? undefined : limitOf(subject, options.limit)
-    await withCounters(place, open, (store) => resetLimits({ store, subject: subject.id, limit, signal }))
-    const what = limit === undefined ? `All limits of ${subject.text}` : `Limit '${limit.name}' of ${subject.text}`
-    return `Reset: ${what}. Every instance goes by it within 10 seconds.`
-  })
+  checkOptions(options)
+  const { consumer, plan, global, limit } = options
+  const key = options.key === undefined ? undefined : idOf(options.key)
+  const meant = { consumer, key, plan, global: global ? (true as const) : undefined, limit }
+  const { output } = await managing(beginLimitsAnew, meant, place)
+  return `Reset: ${output.what}. Every instance goes by it within 10 seconds.`
 }
 
-/** Where limits stand: all that hold for a consumer, or those that a plan's consumers, or everybody, share. */
-export async function showLimitsOf(options: LimitsShowOptions, place: Place): Promise<string> {
-  const { json, consumer, plan, global } = options
-  checkOptions(options, 'show')
-  const asked = {
-    ...(consumer !== undefined && { consumer }),
-    ...(plan !== undefined && { plan }),
-    ...(global && { global: 'true' as const }),
+/** Where limits stand: all that hold for a consumer or a key, or those that a plan's consumers, or everybody, share. */
+export async function showLimitsOf({ json, ...whose }: LimitsShowOptions, place: Place): Promise<string> {
+  const given = Object.keys(whose)
+  if (given.length === 0)
+    throw new CommandFault('Say whose limits to show: --consumer, --key, --plan, --group or --global.')
+  if (given.length > 1) {
+    throw new CommandFault(`${given.map((option) => `--${option}`).join(' and ')} exclude each other.`)
   }
+  const { global, ...others } = whose
+  const asked = { ...others, ...(global && { global: true }) }
   const { output, storage } = await managing(showLimits, asked, place)
   if (json) return JSON.stringify(output)
   const { at, limits } = output
@@ -132,46 +111,14 @@ function notes(limits: readonly ToldLimit[]): string[] {
 }
 
 /** @throws CommandFault that names the option. */
-function checkOptions({ consumer, plan, global }: WhoseLimits, what: 'reset' | 'show'): void {
-  const given = Object.entries({ consumer, plan, global }).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw new CommandFault(`Say whose limits to ${what}: --consumer, --plan or --global.`)
+function checkOptions({ consumer, key, plan, global }: LimitsResetOptions): void {
+  const given = Object.entries({ consumer, key, plan, global }).filter(([, value]) => value !== undefined)
+  if (given.length === 0) {
+    throw new CommandFault("Say whose limits to reset: --consumer, --plan or --global. Or a key's own budget: --key.")
+  }
   if (given.length > 1) {
     throw new CommandFault(`${given.map(([option]) => `--${option}`).join(' and ')} exclude each other.`)
   }
-  if (consumer !== undefined) checkConsumerId(consumer, '--consumer')
-}
-
-/** @throws CommandFault where there is no such consumer or plan, or it has no limits. */
-async function subjectOf(
-  { consumer, plan }: LimitsResetOptions,
-  { plans, global }: PolicyOutline,
-  consumers: ConsumerStore,
-): Promise<Subject> {
-  if (consumer !== undefined) {
-    const known = await consumers.findConsumer(consumer)
-    if (known === undefined) throw new CommandFault(`There is no consumer '${consumer}'. See: consumers list`)
-    const limits = plans.get(known.plan)?.limits
-    if (limits !== undefined) {
-      const noLimits = `The policy's plan '${known.plan}', which consumer '${consumer}' is on, has no limits.`
-      return { id: `consumer:${consumer}`, limits, text: `consumer '${consumer}'`, noLimits }
-    }
-    throw new CommandFault(
-      `Consumer '${consumer}' is on plan '${known.plan}', which the policy does not have. ` +
-        `Move it: consumers set ${consumer} --plan <plan>`,
-    )
-  }
-  if (plan !== undefined) {
-    checkPlan(plan, plans)
-    const noLimits = `Consumers of plan '${plan}' share no limits (plans.${plan}.shared). Their own are reset by --consumer.`
-    return { id: `plan:${plan}`, limits: plans.get(plan)?.shared ?? [], text: `plan '${plan}' as a whole`, noLimits }
-  }
-  return { id: 'global', limits: global, text: 'everybody together', noLimits: 'The policy has no global limits.' }
-}
-
-/** @throws CommandFault that lists the names that there are. */
-function limitOf({ limits, text }: Subject, name: string): Limit {
-  const found = limits.find((limit) => limit.name === name)
-  if (found !== undefined) return found
-  const names = limits.map((limit) => limit.name).join(', ')
-  throw new CommandFault(`--limit: ${text} has no limit '${name}' in the policy. It has: ${names}.`)
+  // A token's consumer has a name of another form.
+  if (consumer !== undefined && !consumer.startsWith('~')) checkConsumerId(consumer, '--consumer')
 }

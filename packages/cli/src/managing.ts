@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import {
+  checkInput,
   type DocumentSource,
   type ManageAction,
   type Managed,
@@ -24,6 +25,7 @@ import {
 } from '@tollgate/middleware'
 import { CommandFault } from './command-fault.ts'
 import { withCounters } from './counters.ts'
+import { gatewayOf, managingByUrl } from './manage-client.ts'
 import type { Place } from './place.ts'
 import { withTables } from './tables.ts'
 
@@ -35,16 +37,49 @@ export interface Done<Output> {
 
 const TIMEOUT_MS = 30_000
 
+export interface ManagingOptions {
+  /** How an option or argument is called that gives a field: `--` and the field's name by default, of one in the path `<name>`. */
+  readonly named?: Readonly<Record<string, string>>
+  /** On the tables; 30,000 by default. */
+  readonly timeoutMs?: number
+}
+
 /**
- * Carries an action out for a command, on the tables that the gateway uses.
+ * Carries an action out for a command: by a gateway's URL where one is given, and else on the tables that the gateway uses.
  *
  * @param input by the action's own names of its fields
- * @throws CommandFault that names the field
+ * @throws CommandFault that names the option
  */
 export async function managing<Action extends ManageAction>(
   action: Action,
   input: ManageInput<Action>,
   place: Place,
+  { named = {}, timeoutMs = TIMEOUT_MS }: ManagingOptions = {},
+): Promise<Done<ManageOutput<Action>>> {
+  try {
+    checkInput(action, input)
+    const gateway = gatewayOf(place)
+    if (gateway === undefined) return await managingTables(action, input, place, timeoutMs)
+    return { output: await managingByUrl(action, input, gateway), storage: `what the gateway at ${gateway.url} has` }
+  } catch (error) {
+    if (!(error instanceof ManageFault || error instanceof CommandFault)) throw error
+    throw new CommandFault(optionText(error.message, action, named))
+  }
+}
+
+/** A field that a message begins with stands in quotes there, and in backticks within it. */
+function optionText(message: string, { path, input }: ManageAction, named: Readonly<Record<string, string>>): string {
+  const optionOf = (field: string) => named[field] ?? (path.includes(`{${field}}`) ? `<${field}>` : `--${field}`)
+  return message
+    .replace(/^'(\w+)(?:\.[\w.-]*)?'/, (text, field: string) => (field in input.shape ? optionOf(field) : text))
+    .replace(/`(\w+)`/g, (text, field: string) => (field in input.shape ? optionOf(field) : text))
+}
+
+async function managingTables<Action extends ManageAction>(
+  action: Action,
+  input: ManageInput<Action>,
+  place: Place,
+  timeoutMs: number,
 ): Promise<Done<ManageOutput<Action>>> {
   return withTables(place, 'Commands', async (open, storage) => {
     // A key can be revoked, and another policy be applied, while this one is refused.
@@ -69,14 +104,10 @@ export async function managing<Action extends ManageAction>(
         from: 'cli',
         actor: `command line (${place.env.USER ?? place.env.USERNAME ?? 'unknown user'})`,
         wallClock: () => Date.now(),
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.timeout(timeoutMs),
         log: () => {},
       }
-      try {
-        return { output: await perform(action, input, managed), storage }
-      } catch (error) {
-        throw error instanceof ManageFault ? new CommandFault(error.message) : error
-      }
+      return { output: await perform(action, input, managed), storage }
     })
   })
 }

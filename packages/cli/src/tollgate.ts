@@ -3,7 +3,9 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { applyLocalSettings, faultText } from '@tollgate/local-host'
 import { Command } from 'commander'
+import { showAudit } from './audit.ts'
 import { purgeCache } from './cache.ts'
+import { CommandFault } from './command-fault.ts'
 import { forgetUsageOf, listConsumers, setConsumer, showConsumer } from './consumers.ts'
 import { createKey, expireKey, findKey, listKeys, revokeKey, rotateKey, setKeyDisabled, showKey } from './keys.ts'
 import { resetLimitsOf, showLimitsOf } from './limits.ts'
@@ -20,6 +22,7 @@ import { showPrices } from './prices.ts'
 import { printable } from './printable.ts'
 import { readingAll } from './read-request.ts'
 import { explainRouteOf } from './route-explain.ts'
+import { showTargets } from './targets.ts'
 import { showUsage } from './usage.ts'
 import { showWhy } from './why.ts'
 
@@ -29,9 +32,19 @@ const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 const program = new Command('tollgate')
   .description('Manages a Tollgate: the gateway inside your Function app.')
   .version(version)
+  .option(
+    '--url <url>',
+    'a gateway to manage instead of the tables, such as https://app.azurewebsites.net/api, with the key in TOLLGATE_KEY (TOLLGATE_URL)',
+  )
   .configureOutput({ writeErr: (text) => process.stderr.write(printable(text)) })
 
-const place = { root: ROOT, env: process.env }
+const place = {
+  root: ROOT,
+  env: process.env,
+  get url() {
+    return program.opts<{ readonly url?: string }>().url
+  },
+}
 const print = async (text: Promise<string>) => console.log(printable(await text))
 const JSON_OPTION = ['--json', 'print one line of JSON'] as const
 const repeated = (value: string, before: readonly string[] = []) => [...before, value]
@@ -216,7 +229,9 @@ limits
   .command('show')
   .description('Where limits stand: what is used, held by instances, and left, and when it comes back.')
   .option('--consumer <id>', 'all that hold for this consumer, those that it shares with others too')
+  .option('--key <id>', "the same of this key's requests, with its own cap and its groups")
   .option('--plan <plan>', 'those that the consumers of this plan share')
+  .option('--group <name=value>', 'those that all callers of this value of a group share')
   .option('--global', "everybody's")
   .option(...JSON_OPTION)
   .action((options) => print(showLimitsOf(options, place)))
@@ -224,6 +239,7 @@ limits
   .command('reset')
   .description('Let limits begin anew: buckets full, quotas and budgets unspent. What is in flight is not ended.')
   .option('--consumer <id>', "this consumer's own limits")
+  .option('--key <key>', 'what this key may spend by itself: its id, or the key itself')
   .option('--plan <plan>', 'those that the consumers of this plan share')
   .option('--global', "everybody's")
   .option('--limit <name>', 'of them this one alone, by its name in refusals, such as usd')
@@ -258,7 +274,24 @@ program
   .option('--model <name>', 'of this model of the policy alone')
   .option(...JSON_OPTION)
   .option('--csv', 'print CSV, for a spreadsheet')
+  .option('--shadow', 'what the shadow revision of the policy would have refused')
   .action((options) => print(showUsage(options, place)))
+
+program
+  .command('targets')
+  .description('The targets of the policy in force, what they cost, and which of them an instance does not ask now.')
+  .option(...JSON_OPTION)
+  .action((options) => print(showTargets(options, place)))
+
+program
+  .command('audit')
+  .description('Who changed what, the newest first.')
+  .option(...SINCE)
+  .option(...UNTIL)
+  .option('--limit <count>', 'the most that are listed', '100')
+  .option('--cursor <cursor>', 'of an answer before: what follows it')
+  .option(...JSON_OPTION)
+  .action((options) => print(showAudit(options, place)))
 
 program
   .command('why')
@@ -268,6 +301,31 @@ program
   .option(...UNTIL)
   .option(...JSON_OPTION)
   .action((id, options) => print(showWhy(id, options, place)))
+
+program
+  .command('doctor')
+  .description(
+    'Look at all that requests need: settings, storage, clock, policy, models, keys. Says what is wrong, and its fix.',
+  )
+  .option('--settings <file>', "a deployed app's settings: az functionapp config appsettings list -g <group> -n <app>")
+  .option('--no-model', 'ask no model; without, each target is asked for one real answer of a few tokens')
+  .option(...JSON_OPTION)
+  .action(async (options) => {
+    const { diagnose } = await import('./doctor.ts')
+    const { text, isWell } = await diagnose(options, place)
+    console.log(text)
+    if (!isWell) process.exitCode = 1
+    // Connections that were kept open must not keep the command.
+    setTimeout(() => process.exit(), 200).unref()
+  })
+
+/** They work on files, and look into the tables by themselves. */
+const WITHOUT_GATEWAY = ['prices', 'explain', 'doctor']
+
+program.hook('preAction', (_program, command) => {
+  if (place.url === undefined || !WITHOUT_GATEWAY.includes(command.name())) return
+  throw new CommandFault(`--url: '${command.name()}' asks no gateway. Leave it out.`)
+})
 
 try {
   applyLocalSettings(ROOT, process.env)

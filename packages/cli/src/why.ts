@@ -3,10 +3,12 @@ import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { utc } from './figures.ts'
 import { withRequests } from './ledger.ts'
+import { gatewayOf, jsonOf, readingByUrl } from './manage-client.ts'
 import type { Place } from './place.ts'
 import { onOneLine } from './printable.ts'
 import { requestStory } from './request-story.ts'
 import { optionFault } from './usage.ts'
+import { type RowJson, rowOf } from './usage-by-url.ts'
 
 export interface WhyOptions {
   readonly since?: string
@@ -20,11 +22,24 @@ const TIMEOUT_MS = 120_000
 export async function showWhy(requestId: string, { json, ...asked }: WhyOptions, place: Place): Promise<string> {
   const query = whyQuery(asked, Date.now())
   if (isUsageFault(query)) throw optionFault(query)
+  const gateway = gatewayOf(place)
+  if (gateway !== undefined) {
+    const text = await readingByUrl(gateway, `/usage/requests/${encodeURIComponent(requestId)}`, { ...asked })
+    const { requests } = jsonOf(text, gateway) as { readonly requests: readonly RowJson[] }
+    return json ? JSON.stringify(requests) : storyText(requestId, requests.map(rowOf), query)
+  }
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   const rows = await withRequests(place, (reader) => reader.why(requestId, query, signal)).catch((error) => {
     throw error instanceof UsageUnreadable ? new CommandFault(error.message) : error
   })
-  if (json) return JSON.stringify(rows.map(rowJson))
+  return json ? JSON.stringify(rows.map(rowJson)) : storyText(requestId, rows, query)
+}
+
+function storyText(
+  requestId: string,
+  rows: readonly UsageRow[],
+  query: { readonly since: number; readonly until: number },
+): string {
   const [first] = rows
   if (first === undefined) {
     throw new CommandFault(

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { type KeyRecord, keyUses } from './index.ts'
 
@@ -45,34 +46,34 @@ const key = (publicId: string, usedAt?: number): KeyRecord => ({
 
 describe('the last use of a key', () => {
   test('is written once an hour, however many requests there are, and however often the key is looked up anew', async () => {
-    const { noteUse, close } = uses()
+    const { noteUse } = uses()
     let record = key('a')
     for (let second = 0; second < 5 * 3_600; second += 1) {
       now = START + second * 1_000
       if (second % 30 === 0) record = key('a', writes.at(-1)?.usedAt)
       for (let request = 0; request < 3; request += 1) noteUse(record)
-      if (second % 600 === 0) await close()
+      if (second % 600 === 0) await setImmediate()
     }
-    await close()
+    await setImmediate()
     expect(writes.map(({ usedAt }) => (usedAt ?? 0) - START)).toEqual([0, 1, 2, 3, 4].map((hour) => hour * HOUR_MS))
   })
 
   test('is at most an hour after what is written', async () => {
-    const { noteUse, close } = uses()
+    const { noteUse } = uses()
     const last = START + 10.5 * HOUR_MS
     for (now = START; now <= last; now += 61_000) noteUse(key('a', writes.at(-1)?.usedAt))
-    await close()
+    await setImmediate()
     expect(last - (writes.at(-1)?.usedAt ?? 0)).toBeLessThan(HOUR_MS + 61_000)
   })
 
   test('that another instance has written within the hour is not written again', async () => {
-    const { noteUse, close } = uses()
+    const { noteUse } = uses()
     noteUse(key('a', START - HOUR_MS + 1))
-    await close()
+    await setImmediate()
     expect(writes).toEqual([])
     now += 1
     noteUse(key('a', START - HOUR_MS + 1))
-    await close()
+    await setImmediate()
     expect(writes).toHaveLength(1)
   })
 
@@ -81,31 +82,45 @@ describe('the last use of a key', () => {
     held = new Promise((resolve) => {
       release = resolve
     })
-    const { noteUse, close } = uses()
+    const { noteUse } = uses()
     for (let index = 0; index < 3_000; index += 1) noteUse(key(`k${index}`))
-    await Promise.resolve()
+    await setImmediate()
     expect(writes).toHaveLength(4)
     release()
-    await close()
+    await setImmediate()
     expect(writes).toHaveLength(1_000)
     // Those that found no room are written with a later use.
     for (let index = 0; index < 1_500; index += 1) noteUse(key(`k${index}`))
-    await close()
+    await setImmediate()
     expect(writes).toHaveLength(1_500)
   })
 
   test('that can’t be written fails nothing, is tried again after an hour, and is told once', async () => {
     fails = true
-    const { noteUse, close } = uses()
+    const { noteUse } = uses()
     for (const id of ['a', 'b', 'c']) noteUse(key(id))
-    await close()
+    await setImmediate()
     noteUse(key('a'))
-    await close()
+    await setImmediate()
     expect(writes).toHaveLength(3)
     expect(logged).toHaveLength(1)
     now += HOUR_MS
     noteUse(key('a'))
-    await close()
+    await setImmediate()
+    expect(writes).toHaveLength(4)
+  })
+
+  test('is not waited for longer than the writes under way take, when the process ends', async () => {
+    let release = () => {}
+    held = new Promise((resolve) => {
+      release = resolve
+    })
+    const { noteUse, close } = uses()
+    for (let index = 0; index < 500; index += 1) noteUse(key(`k${index}`))
+    await setImmediate()
+    const closed = close()
+    release()
+    await closed
     expect(writes).toHaveLength(4)
   })
 })

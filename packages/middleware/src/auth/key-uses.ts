@@ -17,7 +17,7 @@ export interface KeyUsesOptions {
 export interface KeyUses {
   /** A request came by this key. Costs no time that a request would notice, and fails none. */
   noteUse(key: KeyRecord): void
-  /** Waits for the writes under way. To be called when the process ends. */
+  /** Waits for the few writes under way, and begins no more. To be called when the process ends. */
   close(): Promise<void>
 }
 
@@ -37,9 +37,10 @@ export function keyUses({ store, deadlineMs, wallClock, log }: KeyUsesOptions): 
   const tried = new LRUCache<string, number>({ max: MAX_KEYS })
   const inTurn = pLimit(WRITES_AT_ONCE)
   const waiting = new Set<Promise<void>>()
-  let hasFailed = false
+  let [hasFailed, isClosed] = [false, false]
 
   async function write(publicId: string, usedAt: number): Promise<void> {
+    if (isClosed) return
     try {
       await withDeadline(deadlineMs, (signal) => store.updateKey(publicId, { usedAt }, signal))
       hasFailed = false
@@ -61,6 +62,7 @@ export function keyUses({ store, deadlineMs, wallClock, log }: KeyUsesOptions): 
       void writing.finally(() => waiting.delete(writing))
     },
     async close() {
+      isClosed = true
       await Promise.all(waiting)
     },
   }

@@ -14,14 +14,18 @@ function gate() {
   const guard = localLimiter({ each: size, total: { ...size, capacity: 1_000 }, now: () => now })
   const authenticate: Middleware<{}, Authenticated<'admin'>> = async ({ headers }, _context, next) => {
     const key = headers.get('x-api-key')
-    if (key === null) return { kind: 'refusal', code: 'invalid_api_key', status: 401, message: '' }
+    if (key === null) {
+      const challenge = headers.get('authorization') === null ? 'Bearer error="invalid_token"' : 'Bearer'
+      const told = { 'www-authenticate': challenge }
+      return { kind: 'refusal', code: 'invalid_api_key', status: 401, message: '', headers: told }
+    }
     return next({ consumer: { id: 'operator', plan: 'p', key }, scope: 'admin' })
   }
   const handler = pipeline()
     .use(limitedTries(authenticate, guard))
     .handle(() => jsonResponse(200, {}))
-  return async (clientAddress: string, key?: string) => {
-    const headers = new Headers(key === undefined ? {} : { 'x-api-key': key })
+  return async (clientAddress: string, key?: string, nothing = false) => {
+    const headers = new Headers(key === undefined ? (nothing ? { authorization: '' } : {}) : { 'x-api-key': key })
     const request = { method: 'GET', url: new URL('http://h/'), headers, body: null, clientAddress }
     const signal = new AbortController().signal
     return (await handler({ ...request, signal } as GatewayRequest, baseContext())).status
@@ -52,6 +56,11 @@ test('who was let in before is let in, and a right guess in a flood is not', asy
   expect(await ask('192.0.2.2', 'guessed')).toBe(200)
   // By now it is known here.
   expect(await ask('192.0.2.1', 'guessed')).toBe(200)
+})
+
+test('who sends no credential has tried none', async () => {
+  const ask = gate()
+  for (let at = 0; at < 20; at += 1) expect(await ask('192.0.2.1', undefined, true)).toBe(401)
 })
 
 test('what is let in costs no try', async () => {

@@ -7,6 +7,11 @@ import { isRefusal, type Middleware, type Refusal, type RefusalCode } from '../p
 const MOST_KNOWN = 1_000
 const FAILED: readonly RefusalCode[] = ['invalid_api_key', 'insufficient_scope']
 
+/** Who sent nothing has tried nothing: of that, RFC 6750 names no error. */
+function isTry({ code, headers }: Refusal): boolean {
+  return FAILED.includes(code) && headers?.['www-authenticate']?.includes('error=') === true
+}
+
 /**
  * Bounds how often a client network may try credentials that don't let it in: a wrong secret for an id that there is, a key of another
  * scope, one that has expired. Beyond that it is refused with 429, whatever it tries, but for what was let in here before: a flood
@@ -34,7 +39,7 @@ export function limitedTries<Needs extends object, Held extends Scope>(
       }
       return next(added, other)
     })
-    if (isLetIn || !isRefusal(reply) || !FAILED.includes(reply.code)) return reply
+    if (isLetIn || !isRefusal(reply) || !isTry(reply)) return reply
     const room = guard.reserve(network)
     if ('retryAfterMs' in room) return tooManyTries(room.retryAfterMs)
     room.charge()

@@ -62,7 +62,9 @@ export const meSchema = z
     groups: z.record(z.string(), z.string()),
     grant: z
       .strictObject({
-        key: z.string().describe("The key's public id."),
+        key: z
+          .string()
+          .describe('By what its budget is counted: the id of the key, or of the first one in whose place it is.'),
         models: z.array(z.string()).nullable(),
         zones: z.array(z.string()).nullable(),
         routes: z.array(z.string()).nullable(),
@@ -208,7 +210,8 @@ export function me({ counters, table, usage, models, wallClock }: MeOptions): Ha
     return {
       consumer: id,
       plan,
-      planMissing: isRefusal(subjects),
+      // A token that may only manage has none.
+      planMissing: isRefusal(subjects) && plan !== '',
       scope,
       groups,
       grant: grant === undefined ? null : grantJson(grant),

@@ -15,8 +15,19 @@ export type PathItem = Readonly<Partial<Record<'get' | 'head' | 'post' | 'put' |
 
 /** @param io what is sent in, or what comes out of it */
 export function schemaOf(schema: z.ZodType, io: 'input' | 'output' = 'input'): JsonSchema {
-  const { $schema: _, ...json } = z.toJSONSchema(schema, { io })
-  return json
+  const { $schema: _, $defs = {}, ...json } = z.toJSONSchema(schema, { io })
+  return withoutDefs(json, $defs) as JsonSchema
+}
+
+/** A schema in a document can't have definitions of its own: what they define stands where it is named. */
+function withoutDefs(node: unknown, defs: Readonly<Record<string, unknown>>): unknown {
+  if (Array.isArray(node)) return node.map((each) => withoutDefs(each, defs))
+  if (typeof node !== 'object' || node === null) return node
+  const { $ref, ...own } = node as { readonly $ref?: unknown }
+  const { id: _, ...defined } = (defs[String($ref).replace('#/$defs/', '')] ?? {}) as { readonly id?: unknown }
+  return Object.fromEntries(
+    Object.entries({ ...defined, ...own }).map(([name, each]) => [name, withoutDefs(each, defs)]),
+  )
 }
 
 export const refTo = (kind: string, name: string) => ({ $ref: `#/components/${kind}/${name}` })

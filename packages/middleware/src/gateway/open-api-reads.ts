@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { USAGE_DIMENSIONS } from '../usage/index.ts'
+import { meSchema } from './me.ts'
 import {
   answer,
   headersOf,
@@ -75,6 +76,13 @@ const why = z.strictObject({
   ),
 })
 
+/** RFC 9728, section 2. */
+const protectedResource = z.looseObject({
+  resource: z.string(),
+  authorization_servers: z.array(z.string()),
+  bearer_methods_supported: z.array(z.string()),
+  scopes_supported: z.array(z.string()).optional(),
+})
 const live = z.strictObject({ status: z.literal('live') })
 const readiness = z.strictObject({
   status: z.enum(['ready', 'not ready']),
@@ -84,6 +92,8 @@ const readiness = z.strictObject({
 export const READ_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   UsageReport: schemaOf(report),
   RequestStories: schemaOf(why),
+  Me: schemaOf(meSchema, 'output'),
+  ProtectedResource: schemaOf(protectedResource),
   Live: schemaOf(live),
   Readiness: schemaOf(readiness),
 }
@@ -164,6 +174,19 @@ export const READ_PATHS: Readonly<Record<string, PathItem>> = {
       },
     },
   },
+  '/me': {
+    get: {
+      operationId: 'me',
+      summary: 'What holds for who asks: limits and what is left of them, models, and what was spent this month.',
+      tags: ['Usage'],
+      description: 'Any key or token.',
+      security: SECURED,
+      responses: {
+        200: answer('The caller.', refTo('schemas', 'Me'), 'Cache-Control'),
+        ...refusals(refTo('schemas', 'Error'), [401, 403, 429, 500, 503], 'Cache-Control'),
+      },
+    },
+  },
   '/metrics': {
     get: {
       operationId: 'metrics',
@@ -183,6 +206,30 @@ export const READ_PATHS: Readonly<Record<string, PathItem>> = {
         },
         ...READ_REFUSALS,
       },
+    },
+  },
+  '/.well-known/oauth-protected-resource': {
+    get: {
+      operationId: 'protectedResource',
+      summary: 'Who signs callers in (RFC 9728).',
+      tags: ['Health'],
+      security: OPEN,
+      responses: {
+        200: answer('The metadata.', refTo('schemas', 'ProtectedResource'), 'Cache-Control'),
+        ...refusals(refTo('schemas', 'Error'), [404, 500, 503], 'Cache-Control'),
+      },
+    },
+    head: {
+      operationId: 'headProtectedResource',
+      summary: 'The same without a body.',
+      tags: ['Health'],
+      security: OPEN,
+      responses: Object.fromEntries(
+        [200, 404, 500, 503].map((status) => [
+          status,
+          { description: 'As of GET.', headers: headersOf('X-Request-ID', 'Cache-Control', 'Retry-After') },
+        ]),
+      ),
     },
   },
   '/health': {

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { ConsumerStore } from '../auth/index.ts'
+import { type ConsumerStore, isTokenConsumer } from '../auth/index.ts'
 import { type Charged, type CounterStore, chargedTo, subjectsOf } from '../limits/index.ts'
 import { isRefusal } from '../pipeline/index.ts'
 import type { BudgetLimit, Plan, Policy, UsageKept } from '../policy/index.ts'
@@ -93,7 +93,7 @@ export function openUsage(options: OpenUsageOptions): UsageReader {
       }
     }
     if (consumer !== undefined) {
-      const known = await consumers.findConsumer(consumer, signal)
+      const known = isTokenConsumer(consumer) ? undefined : await consumers.findConsumer(consumer, signal)
       if (known !== undefined) add(known)
     } else {
       for await (const each of consumers.listConsumers(signal)) {

@@ -3,7 +3,7 @@ import type { ConsumerStore } from '../auth/index.ts'
 import type { GenerationStore } from '../cache/index.ts'
 import type { CounterStore } from '../limits/index.ts'
 import type { Log } from '../pipeline/index.ts'
-import type { Limit, Plan, TargetPrices, UsageKept, VirtualModels } from '../policy/index.ts'
+import type { Group, Limit, Plan, TargetPrices, UsageKept, VirtualModels } from '../policy/index.ts'
 import type { Table } from '../storage/index.ts'
 
 /**
@@ -89,6 +89,7 @@ export interface ManagedPolicy {
   readonly global: readonly Limit[]
   readonly models: ReadonlyMap<string, { readonly name: string; readonly targets: readonly ManagedTarget[] }>
   readonly virtualModels?: VirtualModels
+  readonly groups?: readonly Pick<Group, 'name' | 'limits'>[]
   readonly usage: UsageKept
 }
 

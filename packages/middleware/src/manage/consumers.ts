@@ -85,7 +85,7 @@ export const setConsumer = manageAction({
   }),
   output: consumer,
   async run({ consumer: id, plan, disabled }, managed) {
-    if (plan === undefined && disabled === undefined) throw invalid(undefined, "Say what to set: 'plan' or 'disabled'.")
+    if (plan === undefined && disabled === undefined) throw invalid(undefined, 'Say what to set: `plan` or `disabled`.')
     if (plan !== undefined) checkPlan(plan, managed)
     const { consumers, signal } = managed
     const change = { ...(plan !== undefined && { plan }), ...(disabled !== undefined && { disabled }) }

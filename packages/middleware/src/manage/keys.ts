@@ -15,18 +15,17 @@ import {
 import { closestName, listText, narrowing, narrowingFault } from '../policy/index.ts'
 import { type ManagedPolicy, manageAction } from './action.ts'
 import { ManageFault } from './fault.ts'
-import { checkPlan, consumerId, invalid } from './names.ts'
+import { checkPlan, consumerId, invalid, KEY_ID, keyId, unknownKey } from './names.ts'
 
 /* Keys: their making, their ends, and whose they are. A whole key is told once, to who made it, and is taken nowhere. */
 
-const KEY_ID = /^[0-9A-Za-z]{12}$/
+/** What a table can hold, and more. */
+const [EARLIEST, LATEST] = [Date.UTC(2000, 0), Date.UTC(9999, 0)]
+const MOMENT_RULE = 'must be a moment of the years 2000 to 9998 as ISO 8601 has it, such as 2027-01-31T00:00:00Z'
 
-const keyId = z
-  .string()
-  .regex(KEY_ID, 'must be the id of a key, 12 letters and digits, and never the key itself')
-  .describe("The key's id: what stands between tg_ and the next _.")
-
-const moment = z.iso.datetime({ offset: true, error: 'must be a moment as ISO 8601 has it: 2027-01-31T00:00:00Z' })
+const moment = z.iso
+  .datetime({ offset: true, error: MOMENT_RULE })
+  .refine((text) => Date.parse(text) >= EARLIEST && Date.parse(text) < LATEST, MOMENT_RULE)
 
 const names = (field: keyof typeof narrowing.shape) =>
   z.array(z.string()).nullable().describe(`${narrowing.shape[field].description} null: all.`)
@@ -345,12 +344,7 @@ async function* beginningWith(store: ConsumerStore, beginning: string, signal: A
   for await (const key of store.listKeys({}, signal)) if (key.publicId.startsWith(beginning)) yield key
 }
 
-/** A policy whose callers may be in groups. */
-interface WithGroups {
-  readonly groups?: readonly { readonly name: string }[] | undefined
-}
-
-function checkGroups(groups: Readonly<Record<string, string>> = {}, policy: ManagedPolicy & WithGroups): void {
+function checkGroups(groups: Readonly<Record<string, string>> = {}, policy: ManagedPolicy): void {
   const known = (policy.groups ?? []).map(({ name }) => name)
   const missing = Object.keys(groups).find((name) => !known.includes(name))
   if (missing === undefined) return
@@ -372,10 +366,6 @@ function future(field: string, text: string, now: number): number {
   const at = Date.parse(text)
   if (at <= now) throw invalid(field, `'${field}': '${text}' is past.`)
   return at
-}
-
-function unknownKey(id: string): ManageFault {
-  return new ManageFault(`There is no key ${id}. See: keys list`, { code: 'not_found', status: 404 })
 }
 
 function byConsumerAndAge(a: KeyRecord, b: KeyRecord): number {

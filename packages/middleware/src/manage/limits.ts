@@ -1,8 +1,9 @@
 import * as z from 'zod'
-import { isConsumerId } from '../auth/index.ts'
+import { callerOfKey } from '../auth/index.ts'
 import {
   type CounterStore,
   epochAt,
+  groupSubject,
   type Limited,
   type LimitStanding,
   type Subject,
@@ -13,8 +14,9 @@ import { describeFault, isOutage, isRefusal, type Log } from '../pipeline/index.
 import { type BudgetLimit, largestClaim } from '../policy/index.ts'
 import type { Table } from '../storage/index.ts'
 import { FORGOTTEN, takenSince } from '../usage/index.ts'
-import { manageAction } from './action.ts'
+import { fromQuery, type Managed, manageAction } from './action.ts'
 import { ManageFault } from './fault.ts'
+import { callerId, checkPlan, invalid, policyName, unknownConsumer } from './names.ts'
 
 /* Where limits stand, as the counters' rows say it: for an operator, and for a caller of its own. */
 
@@ -24,7 +26,11 @@ const time = z.iso.datetime()
 /** Times are of the store's clock, at most a second late. */
 export const toldLimit = z
   .strictObject({
-    subject: z.string().describe("Whose: 'consumer:alice', 'plan:pro' (its consumers together), 'global' (everybody)."),
+    subject: z
+      .string()
+      .describe(
+        "Whose: 'consumer:alice', 'key:…' (one key's cap), 'group:…', 'plan:pro' (its consumers together), 'global' (everybody).",
+      ),
     limit: z.string().describe('Its name, as RateLimit headers and refusals say it.'),
     counts: z.enum(['requests', 'tokens', 'input', 'output', 'nanoUsd', 'concurrency']),
     model: z.string().nullable().describe('Of this model alone; null for all.'),
@@ -171,16 +177,29 @@ function isoTime(at: number): string {
   return new Date(at).toISOString()
 }
 
+/** As key ids are: it may be shown and logged. */
+const publicKeyId = z.string().regex(/^[0-9A-Za-z]{12}$/, 'the id of a key, 12 letters and digits')
+
 export const showLimits = manageAction({
   id: 'showLimits',
   summary:
-    'Where limits stand: all that hold for a consumer, those that the consumers of a plan share, or the global ones.',
+    'Where limits stand: all that hold for a consumer or for one of its keys, those that the consumers of a plan or the callers of a group share, or the global ones.',
   method: 'GET',
   path: '/limits',
+  refuses: [404, 422],
   input: z.strictObject({
-    consumer: z.string().refine(isConsumerId, 'must be the id of a consumer').optional(),
-    plan: z.string().min(1).max(512).optional(),
-    global: z.literal('true').optional(),
+    consumer: callerId.optional().describe('All that hold for this consumer.'),
+    key: publicKeyId
+      .optional()
+      .describe("All that hold for this key's requests: its own cap, and those of its groups, too."),
+    plan: policyName.optional().describe('Those that the consumers of this plan share.'),
+    group: z
+      .string()
+      .max(300)
+      .regex(/^[^=]+=./, 'must be a group and its value, such as cost-centre=4711')
+      .optional()
+      .describe('Those that all callers of this value of a group share: `cost-centre=4711`.'),
+    global: fromQuery(z.literal(true)).optional().describe("Everybody's."),
   }),
   output: z.strictObject({ at: time, limits: z.array(toldLimit) }),
   async run(asked, managed) {
@@ -192,39 +211,50 @@ export const showLimits = manageAction({
 
 type Asked = z.output<(typeof showLimits)['input']>
 
-/** @throws ManageFault where there is no such consumer or plan, or it is not said whose limits are meant */
+/** @throws ManageFault where there is no such consumer, key or plan, or it is not said whose limits are meant */
 async function subjectsAsked(
-  { consumer, plan, global }: Asked,
-  { consumers, policy, signal }: Parameters<(typeof showLimits)['run']>[1],
+  { consumer, key, plan, group, global }: Asked,
+  managed: Pick<Managed, 'consumers' | 'policy' | 'signal'>,
 ): Promise<readonly Subject[]> {
-  const given = [consumer, plan, global].filter((each) => each !== undefined)
-  if (given.length !== 1) {
-    throw new ManageFault("Say whose limits: one of 'consumer', 'plan' and 'global'.", {
-      code: 'invalid_request',
-      status: 400,
-    })
+  const given = Object.entries({ consumer, key, plan, group, global }).filter(([, value]) => value !== undefined)
+  if (given.length === 0)
+    throw invalid(undefined, "Say whose limits to show: 'consumer', 'key', 'plan', 'group' or 'global'.")
+  if (given.length > 1) {
+    throw invalid(undefined, `${given.map(([name]) => `'${name}'`).join(' and ')} exclude each other.`)
   }
-  if (consumer !== undefined) {
-    const known = await consumers.findConsumer(consumer, signal)
-    if (known === undefined) throw notFound(`There is no consumer '${consumer}'.`, 'consumer')
-    const subjects = subjectsOf(policy, known)
-    if (!isRefusal(subjects)) return subjects
-    throw new ManageFault(
-      `Consumer '${consumer}' is on plan '${known.plan}', which the policy does not have. Add the plan, or move the consumer.`,
-      { code: 'plan_unavailable', status: 409, field: 'consumer' },
-    )
+  const { consumers, policy, signal } = managed
+  if (plan !== undefined) {
+    checkPlan(plan, managed)
+    return shared(policy, plan, `plan:${plan}`)
   }
-  if (plan === undefined) return shared(policy, [...policy.plans.keys()][0] ?? '', 'global')
-  if (!policy.plans.has(plan)) throw notFound(`The policy has no plan '${plan}'.`, 'plan')
-  return shared(policy, plan, `plan:${plan}`)
+  if (group !== undefined) return ofGroup(group, policy)
+  if (consumer === undefined && key === undefined) return shared(policy, [...policy.plans.keys()][0] ?? '', 'global')
+  const record = key === undefined ? undefined : await consumers.findKey(key, signal)
+  if (key !== undefined && record === undefined) {
+    throw new ManageFault(`There is no key ${key}. See: keys list`, { code: 'not_found', status: 404 })
+  }
+  const id = consumer ?? record?.consumer ?? ''
+  const known = await consumers.findConsumer(id, signal)
+  if (known === undefined) throw unknownConsumer(id)
+  const subjects = subjectsOf(policy, record === undefined ? known : callerOfKey(record, known))
+  if (!isRefusal(subjects)) return subjects
+  const message =
+    `Consumer '${id}' is on plan '${known.plan}', which the policy does not have. ` +
+    `Move it: consumers set ${id} --plan <plan>`
+  throw invalid(undefined, message, 422)
+}
+
+/** @throws ManageFault where the policy has no such group */
+function ofGroup(text: string, policy: Limited['policy']): readonly Subject[] {
+  const at = text.indexOf('=')
+  const [name, value] = [text.slice(0, at), text.slice(at + 1)]
+  const group = policy.groups?.find((each) => each.name === name)
+  if (group === undefined) throw invalid('group', `'group': the policy has no group '${name}'.`, 422)
+  return group.limits.length === 0 ? [] : [{ id: groupSubject(name, value), limits: group.limits }]
 }
 
 /** Of what holds for any consumer of a plan, the one that it shares with others. */
 function shared(policy: Limited['policy'], plan: string, id: string): readonly Subject[] {
   const subjects = subjectsOf(policy, { id: '', plan })
   return isRefusal(subjects) ? [] : subjects.filter((subject) => subject.id === id)
-}
-
-function notFound(message: string, field: string): ManageFault {
-  return new ManageFault(message, { code: 'not_found', status: 404, field })
 }

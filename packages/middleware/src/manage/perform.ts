@@ -14,11 +14,16 @@ export async function perform<Action extends ManageAction>(
   given: unknown,
   managed: Managed,
 ): Promise<ManageOutput<Action>> {
-  const parsed = action.input.safeParse(given)
-  if (!parsed.success) throw inputFault(parsed.error, action)
-  const input = parsed.data
+  const input = checkInput(action, given)
   const run = () => action.run(input, managed) as Promise<ManageOutput<Action>>
   return action.method === 'GET' ? run() : audited(action, input, managed, run)
+}
+
+/** What an action is given, as its schema makes it. @throws ManageFault that names the field */
+export function checkInput<Action extends ManageAction>(action: Action, given: unknown): z.output<Action['input']> {
+  const parsed = action.input.safeParse(given)
+  if (!parsed.success) throw inputFault(parsed.error, action)
+  return parsed.data as z.output<Action['input']>
 }
 
 /** The longest name of a field that is repeated to who sent it. */

@@ -46,6 +46,7 @@ export const showPolicy = manageAction({
   summary: 'The policy in force, or another revision: its text, and who applied it.',
   method: 'GET',
   path: '/policy',
+  refuses: [404],
   input: z.strictObject({ revision: fromQuery(number).optional() }),
   output: z.strictObject({
     revision: revision.nullable().describe('None where none was applied yet: the file, or the defaults, hold.'),
@@ -74,6 +75,7 @@ export const listPolicyRevisions = manageAction({
   summary: 'All revisions of the policy that were applied, the newest first.',
   method: 'GET',
   path: '/policy/revisions',
+  refuses: [],
   input: z.strictObject({}),
   output: z.strictObject({
     revisions: z.array(revision),
@@ -96,6 +98,7 @@ export const validatePolicy = manageAction({
   summary: 'Whether a policy can be used: each fault with its line, its path and the fix.',
   method: 'POST',
   path: '/policy/validate',
+  refuses: [],
   input: z.strictObject({ text, source: source.optional() }),
   output: z.strictObject({ valid: z.boolean(), faults: z.array(z.string()) }),
   async run(input, { check }) {
@@ -115,6 +118,7 @@ export const diffPolicy = manageAction({
     'What a policy would change of the one in force, or of another revision, and what becomes of what was counted.',
   method: 'POST',
   path: '/policy/diff',
+  refuses: [404, 422],
   input: z.strictObject({ text, source: source.optional(), revision: number.optional() }),
   output: z.strictObject({
     against: revision.nullable().describe('None where none was applied yet: it is held against the defaults.'),
@@ -162,6 +166,7 @@ export const applyPolicy = manageAction({
     'Puts a policy in force, on every instance within 5 seconds; as a shadow, beside the one in force, it is judged alone.',
   method: 'PUT',
   path: '/policy',
+  refuses: [409, 422],
   input: z.strictObject({
     text,
     source: source.optional(),
@@ -183,6 +188,7 @@ export const rollbackPolicy = manageAction({
     'Puts an earlier revision in force again, as a new one: the one before the one in force, where none is named.',
   method: 'POST',
   path: '/policy/rollback',
+  refuses: [404, 409, 422],
   input: z.strictObject({ revision: number.optional(), message: message.optional(), expected: expected.optional() }),
   output: applied,
   async run(input, managed) {
@@ -204,6 +210,7 @@ export const endPolicyShadow = manageAction({
   summary: 'Judges no second revision any more.',
   method: 'DELETE',
   path: '/policy/shadow',
+  refuses: [404, 409],
   input: z.strictObject({}),
   output: z.strictObject({ ended: revision }),
   async run(_input, managed) {

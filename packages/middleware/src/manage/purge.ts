@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { isTokenConsumer } from '../auth/index.ts'
 import type { PurgeSubject } from '../cache/index.ts'
 import { ROUTES } from '../policy/index.ts'
 import { type Managed, manageAction } from './action.ts'
@@ -34,7 +35,9 @@ export const purgeCache = manageAction({
     const { consumers, generations, signal } = managed
     const purged = subjectOf(meant, managed)
     const { consumer } = meant
-    const known = consumer === undefined || (await consumers.findConsumer(consumer, signal)) !== undefined
+    // One of a token has no row.
+    const isUnlisted = consumer === undefined || isTokenConsumer(consumer)
+    const known = isUnlisted || (await consumers.findConsumer(consumer, signal)) !== undefined
     await generations.renew(purged, signal)
     return { purged, known }
   },
@@ -42,9 +45,9 @@ export const purgeCache = manageAction({
 
 function subjectOf(meant: Meant, managed: Managed): PurgeSubject {
   const given = Object.entries(meant).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw invalid(undefined, "Say what to purge: 'consumer', 'plan', 'route' or 'all'.")
+  if (given.length === 0) throw invalid(undefined, 'Say what to purge: `consumer`, `plan`, `route` or `all`.')
   if (given.length > 1)
-    throw invalid(undefined, `${given.map(([name]) => `'${name}'`).join(' and ')} exclude each other.`)
+    throw invalid(undefined, `${given.map(([name]) => `\`${name}\``).join(' and ')} exclude each other.`)
   const { consumer, plan, route } = meant
   if (consumer !== undefined) return `consumer:${consumer}`
   if (plan !== undefined) {

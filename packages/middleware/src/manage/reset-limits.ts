@@ -1,13 +1,16 @@
 import * as z from 'zod'
-import { resetLimits } from '../limits/index.ts'
-import type { Limit } from '../policy/index.ts'
+import { familyOf, isTokenConsumer } from '../auth/index.ts'
+import { groupSubject, resetLimits } from '../limits/index.ts'
+import { isGroupValue, type Limit, limitsOfKey, listText } from '../policy/index.ts'
 import { type Managed, manageAction } from './action.ts'
 import { ManageFault } from './fault.ts'
-import { callerId, checkPlan, invalid, policyName } from './names.ts'
+import { callerId, checkPlan, invalid, keyId, policyName, unknownKey } from './names.ts'
 
 interface Meant {
   readonly consumer?: string | undefined
+  readonly key?: string | undefined
   readonly plan?: string | undefined
+  readonly group?: string | undefined
   readonly global?: true | undefined
 }
 
@@ -24,13 +27,21 @@ interface Subject {
 export const beginLimitsAnew = manageAction({
   id: 'resetLimits',
   summary:
-    'Lets limits begin anew, of one subject: `consumer`, `plan` or `global`. Buckets are full, quotas and budgets unspent; what is in flight is not ended. Instances go by it within 10 seconds.',
+    'Lets limits begin anew, of one subject: `consumer`, `key`, `plan`, `group` or `global`. Buckets are full, quotas and budgets unspent; what is in flight is not ended. Instances go by it within 10 seconds.',
   method: 'POST',
   path: '/limits/reset',
   refuses: [404, 422],
   input: z.strictObject({
     consumer: callerId.optional().describe("This consumer's own limits."),
+    key: keyId
+      .optional()
+      .describe('What this key may spend by itself, with those that took its place or whose place it took.'),
     plan: policyName.optional().describe('Those that the consumers of this plan share.'),
+    group: z
+      .string()
+      .max(200)
+      .optional()
+      .describe('Those that the callers of one value of a group share, as `cost-centre=4711`.'),
     global: z.literal(true).optional().describe("Everybody's."),
     limit: z
       .string()
@@ -40,7 +51,7 @@ export const beginLimitsAnew = manageAction({
       .describe('Of them this one alone, by its name in refusals, such as usd.'),
   }),
   output: z.strictObject({
-    subject: z.string().describe('`consumer:…`, `plan:…` or `global`.'),
+    subject: z.string().describe('`consumer:…`, `key:…`, `plan:…`, `group:…` or `global`.'),
     limits: z.array(z.string()).describe('The names of those that begin anew.'),
     what: z.string().describe('The same in words.'),
   }),
@@ -59,14 +70,22 @@ export const beginLimitsAnew = manageAction({
   },
 })
 
-/** @throws ManageFault where there is no such consumer or plan. */
+/** @throws ManageFault where there is no such consumer, key or plan. */
 async function subjectOf(meant: Meant, managed: Managed): Promise<Subject> {
   const given = Object.entries(meant).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw invalid(undefined, "Say whose limits to reset: 'consumer', 'plan' or 'global'.")
+  if (given.length === 0)
+    throw invalid(undefined, 'Say whose limits to reset: `consumer`, `key`, `plan`, `group` or `global`.')
   if (given.length > 1)
-    throw invalid(undefined, `${given.map(([name]) => `'${name}'`).join(' and ')} exclude each other.`)
-  const { consumer, plan } = meant
+    throw invalid(undefined, `${given.map(([name]) => `\`${name}\``).join(' and ')} exclude each other.`)
+  const { consumer, key, plan, group } = meant
   const { consumers, policy, signal } = managed
+  if (group !== undefined) return groupOf(group, managed)
+  if (consumer !== undefined && isTokenConsumer(consumer)) {
+    // Its plan is told by its next token: the limits of each that it could be.
+    const own = new Map([...policy.plans.values()].flatMap(({ limits }) => limits.map((limit) => [limit.key, limit])))
+    const noLimits = 'No plan of the policy has limits of each consumer alone.'
+    return { id: `consumer:${consumer}`, limits: [...own.values()], text: `consumer '${consumer}'`, noLimits }
+  }
   if (consumer !== undefined) {
     const known = await consumers.findConsumer(consumer, signal)
     if (known === undefined) {
@@ -85,9 +104,15 @@ async function subjectOf(meant: Meant, managed: Managed): Promise<Subject> {
       422,
     )
   }
+  if (key !== undefined) {
+    const record = await consumers.findKey(key, signal)
+    if (record === undefined) throw unknownKey(key)
+    const noLimits = `Key ${key} has no budget of its own. Its consumer's limits are reset by \`consumer\`.`
+    return { id: `key:${familyOf(record)}`, limits: limitsOfKey(record.grant ?? {}), text: `key ${key}`, noLimits }
+  }
   if (plan !== undefined) {
     checkPlan(plan, managed)
-    const noLimits = `Consumers of plan '${plan}' share no limits (plans.${plan}.shared). Their own are reset by 'consumer'.`
+    const noLimits = `Consumers of plan '${plan}' share no limits (plans.${plan}.shared). Their own are reset by \`consumer\`.`
     const limits = policy.plans.get(plan)?.shared ?? []
     return { id: `plan:${plan}`, limits, text: `plan '${plan}' as a whole`, noLimits }
   }
@@ -97,6 +122,22 @@ async function subjectOf(meant: Meant, managed: Managed): Promise<Subject> {
     text: 'everybody together',
     noLimits: 'The policy has no global limits.',
   }
+}
+
+/** @throws ManageFault for what is no group of the policy, or no value. */
+function groupOf(text: string, { policy }: Managed): Subject {
+  const [, name = '', value = ''] = /^([^=]*)=(.*)$/s.exec(text) ?? []
+  const group = policy.groups?.find((each) => each.name === name)
+  if (group === undefined || !isGroupValue(value)) {
+    const known = listText((policy.groups ?? []).map((each) => each.name))
+    throw invalid(
+      'group',
+      `'group': a group of the policy and a value, such as cost-centre=4711. It has: ${known}.`,
+      422,
+    )
+  }
+  const noLimits = `The policy's group '${name}' has no limits.`
+  return { id: groupSubject(name, value), limits: group.limits, text: `'${value}' of group '${name}'`, noLimits }
 }
 
 /** @throws ManageFault that lists the names that there are. */

@@ -52,7 +52,15 @@ export { pinPolicy, type WithPolicy } from './pin-policy.ts'
 export type { Plan } from './plan.ts'
 export { type Policy, PolicyError } from './policy.ts'
 export { listedPrice, type PriceDocument, price as priceSchema, priceFaults, resolvePrice } from './price.ts'
-export { BOOK_DATE, BOOK_NAMES, BOOK_SOURCE, bookAgeDays, nearBookNames, oldBookText } from './price-book.ts'
+export {
+  BOOK_DATE,
+  BOOK_NAMES,
+  BOOK_SOURCE,
+  bookAgeDays,
+  nearBookNames,
+  oldBookText,
+  outputFieldOf,
+} from './price-book.ts'
 export { type PriceJson, priceJson, type TokenRatesJson } from './price-json.ts'
 export {
   type KnownRoutes,

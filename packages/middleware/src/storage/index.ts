@@ -1,5 +1,5 @@
 export type { Entity, EntityKey, NewEntity } from './entity.ts'
-export { type StorageLocation, StorageSettingError, storageLocation } from './location.ts'
+export { type StorageLocation, StorageSettingError, storageLocation, tableServiceUrl } from './location.ts'
 export { memoryTable } from './memory-table.ts'
 export { openRedis } from './redis.ts'
 export { type Redis, type RedisArgument, type RedisReply, RedisUnreachable } from './redis-connection.ts'

@@ -64,6 +64,17 @@ export function accountKeyOf(connectionString: string): AccountKey | undefined {
   return { name, key }
 }
 
+/** Where the table service is asked. @throws TypeError for a connection string that `storageLocation` would refuse */
+export function tableServiceUrl(location: Exclude<StorageLocation, { kind: 'memory' }>): URL {
+  if (location.kind === 'identity') return new URL(location.endpoint)
+  const parts = partsOf(location.connectionString)
+  if (/^true$/i.test(parts.get('usedevelopmentstorage') ?? '')) return new URL(DEVELOPMENT_TABLES)
+  const [endpoint, name] = [parts.get('tableendpoint'), parts.get('accountname')]
+  return new URL(endpoint || `https://${name}.table.${parts.get('endpointsuffix') || 'core.windows.net'}`)
+}
+
+const DEVELOPMENT_TABLES = 'http://127.0.0.1:10002/devstoreaccount1'
+
 /** By their names in lower case. */
 function partsOf(connectionString: string): ReadonlyMap<string, string> {
   const parts = connectionString.split(';').map((part) => {

@@ -29,6 +29,7 @@ export {
 } from './retry.ts'
 export { type Asker, rightsOf } from './rights.ts'
 export { type Candidate, type Pinned, type Routed, type RouteOptions, route } from './route.ts'
+export { SMALLEST_TOKENS, type SmallestCall, type SmallestCallOptions, smallestCall } from './smallest-call.ts'
 export { servedElsewhere } from './spillover.ts'
 export { cantBeAsked, translatable } from './translation.ts'
 export {

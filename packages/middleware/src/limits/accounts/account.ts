@@ -1,6 +1,6 @@
 import type { Limit } from '../../policy/index.ts'
 import type { StoreInterval } from '../stores/store-clock.ts'
-import { type BudgetAccount, budgetHas, epochAt, freeOfBudget, openBudget, rollBudget } from './budget.ts'
+import { type BudgetAccount, budgetHas, epochAt, freeOfBudget, openBudget, resizeBudget, rollBudget } from './budget.ts'
 import {
   type ConcurrencyAccount,
   concurrencyHas,
@@ -8,31 +8,37 @@ import {
   openConcurrency,
   rollConcurrency,
 } from './concurrency.ts'
-import { freeOfRate, openRate, type RateAccount, rateHas, resizeRate, rollRate } from './rate.ts'
-import { change, NO_SLOTS, slotEnd, unitsIn } from './slots.ts'
+import { freeOfRate, levelOf, openRate, type RateAccount, rateHas, resizeRate, rollRate, withLevel } from './rate.ts'
+import { change, NO_SLOTS, type Slots, slotEnd, unitsIn } from './slots.ts'
 
 /** What the store knows of one limit: what is left of it, and what instances hold under leases. */
 export type Account = RateAccount | BudgetAccount | ConcurrencyAccount
 
-/** The account of a limit, brought forward; a new one where there is none, and resized where the policy has changed. */
-export function accountOf(stored: Account | undefined, limit: Limit, time: StoreInterval): Account {
-  const account = stored === undefined ? undefined : rollAccount(stored, time)
+/** The account of a limit, brought forward, and resized where the policy has changed; a new one where there is none. */
+export function accountOf(
+  stored: Account | undefined,
+  limit: Limit,
+  time: StoreInterval,
+  beside: Slots = NO_SLOTS,
+): Account {
+  const account = stored === undefined ? undefined : rollAccount(stored, time, beside)
   switch (limit.kind) {
     case 'rate':
-      return account?.kind === 'rate' ? resizeRate(account, limit) : openRate(limit, time)
+      return account?.kind === 'rate' ? resizeRate(account, limit, beside) : openRate(limit, time)
     case 'budget':
-      return account?.kind === 'budget' ? account : openBudget(limit, time)
+      return resizeBudget(account?.kind === 'budget' ? account : openBudget(limit, time), limit)
     case 'concurrency':
       return account?.kind === 'concurrency' ? account : openConcurrency()
   }
 }
 
-export function rollAccount(account: Account, time: StoreInterval): Account {
+/** @param beside what instances of other revisions of the policy hold of limits that count the same */
+export function rollAccount(account: Account, time: StoreInterval, beside: Slots = NO_SLOTS): Account {
   switch (account.kind) {
     case 'rate':
-      return rollRate(account, time)
+      return rollRate(account, time, beside)
     case 'budget':
-      return rollBudget(account, time)
+      return rollBudget(account, time, beside)
     case 'concurrency':
       return rollConcurrency(account, time)
   }
@@ -126,8 +132,8 @@ export function transfer(account: Account, move: Transfer): Account {
   switch (left.kind) {
     case 'rate': {
       // Where more is leased than the bucket holds, since its policy or its row has changed, what comes back is missing.
-      const level = Math.min(left.level + (returned - granted) * left.periodMs, roomFor(left, unitsIn(out)))
-      return { ...left, out, level }
+      const level = Math.min(levelOf(left) + (returned - granted) * left.periodMs, roomFor(left, unitsIn(out)))
+      return { ...withLevel(left, level), out }
     }
     case 'budget':
       return { ...left, out, granted: left.granted + granted - returned }

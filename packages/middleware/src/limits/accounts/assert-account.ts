@@ -17,8 +17,9 @@ function faultOf(account: Account): string | undefined {
   const out = unitsIn(account.out)
   switch (account.kind) {
     case 'rate': {
-      const { level, capacity, periodMs } = account
+      const { level, owed = 0, capacity, periodMs } = account
       if (!isCount(level)) return `has a level of ${level}`
+      if (!isCount(owed) || (owed > 0 && level > 0)) return `owes ${owed} at a level of ${level}`
       // A policy that makes a bucket smaller finds more leased than the new one holds: then nothing is left to hand out.
       return level > 0 && level + out * periodMs > capacity * periodMs
         ? `holds ${level / periodMs} and leases ${out} of ${capacity}`
@@ -45,8 +46,9 @@ export function repaired(account: Account): Account {
   const leased = unitsIn(out)
   switch (account.kind) {
     case 'rate': {
-      const { level, capacity, periodMs } = account
-      return { ...account, out, level: Math.min(count(level), Math.max(0, capacity - leased) * periodMs) }
+      const { owed: _, ...sound } = account
+      const { level, capacity, periodMs } = sound
+      return { ...sound, out, level: Math.min(count(level), Math.max(0, capacity - leased) * periodMs) }
     }
     case 'budget': {
       const lost = count(account.lost)

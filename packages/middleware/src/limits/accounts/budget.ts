@@ -1,6 +1,6 @@
 import type { BudgetLimit, Epoch } from '../../policy/index.ts'
 import type { StoreInterval } from '../stores/store-clock.ts'
-import { type Slots, unexpired, unitsIn } from './slots.ts'
+import { NO_SLOTS, type Slots, unexpired, unitsIn } from './slots.ts'
 
 const LENGTH_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const
 
@@ -36,18 +36,34 @@ export interface BudgetAccount {
    */
   readonly lost: number
   readonly out: Slots
+  /** The largest that its quota was in this window; `undefined` in a row of a release before. */
+  readonly quota?: number
 }
 
 export function openBudget({ per }: BudgetLimit, { earliest }: StoreInterval): BudgetAccount {
-  return { kind: 'budget', per, epoch: epochAt(per, earliest).start, granted: 0, lost: 0, out: {} }
+  return { kind: 'budget', per, epoch: epochAt(per, earliest).start, granted: 0, lost: 0, out: NO_SLOTS }
 }
 
-/** A window opens once it has begun for certain. */
-export function rollBudget(account: BudgetAccount, { earliest }: StoreInterval): BudgetAccount {
-  const { start } = epochAt(account.per, earliest)
-  if (start > account.epoch) return { ...account, epoch: start, granted: 0, lost: 0, out: {} }
+/**
+ * A window opens once it has begun for certain.
+ *
+ * @param beside what instances of other revisions hold: they may spend it in the window that begins
+ */
+export function rollBudget(
+  account: BudgetAccount,
+  { earliest }: StoreInterval,
+  beside: Slots = NO_SLOTS,
+): BudgetAccount {
+  const { kind, per } = account
+  const { start } = epochAt(per, earliest)
+  if (start > account.epoch) return { kind, per, epoch: start, granted: unitsIn(beside), lost: 0, out: NO_SLOTS }
   const out = unexpired(account.out, earliest)
   return { ...account, out, lost: account.lost + unitsIn(account.out) - unitsIn(out) }
+}
+
+/** The same account, and the largest quota that its window has seen. */
+export function resizeBudget(account: BudgetAccount, { quota }: BudgetLimit): BudgetAccount {
+  return (account.quota ?? 0) >= quota ? account : { ...account, quota }
 }
 
 /** None in the moments in which the window may be over: a lease of it could no longer be spent. */

@@ -1,12 +1,17 @@
 import type { RateLimit } from '../../policy/index.ts'
 import type { StoreInterval } from '../stores/store-clock.ts'
 import { available, type Bucket, type BucketSize, fullBucket, roll, waitFor } from './bucket.ts'
-import { inOrder, type Slots, slotEnd, unexpired, unitsIn } from './slots.ts'
+import { inOrder, NO_SLOTS, type Slots, slotEnd, together, unexpired, unitsIn } from './slots.ts'
 
 /** A bucket whose units are handed out: those left and those leased never exceed its capacity together. */
 export interface RateAccount extends Bucket, BucketSize {
   readonly kind: 'rate'
   readonly out: Slots
+  /**
+   * What instances of another revision of the policy were handed beyond what this bucket had, in the level's units; absent for
+   * nothing. What they give back unused pays for it first.
+   */
+  readonly owed?: number
 }
 
 export function openRate({ capacity, refill, periodMs }: RateLimit, { latest }: StoreInterval): RateAccount {
@@ -20,13 +25,20 @@ export function openRate({ capacity, refill, periodMs }: RateLimit, { latest }: 
  * The promise is that any interval W of true time admits at most `capacity + refill · W`, with nothing added for what
  * the clock doesn't know. So refill is credited by `earliest`, and the account must also hold no more than its capacity
  * if it is `latest`: near the brim, where what could flow over is lost anyway, the refill between the two is skipped.
+ *
+ * @param beside what instances of other revisions hold: it leaves no room for refill either
  */
-export function rollRate(account: RateAccount, { earliest, latest }: StoreInterval): RateAccount {
-  let bucket: Bucket = account
-  const left = unexpired(account.out, earliest)
-  if (left !== account.out) {
-    let out = unitsIn(account.out)
-    for (const [slot, units] of inOrder(account.out)) {
+export function rollRate(
+  account: RateAccount,
+  { earliest, latest }: StoreInterval,
+  beside: Slots = NO_SLOTS,
+): RateAccount {
+  let bucket: Bucket = { level: levelOf(account), at: account.at }
+  const taken = together(account.out, beside)
+  const left = unexpired(taken, earliest)
+  if (left !== taken) {
+    let out = unitsIn(taken)
+    for (const [slot, units] of inOrder(taken)) {
       if (slotEnd(slot) > earliest) break
       bucket = roll(bucket, room(account, out), slotEnd(slot))
       out -= units
@@ -34,10 +46,24 @@ export function rollRate(account: RateAccount, { earliest, latest }: StoreInterv
   }
   const size = room(account, unitsIn(left))
   bucket = roll(bucket, size, earliest)
-  const level = Math.min(bucket.level, size.capacity * size.periodMs)
+  // Of what is owed no more can be given back than others hold: the rest they have spent, by a limit of their own.
+  const least = -unitsIn(unexpired(beside, earliest)) * size.periodMs
+  const level = Math.max(least, Math.min(bucket.level, size.capacity * size.periodMs))
   const missing = size.capacity * size.periodMs - level
   const at = Math.max(bucket.at, latest - Math.floor(missing / size.refill))
-  return { ...account, level, at, out: left }
+  return { ...withLevel(account, level), at, out: unexpired(account.out, earliest) }
+}
+
+/** Below zero where more is owed than the bucket holds. */
+export function levelOf({ level, owed = 0 }: RateAccount): number {
+  return level - owed
+}
+
+/** @param level as `levelOf` tells it */
+export function withLevel(account: RateAccount, level: number): RateAccount {
+  if (level >= 0 && account.owed === undefined) return { ...account, level }
+  const { owed: _, ...rest } = account
+  return level < 0 ? { ...rest, level: 0, owed: -level } : { ...rest, level }
 }
 
 /** The bucket as small as it is while this many units are leased. */
@@ -46,10 +72,15 @@ function room({ capacity, refill, periodMs }: BucketSize, out: number): BucketSi
 }
 
 /** Carries the level over to a limit of another size; it never grows by the change. */
-export function resizeRate(account: RateAccount, { capacity, refill, periodMs }: RateLimit): RateAccount {
+export function resizeRate(
+  account: RateAccount,
+  { capacity, refill, periodMs }: RateLimit,
+  beside: Slots = NO_SLOTS,
+): RateAccount {
   if (account.capacity === capacity && account.refill === refill && account.periodMs === periodMs) return account
-  const level = Math.min(account.level, Math.max(0, capacity - unitsIn(account.out)) * periodMs)
-  return { ...account, capacity, refill, periodMs, level }
+  const leased = unitsIn(account.out) + unitsIn(beside)
+  const level = Math.min(levelOf(account), Math.max(0, capacity - leased) * periodMs)
+  return { ...withLevel(account, level), capacity, refill, periodMs }
 }
 
 export function freeOfRate(account: RateAccount): number {

@@ -61,6 +61,12 @@ export function mergeSlots(a: Slots, b: Slots, combine: (a: number, b: number) =
   return merged
 }
 
+/** What two accounts hold under leases. */
+export function together(a: Slots, b: Slots): Slots {
+  if (unitsIn(b) === 0) return a
+  return unitsIn(a) === 0 ? b : mergeSlots(a, b, (one, other) => one + other)
+}
+
 /** Slots in the order in which they end. */
 export function inOrder(slots: Slots): (readonly [slot: number, units: number])[] {
   const ordered: (readonly [slot: number, units: number])[] = []

@@ -148,7 +148,7 @@ export function leaseManager(subject: Subject, runtime: Runtime): LeaseManager {
           return Math.max(most, keptOf(lease))
         }
         // What no request waits for can wait until the store works again.
-        if (waiting.length > 0 || breaker.allows()) await syncOnce({ renew, keep })
+        if (waiting.length > 0 || breaker.allows()) await syncOnce({ renew, keep, isRetired: closing })
       }
     } finally {
       running = undefined

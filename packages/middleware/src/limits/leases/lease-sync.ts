@@ -23,6 +23,8 @@ export interface SyncTask {
   readonly renew: boolean
   /** Return what is not needed: how many units of it a lease may keep. */
   readonly keep: (lease: Lease) => number
+  /** The limits are no longer in force: accounts keep the size that another revision's have given them. */
+  readonly isRetired: boolean
 }
 
 /** Brings one subject's leases and its row into line: a compare-and-swap loop. */
@@ -108,13 +110,16 @@ export function leaseSync(subject: Subject, leases: ReadonlyMap<string, Lease>, 
     { row, etag }: Version,
     known: Row | undefined,
     interval: StoreInterval,
+    isRetired: boolean,
   ): { readonly row: Row; readonly loss: RowLoss | undefined } {
-    const found = rollRow(row, subject.limits, interval)
+    const roll = (each: Row) => rollRow(each, subject.limits, interval, isRetired)
+    const found = roll(row)
     const loss = lossOf(known, etag === undefined ? undefined : row)
-    const whole =
-      loss === undefined || known === undefined ? found : rebuilt(rollRow(known, subject.limits, interval), found, loss)
+    const whole = loss === undefined || known === undefined ? found : rebuilt(roll(known), found, loss)
     const checked = checkLeases(leases.values(), whole, interval, loss !== undefined)
-    return { row: checked.row, loss: loss ?? (checked.isIncomplete ? 'incomplete' : undefined) }
+    if (!checked.isIncomplete) return { row: checked.row, loss }
+    // What is booked again leaves no room in other revisions' accounts either.
+    return { row: roll(checked.row), loss: loss ?? 'incomplete' }
   }
 
   const instances = (row: Row) => instancesIn(row, holder)
@@ -161,7 +166,7 @@ export function leaseSync(subject: Subject, leases: ReadonlyMap<string, Lease>, 
       if (version === undefined || interval === undefined || !isSet(interval)) continue
       if (version.etag !== own?.etag) own = undefined
       resolve(version)
-      const { row, loss } = recover(version, mine === undefined ? known : undefined, interval)
+      const { row, loss } = recover(version, mine === undefined ? known : undefined, interval, task.isRetired)
       if (loss === undefined && version.etag !== undefined) rows.set(subject.id, version.row)
       // A row that this instance only remembers having written was not seen again.
       if (mine === undefined) saw(row)

@@ -1,6 +1,7 @@
 import type { Limit } from '../../policy/index.ts'
-import { type Account, accountOf, isVoid, rollAccount } from '../accounts/account.ts'
+import type { Account } from '../accounts/account.ts'
 import { assertAccount, repaired } from '../accounts/assert-account.ts'
+import { rollAccounts } from '../accounts/siblings.ts'
 import { type Slots, unexpired } from '../accounts/slots.ts'
 import type { StoreInterval } from '../stores/store-clock.ts'
 
@@ -97,19 +98,13 @@ function isObject(value: unknown): value is object {
 }
 
 /**
- * The row with the accounts of these limits, brought forward. Accounts that these limits don't know are kept for as
- * long as they say anything: an instance with an older or newer policy must not reset what another one counts.
+ * The row with the accounts of these limits, and of other revisions, brought forward.
+ *
+ * @param isRetired the limits are no longer in force: accounts keep their size
  */
-export function rollRow(row: Row, limits: readonly Limit[], time: StoreInterval): Row {
-  const accounts: Record<string, Account> = {}
-  for (const key in row.accounts) {
-    const stored = row.accounts[key]
-    if (stored === undefined || limits.some((limit) => limit.key === key)) continue
-    const foreign = rollAccount(stored, time)
-    if (!isVoid(foreign, time)) accounts[key] = foreign
-  }
-  for (const limit of limits) accounts[limit.key] = accountOf(row.accounts[limit.key], limit, time)
-  return { ...row, holders: unexpired(row.holders, time.earliest), accounts }
+export function rollRow(row: Row, limits: readonly Limit[], time: StoreInterval, isRetired = false): Row {
+  const holders = unexpired(row.holders, time.earliest)
+  return { ...row, holders, accounts: rollAccounts(row.accounts, limits, time, isRetired) }
 }
 
 function mapValues<T>(record: Readonly<Record<string, T>>, map: (value: T) => T): Readonly<Record<string, T>> {
