@@ -43,6 +43,11 @@ async function start(settings: Record<string, string> = {}): Promise<void> {
     BARE_HOST,
   )
 }
+/** The start's own look at the policy is over. */
+async function started(): Promise<void> {
+  await start()
+  await expect.poll(() => host.output(), { timeout: 10_000 }).toContain('"event":"policy in force"')
+}
 async function health(query = '', init: RequestInit = {}): Promise<[number, unknown]> {
   const response = await fetch(`${host.url}/api/health${query}`, init)
   const text = await response.text()
@@ -54,9 +59,7 @@ const ok = { policy: 'ok', tables: 'ok', limits: 'ok', model: 'ok' }
 
 describe('GET /api/health', () => {
   test('is live without a look at anything, and asks for no key', async () => {
-    await start()
-    // A start looks once which policy is in force.
-    await health('?ready')
+    await started()
     proxy.forget()
     upstream.calls.length = 0
     expect(await health()).toEqual([200, { status: 'live' }])
@@ -65,7 +68,7 @@ describe('GET /api/health', () => {
   })
 
   test('?ready looks at tables and model, once for all that ask', async () => {
-    await start()
+    await started()
     proxy.forget()
     upstream.calls.length = 0
     const answers = await Promise.all(Array.from({ length: 20 }, () => health('?ready')))

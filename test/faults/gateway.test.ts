@@ -125,11 +125,16 @@ describe('when the storage fails', () => {
   test('costs are known: a miss makes so many transactions, and a hit fewer; what is held of a limit costs none', async () => {
     await ask()
     proxy.forget()
+    // Every five seconds one of them has the instance look at the policy.
+    const counts = () => {
+      const { 'get tollgatepolicy': _looks, ...others } = proxy.counts()
+      return others
+    }
     const prompt = unique('Why?')
     await ask(prompt)
-    expect(proxy.counts()).toEqual({ 'get tollgatecache': 1, 'insert tollgatecache': 1 })
+    expect(counts()).toEqual({ 'get tollgatecache': 1, 'insert tollgatecache': 1 })
     proxy.forget()
     expect((await ask(prompt)).headers.get('cache-status')).toContain('hit')
-    expect(proxy.counts()).toEqual({})
+    expect(counts()).toEqual({})
   })
 })
