@@ -5,11 +5,18 @@ import formats from 'ajv-formats'
 
 export interface Document {
   readonly paths: Readonly<Record<string, Readonly<Record<string, DescribedOperation>>>>
-  readonly components: { readonly schemas: Readonly<Record<string, Schema>> }
+  readonly components: {
+    readonly schemas: Readonly<Record<string, Schema>>
+    readonly responses: Readonly<Record<string, DescribedAnswer>>
+  }
   readonly [field: string]: unknown
 }
 
 export type Schema = Readonly<Record<string, unknown>>
+
+interface Named {
+  readonly $ref: string
+}
 
 export interface DescribedOperation {
   readonly operationId: string
@@ -21,7 +28,7 @@ export interface DescribedOperation {
     readonly schema: Schema
   }[]
   readonly requestBody?: { readonly content: { readonly 'application/json': { readonly schema: Schema } } }
-  readonly responses: Readonly<Record<string, DescribedAnswer>>
+  readonly responses: Readonly<Record<string, DescribedAnswer | Named>>
 }
 
 interface DescribedAnswer {
@@ -56,6 +63,16 @@ export function describedBy(document: Document) {
     return known
   }
 
+  /** An answer, and where it stands: in its operation, or among those that several have. */
+  function answerOf(path: string, method: string, status: string) {
+    const described = document.paths[path]?.[method]?.responses[status]
+    if (described === undefined || !('$ref' in described)) {
+      return { described, pointer: ['paths', path, method, 'responses', status] }
+    }
+    const name = described.$ref.replace('#/components/responses/', '')
+    return { described: document.components.responses[name], pointer: ['components', 'responses', name] }
+  }
+
   return {
     /** All schemas of the document, compiled. */
     compileAll(): number {
@@ -66,10 +83,10 @@ export function describedBy(document: Document) {
         if (operation.requestBody !== undefined) {
           validator(['paths', path, method, 'requestBody', 'content', 'application/json', 'schema'])
         }
-        for (const [status, { content = {} }] of Object.entries(operation.responses)) {
-          for (const type of Object.keys(content)) {
-            validator(['paths', path, method, 'responses', status, 'content', type, 'schema'])
-          }
+        for (const status of Object.keys(operation.responses)) {
+          const { described, pointer } = answerOf(path, method, status)
+          if (described === undefined) throw new Error(`${method} ${path}: nothing describes ${status}`)
+          for (const type of Object.keys(described.content ?? {})) validator([...pointer, 'content', type, 'schema'])
         }
       }
       return compiled.size
@@ -77,7 +94,7 @@ export function describedBy(document: Document) {
 
     /** What of an answer is not as it is described; `undefined` where all is. */
     faultOf(path: string, method: string, { status, headers, text }: GivenAnswer): string | undefined {
-      const described = document.paths[path]?.[method]?.responses[String(status)]
+      const { described, pointer } = answerOf(path, method, String(status))
       if (described === undefined) return `status ${status} is not described: ${text.slice(0, 300)}`
       const missing = (NEEDED[status] ?? []).find((name) => !headers.has(name))
       if (missing !== undefined) return `status ${status} has no ${missing}`
@@ -95,7 +112,7 @@ export function describedBy(document: Document) {
       } catch {
         return `status ${status} is no JSON: ${text.slice(0, 300)}`
       }
-      const valid = validator(['paths', path, method, 'responses', String(status), 'content', type, 'schema'])
+      const valid = validator([...pointer, 'content', type, 'schema'])
       return valid(value) ? undefined : `${ajv.errorsText(valid.errors)}: ${text.slice(0, 300)}`
     },
   }

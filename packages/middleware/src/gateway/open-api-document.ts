@@ -1,6 +1,6 @@
 import { ACTIONS, type ManageAction, REFUSED_STATUSES } from '../manage/index.ts'
 import type { OpenApiOptions } from './open-api.ts'
-import { MODEL_PATHS, MODEL_SCHEMAS } from './open-api-models.ts'
+import { MODEL_PATHS, MODEL_REFUSALS, MODEL_SCHEMAS } from './open-api-models.ts'
 import {
   answer,
   HEADERS,
@@ -9,13 +9,14 @@ import {
   openaiError,
   type PathItem,
   plainError,
-  refTo,
+  type Refusing,
   refusals,
+  refusedAnswers,
   SECURED,
   SECURITY_SCHEMES,
   schemaOf,
 } from './open-api-parts.ts'
-import { READ_PATHS, READ_SCHEMAS } from './open-api-reads.ts'
+import { READ_PATHS, READ_REFUSALS, READ_SCHEMAS } from './open-api-reads.ts'
 
 const VERSION = '0.1.0'
 
@@ -40,6 +41,7 @@ export function openApiDocument({ base }: OpenApiOptions) {
     components: {
       securitySchemes: SECURITY_SCHEMES,
       headers: HEADERS,
+      responses: refusedAnswers([...MODEL_REFUSALS, ...READ_REFUSALS, MANAGING]),
       schemas: { Error: schemaOf(plainError), OpenAIError: schemaOf(openaiError), ...MODEL_SCHEMAS, ...READ_SCHEMAS },
     },
   }
@@ -56,6 +58,12 @@ function managePaths(actions: readonly ManageAction[]): Readonly<Record<string, 
 }
 
 const NO_STORE = ['Cache-Control', 'X-Content-Type-Options']
+const MANAGING: Refusing = {
+  name: 'ManageRefusal',
+  error: 'Error',
+  headers: NO_STORE,
+  statuses: [400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503],
+}
 
 function operationOf({
   id,
@@ -114,7 +122,7 @@ function operationOf({
     }),
     responses: {
       200: answer('Done.', schemaOf(output, 'output'), ...NO_STORE),
-      ...refusals(refTo('schemas', 'Error'), [...new Set(statuses)].toSorted(), ...NO_STORE),
+      ...refusals(MANAGING, [...new Set(statuses)].toSorted()),
     },
   }
 }

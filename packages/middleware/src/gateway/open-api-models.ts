@@ -5,6 +5,7 @@ import {
   type JsonSchema,
   type Operation,
   type PathItem,
+  type Refusing,
   refTo,
   refusals,
   SECURED,
@@ -149,9 +150,26 @@ const CALL_HEADERS = [
 ]
 const RETRY_HEADERS = ['Retry-After', 'Retry-After-Ms', 'X-Should-Retry']
 
-const GENERATE_STATUSES = [400, 401, 403, 408, 413, 429, 500, 502, 503, 504]
+const GENERATE: Refusing = {
+  name: 'GenerateRefusal',
+  error: 'Error',
+  headers: [...CALL_HEADERS, ...RETRY_HEADERS],
+  statuses: [400, 401, 403, 408, 413, 429, 500, 502, 503, 504],
+}
 /** These pass on what the model's service says of the request itself. */
-const OPENAI_STATUSES = [400, 401, 403, 404, 408, 413, 415, 422, 429, 451, 500, 502, 503, 504]
+const OPENAI: Refusing = {
+  name: 'CallRefusal',
+  error: 'OpenAIError',
+  headers: [...CALL_HEADERS, ...RETRY_HEADERS],
+  statuses: [400, 401, 403, 404, 408, 413, 415, 422, 429, 451, 500, 502, 503, 504],
+}
+const LISTING: Refusing = {
+  name: 'ModelsRefusal',
+  error: 'OpenAIError',
+  headers: [...LIMIT_HEADERS, ...RETRY_HEADERS],
+  statuses: [401, 403, 404, 429, 500, 503],
+}
+export const MODEL_REFUSALS = [GENERATE, OPENAI, LISTING]
 
 const CALL_PARAMETERS = [
   {
@@ -175,13 +193,12 @@ interface Call {
   readonly summary: string
   readonly request: string
   readonly answer: string
-  readonly error: 'Error' | 'OpenAIError'
-  readonly statuses: readonly number[]
+  readonly refusing: Refusing
   readonly streams: boolean
   readonly parameters?: readonly object[]
 }
 
-function call({ id, summary, request, answer: body, error, statuses, streams, parameters = [] }: Call): PathItem {
+function call({ id, summary, request, answer: body, refusing, streams, parameters = [] }: Call): PathItem {
   const schema = { anyOf: [refTo('schemas', body), refTo('schemas', 'DryRun')] }
   const post: Operation = {
     operationId: id,
@@ -200,7 +217,7 @@ function call({ id, summary, request, answer: body, error, statuses, streams, pa
           ...(streams && { 'text/event-stream': { schema: { type: 'string' } } }),
         },
       },
-      ...refusals(refTo('schemas', error), statuses, ...CALL_HEADERS, ...RETRY_HEADERS),
+      ...refusals(refusing),
     },
   }
   return { post }
@@ -220,7 +237,7 @@ interface Spoken {
   readonly parameters?: readonly object[]
 }
 
-const spoken = { error: 'OpenAIError', statuses: OPENAI_STATUSES, answer: 'ServiceAnswer' } as const
+const spoken = { refusing: OPENAI, answer: 'ServiceAnswer' } as const
 const chats = (of: Spoken) => call({ ...spoken, ...of, streams: true, summary: 'A chat completion.' })
 const embeds = (of: Spoken) => call({ ...spoken, ...of, streams: false, summary: 'Embeddings.' })
 const responds = (id: string) =>
@@ -231,8 +248,7 @@ const generates = (id: string) =>
     summary: 'A prompt in, a completion out.',
     request: 'GenerateRequest',
     answer: 'GenerateAnswer',
-    error: 'Error',
-    statuses: GENERATE_STATUSES,
+    refusing: GENERATE,
     streams: true,
   })
 
@@ -261,7 +277,7 @@ function listing(
     parameters,
     responses: {
       200: answer(summary, refTo('schemas', schema), ...LIMIT_HEADERS),
-      ...refusals(refTo('schemas', 'OpenAIError'), statuses, ...LIMIT_HEADERS, ...RETRY_HEADERS),
+      ...refusals(LISTING, statuses),
     },
   }
 }

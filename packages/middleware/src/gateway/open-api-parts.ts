@@ -23,11 +23,18 @@ export function schemaOf(schema: z.ZodType, io: 'input' | 'output' = 'input'): J
 function withoutDefs(node: unknown, defs: Readonly<Record<string, unknown>>): unknown {
   if (Array.isArray(node)) return node.map((each) => withoutDefs(each, defs))
   if (typeof node !== 'object' || node === null) return node
-  const { $ref, ...own } = node as { readonly $ref?: unknown }
+  const { $ref, ...own } = withoutPattern(node) as { readonly $ref?: unknown }
   const { id: _, ...defined } = (defs[String($ref).replace('#/$defs/', '')] ?? {}) as { readonly id?: unknown }
   return Object.fromEntries(
     Object.entries({ ...defined, ...own }).map(([name, each]) => [name, withoutDefs(each, defs)]),
   )
+}
+
+/** A format says it already, in a hundredth of the length. */
+function withoutPattern(node: object): object {
+  if (!('format' in node && 'pattern' in node)) return node
+  const { pattern: _, ...others } = node
+  return others
 }
 
 export const refTo = (kind: string, name: string) => ({ $ref: `#/components/${kind}/${name}` })
@@ -111,17 +118,28 @@ export function answer(description: string, schema: JsonSchema, ...headers: read
   return { description, headers: headersOf('X-Request-ID', ...headers), content: json(schema) }
 }
 
-/** Errors in one shape, by their statuses. */
-export function refusals(
-  error: JsonSchema,
-  statuses: readonly number[],
-  ...headers: readonly HeaderName[]
-): Readonly<Record<string, JsonSchema>> {
+/** Refusals in one shape, each of which stands once in the document, whoever may be told it. */
+export interface Refusing {
+  readonly name: string
+  readonly error: 'Error' | 'OpenAIError'
+  readonly headers: readonly HeaderName[]
+  readonly statuses: readonly number[]
+}
+
+/** By status, as an operation has them. */
+export function refusals({ name, statuses }: Refusing, some = statuses): Readonly<Record<string, JsonSchema>> {
+  return Object.fromEntries(some.map((status) => [String(status), refTo('responses', `${name}${status}`)]))
+}
+
+export function refusedAnswers(shapes: readonly Refusing[]): Readonly<Record<string, JsonSchema>> {
   return Object.fromEntries(
-    statuses.map((status) => {
-      const own = HEADERS_OF_STATUS[status] ?? []
-      return [String(status), answer(REFUSED[status] ?? 'Refused.', error, ...new Set([...headers, ...own]))]
-    }),
+    shapes.flatMap(({ name, error, headers, statuses }) =>
+      statuses.map((status) => {
+        const own = HEADERS_OF_STATUS[status] ?? []
+        const told = answer(REFUSED[status] ?? 'Refused.', refTo('schemas', error), ...new Set([...headers, ...own]))
+        return [`${name}${status}`, told]
+      }),
+    ),
   )
 }
 

@@ -7,6 +7,7 @@ import {
   type JsonSchema,
   OPEN,
   type PathItem,
+  type Refusing,
   refTo,
   refusals,
   SECURED,
@@ -105,7 +106,14 @@ const SPAN = [
   query('until', { type: 'string' }, `${MOMENT} Now by default.`),
 ]
 const READ = { tags: ['Usage'], description: 'A key of scope `read`.', security: SECURED }
-const READ_REFUSALS = refusals(refTo('schemas', 'Error'), [400, 401, 403, 429, 500, 503], 'Cache-Control')
+const READING: Refusing = {
+  name: 'ReadRefusal',
+  error: 'Error',
+  headers: ['Cache-Control'],
+  statuses: [400, 401, 403, 404, 429, 500, 503],
+}
+export const READ_REFUSALS = [READING]
+const REPORT_REFUSALS = refusals(READING, [400, 401, 403, 429, 500, 503])
 
 const healthy = {
   tags: ['Health'],
@@ -148,7 +156,7 @@ export const READ_PATHS: Readonly<Record<string, PathItem>> = {
             'text/csv': { schema: { type: 'string' } },
           },
         },
-        ...READ_REFUSALS,
+        ...REPORT_REFUSALS,
       },
     },
   },
@@ -169,8 +177,8 @@ export const READ_PATHS: Readonly<Record<string, PathItem>> = {
       ],
       responses: {
         200: answer('The stories.', refTo('schemas', 'RequestStories'), 'Cache-Control'),
-        ...READ_REFUSALS,
-        ...refusals(refTo('schemas', 'Error'), [404], 'Cache-Control'),
+        ...REPORT_REFUSALS,
+        ...refusals(READING, [404]),
       },
     },
   },
@@ -183,7 +191,7 @@ export const READ_PATHS: Readonly<Record<string, PathItem>> = {
       security: SECURED,
       responses: {
         200: answer('The caller.', refTo('schemas', 'Me'), 'Cache-Control'),
-        ...refusals(refTo('schemas', 'Error'), [401, 403, 429, 500, 503], 'Cache-Control'),
+        ...refusals(READING, [401, 403, 429, 500, 503]),
       },
     },
   },
@@ -204,7 +212,7 @@ export const READ_PATHS: Readonly<Record<string, PathItem>> = {
             'application/openmetrics-text': { schema: { type: 'string' } },
           },
         },
-        ...READ_REFUSALS,
+        ...REPORT_REFUSALS,
       },
     },
   },
@@ -216,7 +224,7 @@ export const READ_PATHS: Readonly<Record<string, PathItem>> = {
       security: OPEN,
       responses: {
         200: answer('The metadata.', refTo('schemas', 'ProtectedResource'), 'Cache-Control'),
-        ...refusals(refTo('schemas', 'Error'), [404, 500, 503], 'Cache-Control'),
+        ...refusals(READING, [404, 500, 503]),
       },
     },
     head: {
