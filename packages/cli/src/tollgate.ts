@@ -239,6 +239,7 @@ limits
   .description('Let limits begin anew: buckets full, quotas and budgets unspent. What is in flight is not ended.')
   .option('--consumer <id>', "this consumer's own limits")
   .option('--plan <plan>', 'those that the consumers of this plan share')
+  .option('--group <name=value>', 'those that all callers of this value of a group share, such as cost-centre=4711')
   .option('--global', "everybody's")
   .option('--limit <name>', 'of them this one alone, by its name in refusals, such as usd')
   .action((options) => print(resetLimitsOf(options, place)))
