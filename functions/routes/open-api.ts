@@ -1,6 +1,6 @@
 import { app } from '@azure/functions'
 import { httpHandler } from '@tollgate/azure-functions'
-import { ACTIONS, openApiEntry } from '@tollgate/middleware'
+import { openApiEntry } from '@tollgate/middleware'
 import { METHODS } from './methods.ts'
 
 /** `GET /api/openapi.json`: all routes and their schemas. Open to anyone: there is no secret and no setting in it. */
@@ -9,6 +9,6 @@ export function registerOpenApi(): void {
     methods: METHODS,
     authLevel: 'anonymous',
     route: 'openapi.json',
-    handler: httpHandler(openApiEntry({ base: '/api', actions: ACTIONS })),
+    handler: httpHandler(openApiEntry({ base: '/api' })),
   })
 }

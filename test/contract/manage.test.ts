@@ -273,7 +273,7 @@ describe('what is done', () => {
             price: { usdPerMillionTokens: { input: 1, cachedInput: 1, output: 2 } },
           },
         ],
-        resting: [],
+        resting: expect.any(Array),
       },
     ])
     expect(JSON.stringify(body)).not.toContain('secret')

@@ -335,6 +335,7 @@ describe('tollgate limits show', () => {
       plans: ['own'],
       now: Date.now(),
       grant: { models: ['small'], budget: { usd: 1, per: 'day' } },
+      groups: { 'cost-centre': '4711' },
     })
     expect((await ask(key, { model: 'small' })).status).toBe(200)
     const told = await tellMe(key)
@@ -346,6 +347,8 @@ describe('tollgate limits show', () => {
       budget: { usd: 1, per: 'day' },
     })
     expect(told.models).toEqual(['small'])
+    expect(told.groups).toEqual({ 'cost-centre': '4711' })
+    expect(limitOf(told, 'group-cost-centre-usd').subject).toBe('group:cost-centre:4711')
     expect(limitOf(told, 'key-usd')).toMatchObject({ subject: `key:${id}`, of: 1e9, window: { per: 'day' } })
     const { out } = await tollgate('limits', 'show', '--key', id)
     expect(out).toMatch(new RegExp(`key:${id} +key-usd +\\$1\\.000000 a day`))
@@ -354,6 +357,7 @@ describe('tollgate limits show', () => {
 
   test.each([
     [['--plan', 'own'], 'plan:own'],
+    [['--group', 'cost-centre=4711'], 'group:cost-centre:4711'],
     [['--global'], 'global '],
   ])('%j', async (args, subject) => {
     const { code, out } = await tollgate('limits', 'show', ...args)
@@ -362,9 +366,10 @@ describe('tollgate limits show', () => {
   })
 
   test.each([
-    [[], 'Say whose limits to show: --consumer, --key, --plan or --global.'],
+    [[], 'Say whose limits to show: --consumer, --key, --plan, --group or --global.'],
     [['--plan', 'own', '--global'], '--plan and --global exclude each other.'],
     [['--consumer', 'nobody-at-all'], "There is no consumer 'nobody-at-all'."],
+    [['--group', 'team=a'], "the policy has no group 'team'."],
     [['--plan', 'none'], "the policy has no plan 'none'. It has: own, bare."],
   ])('%j names the fault', async (args, fault) => {
     const { code, err } = await tollgate('limits', 'show', ...args)

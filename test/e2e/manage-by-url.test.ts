@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type RequestListener, request, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -21,6 +21,7 @@ import { startUpstream, type Upstream } from '../support/upstream.ts'
 const open = openAccount(inject('azurite'))
 const store = tableConsumerStore(open)
 let folder: string
+let policy: string
 let upstream: Upstream
 let host: RunningHost
 let admin: string
@@ -28,11 +29,14 @@ let reader: string
 const servers: Server[] = []
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'tollgate-url-'))
+  // Of its own, since a revision is applied to it.
+  policy = join(folder, 'policy.yaml')
+  copyFileSync(join(ROOT, 'test/contract/manage.yaml'), policy)
   upstream = await startUpstream()
   host = await startHost(
     {
       TOLLGATE_STORAGE: inject('azurite'),
-      TOLLGATE_POLICY: 'test/contract/manage.yaml',
+      TOLLGATE_POLICY: policy,
       OPENAI_BASE_URL: upstream.baseUrl,
       OPENAI_API_KEY: 'sk-upstream',
     },
@@ -109,6 +113,21 @@ describe('by its URL', () => {
     const { out } = await tollgate('audit', '--since', '1h')
     expect(out).toMatch(/^WHEN +WHO +WHAT +OF +WITH +CAME TO\n/)
     expect(out).toMatch(new RegExp(`key ${admin.split('_')[1]} .* resetLimits +/limits/reset`))
+  })
+
+  test('another policy is proposed, refused and applied', async () => {
+    const proposed = join(folder, 'proposed.yaml')
+    writeFileSync(proposed, readFileSync(policy, 'utf8').replace('requests: 1000', 'requests: 2000'))
+    const wrong = join(folder, 'wrong.yaml')
+    writeFileSync(wrong, 'plans: 7\n')
+    const refused = await tollgate('policy', 'apply', wrong)
+    expect([refused.code, refused.out]).toEqual([1, ''])
+    expect(refused.err).toContain('plans')
+    expect((await tollgate('policy', 'diff', proposed)).out).toContain('2000')
+    const applied = await tollgate('policy', 'apply', proposed, '--message', 'More of it.')
+    expect([applied.code, applied.err]).toEqual([0, ''])
+    expect((await tollgate('policy', 'show')).out).toContain('requests: 2000')
+    expect((await tollgate('policy', 'history')).out).toContain('More of it.')
   })
 
   test('usage and why, as a gateway tells them', async () => {

@@ -209,8 +209,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'opens a full bucket, or an unspent budget, where only the period has changed',
     file: 'accounts/siblings.ts',
-    find: 'stored[limit.key] === undefined\n        ?',
-    replace: 'stored[limit.key] === null\n        ?',
+    find: 'const opens = stored[limit.key] === undefined',
+    replace: 'const opens = stored[limit.key] === null',
     seed: 1,
     revisions: true,
   },

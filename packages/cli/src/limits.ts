@@ -2,7 +2,7 @@ import { beginLimitsAnew, showLimits, type ToldLimit } from '@tollgate/middlewar
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
 import { count, duration, exactDollars, utc } from './figures.ts'
-import { checkConsumerId } from './keys.ts'
+import { checkConsumerId, idOf } from './keys.ts'
 import { managing } from './managing.ts'
 import type { Place } from './place.ts'
 import { onOneLine } from './printable.ts'
@@ -17,6 +17,8 @@ interface WhoseLimits {
 export interface LimitsResetOptions extends WhoseLimits {
   /** A group's name and a value in it: `cost-centre=4711`. */
   readonly group?: string
+  /** A key's id, or the key itself. */
+  readonly key?: string
   /** A limit's name, as refusals and headers say it. */
   readonly limit?: string
 }
@@ -24,6 +26,8 @@ export interface LimitsResetOptions extends WhoseLimits {
 export interface LimitsShowOptions extends WhoseLimits {
   /** A key's id. */
   readonly key?: string
+  /** A group and its value, such as `cost-centre=4711`. */
+  readonly group?: string
   readonly json?: boolean
 }
 
@@ -31,7 +35,8 @@ export interface LimitsShowOptions extends WhoseLimits {
 export async function resetLimitsOf(options: LimitsResetOptions, place: Place): Promise<string> {
   checkOptions(options)
   const { consumer, plan, group, global, limit } = options
-  const meant = { consumer, plan, group, global: global ? (true as const) : undefined, limit }
+  const key = options.key === undefined ? undefined : idOf(options.key)
+  const meant = { consumer, key, plan, group, global: global ? (true as const) : undefined, limit }
   const { output } = await managing(beginLimitsAnew, meant, place)
   return `Reset: ${output.what}. Every instance goes by it within 10 seconds.`
 }
@@ -39,12 +44,13 @@ export async function resetLimitsOf(options: LimitsResetOptions, place: Place): 
 /** Where limits stand: all that hold for a consumer or a key, or those that a plan's consumers, or everybody, share. */
 export async function showLimitsOf({ json, ...whose }: LimitsShowOptions, place: Place): Promise<string> {
   const given = Object.keys(whose)
-  if (given.length === 0) throw new CommandFault('Say whose limits to show: --consumer, --key, --plan or --global.')
+  if (given.length === 0)
+    throw new CommandFault('Say whose limits to show: --consumer, --key, --plan, --group or --global.')
   if (given.length > 1) {
     throw new CommandFault(`${given.map((option) => `--${option}`).join(' and ')} exclude each other.`)
   }
-  const { consumer, key, plan, global } = whose
-  const asked = { consumer, key, plan, global: global ? true : undefined }
+  const { global, ...others } = whose
+  const asked = { ...others, ...(global && { global: true }) }
   const { output, storage } = await managing(showLimits, asked, place)
   if (json) return JSON.stringify(output)
   const { at, limits } = output
@@ -107,9 +113,13 @@ function notes(limits: readonly ToldLimit[]): string[] {
 }
 
 /** @throws CommandFault that names the option. */
-function checkOptions({ consumer, plan, group, global }: LimitsResetOptions): void {
-  const given = Object.entries({ consumer, plan, group, global }).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw new CommandFault('Say whose limits to reset: --consumer, --plan, --group or --global.')
+function checkOptions({ consumer, key, plan, group, global }: LimitsResetOptions): void {
+  const given = Object.entries({ consumer, key, plan, group, global }).filter(([, value]) => value !== undefined)
+  if (given.length === 0) {
+    throw new CommandFault(
+      "Say whose limits to reset: --consumer, --plan, --group or --global. Or a key's own budget: --key.",
+    )
+  }
   if (given.length > 1) {
     throw new CommandFault(`${given.map(([option]) => `--${option}`).join(' and ')} exclude each other.`)
   }

@@ -18,6 +18,7 @@ export function requestStory(row: UsageRow): string {
     outcomeText(row),
     ...(row.steps.length === 0 ? [] : [stepsText(row)]),
     ...limitsText(row),
+    ...shadowText(row),
     ...costText(row),
     markText(row),
   ].join('\n\n')
@@ -29,6 +30,18 @@ function outcomeText(row: UsageRow): string {
   return dryRun
     ? `${who} asked what would become of a request. ${verdictText(row)}A dry run takes nothing, and asks no model.`
     : `${who} ${becameOf(row)}`
+}
+
+/** What the shadow revision of the policy would have done. */
+function shadowText({ shadow, wouldRefuse }: UsageRow): string[] {
+  if (shadow === undefined) return []
+  const [code = '', ...limit] = (wouldRefuse ?? '').split(' ')
+  const by = limit.length === 0 ? '' : ` by limit ${quoted(limit.join(' '))}`
+  const known = words(wouldRefuse ?? '', {
+    '': 'would have let it through',
+    unknown: 'had not decided when it ended: what it would have done is not known',
+  })
+  return [`The shadow revision ${onOneLine(shadow)} ${known ?? `would have refused it with ${onOneLine(code)}${by}`}.`]
 }
 
 function verdictText({ verdict }: UsageRow): string {

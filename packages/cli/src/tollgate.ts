@@ -231,6 +231,7 @@ limits
   .option('--consumer <id>', 'all that hold for this consumer, those that it shares with others too')
   .option('--key <id>', "the same of this key's requests, with its own cap and its groups")
   .option('--plan <plan>', 'those that the consumers of this plan share')
+  .option('--group <name=value>', 'those that all callers of this value of a group share')
   .option('--global', "everybody's")
   .option(...JSON_OPTION)
   .action((options) => print(showLimitsOf(options, place)))
@@ -238,6 +239,7 @@ limits
   .command('reset')
   .description('Let limits begin anew: buckets full, quotas and budgets unspent. What is in flight is not ended.')
   .option('--consumer <id>', "this consumer's own limits")
+  .option('--key <key>', 'what this key may spend by itself: its id, or the key itself')
   .option('--plan <plan>', 'those that the consumers of this plan share')
   .option('--group <name=value>', 'those that all callers of this value of a group share, such as cost-centre=4711')
   .option('--global', "everybody's")
@@ -273,6 +275,7 @@ program
   .option('--model <name>', 'of this model of the policy alone')
   .option(...JSON_OPTION)
   .option('--csv', 'print CSV, for a spreadsheet')
+  .option('--shadow', 'what the shadow revision of the policy would have refused')
   .action((options) => print(showUsage(options, place)))
 
 program
@@ -318,7 +321,7 @@ program
   })
 
 /** They work on files, and look into the tables by themselves. */
-const WITHOUT_GATEWAY = ['prices', 'explain']
+const WITHOUT_GATEWAY = ['prices', 'explain', 'doctor']
 
 program.hook('preAction', (_program, command) => {
   if (place.url === undefined || !WITHOUT_GATEWAY.includes(command.name())) return

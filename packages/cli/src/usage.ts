@@ -2,8 +2,13 @@ import {
   isUsageFault,
   reportCsv,
   reportJson,
+  type ShadowReport,
+  type ShadowSums,
+  shadowCsv,
+  shadowJson,
   type Unattributed,
   type UsageFault,
+  type UsageReader,
   type UsageReport,
   type UsageSums,
   usageQuery,
@@ -25,18 +30,24 @@ export interface UsageOptions {
   readonly model?: string
   readonly json?: boolean
   readonly csv?: boolean
+  readonly shadow?: boolean
 }
 
 const TIMEOUT_MS = 120_000
 
 /** What requests came to, by consumer, model or target. */
 export async function showUsage(options: UsageOptions, place: Place): Promise<string> {
-  const { json, csv, ...asked } = options
+  const { json, csv, shadow, ...asked } = options
   if (json && csv) throw new CommandFault('--json and --csv exclude each other.')
   const query = usageQuery(asked, Date.now())
   if (isUsageFault(query)) throw optionFault(query)
   const gateway = gatewayOf(place)
   if (gateway !== undefined) return usageByUrl(options, gateway)
+  if (shadow) {
+    const { by } = query
+    if (by === 'target') throw new CommandFault('--by must be consumer or model with --shadow.')
+    return showShadow({ ...query, by }, options, place)
+  }
   const [report, storage] = await withUsage(place, async (reader, where) => [
     await reader.report(query, AbortSignal.timeout(TIMEOUT_MS)),
     where,
@@ -53,6 +64,52 @@ async function usageByUrl({ json, csv, ...asked }: UsageOptions, gateway: Manage
   const report = jsonOf(text, gateway)
   return json ? JSON.stringify(report) : usageText(reportOf(report as ReportJson), `Gateway: ${gateway.url}`)
 }
+
+async function showShadow(
+  query: Parameters<UsageReader['shadow']>[0],
+  { json, csv }: UsageOptions,
+  place: Place,
+): Promise<string> {
+  const [report, storage] = await withUsage(place, async (reader, where) => [
+    await reader.shadow(query, AbortSignal.timeout(TIMEOUT_MS)),
+    where,
+  ])
+  if (json) return JSON.stringify(shadowJson(report))
+  if (csv) return shadowCsv(report).replaceAll('\r\n', '\n').trimEnd()
+  return shadowText(report, `Storage: ${storage}`)
+}
+
+/** What a shadow revision would have refused, for people: of whom, and why. @param source where it is from */
+export function shadowText(report: ShadowReport, source: string): string {
+  const { by, rows, total, since, until, asOf, unreadable } = report
+  const span = `From ${utc(since)} to ${utc(until)}${asOf < until ? `, as of ${utc(asOf)}` : ''}.`
+  const line = (name: string, { judged, wouldRefuse, unknown }: ShadowSums) => [
+    name,
+    ...[judged, wouldRefuse, unknown].map(count),
+  ]
+  const table = columns(
+    [
+      [by.toUpperCase(), 'JUDGED', 'WOULD REFUSE', 'UNKNOWN'],
+      ...rows.map(({ name, ...sums }) => line(name === '' ? UNNAMED[by] : onOneLine(name), sums)),
+      line('total', total),
+    ],
+    1,
+  )
+  const reasons = total.refusals.map(({ code, limit = '–', requests }) => [
+    onOneLine(code),
+    onOneLine(limit),
+    count(requests),
+  ])
+  return [
+    rows.length === 0 ? NOT_JUDGED : table,
+    ...(reasons.length === 0 ? [] : [columns([['WOULD REFUSE WITH', 'LIMIT', 'REQUESTS'], ...reasons], 2)]),
+    span,
+    ...unreadableText(unreadable),
+    source,
+  ].join('\n\n')
+}
+
+const NOT_JUDGED = 'No request was judged by a shadow revision. One is put beside the policy by: policy apply --shadow'
 
 export function optionFault({ parameter, rule }: UsageFault): CommandFault {
   return new CommandFault(`--${parameter} ${rule.replace(/'(since|until)'/g, '--$1')}.`)

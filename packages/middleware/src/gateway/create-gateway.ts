@@ -10,7 +10,6 @@ import {
 import { completionCache, GENERATION_LIFE_MS, localTier, purgeVersions } from '../cache/index.ts'
 import type { Check } from '../health/index.ts'
 import { budget, countsMoney, limiter, localLimiter, modelLimits, noLimits, requestLimits } from '../limits/index.ts'
-import { ACTIONS, sweepAudit } from '../manage/index.ts'
 import { type Call, chat, embeddings, type Operation, type Reply, responses } from '../operations/index.ts'
 import {
   digestWith,
@@ -55,12 +54,11 @@ import { ledger, removeOld, rollUp, type UsageReader } from '../usage/index.ts'
 import { dryRun, isDryRun } from './dry-run.ts'
 import { limitedTries } from './limited-tries.ts'
 import { limiterEvents } from './limiter-events.ts'
-import { findAction, manageApi } from './manage-api.ts'
-import { me } from './me.ts'
 import { metricsPage } from './metrics-page.ts'
 import { openUsage } from './open-usage.ts'
 import { reachCounters } from './reach-counters.ts'
 import { READS, readRate } from './read-rate.ts'
+import { type Judged, shadow } from './shadow.ts'
 import { openStores, type StoresOptions } from './stores.ts'
 import { usageApi } from './usage-api.ts'
 
@@ -247,6 +245,15 @@ function askable(name: string, { policy, consumer }: Pick<Admitted, 'policy' | '
     .map(({ name: model }) => model)
 }
 
+/** Made by the first who asks for it: what most processes never meet is not loaded at their start. */
+function later<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined
+  return () => {
+    made ??= make()
+    return made
+  }
+}
+
 /** What the call onion is given by the HTTP onion. */
 type Admitted = WithPolicy & Authenticated<'call'> & { readonly admitted: true }
 
@@ -321,24 +328,48 @@ export function createGateway(options: GatewayOptions): Gateway {
     .use(authenticate({ ...callers, scope: 'read' }))
     .use(readRate(localLimiter({ ...READS, now })))
   const tries = localLimiter({ ...FAILED_TRIES, now })
-  const managing = pipeline().use(pinPolicy(policy)).use(findAction(ACTIONS))
   const { name: policyName, check } = options.policyDocument ?? NO_DOCUMENT
-  const managed = manageApi({ ...stores, policyName, check, from: 'api', wallClock })
-  const looking = managing
-    .use(limitedTries(authenticate({ ...callers, scope: ['read', 'admin'] }), tries))
-    .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
-    .handle(managed)
-  const changing = managing.use(limitedTries(authenticate({ ...callers, scope: 'admin' }), tries)).handle(managed)
+  const managing = later(async () => {
+    const [{ ACTIONS }, { findAction, manageApi }] = await Promise.all([
+      import('../manage/index.ts'),
+      import('./manage-api.ts'),
+    ])
+    const asked = pipeline().use(pinPolicy(policy)).use(findAction(ACTIONS))
+    const managed = manageApi({ ...stores, policyName, check, from: 'api', wallClock })
+    return {
+      looking: asked
+        .use(limitedTries(authenticate({ ...callers, scope: ['read', 'admin'] }), tries))
+        .use(readRate(localLimiter({ ...READS, now }), 'what is managed'))
+        .handle(managed),
+      changing: asked.use(limitedTries(authenticate({ ...callers, scope: 'admin' }), tries)).handle(managed),
+    }
+  })
   const anyone = pipeline()
     .use(pinPolicy(policy))
     .use(authenticate({ ...callers, scope: ['call', 'read', 'admin'] }))
     .use(readRate(localLimiter({ ...READS, now })))
+  const telling = later(async () => {
+    const { me } = await import('./me.ts')
+    return anyone.handle(
+      me({
+        counters: stores.counters,
+        table: stores.usage,
+        usage,
+        models: (asking) =>
+          [...asking.policy.models.keys(), ...(asking.policy.virtualModels?.keys() ?? [])].filter(
+            (name) => askable(name, asking).length > 0,
+          ),
+        wallClock,
+      }),
+    )
+  })
   const admitted = known.use(requestLimits({ limiter: limits, wallClock }))
 
-  const asked = pipeline<Admitted & Routed, Call, Reply>()
+  const judged = shadow({ limiter: limits, maxOutputTokens, wallClock })
+  const asked = pipeline<Admitted & Routed & Judged, Call, Reply>()
     .use(modelLimits({ limiter: limits, wallClock }))
     .use(cache)
-    .use(budget({ limiter: limits, wallClock }))
+    .use(judged.asking(budget({ limiter: limits, wallClock })))
     .handle(
       upstream({
         transport,
@@ -350,7 +381,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         streamTotalMs: options.streamTotalMs,
       }),
     )
-  const calls = pipeline<Admitted, Call, Reply>()
+  const calls = pipeline<Admitted & Judged, Call, Reply>()
     .use(route({ maxOutputTokens }))
     .handle(fallback(asked, { totalMs: options.totalMs }))
 
@@ -358,7 +389,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   function through(surface: Surface): Handler {
     const decoding = { surface, maxBodyBytes, maxOutputTokens, digest, heartbeatMs: HEARTBEAT_MS }
-    const handler = admitted.handle(completions({ ...decoding, handler: calls }))
+    const handler = admitted.handle(completions({ ...decoding, handler: judged.judging(calls) }))
     const dry = known.handle(dryRun({ limiter: limits, cache, transport, guard: dryRuns, wallClock, decoding }))
     return (request, context) => {
       // Beside the look at the key, so that the cache doesn't have to wait for it.
@@ -377,20 +408,12 @@ export function createGateway(options: GatewayOptions): Gateway {
     policy,
     models: (request, context) => (isDryRun(request) ? dryModels(request, context) : models(request, context)),
     protectedResource: pipeline().use(pinPolicy(policy)).handle(protectedResource()),
-    me: anyone.handle(
-      me({
-        counters: stores.counters,
-        table: stores.usage,
-        usage,
-        models: (asking) =>
-          [...asking.policy.models.keys(), ...(asking.policy.virtualModels?.keys() ?? [])].filter(
-            (name) => askable(name, asking).length > 0,
-          ),
-        wallClock,
-      }),
-    ),
+    me: async (request, context) => (await telling())(request, context),
     usageApi: reading.handle(usageApi({ reader: usage, wallClock })),
-    manageApi: (request, context) => (request.method === 'GET' ? looking : changing)(request, context),
+    async manageApi(request, context) {
+      const { looking, changing } = await managing()
+      return request.method === 'GET' ? looking(request, context) : changing(request, context)
+    },
     handler(surface) {
       const handler = handlers.get(surface) ?? through(surface)
       handlers.set(surface, handler)
@@ -419,6 +442,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       const at = wallClock()
       const completions = await stores.sweepable?.sweep(at, signal)
       const purged = await stores.generations.sweep(at - GENERATION_LIFE_MS, signal)
+      const { sweepAudit } = await import('../manage/index.ts')
       const changes = await sweepAudit(stores.audit, at, signal)
       return { completions: completions?.removed ?? 0, generations: purged.removed, changes }
     },

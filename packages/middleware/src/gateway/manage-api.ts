@@ -6,7 +6,6 @@ import {
   describeFault,
   type GatewayRequest,
   type Handler,
-  type HttpResponse,
   isOutage,
   isRefusal,
   jsonResponse,
@@ -19,7 +18,7 @@ import {
 } from '../pipeline/index.ts'
 import type { WithPolicy } from '../policy/index.ts'
 import { flawed, readBody } from '../surfaces/index.ts'
-import { type Entry, trace } from '../telemetry/index.ts'
+import { MANAGE_HEADERS } from './manage-entry.ts'
 
 /** A policy of the largest size, as a text in JSON. */
 export const MOST_MANAGE_BYTES = 1_258_291
@@ -33,27 +32,11 @@ const READS_AT_ONCE = 8
 const CHANGES_AT_ONCE = 8
 const RETRY_S = '1'
 
-const HEADERS = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
-
 /** What is asked of the manage API: which action, and what the path says of its input. */
 export interface Asked {
   readonly action: ManageAction
   /** By field, still percent-encoded. */
   readonly inPath: Readonly<Record<string, string>>
-}
-
-/**
- * The way in of those who manage. Its line is called `manage request`, so that queries which count requests for a model don't count it.
- *
- * @param handler found for each request, so that a configuration fault is answered like any other
- */
-export function manageEntry(handler: () => Handler): Entry {
-  return trace({ refuse: manageRefusal, handler, event: 'manage request' })
-}
-
-function manageRefusal({ status, code, message, param, headers }: Refusal): HttpResponse {
-  const body = { error: message, code, ...(param === undefined ? {} : { param }) }
-  return jsonResponse(status, body, { ...headers, ...HEADERS })
 }
 
 /**
@@ -133,7 +116,7 @@ export function manageApi(shared: ManageApiOptions): Handler<Managing> {
               request.signal,
             )
           : await withDeadline(CHANGE_MS, work)
-      return done === 'ended' ? refusalOfEnded(request.signal) : jsonResponse(200, done, HEADERS)
+      return done === 'ended' ? refusalOfEnded(request.signal) : jsonResponse(200, done, MANAGE_HEADERS)
     } catch (error) {
       return notDone(error, action, log)
     }

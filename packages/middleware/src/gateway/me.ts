@@ -210,7 +210,8 @@ export function me({ counters, table, usage, models, wallClock }: MeOptions): Ha
     return {
       consumer: id,
       plan,
-      planMissing: isRefusal(subjects),
+      // A token that may only manage has none.
+      planMissing: isRefusal(subjects) && plan !== '',
       scope,
       groups,
       grant: grant === undefined ? null : grantJson(grant),

@@ -344,3 +344,23 @@ describe('a budget of the key’s own', () => {
     for (const key of keys) expect((await send(key, { ...chat(), model: 'small' })).status).toBe(429)
   })
 })
+
+test('keys of one group share its limits, whichever consumer’s they are, and those of another group do not', async () => {
+  const grouped = gatewayOver(resolve({ ...document, groups: { team: { limits: [{ requests: 2, per: 'day' }] } } }), {
+    retry: neverRetry,
+  })
+  try {
+    const make = async (team: string) => {
+      const options = { consumer: unique('c'), plan: 'all', defaultPlan: undefined, plans: ['all'], now: Date.now() }
+      return (await issueKey(grouped.consumers, { ...options, groups: { team } })).key
+    }
+    const [one, two, other] = [await make('red / 1'), await make('red / 1'), await make('blue')]
+    const statuses: number[] = []
+    for (const key of [one, two, one, two, other]) {
+      statuses.push((await send(key, { ...chat(), model: 'small' }, { over: grouped })).status)
+    }
+    expect(statuses).toEqual([200, 200, 429, 429, 200])
+  } finally {
+    await grouped.close()
+  }
+})

@@ -64,6 +64,17 @@ beforeEach(() => {
   fail = undefined
 })
 
+const REFUSALS = [{ code: 'insufficient_quota', limit: 'usd', requests: 2 }]
+const SHADOW = {
+  by: 'consumer' as const,
+  since: NOW - 60_000,
+  until: NOW,
+  asOf: NOW,
+  rows: [{ name: 'alice', judged: 5, wouldRefuse: 2, unknown: 1, refusals: REFUSALS }],
+  total: { judged: 5, wouldRefuse: 2, unknown: 1, refusals: REFUSALS },
+  unreadable: [],
+}
+
 const handler = usageApi({
   wallClock: () => NOW,
   reader: {
@@ -72,6 +83,10 @@ const handler = usageApi({
       await hold
       if (fail) throw fail
       return REPORT
+    },
+    async shadow(query) {
+      queries.push(query)
+      return SHADOW
     },
     async why(requestId, query) {
       asked.push([requestId, query])
@@ -92,6 +107,21 @@ async function ask(path: string, method = 'GET', signal = request.signal) {
 }
 
 describe('GET /usage', () => {
+  test('tells what a shadow revision would have refused', async () => {
+    const { json } = await ask('?shadow=true&by=consumer')
+    const sums = { judged: 5, would_refuse: 2, unknown: 1, refusals: REFUSALS }
+    expect(json).toMatchObject({ shadow: true, by: 'consumer', rows: [{ name: 'alice', ...sums }], total: sums })
+    const { text } = await ask('?shadow=true&format=csv')
+    expect(text.split('\r\n')).toEqual([
+      '"consumer","would_refuse","limit","requests","judged"',
+      '"alice","insufficient_quota","usd",2,5',
+      '"alice","unknown","",1,5',
+      '',
+    ])
+    expect(await ask('?shadow=true&by=target')).toMatchObject({ status: 400 })
+    expect(await ask('?shadow=perhaps')).toMatchObject({ status: 400 })
+  })
+
   test('tells figures with their units, when they are from, and what is in no row', async () => {
     const { status, headers, json } = await ask('?by=model&since=1h&until=10m&consumer=alice&model=')
     expect(queries).toEqual([
@@ -159,7 +189,7 @@ describe('GET /usage', () => {
     ['?by=user', 'by', "'by' must be consumer, model or target."],
     ['?since=yesterday', 'since', "'since' must be a span back from now such as 30m, 12h or 7d, or a date in UTC"],
     ['?format=xml', 'format', "'format' must be json or csv."],
-    ['?form=csv', 'form', "'form' is no parameter here. There are: by, since, until, consumer, model, format."],
+    ['?form=csv', 'form', "'form' is no parameter here. There are: by, since, until, consumer, model, shadow, format."],
     ['?by=model&by=target', 'by', "'by' stands there twice: send it once."],
     ['?__proto__=1', '__proto__', 'is no parameter here'],
     ['/requests/x?by=model', 'by', "'by' is no parameter here. There are: since, until."],

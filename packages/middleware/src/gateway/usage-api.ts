@@ -17,6 +17,8 @@ import {
   reportCsv,
   reportJson,
   rowJson,
+  shadowCsv,
+  shadowJson,
   type UsageAsked,
   type UsageFault,
   type UsageReader,
@@ -27,7 +29,7 @@ import type { Reading } from './create-gateway.ts'
 import { notRead, WRONG_METHOD } from './reading.ts'
 
 export interface UsageApiOptions {
-  readonly reader: Pick<UsageReader, 'report' | 'why'>
+  readonly reader: Pick<UsageReader, 'report' | 'shadow' | 'why'>
   /** Milliseconds since 1970. */
   readonly wallClock: () => number
 }
@@ -69,10 +71,18 @@ export function usageApi({ reader, wallClock }: UsageApiOptions): Handler<Readin
   async function report({ url, signal }: GatewayRequest, log: Log): Promise<HttpReply> {
     const asked = parametersOf(url, REPORT_PARAMETERS)
     if (isRefusal(asked)) return asked
-    const { format = 'json', ...query } = asked
+    const { format = 'json', shadow = 'false', ...query } = asked
+    if (shadow !== 'true' && shadow !== 'false') return invalid('shadow', 'must be true or false')
     if (format !== 'json' && format !== 'csv') return invalid('format', 'must be json or csv')
     const parsed = usageQuery(query, wallClock())
     if (isUsageFault(parsed)) return faulty(parsed)
+    if (shadow === 'true') {
+      const { by, ...span } = parsed
+      if (by === 'target') return invalid('by', "must be consumer or model where 'shadow' is true")
+      const judged = await reading((late) => reader.shadow({ ...span, by }, late), signal, log)
+      if (isRefusal(judged)) return judged
+      return format === 'csv' ? csvResponse(shadowCsv(judged)) : jsonResponse(200, shadowJson(judged), NO_STORE)
+    }
     const read = await reading((late) => reader.report(parsed, late), signal, log)
     if (isRefusal(read)) return read
     return format === 'csv' ? csvResponse(reportCsv(read)) : jsonResponse(200, reportJson(read), NO_STORE)
@@ -110,7 +120,7 @@ function decoded(text: string): string | undefined {
   }
 }
 
-const REPORT_PARAMETERS = ['by', 'since', 'until', 'consumer', 'model', 'format'] as const
+const REPORT_PARAMETERS = ['by', 'since', 'until', 'consumer', 'model', 'shadow', 'format'] as const
 const WHY_PARAMETERS = ['since', 'until'] as const
 
 /** Each once, and none that isn't known: a misspelt one would be a report of something else. */

@@ -24,6 +24,7 @@ export {
 export {
   type Admits,
   type Admitted,
+  callLimits,
   type LimitOptions,
   type ModelAdmitted,
   modelLimits,

@@ -61,6 +61,15 @@ export function requestLimits(options: LimitOptions): Middleware<Limited, Admitt
   }
 }
 
+/** The same where a request is known as a call alone: for who judges it beside its way. */
+export function callLimits(options: LimitOptions): Middleware<Limited, Admitted, Call, Reply> {
+  return function callLimits(call, context, next) {
+    const subjects = subjectsOf(context.policy, context.consumer)
+    const claims = isRefusal(subjects) ? subjects : requestClaims(subjects)
+    return within(claims, call, context, options, CALLS, (input) => next(ADMITTED, input))
+  }
+}
+
 /** The same for the limits on requests to the model that was resolved. */
 export function modelLimits(options: LimitOptions): Middleware<Limited & WithModel, ModelAdmitted, Call, Reply> {
   return function modelLimits(call, context, next) {

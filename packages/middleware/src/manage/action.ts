@@ -86,10 +86,10 @@ export interface Managed {
 export interface ManagedPolicy {
   readonly plans: ReadonlyMap<string, Plan>
   readonly defaultPlan: string | undefined
-  readonly groups?: readonly Group[]
   readonly global: readonly Limit[]
   readonly models: ReadonlyMap<string, { readonly name: string; readonly targets: readonly ManagedTarget[] }>
   readonly virtualModels?: VirtualModels
+  readonly groups?: readonly Pick<Group, 'name' | 'limits'>[]
   readonly usage: UsageKept
 }
 

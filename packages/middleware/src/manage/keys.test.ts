@@ -1,9 +1,11 @@
 import { hash } from 'node:crypto'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { type ConsumerStore, generateKey, memoryConsumerStore, parseKey } from '../auth/index.ts'
+import { memoryCounterStore } from '../limits/index.ts'
 import { resolvePolicy } from '../policy/index.ts'
 import { memoryTable } from '../storage/index.ts'
 import {
+  beginLimitsAnew,
   createKey,
   disableKey,
   enableKey,
@@ -26,23 +28,21 @@ const at = (zone?: string) => ({
   openai: { baseUrl: 'https://m.example/v1', model: `m-${zone}` },
   ...(zone && { zone }),
 })
-const POLICY = resolvePolicy(
-  {
-    models: {
-      chat: { targets: [at('eu'), at('us')] },
-      lambda: { targets: [at()] },
-      fast: { alias: 'chat' },
-      ab: { split: { chat: 1, lambda: 1 } },
+const policyOf = (groups?: object) =>
+  resolvePolicy(
+    {
+      ...(groups && { groups }),
+      models: {
+        chat: { targets: [at('eu'), at('us')] },
+        lambda: { targets: [at()] },
+        fast: { alias: 'chat' },
+        ab: { split: { chat: 1, lambda: 1 } },
+      },
+      plans: { free: { limits: [] }, pro: { limits: [] } },
     },
-    plans: { free: { limits: [] }, pro: { limits: [] } },
-  },
-  { source: 'a test', bounds: { env: {}, readable: [], hosts: ['m.example'] }, defaultTarget: undefined },
-)
-/** With the groups that a policy may name. */
-const WITH_GROUPS = {
-  ...POLICY,
-  groups: ['cost-centre', 'team'].map((name) => ({ name, claim: undefined, required: false, limits: [] })),
-}
+    { source: 'a test', bounds: { env: {}, readable: [], hosts: ['m.example'] }, defaultTarget: undefined },
+  )
+const POLICY = policyOf({ 'cost-centre': { limits: [] }, team: { limits: [] } })
 
 let store: ConsumerStore
 let managed: Managed
@@ -53,7 +53,7 @@ beforeEach(() => {
   managed = {
     consumers: store,
     audit,
-    policy: WITH_GROUPS,
+    policy: POLICY,
     actor: 'a test',
     wallClock: () => NOW,
     signal: new AbortController().signal,
@@ -142,7 +142,7 @@ describe('a key is made', () => {
   })
 
   test('not with a group where the policy has none', async () => {
-    managed = { ...managed, policy: POLICY }
+    managed = { ...managed, policy: policyOf() }
     await expect(create({ groups: { team: 'a' } })).rejects.toMatchObject({ field: 'groups' })
   })
 
@@ -187,6 +187,25 @@ describe('a key is rotated', () => {
       message: expect.stringContaining(`Key ${next} has taken the place of key ${id}`),
     })
   })
+})
+
+test('what a key has spent by itself begins anew for all of its family, and one without a budget says so', async () => {
+  const counters = memoryCounterStore({ wallClock: () => NOW, now: () => 0 })
+  managed = { ...managed, counters }
+  const { id } = await create({ budget: { usd: 1, per: 'day' } })
+  const { id: next } = await act(rotateKey, { key: id })
+  expect(await act(beginLimitsAnew, { key: next })).toEqual({
+    subject: `key:${id}`,
+    limits: ['key-usd'],
+    what: `All limits of key ${next}`,
+  })
+  expect((await counters.read(`key:${id}`, managed.signal)).row).toBeDefined()
+  const { id: plain } = await create()
+  await expect(act(beginLimitsAnew, { key: plain })).rejects.toMatchObject({
+    status: 422,
+    message: expect.stringContaining(`Key ${plain} has no budget of its own.`),
+  })
+  await expect(act(beginLimitsAnew, { key: 'abcdefghijkl' })).rejects.toMatchObject({ status: 404 })
 })
 
 test('a key ends, is disabled, enabled and revoked, and one that is not there is told so each time', async () => {

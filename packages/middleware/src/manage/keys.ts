@@ -15,16 +15,9 @@ import {
 import { closestName, listText, narrowing, narrowingFault } from '../policy/index.ts'
 import { type ManagedPolicy, manageAction } from './action.ts'
 import { ManageFault } from './fault.ts'
-import { checkPlan, consumerId, invalid } from './names.ts'
+import { checkPlan, consumerId, invalid, KEY_ID, keyId, unknownKey } from './names.ts'
 
 /* Keys: their making, their ends, and whose they are. A whole key is told once, to who made it, and is taken nowhere. */
-
-const KEY_ID = /^[0-9A-Za-z]{12}$/
-
-const keyId = z
-  .string()
-  .regex(KEY_ID, 'must be the id of a key, 12 letters and digits, and never the key itself')
-  .describe("The key's id: what stands between tg_ and the next _.")
 
 /** What a table can hold, and more. */
 const [EARLIEST, LATEST] = [Date.UTC(2000, 0), Date.UTC(9999, 0)]
@@ -373,10 +366,6 @@ function future(field: string, text: string, now: number): number {
   const at = Date.parse(text)
   if (at <= now) throw invalid(field, `'${field}': '${text}' is past.`)
   return at
-}
-
-function unknownKey(id: string): ManageFault {
-  return new ManageFault(`There is no key ${id}. See: keys list`, { code: 'not_found', status: 404 })
 }
 
 function byConsumerAndAge(a: KeyRecord, b: KeyRecord): number {

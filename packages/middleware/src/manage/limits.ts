@@ -3,6 +3,7 @@ import { callerOfKey } from '../auth/index.ts'
 import {
   type CounterStore,
   epochAt,
+  groupSubject,
   type Limited,
   type LimitStanding,
   type Subject,
@@ -182,7 +183,7 @@ const publicKeyId = z.string().regex(/^[0-9A-Za-z]{12}$/, 'the id of a key, 12 l
 export const showLimits = manageAction({
   id: 'showLimits',
   summary:
-    'Where limits stand: all that hold for a consumer or for one of its keys, those that the consumers of a plan share, or the global ones.',
+    'Where limits stand: all that hold for a consumer or for one of its keys, those that the consumers of a plan or the callers of a group share, or the global ones.',
   method: 'GET',
   path: '/limits',
   refuses: [404, 422],
@@ -192,6 +193,12 @@ export const showLimits = manageAction({
       .optional()
       .describe("All that hold for this key's requests: its own cap, and those of its groups, too."),
     plan: policyName.optional().describe('Those that the consumers of this plan share.'),
+    group: z
+      .string()
+      .max(300)
+      .regex(/^[^=]+=./, 'must be a group and its value, such as cost-centre=4711')
+      .optional()
+      .describe('Those that all callers of this value of a group share: `cost-centre=4711`.'),
     global: fromQuery(z.literal(true)).optional().describe("Everybody's."),
   }),
   output: z.strictObject({ at: time, limits: z.array(toldLimit) }),
@@ -206,11 +213,12 @@ type Asked = z.output<(typeof showLimits)['input']>
 
 /** @throws ManageFault where there is no such consumer, key or plan, or it is not said whose limits are meant */
 async function subjectsAsked(
-  { consumer, key, plan, global }: Asked,
+  { consumer, key, plan, group, global }: Asked,
   managed: Pick<Managed, 'consumers' | 'policy' | 'signal'>,
 ): Promise<readonly Subject[]> {
-  const given = Object.entries({ consumer, key, plan, global }).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw invalid(undefined, "Say whose limits to show: 'consumer', 'key', 'plan' or 'global'.")
+  const given = Object.entries({ consumer, key, plan, group, global }).filter(([, value]) => value !== undefined)
+  if (given.length === 0)
+    throw invalid(undefined, "Say whose limits to show: 'consumer', 'key', 'plan', 'group' or 'global'.")
   if (given.length > 1) {
     throw invalid(undefined, `${given.map(([name]) => `'${name}'`).join(' and ')} exclude each other.`)
   }
@@ -219,6 +227,7 @@ async function subjectsAsked(
     checkPlan(plan, managed)
     return shared(policy, plan, `plan:${plan}`)
   }
+  if (group !== undefined) return ofGroup(group, policy)
   if (consumer === undefined && key === undefined) return shared(policy, [...policy.plans.keys()][0] ?? '', 'global')
   const record = key === undefined ? undefined : await consumers.findKey(key, signal)
   if (key !== undefined && record === undefined) {
@@ -233,6 +242,15 @@ async function subjectsAsked(
     `Consumer '${id}' is on plan '${known.plan}', which the policy does not have. ` +
     `Move it: consumers set ${id} --plan <plan>`
   throw invalid(undefined, message, 422)
+}
+
+/** @throws ManageFault where the policy has no such group */
+function ofGroup(text: string, policy: Limited['policy']): readonly Subject[] {
+  const at = text.indexOf('=')
+  const [name, value] = [text.slice(0, at), text.slice(at + 1)]
+  const group = policy.groups?.find((each) => each.name === name)
+  if (group === undefined) throw invalid('group', `'group': the policy has no group '${name}'.`, 422)
+  return group.limits.length === 0 ? [] : [{ id: groupSubject(name, value), limits: group.limits }]
 }
 
 /** Of what holds for any consumer of a plan, the one that it shares with others. */

@@ -21,6 +21,13 @@ export const callerId = z
   .max(1_024)
   .regex(/^(?:[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}|~[A-Za-z0-9._%~!'()*-]+)$/, CONSUMER_RULE)
 
+export const KEY_ID = /^[0-9A-Za-z]{12}$/
+
+export const keyId = z
+  .string()
+  .regex(KEY_ID, 'must be the id of a key, 12 letters and digits, and never the key itself')
+  .describe("The key's id: what stands between tg_ and the next _.")
+
 /** A name of the policy's. */
 export const policyName = z.string().min(1).max(64)
 
@@ -44,4 +51,8 @@ export function invalid(field: string | undefined, message: string, status: 400 
 export function unknownConsumer(id: string): ManageFault {
   const message = `There is no consumer '${id}'. It is made with its first key: keys create --consumer ${id}`
   return new ManageFault(message, { code: 'not_found', status: 404, field: undefined })
+}
+
+export function unknownKey(id: string): ManageFault {
+  return new ManageFault(`There is no key ${id}. See: keys list`, { code: 'not_found', status: 404 })
 }

@@ -1,13 +1,14 @@
 import * as z from 'zod'
-import { isTokenConsumer } from '../auth/index.ts'
+import { familyOf, isTokenConsumer } from '../auth/index.ts'
 import { groupSubject, resetLimits } from '../limits/index.ts'
-import { isGroupValue, type Limit, listText } from '../policy/index.ts'
+import { isGroupValue, type Limit, limitsOfKey, listText } from '../policy/index.ts'
 import { type Managed, manageAction } from './action.ts'
 import { ManageFault } from './fault.ts'
-import { callerId, checkPlan, invalid, policyName } from './names.ts'
+import { callerId, checkPlan, invalid, keyId, policyName, unknownKey } from './names.ts'
 
 interface Meant {
   readonly consumer?: string | undefined
+  readonly key?: string | undefined
   readonly plan?: string | undefined
   readonly group?: string | undefined
   readonly global?: true | undefined
@@ -26,12 +27,15 @@ interface Subject {
 export const beginLimitsAnew = manageAction({
   id: 'resetLimits',
   summary:
-    'Lets limits begin anew, of one subject: `consumer`, `plan`, `group` or `global`. Buckets are full, quotas and budgets unspent; what is in flight is not ended. Instances go by it within 10 seconds.',
+    'Lets limits begin anew, of one subject: `consumer`, `key`, `plan`, `group` or `global`. Buckets are full, quotas and budgets unspent; what is in flight is not ended. Instances go by it within 10 seconds.',
   method: 'POST',
   path: '/limits/reset',
   refuses: [404, 422],
   input: z.strictObject({
     consumer: callerId.optional().describe("This consumer's own limits."),
+    key: keyId
+      .optional()
+      .describe('What this key may spend by itself, with those that took its place or whose place it took.'),
     plan: policyName.optional().describe('Those that the consumers of this plan share.'),
     group: z
       .string()
@@ -47,7 +51,7 @@ export const beginLimitsAnew = manageAction({
       .describe('Of them this one alone, by its name in refusals, such as usd.'),
   }),
   output: z.strictObject({
-    subject: z.string().describe('`consumer:…`, `plan:…`, `group:…` or `global`.'),
+    subject: z.string().describe('`consumer:…`, `key:…`, `plan:…`, `group:…` or `global`.'),
     limits: z.array(z.string()).describe('The names of those that begin anew.'),
     what: z.string().describe('The same in words.'),
   }),
@@ -66,14 +70,14 @@ export const beginLimitsAnew = manageAction({
   },
 })
 
-/** @throws ManageFault where there is no such consumer or plan. */
+/** @throws ManageFault where there is no such consumer, key or plan. */
 async function subjectOf(meant: Meant, managed: Managed): Promise<Subject> {
   const given = Object.entries(meant).filter(([, value]) => value !== undefined)
   if (given.length === 0)
-    throw invalid(undefined, 'Say whose limits to reset: `consumer`, `plan`, `group` or `global`.')
+    throw invalid(undefined, 'Say whose limits to reset: `consumer`, `key`, `plan`, `group` or `global`.')
   if (given.length > 1)
     throw invalid(undefined, `${given.map(([name]) => `\`${name}\``).join(' and ')} exclude each other.`)
-  const { consumer, plan, group } = meant
+  const { consumer, key, plan, group } = meant
   const { consumers, policy, signal } = managed
   if (group !== undefined) return groupOf(group, managed)
   if (consumer !== undefined && isTokenConsumer(consumer)) {
@@ -99,6 +103,12 @@ async function subjectOf(meant: Meant, managed: Managed): Promise<Subject> {
         `Move it: consumers set ${consumer} --plan <plan>`,
       422,
     )
+  }
+  if (key !== undefined) {
+    const record = await consumers.findKey(key, signal)
+    if (record === undefined) throw unknownKey(key)
+    const noLimits = `Key ${key} has no budget of its own. Its consumer's limits are reset by \`consumer\`.`
+    return { id: `key:${familyOf(record)}`, limits: limitsOfKey(record.grant ?? {}), text: `key ${key}`, noLimits }
   }
   if (plan !== undefined) {
     checkPlan(plan, managed)

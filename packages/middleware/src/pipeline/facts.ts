@@ -87,6 +87,13 @@ export interface Facts {
   readonly dryRun?: true
   /** Of a dry run, what would become of it: `model_asked`, `answered_from_cache`, or the refusal's code. */
   readonly verdict?: string
+  /** The revision of the policy that was judged beside the one in force. */
+  readonly shadow?: string
+  /**
+   * Why that one would have refused it: the refusal's code, and after a space the limit's name where it was a limit; `unknown`
+   * where that could not be told in time. The line says `would_refuse`.
+   */
+  readonly wouldRefuse?: string
   readonly cache?: CacheOutcome
   /** The name of the limit that refused it. */
   readonly limit?: string

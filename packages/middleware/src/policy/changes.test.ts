@@ -76,10 +76,10 @@ describe('what a change does', () => {
     expect(effects(limits(before), limits(after))).toEqual([[`plans.p.limits ${name}`, effect]])
   })
 
-  test('to a limit over another period, which is another limit', () => {
+  test('to a limit over another period', () => {
     expect(effects(limits('{requests: 9, per: 1m}'), limits('{requests: 9, per: 1h}'))).toEqual([
-      ['plans.p.limits (requests per 1h)', 'Counts from now on.'],
-      ['plans.p.limits (requests per 1m)', 'Is counted no more.'],
+      ['plans.p.limits (requests per 1h)', 'Begins with what was left of the others on the same.'],
+      ['plans.p.limits (requests per 1m)', 'Holds no more.'],
     ])
   })
 

@@ -30,12 +30,13 @@ export function policyChanges(before: PolicyText | undefined, after: PolicyText)
   const to = documentOf(after)
   const changes: PolicyChange[] = []
 
-  function walk(path: readonly PropertyKey[], a: Placed, b: Placed): void {
+  /** @param beside the names that stood beside it before */
+  function walk(path: readonly PropertyKey[], a: Placed, b: Placed, beside: readonly PropertyKey[] = []): void {
     if (isDeepStrictEqual(a.value, b.value)) return
     const [entriesA, entriesB] = [entriesOf(path, a), entriesOf(path, b)]
     if (entriesA !== undefined && entriesB !== undefined && isWalked(path, a, b)) {
       for (const name of new Set([...entriesB.keys(), ...entriesA.keys()])) {
-        walk([...path, name], entriesA.get(name) ?? NOTHING, entriesB.get(name) ?? NOTHING)
+        walk([...path, name], entriesA.get(name) ?? NOTHING, entriesB.get(name) ?? NOTHING, [...entriesA.keys()])
       }
       return
     }
@@ -45,7 +46,7 @@ export function policyChanges(before: PolicyText | undefined, after: PolicyText)
       before: shown(a.value),
       after: shown(b.value),
       line: document?.lineOf?.(pathText(b.value === undefined ? a.at : b.at)),
-      effect: effectOf(path, a.value, b.value),
+      effect: effectOf(path, a.value, b.value, beside),
     })
   }
 
@@ -144,11 +145,16 @@ function shown(value: unknown): string | undefined {
 }
 
 /** What of a change its text doesn't say. */
-function effectOf(path: readonly PropertyKey[], before: unknown, after: unknown): string | undefined {
+function effectOf(
+  path: readonly PropertyKey[],
+  before: unknown,
+  after: unknown,
+  beside: readonly PropertyKey[],
+): string | undefined {
   const [first, second = '', third = ''] = path.map(String)
   const isWhole = before === undefined || after === undefined
   const last = String(path.at(-1) ?? '')
-  if (last.startsWith('(')) return limitEffect(last, before, after)
+  if (last.startsWith('(')) return limitEffect(last, before, after, beside.map(String))
   if (path.length === 2 && isWhole) {
     if (first === 'plans' && after === undefined) {
       return (
@@ -167,10 +173,18 @@ function effectOf(path: readonly PropertyKey[], before: unknown, after: unknown)
   return undefined
 }
 
-function limitEffect(counted: string, before: unknown, after: unknown): string {
-  if (after === undefined) return 'Is counted no more.'
-  if (before === undefined) return 'Counts from now on.'
+function limitEffect(counted: string, before: unknown, after: unknown, beside: readonly string[]): string {
+  if (after === undefined) return 'Holds no more.'
+  if (before === undefined) {
+    // Limits that count the same are told apart by their periods alone.
+    const isKnown = beside.some((other) => withoutPeriod(other) === withoutPeriod(counted))
+    return isKnown ? 'Begins with what was left of the others on the same.' : 'Counts from now on.'
+  }
   if (counted.startsWith('(concurrent')) return 'Requests in flight keep their places.'
   const [, per = ''] = / per (\w+)/.exec(counted) ?? []
   return WINDOW.test(per) ? 'What was used in this window stays used.' : 'What is left stays left, up to the new size.'
+}
+
+function withoutPeriod(counted: string): string {
+  return counted.replace(/ per \w+/, '')
 }

@@ -125,6 +125,10 @@ export function trace(options: TraceOptions): Entry {
       const ms = performance.now() - started
       const line: Record<string, unknown> = { ...facts, ...how, status, ms: Math.round(ms) }
       // The ledger has each of them.
+      if (facts.wouldRefuse !== undefined) {
+        line.would_refuse = facts.wouldRefuse
+        line.wouldRefuse = undefined
+      }
       if (facts.attempts !== undefined) {
         line.target = facts.attempts.at(-1)?.target
         line.attempts = facts.attempts.length > 1 ? facts.attempts.length : undefined

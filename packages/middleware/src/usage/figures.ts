@@ -57,6 +57,25 @@ export interface UsageReport {
   readonly unreadable: readonly string[]
 }
 
+/** What a shadow revision of the policy would have done: counts of requests. */
+export interface ShadowSums {
+  /** All that it was judged on. */
+  readonly judged: number
+  readonly wouldRefuse: number
+  /** What it would have decided was not known when the request ended. */
+  readonly unknown: number
+  /** By code and limit, the most frequent first: `wouldRefuse` is their sum. */
+  readonly refusals: readonly { readonly code: string; readonly limit?: string; readonly requests: number }[]
+}
+
+export interface ShadowReport extends Pick<UsageReport, 'since' | 'until' | 'asOf' | 'unreadable'> {
+  readonly by: 'consumer' | 'model'
+  /** Those with the most refusals first. */
+  readonly rows: readonly (ShadowSums & { readonly name: string })[]
+  /** Of all rows, by the same function. */
+  readonly total: ShadowSums
+}
+
 /** What a limit on tokens or money has charged, and no row tells of: by an instance that was killed, above all. */
 export interface Unattributed {
   /** As the counters name it: `consumer:alice`, `plan:pro`, `global`. */
@@ -107,6 +126,8 @@ export interface ConsumerDay {
 /** Reads what the ledger has, rolled up or not: at most 10 s old. */
 export interface UsageReader {
   report(query: UsageQuery, signal: AbortSignal): Promise<UsageReport>
+  /** What shadow revisions of the policy would have refused. */
+  shadow(query: UsageQuery & { readonly by: ShadowReport['by'] }, signal: AbortSignal): Promise<ShadowReport>
   /**
    * One consumer's days: a few reads, and not one for each of them. `since` is the later of what is asked and the first day that is
    * still kept.
@@ -191,6 +212,10 @@ export interface UsageRow {
   readonly dryRun?: true
   /** Of a dry run, what would become of it: `model_asked`, `answered_from_cache`, or the refusal's code. */
   readonly verdict?: string
+  /** The revision of the policy that was judged beside the one in force. */
+  readonly shadow?: string
+  /** Why that one would have refused it: a code, and after a space the limit's name; `unknown` where that was not told in time. */
+  readonly wouldRefuse?: string
   readonly attempts?: readonly UsageAttempt[]
   readonly steps: readonly { readonly name: string; readonly decision: string; readonly ms: number }[]
   /** What each limit had left when it was asked, in the order in which they were asked. */

@@ -3,6 +3,8 @@ export {
   type Histogram,
   LATENCY_BOUNDS_MS,
   type ModelFigures,
+  type ShadowReport,
+  type ShadowSums,
   type Unattributed,
   type UsageAttempt,
   type UsageDimension,
@@ -31,5 +33,5 @@ export { totalOf } from './sums.ts'
 export { type Counted, takenSince } from './taken.ts'
 export { FORGOTTEN } from './tally.ts'
 export type { InstanceTarget } from './told-targets.ts'
-export { reportCsv } from './usage-csv.ts'
-export { reportJson, rowJson, sumsJson, unattributedJson } from './usage-json.ts'
+export { reportCsv, shadowCsv } from './usage-csv.ts'
+export { reportJson, rowJson, shadowJson, sumsJson, unattributedJson } from './usage-json.ts'

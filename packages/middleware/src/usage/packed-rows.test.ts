@@ -44,6 +44,8 @@ const row = fc.record({
   reason: maybe(word),
   streamed: maybe(fc.boolean()),
   verdict: maybe(word),
+  shadow: maybe(word),
+  wouldRefuse: maybe(word),
   usage: maybe(fc.record({ input: whole, output: whole })),
   costNanoUsd: maybe(whole),
   savedNanoUsd: maybe(whole),

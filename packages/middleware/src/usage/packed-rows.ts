@@ -231,11 +231,12 @@ function hasOwn({ usage, toolCalls, reserved, costNanoUsd, attempts, param, retr
 
 function commonOf(row: NewRow): Common {
   const { call, status, outcome, refusal, stream, consumer, plan, policy, surface, operation, streamed, route } = row
-  const { model, reason, cache, limit, tier, uncertain, clamped, dryRun, verdict, steps, left } = row
+  const { model, reason, cache, limit, tier, uncertain, clamped, dryRun, verdict, shadow, wouldRefuse, steps, left } =
+    row
   const who = { call, status, outcome, refusal, stream, consumer, plan, policy, surface, operation, streamed, route }
   return {
     ...who,
-    ...{ model, reason, cache, limit, tier, uncertain, clamped, dryRun, verdict },
+    ...{ model, reason, cache, limit, tier, uncertain, clamped, dryRun, verdict, shadow, wouldRefuse },
     steps: steps.map(({ name, decision }) => [name, decision]),
     left: left?.map(({ limit: name, measure, of, most }) =>
       most === undefined ? [name, measure, of] : [name, measure, of, most],
@@ -265,6 +266,8 @@ function isCommonOf(common: Common, row: NewRow): boolean {
     common.clamped === row.clamped &&
     common.dryRun === row.dryRun &&
     common.verdict === row.verdict &&
+    common.shadow === row.shadow &&
+    common.wouldRefuse === row.wouldRefuse &&
     common.consumer === row.consumer &&
     common.model === row.model &&
     common.steps.length === row.steps.length &&

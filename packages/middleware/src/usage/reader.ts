@@ -4,6 +4,7 @@ import type { Table } from '../storage/index.ts'
 import { type Span, segmentsWithin, tallyEach, tallyOver, wholeMinutes } from './coverage.ts'
 import {
   type ConsumerDay,
+  type ShadowReport,
   type Unattributed,
   type UsageQuery,
   type UsageReader,
@@ -13,6 +14,7 @@ import {
 } from './figures.ts'
 import { endOf, MINUTE_MS, startOf } from './periods.ts'
 import { mayHold, ROW_FIELDS, rowsIn } from './segment.ts'
+import { shadowSums } from './shadow-sums.ts'
 import { type Adding, addSums, isNothing, noSums, totalOf } from './sums.ts'
 import { modelFigures, type Tally } from './tally.ts'
 import { TARGET_FIELDS, TOLD_MS, targetsIn } from './told-targets.ts'
@@ -93,6 +95,14 @@ export function usageReader({ table, kept, wallClock = Date.now, unattributed }:
     },
 
     unattributedOf: async (consumer, signal) => unattributed?.({ consumer }, signal),
+
+    async shadow(query, signal): Promise<ShadowReport> {
+      const now = wallClock()
+      const span = spanOf(query, now, kept())
+      const { tally, unreadable } = await tallyOver(span, { table, figures: 'all', signal })
+      const asOf = Math.min(span.before, now - AGE_MS)
+      return { since: span.from, until: span.before, asOf, unreadable, ...shadowSums(query, tally) }
+    },
 
     async totals(signal) {
       const now = wallClock()

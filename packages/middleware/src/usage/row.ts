@@ -43,6 +43,8 @@ export function usageRow(request: FinishedRequest): NewRow {
     clamped: facts.clamped,
     dryRun: facts.dryRun,
     verdict: facts.verdict,
+    shadow: facts.shadow,
+    wouldRefuse: facts.wouldRefuse,
     attempts: attempts?.map(attemptOf),
     steps,
     left: standings?.map(leftOf),

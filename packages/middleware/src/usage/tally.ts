@@ -18,6 +18,8 @@ export interface Cell {
   readonly sums: Adding
   /** By the target's id: its calls. */
   readonly targets: Map<string, Adding>
+  /** Requests that a shadow revision was judged on, by why it would have refused them; '' for those that it would have let through. */
+  readonly judged: Map<string, number>
 }
 
 /** What is known of one model's requests beside what its cells say. */
@@ -61,6 +63,7 @@ export function addRow(tally: Tally, row: UsageRow): void {
   if (row.uncertain) sums.uncertain += 1
   for (const attempt of row.attempts ?? []) addAttempt(cellOf(tally, consumer, plan, attempt.model), cell, attempt)
   if (row.outcome === 'call') return
+  if (row.shadow !== undefined) increase(cell.judged, row.wouldRefuse ?? '', 1)
   const { duration, firstToken, refusedBy } = modelOf(tally, model)
   count(duration, row.ms)
   if (row.firstTokenMs !== undefined) count(firstToken, row.firstTokenMs)
@@ -104,8 +107,8 @@ function addRequest(sums: Adding, { outcome, cache }: UsageRow): void {
 
 export function addTally(to: Tally, more: Tally): void {
   to.rows += more.rows
-  for (const { consumer, plan, model, sums, targets } of more.cells.values()) {
-    addToCell(cellOf(to, consumer, plan, model), sums, targets)
+  for (const cell of more.cells.values()) {
+    addToCell(cellOf(to, cell.consumer, cell.plan, cell.model), cell)
   }
   for (const [name, model] of more.models) {
     const own = modelOf(to, name)
@@ -119,7 +122,7 @@ export function addTally(to: Tally, more: Tally): void {
 export function withoutConsumers(tally: Tally): Tally {
   const cells = new Map<string, Cell>()
   const models: Tally = { rows: tally.rows, cells, models: tally.models }
-  for (const { model, sums, targets } of tally.cells.values()) addToCell(cellOf(models, '', '', model), sums, targets)
+  for (const cell of tally.cells.values()) addToCell(cellOf(models, '', '', cell.model), cell)
   return models
 }
 
@@ -130,15 +133,17 @@ export const FORGOTTEN = '(forgotten)'
 export function withoutName(tally: Tally, consumer: string): Tally | undefined {
   if (![...tally.cells.values()].some((cell) => cell.consumer === consumer)) return undefined
   const nameless: Tally = { rows: tally.rows, cells: new Map(), models: tally.models }
-  for (const { consumer: id, plan, model, sums, targets } of tally.cells.values()) {
-    addToCell(cellOf(nameless, id === consumer ? FORGOTTEN : id, plan, model), sums, targets)
+  for (const cell of tally.cells.values()) {
+    const name = cell.consumer === consumer ? FORGOTTEN : cell.consumer
+    addToCell(cellOf(nameless, name, cell.plan, cell.model), cell)
   }
   return nameless
 }
 
-function addToCell(cell: Cell, sums: UsageSums, targets: Cell['targets']): void {
+function addToCell(cell: Cell, { sums, targets, judged }: Cell): void {
   addSums(cell.sums, sums)
   for (const [target, taken] of targets) addSums(targetOf(cell, target), taken)
+  for (const [why, times] of judged) increase(cell.judged, why, times)
 }
 
 /** By model, over all consumers. */
@@ -169,7 +174,7 @@ export function modelFigures(tally: Tally): ModelFigures[] {
 function cellOf({ cells }: Tally, consumer: string, plan: string, model: string): Cell {
   // None of the names holds a line break.
   const key = `${consumer}\n${plan}\n${model}`
-  return orMade(cells, key, () => ({ consumer, plan, model, sums: noSums(), targets: new Map() }))
+  return orMade(cells, key, () => ({ consumer, plan, model, sums: noSums(), targets: new Map(), judged: new Map() }))
 }
 
 function targetOf({ targets }: Cell, target: string): Adding {
@@ -217,6 +222,7 @@ interface StoredTally {
     readonly of: readonly [consumer: string, plan: string, model: string]
     readonly sums: Partial<UsageSums>
     readonly targets?: Readonly<Record<string, Partial<UsageSums>>>
+    readonly judged?: Readonly<Record<string, number>>
   }[]
   readonly models: readonly {
     readonly model: string
@@ -233,12 +239,13 @@ export function tallyJson({ rows, cells, models }: Tally): string {
   const stored: StoredTally = {
     v: 1,
     rows,
-    cells: Array.from(cells.values(), ({ consumer, plan, model, sums, targets }) => ({
+    cells: Array.from(cells.values(), ({ consumer, plan, model, sums, targets, judged }) => ({
       of: [consumer, plan, model],
       sums: storedSums(sums),
       ...(targets.size > 0 && {
         targets: Object.fromEntries(Array.from(targets, ([id, taken]) => [id, storedSums(taken)])),
       }),
+      ...(judged.size > 0 && { judged: Object.fromEntries(judged) }),
     })),
     models: Array.from(models, ([model, { duration, firstToken, refusedBy }]) => ({
       model,
@@ -256,10 +263,11 @@ export function tallyOf(json: string): Tally {
   if (stored.v !== 1) throw new Error('A tally of usage has an unknown form')
   const tally = newTally()
   tally.rows = stored.rows
-  for (const { of, sums, targets } of stored.cells) {
+  for (const { of, sums, targets, judged } of stored.cells) {
     const cell = cellOf(tally, ...of)
     addSums(cell.sums, sums)
     for (const target in targets) addSums(targetOf(cell, target), targets[target] ?? {})
+    for (const why in judged) increase(cell.judged, why, judged[why] ?? 0)
   }
   for (const { model, duration, firstToken, refusedBy } of stored.models) {
     const own = modelOf(tally, model)

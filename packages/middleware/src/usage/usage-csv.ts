@@ -1,5 +1,5 @@
 import { dollarsText } from '../pipeline/index.ts'
-import type { UsageReport, UsageSums } from './figures.ts'
+import type { ShadowReport, UsageReport, UsageSums } from './figures.ts'
 
 /**
  * A report's rows as CSV (RFC 4180), the first line their titles. Without the total, which a spreadsheet would count again, and
@@ -10,6 +10,25 @@ export function reportCsv({ by, rows }: UsageReport): string {
   const titles = [...BEFORE_TOKENS, ...kinds.map((kind) => `${kind}Tokens`), ...AFTER_TOKENS]
   const lines = rows.map(({ name, ...sums }) => [textCell(name), ...numberCells(sums, kinds)])
   return [[by, ...titles].map(textCell), ...lines].map((cells) => `${cells.join(',')}\r\n`).join('')
+}
+
+/** What a shadow revision would have refused: a line for each code and limit of a row. */
+export function shadowCsv({ by, rows }: ShadowReport): string {
+  const lines = rows.flatMap(({ name, judged, refusals, unknown }) => {
+    const cells = (code: string, limit: string, requests: number) => [
+      textCell(name),
+      textCell(code),
+      textCell(limit),
+      requests,
+      judged,
+    ]
+    return [
+      ...refusals.map(({ code, limit = '', requests }) => cells(code, limit, requests)),
+      ...(unknown > 0 ? [cells('unknown', '', unknown)] : []),
+    ]
+  })
+  const titles = [by, 'would_refuse', 'limit', 'requests', 'judged'].map(textCell)
+  return [titles, ...lines].map((cells) => `${cells.join(',')}\r\n`).join('')
 }
 
 const BEFORE_TOKENS = ['requests', 'answered', 'hits', 'collapsed', 'refused', 'failed'] as const

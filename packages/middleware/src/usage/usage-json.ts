@@ -1,5 +1,14 @@
 import { dollarsText, type TokenUsage } from '../pipeline/index.ts'
-import type { Unattributed, UsageAttempt, UsageReport, UsageRow, UsageSums } from './figures.ts'
+import type {
+  ShadowReport,
+  ShadowSums,
+  Unattributed,
+  UsageAttempt,
+  UsageReport,
+  UsageRow,
+  UsageSums,
+} from './figures.ts'
+import { refusalIn } from './shadow-sums.ts'
 
 /*
  * The ledger's figures for programs, over HTTP and from the command alike: times as ISO 8601 in UTC, money as whole nano-dollars
@@ -39,6 +48,24 @@ export function sumsJson(sums: UsageSums) {
   }
 }
 
+/** What a shadow revision would have refused. */
+export function shadowJson({ by, since, until, asOf, rows, total, unreadable }: ShadowReport): object {
+  return {
+    shadow: true,
+    by,
+    since: isoTime(since),
+    until: isoTime(until),
+    asOf: isoTime(asOf),
+    rows: rows.map(({ name, ...sums }) => ({ name, ...judgedJson(sums) })),
+    total: judgedJson(total),
+    unreadable,
+  }
+}
+
+function judgedJson({ judged, wouldRefuse, unknown, refusals }: ShadowSums): object {
+  return { judged, would_refuse: wouldRefuse, unknown, refusals }
+}
+
 export function unattributedJson({ subject, limit, measure, windowStart, units }: Unattributed) {
   const amount = measure === 'money' ? { nanoUsd: units, usd: dollarsText(units) } : { tokens: units }
   return { subject, limit, measure, windowStart: isoTime(windowStart), ...amount }
@@ -46,12 +73,14 @@ export function unattributedJson({ subject, limit, measure, windowStart, units }
 
 /** One request's end. Its fields are those of the row, but for times and units. */
 export function rowJson(row: UsageRow): object {
-  const { id, requestId, startedAt, usage, reserved, costNanoUsd, savedNanoUsd, attempts, left, ...others } = row
+  const { id, requestId, startedAt, usage, reserved, costNanoUsd, savedNanoUsd, attempts, left, ...told } = row
+  const { wouldRefuse, ...others } = told
   return {
     id,
     requestId,
     startedAt: isoTime(startedAt),
     ...others,
+    ...(wouldRefuse === undefined ? {} : { would_refuse: refusalIn(wouldRefuse) }),
     ...tokensJson(usage),
     ...(reserved === undefined ? {} : { reserved: reservedJson(reserved) }),
     ...money('cost', costNanoUsd),

@@ -63,11 +63,12 @@ export function rollAccounts(
     const counted = countedBy(limit.key)
     const beside = besideOf(counted)
     const own = ownOf(limit, beside)
-    const siblings = foreign.filter((key) => countedBy(key) === counted).map((key) => stored[key] as Account)
-    accounts[limit.key] =
-      stored[limit.key] === undefined
-        ? siblings.reduce((opened, sibling) => openedBeside(opened, limit, rollAccount(sibling, time), beside), own)
-        : own
+    const opens = stored[limit.key] === undefined
+    accounts[limit.key] = foreign
+      .filter((key) => countedBy(key) === counted)
+      // A quota that grows has room that its account was not opened for: what others still hold tells of what they have spent.
+      .filter((key) => opens || (isRaised(stored[limit.key], limit) && unitsIn(leased.get(key) ?? NO_SLOTS) > 0))
+      .reduce((account, key) => openedBeside(account, limit, rollAccount(stored[key] as Account, time), beside), own)
   }
   let kept = 0
   for (const key of foreign) {
@@ -138,6 +139,11 @@ function openedBeside(opened: Account, limit: Limit, sibling: Account, beside: S
   if (opened.kind === 'rate') return withLevel(opened, Math.min(levelOf(opened), left * opened.periodMs))
   if (opened.kind !== 'budget') return opened
   return { ...opened, granted: Math.max(opened.granted, size - left, unitsIn(beside)) }
+}
+
+/** Whether a quota is larger than it was since its window began. */
+function isRaised(stored: Account | undefined, limit: Limit): boolean {
+  return stored?.kind === 'budget' && limit.quota > (stored.quota ?? limit.quota)
 }
 
 /** The most that an account ever has, and how much of that is gone. */
