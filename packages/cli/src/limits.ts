@@ -15,6 +15,8 @@ interface WhoseLimits {
 }
 
 export interface LimitsResetOptions extends WhoseLimits {
+  /** A group's name and a value in it: `cost-centre=4711`. */
+  readonly group?: string
   /** A key's id, or the key itself. */
   readonly key?: string
   /** A limit's name, as refusals and headers say it. */
@@ -32,9 +34,9 @@ export interface LimitsShowOptions extends WhoseLimits {
 /** Lets the limits of a subject, or one of them, begin anew. */
 export async function resetLimitsOf(options: LimitsResetOptions, place: Place): Promise<string> {
   checkOptions(options)
-  const { consumer, plan, global, limit } = options
+  const { consumer, plan, group, global, limit } = options
   const key = options.key === undefined ? undefined : idOf(options.key)
-  const meant = { consumer, key, plan, global: global ? (true as const) : undefined, limit }
+  const meant = { consumer, key, plan, group, global: global ? (true as const) : undefined, limit }
   const { output } = await managing(beginLimitsAnew, meant, place)
   return `Reset: ${output.what}. Every instance goes by it within 10 seconds.`
 }
@@ -111,10 +113,12 @@ function notes(limits: readonly ToldLimit[]): string[] {
 }
 
 /** @throws CommandFault that names the option. */
-function checkOptions({ consumer, key, plan, global }: LimitsResetOptions): void {
-  const given = Object.entries({ consumer, key, plan, global }).filter(([, value]) => value !== undefined)
+function checkOptions({ consumer, key, plan, group, global }: LimitsResetOptions): void {
+  const given = Object.entries({ consumer, key, plan, group, global }).filter(([, value]) => value !== undefined)
   if (given.length === 0) {
-    throw new CommandFault("Say whose limits to reset: --consumer, --plan or --global. Or a key's own budget: --key.")
+    throw new CommandFault(
+      "Say whose limits to reset: --consumer, --plan, --group or --global. Or a key's own budget: --key.",
+    )
   }
   if (given.length > 1) {
     throw new CommandFault(`${given.map(([option]) => `--${option}`).join(' and ')} exclude each other.`)

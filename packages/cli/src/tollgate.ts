@@ -241,6 +241,7 @@ limits
   .option('--consumer <id>', "this consumer's own limits")
   .option('--key <key>', 'what this key may spend by itself: its id, or the key itself')
   .option('--plan <plan>', 'those that the consumers of this plan share')
+  .option('--group <name=value>', 'those that all callers of this value of a group share, such as cost-centre=4711')
   .option('--global', "everybody's")
   .option('--limit <name>', 'of them this one alone, by its name in refusals, such as usd')
   .action((options) => print(resetLimitsOf(options, place)))

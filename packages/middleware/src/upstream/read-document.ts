@@ -47,7 +47,14 @@ function read(way: WayOut, url: URL, signal: AbortSignal): Promise<string> {
     if (signal.aborted) return end()
     signal.addEventListener('abort', end)
     way.dispatcherFor(url).dispatch(
-      { origin: url.origin, path: url.pathname + url.search, method: 'GET', headers: ['accept', 'application/json'] },
+      {
+        origin: url.origin,
+        path: url.pathname + url.search,
+        method: 'GET',
+        headers: ['accept', 'application/json'],
+        // Documents are read minutes apart: a kept connection would mostly be one that its other end has closed.
+        reset: true,
+      },
       {
         onRequestStart(controller) {
           if (signal.aborted) return controller.abort(signal.reason)
