@@ -52,7 +52,14 @@ function policyOf(plans: object, change: object = {}): Policy {
 beforeAll(async () => {
   model.listen(0, '127.0.0.1')
   await once(model, 'listening')
-  inForce = policyOf({ all: { limits: [{ requests: 1_000, per: '1h' }, { usd: 1, per: 'day' }] } })
+  inForce = policyOf({
+    all: {
+      limits: [
+        { requests: 1_000, per: '1h' },
+        { usd: 1, per: 'day' },
+      ],
+    },
+  })
   gateway = gatewayOver(inForce, {
     policy: { ...fixedPolicy(inForce), shadow: () => judged },
   })
