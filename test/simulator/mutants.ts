@@ -162,8 +162,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'fills a bucket of which more is leased than it holds',
     file: 'accounts/account.ts',
-    find: 'Math.min(left.level + (returned - granted) * left.periodMs, roomFor(left, unitsIn(out)))',
-    replace: 'left.level + (returned - granted) * left.periodMs',
+    find: 'Math.min(levelOf(left) + (returned - granted) * left.periodMs, roomFor(left, unitsIn(out)))',
+    replace: 'levelOf(left) + (returned - granted) * left.periodMs',
     seed: 183,
   },
   {
