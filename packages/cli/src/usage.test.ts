@@ -1,6 +1,6 @@
 import type { UsageReport, UsageSums } from '@tollgate/middleware'
 import { expect, test } from 'vitest'
-import { usageText } from './usage.ts'
+import { shadowText, usageText } from './usage.ts'
 
 const SINCE = Date.UTC(2026, 10, 20)
 const UNTIL = Date.UTC(2026, 10, 27)
@@ -109,4 +109,26 @@ test('those without a name say what they are, and a name can neither forge a row
   expect(text).toMatch(/^evil\?total {2}9,999\?\[31m\? /m)
   expect(text.match(/^total /gm)).toHaveLength(1)
   expect(textOf({ by: 'model', rows })).toMatch(/^\(no model\) /m)
+})
+
+test('a shadow revision is told by who would have been refused, and by what', () => {
+  const refusals = [
+    { code: 'insufficient_quota', limit: 'usd', requests: 10 },
+    { code: 'model_not_allowed', requests: 2 },
+  ]
+  const counts = { judged: 20, wouldRefuse: 12, unknown: 1, refusals }
+  const rows = [{ name: 'alice', ...counts }]
+  const report = {
+    by: 'consumer' as const,
+    since: SINCE,
+    until: UNTIL,
+    asOf: UNTIL,
+    rows,
+    total: counts,
+    unreadable: [],
+  }
+  const text = shadowText(report, 'Storage: here')
+  expect(text).toContain('CONSUMER  JUDGED  WOULD REFUSE  UNKNOWN\nalice         20            12        1')
+  expect(text).toMatch(/insufficient_quota +usd +10\nmodel_not_allowed +– +2/)
+  expect(shadowText({ ...report, rows: [] }, 'Storage: here')).toContain('No request was judged by a shadow revision.')
 })

@@ -38,6 +38,8 @@ export interface BudgetAccount {
   readonly out: Slots
   /** The largest that its quota was in this window; `undefined` in a row of a release before. */
   readonly quota?: number
+  /** Keys of limits of the same measure whose accounts have all that is leased here too; left out for none. */
+  readonly within?: readonly string[]
 }
 
 export function openBudget({ per }: BudgetLimit, { earliest }: StoreInterval): BudgetAccount {

@@ -12,6 +12,8 @@ export interface RateAccount extends Bucket, BucketSize {
    * nothing. What they give back unused pays for it first.
    */
   readonly owed?: number
+  /** Keys of limits of the same measure whose accounts have all that is leased here too; left out for none. */
+  readonly within?: readonly string[]
 }
 
 export function openRate({ capacity, refill, periodMs }: RateLimit, { latest }: StoreInterval): RateAccount {

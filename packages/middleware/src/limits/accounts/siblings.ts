@@ -16,6 +16,27 @@ type Accounts = Readonly<Record<string, Account>>
 /** Accounts that no limit of the present policy has, beyond the newest so many, are forgotten once nothing of them is leased. */
 const MOST_FOREIGN = 24
 
+function withinOf(account: Account | undefined): readonly string[] {
+  return account === undefined || account.kind === 'concurrency' ? NONE : (account.within ?? NONE)
+}
+
+const NONE: readonly string[] = []
+
+/** Notes in the accounts of one revision that each of them has what the others lease, unless another revision leases of it too. */
+function withinEachOther(accounts: Record<string, Account>, limits: readonly Limit[]): Accounts {
+  for (const { key, kind } of limits) {
+    const account = accounts[key]
+    if (account === undefined || account.kind === 'concurrency' || kind === 'concurrency') continue
+    const counted = countedBy(key)
+    const others = limits.filter((limit) => limit.key !== key && countedBy(limit.key) === counted)
+    if (others.length === 0 && account.within === undefined) continue
+    const isLeased = unitsIn(account.out) > 0
+    const within = others.map((limit) => limit.key).filter((each) => !isLeased || withinOf(account).includes(each))
+    accounts[key] = { ...account, within }
+  }
+  return accounts
+}
+
 /** What a limit counts, as its key tells it: siblings differ in the period alone. */
 function countedBy(key: string): string {
   const [counted = '', ...model] = key.split('@')
@@ -51,17 +72,18 @@ export function rollAccounts(
   const foreign = Object.keys(stored).filter((key) => !limits.some((limit) => limit.key === key))
   if (foreign.length === 0) {
     for (const limit of limits) accounts[limit.key] = ownOf(limit)
-    return accounts
+    return withinEachOther(accounts, limits)
   }
   const leased = new Map(foreign.map((key) => [key, leasedOf(stored[key], time)]))
-  const besideOf = (counted: string, but?: string): Slots =>
-    foreign.reduce<Slots>(
-      (sum, key) => (key !== but && countedBy(key) === counted ? together(sum, leased.get(key) ?? NO_SLOTS) : sum),
-      NO_SLOTS,
-    )
+  /** What instances hold that go by no limit of this key. */
+  const besideOf = (counted: string, of: string): Slots =>
+    foreign.reduce<Slots>((sum, key) => {
+      const isBeside = key !== of && countedBy(key) === counted && !withinOf(stored[key]).includes(of)
+      return isBeside ? together(sum, leased.get(key) ?? NO_SLOTS) : sum
+    }, NO_SLOTS)
   for (const limit of limits) {
     const counted = countedBy(limit.key)
-    const beside = besideOf(counted)
+    const beside = besideOf(counted, limit.key)
     const own = ownOf(limit, beside)
     const opens = stored[limit.key] === undefined
     accounts[limit.key] = foreign
@@ -70,6 +92,7 @@ export function rollAccounts(
       .filter((key) => opens || (isRaised(stored[limit.key], limit) && unitsIn(leased.get(key) ?? NO_SLOTS) > 0))
       .reduce((account, key) => openedBeside(account, limit, rollAccount(stored[key] as Account, time), beside), own)
   }
+  withinEachOther(accounts, limits)
   let kept = 0
   for (const key of foreign) {
     const counted = countedBy(key)
