@@ -62,7 +62,9 @@ function after(ms: number): Promise<void> {
 function expectTheOne(completions: readonly Completion[], prompt: string): void {
   const [text] = model.given(prompt)
   expect(model.given(prompt)).toHaveLength(1)
-  for (const completion of completions) expect(completion).toMatchObject({ status: 200, whole: true })
+  // What a host says went wrong there tells why an answer of its own isn't one.
+  const said = hosts.flatMap((host) => host.output().match(/^.*error.*(?:\n {4}at .*)*/gm) ?? []).slice(0, 3)
+  for (const completion of completions) expect(completion, said.join('\n')).toMatchObject({ status: 200, whole: true })
   expect(new Set(completions.map((completion) => completion.text))).toEqual(new Set([text]))
 }
 
