@@ -136,6 +136,7 @@ export function authenticate<Needed extends Scope>({
 
   async function callerOf(request: GatewayRequest, policy: Admitting, log: Log): Promise<Held<Needed> | Refusal> {
     const credentials = credentialsFrom(request.headers)
+    if (credentials === undefined) return TOO_MANY
     const takesTokens = tokens !== undefined && policy.identity !== undefined
     if (credentials.length === 0 && !(takesTokens && trustEasyAuth)) return MISSING
     const sent = takesTokens && credentials.some(looksLikeToken) ? tokensFrom(request.headers) : NONE
@@ -236,6 +237,7 @@ const MISSING = unauthorized(
 )
 const INVALID = unauthorized('Invalid API key.', 'invalid_token')
 const DIFFERENT = unauthorized('The request carries keys of different consumers. Send one.', 'invalid_token')
+const TOO_MANY = unauthorized('The request carries more credentials than are read. Send one.', 'invalid_token')
 const SEVERAL_TOKENS = unauthorized('The request carries several tokens. Send one.', 'invalid_token')
 
 const NEEDED: Readonly<Record<Scope, string>> = {
