@@ -34,7 +34,10 @@ const UNITS = 'units'
 const WEIGHING = ['packages/*/src/**/*-memory.test.ts']
 
 /** A minute each, and what they run changes rarely: `npm run nightly` has them. */
-const NIGHTLY = ['', 'cache-', 'limits-', 'store-'].map((of) => `test/bench/${of}bench.test.ts`)
+const NIGHTLY = [
+  ...['', 'cache-', 'limits-', 'store-'].map((of) => `test/bench/${of}bench.test.ts`),
+  'test/simulator/*-defects.test.ts',
+]
 
 /** They need packages of their own: npm run test:clients. */
 const OTHERS = [...configDefaults.exclude, 'test/clients/**']

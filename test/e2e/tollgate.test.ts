@@ -450,7 +450,7 @@ describe('tollgate limits', () => {
   })
 
   test.each([
-    [[], 'Say whose limits to reset: --consumer, --plan, --group or --global.'],
+    [[], 'Say whose limits to reset: --consumer, --key, --plan, --group or --global.'],
     [['--global', '--plan', 'free'], '--plan and --global exclude each other.'],
     [['--consumer', 'a/b'], '--consumer: 1 to 128 letters'],
     [['--consumer', 'nobody-here'], "There is no consumer 'nobody-here'."],

@@ -152,6 +152,7 @@ describe('the app settings', () => {
   const NOT_GIVEN: Readonly<Record<string, string>> = {
     TOLLGATE_STORAGE: 'the tables are in the app’s own account',
     AzureWebJobsStorage: 'a connection string holds a key, and keys are off',
+    AZURE_FUNCTIONS_ENVIRONMENT: 'the platform says it; it is Development under Core Tools and npm start',
     TOLLGATE_TRUST_EASY_AUTH: 'the template sets up no authentication of App Service',
   }
   /** Given here, and read elsewhere: by the host, its libraries, or what sends telemetry. */

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import { BILL_MUTANTS } from './bill-mutants.ts'
 import { simulate } from './simulate.ts'
 
 const SCHEDULES = 40
@@ -30,16 +29,3 @@ test('nor where its price names no cache, and what they ask to be written there 
   const [, billed] = /([\d.]+) dollars billed/.exec(output) ?? []
   expect(Number(billed)).toBeGreaterThan(SCHEDULES * 2)
 }, 140_000)
-
-describe('the model’s own bill shows a gateway that', () => {
-  test.each(BILL_MUTANTS)(
-    '$name',
-    async ({ name, seed }) => {
-      const options = ['--first', '--schedules', '40', '--seed', String(seed)]
-      const { code, output } = await simulate('run-billed.ts', '--defect', name, ...options)
-      expect(output).toMatch(/^seed \d+: \d+ ms: /)
-      expect(code).toBe(1)
-    },
-    60_000,
-  )
-})

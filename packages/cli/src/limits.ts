@@ -117,7 +117,7 @@ function checkOptions({ consumer, key, plan, group, global }: LimitsResetOptions
   const given = Object.entries({ consumer, key, plan, group, global }).filter(([, value]) => value !== undefined)
   if (given.length === 0) {
     throw new CommandFault(
-      "Say whose limits to reset: --consumer, --plan, --group or --global. Or a key's own budget: --key.",
+      "Say whose limits to reset: --consumer, --key, --plan, --group or --global.",
     )
   }
   if (given.length > 1) {
