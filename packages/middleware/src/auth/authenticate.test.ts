@@ -186,6 +186,30 @@ describe('authentication', () => {
     expect(lookups).toBe(0)
   })
 
+  test('reads no more parts of a header than a request may carry, and refuses what it did not read', async () => {
+    const { knock, refusals } = door()
+    const key = await newKey()
+    const parts = (count: number) => Array.from({ length: count }, (_, index) => `part${index}`).join(',')
+    expect((await knock({ 'x-api-key': `${parts(15)},${key}` })).status).toBe(200)
+    for (const name of ['x-api-key', 'api-key', 'ocp-apim-subscription-key', 'authorization']) {
+      expect((await knock({ [name]: `${parts(17)},Bearer ${key}` })).status).toBe(401)
+      // A good key in another header doesn't make up for it.
+      expect((await knock({ 'x-api-key': key, [name]: `${','.repeat(16)}${key}` })).status).toBe(401)
+    }
+    expect(new Set(refusals.map(({ message }) => message))).toEqual(
+      new Set(['The request carries more credentials than are read. Send one.']),
+    )
+  })
+
+  test('takes no longer for a header that is full of other words', async () => {
+    const { knock } = door()
+    const full = Array.from({ length: 9_000 }, (_, index) => index.toString(36)).join(',')
+    const began = process.cpuUsage()
+    for (let i = 0; i < 20; i += 1) expect((await knock({ 'x-api-key': full })).status).toBe(401)
+    // 40,000,000 comparisons of words each, where each word is held against those before it: seconds.
+    expect(process.cpuUsage(began).user / 1_000).toBeLessThan(500)
+  })
+
   test('is not let in by another key of the same public id', async () => {
     const { knock } = door()
     const key = await newKey()

@@ -125,6 +125,7 @@ export function authenticate<Needed extends Scope>({
     if (sent.length > 1) return SEVERAL_TOKENS
     for (const token of sent) found.push(await validToken(token, request, policy, tokens))
     const principal = trustEasyAuth ? request.headers.get(PRINCIPAL_HEADER) : null
+    if (principal !== null && sent.length === 0 && isOfAnotherSite(request)) return ANOTHER_SITE
     if (principal !== null) found.push(tokens.ofPrincipal(principal, policy))
     const held: Held<Needed>[] = []
     for (const each of found) {
@@ -136,6 +137,7 @@ export function authenticate<Needed extends Scope>({
 
   async function callerOf(request: GatewayRequest, policy: Admitting, log: Log): Promise<Held<Needed> | Refusal> {
     const credentials = credentialsFrom(request.headers)
+    if (credentials === undefined) return TOO_MANY
     const takesTokens = tokens !== undefined && policy.identity !== undefined
     if (credentials.length === 0 && !(takesTokens && trustEasyAuth)) return MISSING
     const sent = takesTokens && credentials.some(looksLikeToken) ? tokensFrom(request.headers) : NONE
@@ -189,6 +191,15 @@ type Held<Needed extends Scope> =
 
 const NONE: readonly never[] = []
 
+/**
+ * Whether a page of another site makes the browser ask: the browser says so itself (`Sec-Fetch-Site`), and sends the cookie along by which
+ * the platform knows the caller, who wants nothing of it. What only looks can't be read by such a page.
+ */
+function isOfAnotherSite({ method, headers }: GatewayRequest): boolean {
+  const site = headers.get('sec-fetch-site')
+  return method !== 'GET' && method !== 'HEAD' && site !== null && site !== 'same-origin' && site !== 'none'
+}
+
 function heldByKey<Needed extends Scope>(caller: Caller, scope: Needed, policy: Admitting): Held<Needed> {
   const missing = scope === 'call' ? missingGroup(caller, policy) : undefined
   if (missing === undefined) return { caller, scope }
@@ -236,6 +247,11 @@ const MISSING = unauthorized(
 )
 const INVALID = unauthorized('Invalid API key.', 'invalid_token')
 const DIFFERENT = unauthorized('The request carries keys of different consumers. Send one.', 'invalid_token')
+const TOO_MANY = unauthorized('The request carries more credentials than are read. Send one.', 'invalid_token')
+const ANOTHER_SITE = unauthorized(
+  'A page of another site asks by the session of who looks at it (Sec-Fetch-Site). Send a token or a key.',
+  'invalid_token',
+)
 const SEVERAL_TOKENS = unauthorized('The request carries several tokens. Send one.', 'invalid_token')
 
 const NEEDED: Readonly<Record<Scope, string>> = {

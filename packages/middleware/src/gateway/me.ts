@@ -21,6 +21,7 @@ import {
   AGE_MS,
   type ConsumerDay,
   sumsJson,
+  takenSince,
   totalOf,
   type Unattributed,
   type UsageReader,
@@ -122,7 +123,7 @@ export interface MeOptions {
 export type SelfAsking = WithPolicy & Authenticated<'call' | 'read' | 'admin'>
 
 /** What is read for one is told again for so long, in milliseconds: a page that asks every few seconds costs as much as one. */
-const SAME_MS = { limits: 2_000, today: 10_000, before: 600_000, unattributed: 60_000 }
+const SAME_MS = { limits: 2_000, taken: 10_000, today: 10_000, before: 600_000, unattributed: 60_000 }
 /** As many subjects, or consumers, are remembered. */
 const MOST_KEPT = 2_000
 /** Of all that one answer needs, in milliseconds. */
@@ -146,12 +147,20 @@ export function me({ counters, table, usage, models, wallClock }: MeOptions): Ha
     Retold<Days>,
   ]
   const beyond = retold<readonly Unattributed[] | undefined>(SAME_MS.unattributed, wallClock)
+  const takenTold = retold<Awaited<ReturnType<typeof takenSince>>>(SAME_MS.taken, wallClock)
   const takingTurns = pLimit(LEDGER_READS_AT_ONCE)
+
+  /** What everybody took is one tally, whoever asks: a caller of whom nothing was counted yet has none read for itself. */
+  function taken(from: number): ReturnType<typeof takenSince> {
+    return takenTold(String(from), () =>
+      takingTurns(() => takenSince(table, from, wallClock(), AbortSignal.timeout(READ_MS))),
+    )
+  }
 
   function limitsOf(subject: Subject, log: Log): Promise<ToldLimit[]> {
     // A policy that has changed has other limits under the same name.
     return limitsTold(`${subject.id}\n${subject.limits.map(({ key, quota }) => `${key} ${quota}`)}`, () =>
-      tellLimits(subject, { counters, usage: table, wallClock, log, signal: AbortSignal.timeout(READ_MS) }),
+      tellLimits(subject, { counters, usage: table, taken, wallClock, log, signal: AbortSignal.timeout(READ_MS) }),
     )
   }
 

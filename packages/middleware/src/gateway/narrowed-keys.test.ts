@@ -3,7 +3,7 @@ import { replyText, request } from '../../../../test/support/base-context.ts'
 import { unique } from '../../../../test/support/consumers.ts'
 import { gatewayOver } from '../../../../test/support/gateway.ts'
 import { answering, failing, startUpstream, type Upstream } from '../../../../test/support/upstream.ts'
-import { issueKey, parseKey, reissueKey } from '../auth/index.ts'
+import { issueKey, parseKey, reissueKey, type Scope } from '../auth/index.ts'
 import { type FinishedRequest, fromIterable } from '../pipeline/index.ts'
 import { type Narrowing, type Policy, resolvePolicy } from '../policy/index.ts'
 import { chatCompletions, generate, openaiEmbeddings, openaiResponses, type Surface } from '../surfaces/index.ts'
@@ -138,6 +138,36 @@ describe('models', () => {
     // A dry run says the same.
     const { json } = await send(key, { ...chat(), ...fields }, { headers: { 'x-tollgate-dry-run': 'true' } })
     expect(json.refusal === null ? json.model : `${json.refusal.status} ${json.refusal.code}`).toBe(expected)
+  })
+
+  test('of two keys in one request are those of the first that may call, and never those of both together', async () => {
+    const consumer = unique('c')
+    const make = async (grant: Narrowing, scopes?: readonly Scope[]) => {
+      const options = { consumer, plan: 'all', defaultPlan: undefined, plans: ['all'], now: Date.now(), grant }
+      return (await issueKey(gateway.consumers, { ...options, ...(scopes && { scopes }) })).key
+    }
+    const [small, large, embeds] = [
+      await make({ models: ['small'] }),
+      await make({ models: ['large'] }),
+      await make({ routes: ['embeddings'] }),
+    ]
+    const reads = await make({}, ['read'])
+    const both = (first: string, second: string, model: string) =>
+      outcome(first, { model }, { headers: { authorization: `Bearer ${second}` } })
+    expect([await both(small, large, 'small'), await both(small, large, 'large')]).toEqual([
+      'small',
+      '403 model_not_allowed',
+    ])
+    expect([await both(large, small, 'small'), await both(large, small, 'large')]).toEqual([
+      '403 model_not_allowed',
+      'large',
+    ])
+    expect(await both(embeds, large, 'large')).toBe('403 route_not_allowed')
+    // A key that may not call stands back, and leaves nothing of its own.
+    expect([await both(reads, small, 'small'), await both(reads, small, 'large')]).toEqual([
+      'small',
+      '403 model_not_allowed',
+    ])
   })
 
   test('are those that both the key and the plan allow', async () => {

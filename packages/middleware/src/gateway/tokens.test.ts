@@ -417,6 +417,27 @@ describe('a token is refused', () => {
     expect((await knock(await issuer.token({ roles: 'Pro', sub: 'new' }), { from: '198.51.100.7' })).status).toBe(200)
     expect(checks()).toBeGreaterThan(300)
   })
+
+  test('by such a flood not with the next token of who was let in here before, of whatever network', async () => {
+    const { knock } = door(policyOf([ci()]))
+    const from = '203.0.113.9'
+    expect((await knock(await issuer.token({ roles: 'Pro', sub: 'alice' }), { from })).status).toBe(200)
+    const forged = async (sub: string, mark: string) => {
+      const [head, body] = (await issuer.token({ roles: 'Pro', sub })).split('.')
+      return knock(`${head}.${body}.${part(`forged ${mark}`.repeat(32).slice(0, 256))}`, { from })
+    }
+    for (let i = 0; i < 100; i += 1) await forged('eve', String(i))
+    expect((await forged('eve', 'last')).status).toBe(429)
+    // An hour's token ends, and another one comes in its place.
+    const next = await issuer.token({ roles: 'Pro', sub: 'alice', jti: 'next' })
+    expect((await knock(next, { from })).status).toBe(200)
+    expect((await knock(await issuer.token({ roles: 'Pro', sub: 'bob' }), { from })).status).toBe(429)
+    // Who knows a name has tries of it that are as few.
+    const statuses: number[] = []
+    for (let i = 0; i < 100; i += 1) statuses.push((await forged('alice', `as alice ${i}`)).status)
+    expect(statuses.filter((status) => status === 401)).toHaveLength(60)
+    expect((await knock(next, { from })).status).toBe(200)
+  })
 })
 
 describe('a token beside a key', () => {
@@ -775,6 +796,28 @@ describe('the word of App Service’s authentication', () => {
     })
     expect((await send({ 'x-ms-client-principal': pro(), authorization: `Bearer ${token}` })).status).toBe(200)
     expect((await send({})).status).toBe(401)
+  })
+
+  test('is not taken from a page of another site, which sends the session of who looks at it', async () => {
+    const { send } = door(policyOf([corp()]), { easyAuth: true })
+    const from = (site: string, others: Record<string, string> = {}) =>
+      send({ 'x-ms-client-principal': pro(), 'sec-fetch-site': site, ...others })
+    for (const site of ['cross-site', 'same-site', 'something new']) {
+      expect(await from(site)).toMatchObject({ status: 401, message: expect.stringContaining('another site') })
+    }
+    for (const site of ['same-origin', 'none']) expect((await from(site)).status).toBe(200)
+    // What such a page knows by itself, it may send.
+    const claims = { iss: `${issuer.origin}/${TENANT}/v2.0`, aud: APP, azp: 'a', tid: TENANT, oid: 'o-1' }
+    const token = await issuer.token({ ...claims, roles: ['Tollgate.Pro'] })
+    expect((await from('cross-site', { authorization: `Bearer ${token}` })).status).toBe(200)
+    const { key } = await issueKey(store, {
+      consumer: 'k',
+      plan: 'free',
+      defaultPlan: undefined,
+      plans: ['free'],
+      now: 0,
+    })
+    expect((await send({ 'sec-fetch-site': 'cross-site', 'api-key': key })).status).toBe(200)
   })
 
   test('counts nowhere else', async () => {

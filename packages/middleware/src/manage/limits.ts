@@ -78,6 +78,8 @@ export interface TellingLimits {
   readonly counters: Pick<CounterStore, 'read'>
   /** The ledger's. */
   readonly usage: Table
+  /** Reads the ledger for all who ask within a moment; once for each by default. */
+  readonly taken?: (from: number) => ReturnType<typeof takenSince>
   /** Milliseconds since 1970. */
   readonly wallClock: () => number
   readonly signal: AbortSignal
@@ -108,14 +110,14 @@ const IN_THE_LEDGER = /^(?:consumer:|plan:|global$)/
 async function stateWithoutRow(
   { id: subject }: Subject,
   limits: readonly LimitStanding[],
-  { usage, wallClock, signal }: TellingLimits,
+  { usage, wallClock, signal, taken: read = (from) => takenSince(usage, from, wallClock(), signal) }: TellingLimits,
 ): Promise<'uncounted' | 'missing'> {
   const budgets = limits.filter(isSpent)
   const [first] = budgets
   if (first === undefined || !IN_THE_LEDGER.test(subject)) return 'uncounted'
   const start = Math.min(...budgets.map(({ window }) => window.start))
   const longest = budgets.filter(({ window }) => window.start === start)
-  const taken = await takenSince(usage, start, wallClock(), signal)
+  const taken = await read(start)
   const wasTaken = ({ limit: { measure, model } }: (typeof longest)[number]) => {
     // What consumers took that were forgotten is told as everybody's.
     const nameless = subject.startsWith('consumer:') ? taken({ subject: `consumer:${FORGOTTEN}`, measure, model }) : 0

@@ -13,7 +13,7 @@ export type FoundToken = { readonly known: KnownToken } | { readonly refusal: Re
 
 /** Finds out whose a token is. The same token gives the same objects, for as long as it counts and the policy says the same of it. */
 export interface TokenDirectory {
-  /** At once where it was seen before. @param network of the client, which bad signatures are counted by */
+  /** At once where it was seen before. @param network of the client, which bad signatures are counted by until the caller is known */
   find(token: string, network: string, policy: TokenPolicy): FoundToken | Promise<FoundToken>
   /** The caller that the platform has let in, by its header. Whether that is believed is for who asks to know. */
   ofPrincipal(header: string, policy: TokenPolicy): FoundToken
@@ -62,6 +62,8 @@ const loadJose = () => import('./jose.ts')
 export function tokenDirectory({ read, guard, time, log }: TokenDirectoryOptions): TokenDirectory {
   const { wallClock } = time
   const remembered = new LRUCache<string, Remembered>({ max: MOST_TOKENS })
+  /** The ids of callers by good tokens. */
+  const letIn = new LRUCache<string, true>({ max: MOST_TOKENS })
   const checks = new Map<string, { readonly policy: TokenPolicy; readonly found: Promise<FoundToken> }>()
   const keysOf = new LRUCache<string, IssuerKeys>({ max: MOST_ISSUERS })
 
@@ -96,7 +98,7 @@ export function tokenDirectory({ read, guard, time, log }: TokenDirectoryOptions
     if ('retryAfterMs' in found) return { refusal: keysUnread(found.retryAfterMs), isForeign: false }
     if (found.length === 0) return refused('The token is signed by no key of its issuer.')
 
-    const reserved = await reserve(network)
+    const reserved = await reserve(guardedBy(network, token.claims, issuer, policy))
     if ('retryAfterMs' in reserved) return { refusal: tooManyBad(reserved.retryAfterMs), isForeign: false }
     let checked: Checked
     try {
@@ -115,7 +117,17 @@ export function tokenDirectory({ read, guard, time, log }: TokenDirectoryOptions
     const { key } = checked
     const kept = { found: { known }, policy, until: (expiry + TOLERANCE_S) * 1_000, key, keys }
     remembered.set(digest, kept)
+    letIn.set(known.caller.id, true)
     return kept.found
+  }
+
+  /**
+   * By what checks are counted: by the network, or, of who was let in here before, by itself there. Its next token must not be refused
+   * because others of the network send forged ones, who would have to know whose name to put in.
+   */
+  function guardedBy(network: string, claims: JsonObject, issuer: Issuer, policy: TokenPolicy): string {
+    const claimed = callerOf(claims, issuer, policy)
+    return typeof claimed === 'object' && letIn.has(claimed.caller.id) ? `${network} ${claimed.caller.id}` : network
   }
 
   function isOver(expiry: number): boolean {
