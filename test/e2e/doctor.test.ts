@@ -112,6 +112,20 @@ describe('settings that are well', () => {
     expect(of(run, 'models')[0]?.saw).toContain('one call of a few tokens: at most $0.000048')
   })
 
+  test('that name no model say so, with no call to price', async () => {
+    const { OPENAI_BASE_URL: _, OPENAI_MODEL_NAME: __, OPENAI_API_KEY: ___, ...none } = settings()
+    const run = await doctor(none, '--no-model')
+    expect(of(run, 'models')).toMatchObject([{ state: 'warn', saw: expect.stringContaining('no model is configured') }])
+    expect(of(run, 'prices')).toMatchObject([{ saw: 'no model is configured' }])
+  })
+
+  test('are looked at without a word of Node’s', async () => {
+    const args = [join(ROOT, 'packages/cli/src/tollgate.ts'), 'doctor', '--no-model', '--json']
+    const run = promisify(execFile)(process.execPath, args, { cwd: ROOT, env: cleanEnv(settings()) })
+    const { stderr } = (await run.catch((error) => error)) as { stderr: string }
+    expect(stderr).toBe('')
+  })
+
   test('are told to a person line by line, each fix below its line', async () => {
     upstream.reply = failing(401)
     const run = promisify(execFile)(process.execPath, [join(ROOT, 'packages/cli/src/tollgate.ts'), 'doctor'], {
@@ -164,6 +178,16 @@ describe('the storage', () => {
         fix: expect.stringContaining('--role "Storage Table Data Contributor"'),
       },
     ])
+  })
+
+  test('that nothing listens for is the fault, and the keys are not another', async () => {
+    const gone = inject('azurite').replace(
+      /TableEndpoint=http:\/\/[^/;]+/,
+      `TableEndpoint=http://127.0.0.1:${await freePort()}`,
+    )
+    const run = await doctor(settings({ TOLLGATE_STORAGE: gone }), '--no-model')
+    expect(of(run, 'storage')).toMatchObject([{ state: 'fault' }])
+    expect(of(run, 'keys')).toMatchObject([{ state: 'warn', fix: 'See storage.' }])
   })
 
   test('that never answers is given up in time, and so is a model', async () => {

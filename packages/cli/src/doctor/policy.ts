@@ -161,7 +161,8 @@ export function pricesSeen(policy: Policy, outline: PolicyOutline, now: number):
   const book = [...outline.models.values()].filter(({ priced }) => priced?.by === 'book').map(({ name }) => name)
   const old = oldBookText(book, now)
   const priced = [...policy.models.values()].filter(({ targets }) => targets.some(({ price }) => price !== undefined))
-  const seen: Seen[] = [ok(`${priced.length} of ${policy.models.size} models have a price`)]
+  const { size } = policy.models
+  const seen: Seen[] = [ok(size === 0 ? 'no model is configured' : `${priced.length} of ${size} models have a price`)]
   if (refusedModels.length > 0) {
     seen.push(
       warn(
