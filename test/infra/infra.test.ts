@@ -152,7 +152,6 @@ describe('the app settings', () => {
   const NOT_GIVEN: Readonly<Record<string, string>> = {
     TOLLGATE_STORAGE: 'the tables are in the app’s own account',
     AzureWebJobsStorage: 'a connection string holds a key, and keys are off',
-    TOLLGATE_TRUST_EASY_AUTH: 'the template sets up no authentication of App Service',
   }
   /** Given here, and read elsewhere: by the host, its libraries, or what sends telemetry. */
   const READ_ELSEWHERE: Readonly<Record<string, string>> = {
