@@ -25,7 +25,7 @@ export function azureOpenai(gateway: string, token: () => Promise<string>): Azur
 
 if (import.meta.main) {
   const {
-    TOLLGATE_URL: gateway = 'http://127.0.0.1:7071',
+    GATEWAY: gateway = 'http://127.0.0.1:7071',
     AUDIENCE: audience = '',
     AZURE_CLIENT_ID: clientId,
   } = process.env
