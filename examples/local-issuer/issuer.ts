@@ -1,10 +1,11 @@
+import { randomUUID } from 'node:crypto'
 import { createServer } from 'node:http'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 
 /*
  * An OpenID Connect issuer on this machine, to try callers by tokens: it shows its keys, and gives anyone any token.
  *
- *   node examples/local-issuer/issuer.ts          # PORT=7081
+ *   npx --no-install node examples/local-issuer/issuer.ts          # PORT=7081
  *   curl '127.0.0.1:7081/token?sub=alice&roles=Pro&costCentre=4711'
  */
 
@@ -13,7 +14,8 @@ const LIFE_SECONDS = 3_600
 
 export async function startIssuer(port: number): Promise<{ readonly url: string; close(): Promise<void> }> {
   const { publicKey, privateKey } = await generateKeyPair('RS256')
-  const key = { ...(await exportJWK(publicKey)), kid: 'local', alg: 'RS256', use: 'sig' }
+  // Another name at each start, so that the gateway reads the new key.
+  const key = { ...(await exportJWK(publicKey)), kid: randomUUID(), alg: 'RS256', use: 'sig' }
   let url = ''
   const token = ({ aud = 'tollgate', ...claims }: Record<string, string>) =>
     new SignJWT(claims)

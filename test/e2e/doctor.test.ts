@@ -140,6 +140,18 @@ describe('settings that are well', () => {
   })
 })
 
+describe('a policy', () => {
+  test('that these settings can’t use is a fault, which names what is to be set', async () => {
+    const path = join(folder, 'needs.yaml')
+    const target = '{openai: {model: m, key: {env: OPENAI_OTHER_KEY}}}'
+    writeFileSync(path, `models: {other: {targets: [${target}], price: {input: 1, output: 2}}}\n`)
+    const run = await doctor(settings({ TOLLGATE_POLICY: path }), '--no-model')
+    expect(of(run, 'policy')).toContainEqual(
+      expect.objectContaining({ state: 'fault', saw: expect.stringContaining('OPENAI_OTHER_KEY is not set') }),
+    )
+  })
+})
+
 describe('the storage', () => {
   test('whose key is wrong says so, and that the string is to be copied anew', async () => {
     const wrong = inject('azurite').replace(

@@ -16,6 +16,7 @@ import {
 } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
+import { gatewayOf } from './manage-client.ts'
 import { managing } from './managing.ts'
 import type { Place } from './place.ts'
 import { onOneLine } from './printable.ts'
@@ -41,6 +42,7 @@ export async function validatePolicyOf(file: string | undefined, place: Place): 
   const { text, source } = textOf(file, place)
   const { output } = await managing(validatePolicy, { text, source }, place)
   if (!output.valid) throw new PolicyError(source, output.faults)
+  if (gatewayOf(place) !== undefined) return `${source} can be used, by the app's own settings too.`
   return `${source} can be used, as far as it says itself: the app's own settings (variables, hosts) are looked at where it is applied.`
 }
 

@@ -10,6 +10,7 @@ import {
   outlinePolicyText,
   POLICY_FILE,
   type Policy,
+  PolicyError,
   type PolicyOutline,
   policyRevisions,
   type Revision,
@@ -91,6 +92,7 @@ export async function policyInForce(
   }
 }
 
+const USE_IT = 'Set what is named (docs/settings.md), or write the policy without it.'
 const ROLL_BACK = 'npm run tollgate -- policy history, and policy rollback <number> to one that is well.'
 
 function attempt<T>(read: () => T): T | OperatorError {
@@ -134,6 +136,10 @@ function revisionSeen(
 
 export function policySeen({ policy, outline, seen }: PolicyInForce): readonly Seen[] {
   if (outline instanceof OperatorError) return seen
+  // What a revision's instance told already is not told again.
+  if (policy instanceof PolicyError && seen.every(({ state }) => state !== 'fault')) {
+    return [...seen, fault(policy.message, USE_IT)]
+  }
   const of = policy instanceof OperatorError ? outline : policy
   const { unlimitedPlans } = moneyLimits(of)
   const plans = [...of.plans.keys()]
