@@ -58,6 +58,9 @@ param policyPath string = ''
 @description('Hosts that a policy may send prompts to, beside the usual ones.')
 param targetHosts array = []
 
+@description('Whether callers may come by App Service\'s authentication (EasyAuth), once you switched that on: TOLLGATE_TRUST_EASY_AUTH=true. Tokens of issuers in the policy need nothing here.')
+param trustEasyAuth bool = false
+
 @description('Variables that a policy may read, each with the name of the vault secret that it holds: { TEAM_KEY: \'team-key\' }. The secrets must be in the vault.')
 param policyVariables object = {}
 
@@ -415,6 +418,7 @@ module app 'modules/app.bicep' = {
     corsOrigins: corsOrigins
     policyPath: policyPath
     targetHosts: targetHosts
+    trustEasyAuth: trustEasyAuth
     policyVariables: policyVariables
     bounds: bounds
     appTelemetry: appTelemetry

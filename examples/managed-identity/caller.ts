@@ -24,11 +24,7 @@ export function azureOpenai(gateway: string, token: () => Promise<string>): Azur
 }
 
 if (import.meta.main) {
-  const {
-    TOLLGATE_URL: gateway = 'http://127.0.0.1:7071',
-    AUDIENCE: audience = '',
-    AZURE_CLIENT_ID: clientId,
-  } = process.env
+  const { GATEWAY: gateway = 'http://127.0.0.1:7071', AUDIENCE: audience = '', AZURE_CLIENT_ID: clientId } = process.env
   const client = openai(gateway, tokens(audience, clientId))
   const answer = await client.chat.completions.create({
     model: 'default',

@@ -64,6 +64,9 @@ param policyPath string
 @description('Hosts that a policy may send prompts to.')
 param targetHosts array
 
+@description('Whether callers may come by App Service\'s authentication.')
+param trustEasyAuth bool
+
 @description('Variables that a policy may read, each with the name of its secret.')
 param policyVariables object
 
@@ -125,6 +128,7 @@ var ownSettings = {
 var redisSettings = empty(redisSecretName) ? {} : { TOLLGATE_REDIS: '${secrets}${redisSecretName})' }
 var policySettings = empty(policyPath) ? {} : { TOLLGATE_POLICY: policyPath }
 var hostsSettings = empty(targetHosts) ? {} : { TOLLGATE_TARGET_HOSTS: join(targetHosts, ',') }
+var authSettings = trustEasyAuth ? { TOLLGATE_TRUST_EASY_AUTH: 'true' } : {}
 var readableSettings = empty(policyVariables) ? {} : { TOLLGATE_POLICY_ENV: join(objectKeys(policyVariables), ',') }
 var secretSettings = mapValues(policyVariables, (secret) => '${secrets}${secret})')
 var telemetrySettings = appTelemetry ? {} : { TOLLGATE_APPLICATION_INSIGHTS: 'off' }
@@ -144,6 +148,7 @@ var settings = union(
   redisSettings,
   policySettings,
   hostsSettings,
+  authSettings,
   readableSettings,
   endpointSettings,
   baseUrlSettings,

@@ -112,6 +112,20 @@ describe('settings that are well', () => {
     expect(of(run, 'models')[0]?.saw).toContain('one call of a few tokens: at most $0.000048')
   })
 
+  test('that name no model say so, with no call to price', async () => {
+    const { OPENAI_BASE_URL: _, OPENAI_MODEL_NAME: __, OPENAI_API_KEY: ___, ...none } = settings()
+    const run = await doctor(none, '--no-model')
+    expect(of(run, 'models')).toMatchObject([{ state: 'warn', saw: expect.stringContaining('no model is configured') }])
+    expect(of(run, 'prices')).toMatchObject([{ saw: 'no model is configured' }])
+  })
+
+  test('are looked at without a word of Node’s', async () => {
+    const args = [join(ROOT, 'packages/cli/src/tollgate.ts'), 'doctor', '--no-model', '--json']
+    const run = promisify(execFile)(process.execPath, args, { cwd: ROOT, env: cleanEnv(settings()) })
+    const { stderr } = (await run.catch((error) => error)) as { stderr: string }
+    expect(stderr).toBe('')
+  })
+
   test('are told to a person line by line, each fix below its line', async () => {
     upstream.reply = failing(401)
     const run = promisify(execFile)(process.execPath, [join(ROOT, 'packages/cli/src/tollgate.ts'), 'doctor'], {
@@ -123,6 +137,18 @@ describe('settings that are well', () => {
     expect(stdout).toMatch(/^ok +settings +\d+ read: /m)
     expect(stdout).toMatch(/^FAULT +models +'default' at .* answers 401 .*\n +fix: The key is wrong/m)
     expect(stdout.trim()).toMatch(/\d+ faults?, \d+ warnings?\.$/)
+  })
+})
+
+describe('a policy', () => {
+  test('that these settings can’t use is a fault, which names what is to be set', async () => {
+    const path = join(folder, 'needs.yaml')
+    const target = '{openai: {model: m, key: {env: OPENAI_OTHER_KEY}}}'
+    writeFileSync(path, `models: {other: {targets: [${target}], price: {input: 1, output: 2}}}\n`)
+    const run = await doctor(settings({ TOLLGATE_POLICY: path }), '--no-model')
+    expect(of(run, 'policy')).toContainEqual(
+      expect.objectContaining({ state: 'fault', saw: expect.stringContaining('OPENAI_OTHER_KEY is not set') }),
+    )
   })
 })
 
@@ -164,6 +190,16 @@ describe('the storage', () => {
         fix: expect.stringContaining('--role "Storage Table Data Contributor"'),
       },
     ])
+  })
+
+  test('that nothing listens for is the fault, and the keys are not another', async () => {
+    const gone = inject('azurite').replace(
+      /TableEndpoint=http:\/\/[^/;]+/,
+      `TableEndpoint=http://127.0.0.1:${await freePort()}`,
+    )
+    const run = await doctor(settings({ TOLLGATE_STORAGE: gone }), '--no-model')
+    expect(of(run, 'storage')).toMatchObject([{ state: 'fault' }])
+    expect(of(run, 'keys')).toMatchObject([{ state: 'warn', fix: 'See storage.' }])
   })
 
   test('that never answers is given up in time, and so is a model', async () => {

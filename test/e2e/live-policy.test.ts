@@ -285,7 +285,7 @@ describe('tollgate policy', () => {
 
   test('apply --shadow judges one beside what is in force, and end-shadow ends it', async () => {
     expect((await tollgate('policy', 'apply', join(folder, 'a.yaml'), '--shadow')).out).toContain(
-      'as revision 9, and refuses nothing.',
+      'as revision 9, and refuses nothing. What it would refuse: usage --shadow. To end it: policy end-shadow. Every',
     )
     const { out } = await tollgate('policy', 'show', '--json')
     expect(JSON.parse(out)).toMatchObject({
@@ -304,7 +304,10 @@ describe('tollgate policy', () => {
     [['show', '--revision', '99'], 'there is no revision 99. There are: 1 to 9.'],
     [['show', '--revision', 'x'], "--revision: 'x' is no revision's number. See: policy history"],
     [['rollback', '99'], 'there is no revision 99. There are: 1 to 9.'],
-    [['apply', 'none.yaml'], 'the file does not exist.'],
+    [
+      ['apply', 'none.yaml'],
+      "none.yaml: the file does not exist. Correct its name; without one the app's own is meant.",
+    ],
   ])('%j is refused with what to correct', async (args, message) => {
     expect(await tollgate('policy', ...args)).toMatchObject({ code: 1, err: expect.stringContaining(message) })
   })

@@ -124,6 +124,9 @@ describe('by its URL', () => {
     expect([refused.code, refused.out]).toEqual([1, ''])
     expect(refused.err).toContain('plans')
     expect((await tollgate('policy', 'diff', proposed)).out).toContain('2000')
+    expect((await tollgate('policy', 'validate', proposed)).out).toContain(
+      "can be used, by the app's own settings too.",
+    )
     const applied = await tollgate('policy', 'apply', proposed, '--message', 'More of it.')
     expect([applied.code, applied.err]).toEqual([0, ''])
     expect((await tollgate('policy', 'show')).out).toContain('requests: 2000')

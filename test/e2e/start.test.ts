@@ -91,7 +91,7 @@ describe('npm start', () => {
       .split('\n')
       .map((line) => line.trim())
       .filter((line) => /^(?:curl|for) /.test(line))
-    expect(commands).toHaveLength(6)
+    expect(commands).toHaveLength(7)
     const all: string[] = []
     for (const command of commands) all.push((await promisify(execFile)('sh', ['-c', command])).stdout)
     const [chat, ...outputs] = all
@@ -106,6 +106,7 @@ describe('npm start', () => {
     expect(statuses).toHaveLength(16)
     expect(statuses[0]).toBe('200')
     expect(statuses.at(-1)).toBe('429')
+    expect(JSON.parse(outputs[5] ?? '')).toMatchObject({ consumer: 'demo-default', limits: expect.any(Array) })
   })
 
   test('leaves no Azurite behind where it refuses a setting', async () => {

@@ -215,6 +215,7 @@ describe('tollgate keys', () => {
       expect(out).not.toContain('The checksum is wrong')
       expect(out).not.toContain(secret.slice(0, 8))
     }
+    expect((await tollgate('keys', 'find', `${key}x`)).out).toContain('The checksum is wrong')
     const typo = `${key.slice(0, 20)}${key[20] === 'a' ? 'b' : 'a'}${key.slice(21)}`
     const { out } = await tollgate('keys', 'find', typo)
     expect(out).toContain('The checksum is wrong: as it stands this is no key, and lets nobody in.')

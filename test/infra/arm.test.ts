@@ -239,6 +239,7 @@ function parameters({ openAi, redis, privateNetwork, rest }: Choice): string {
           "param policyPath = 'prod.policy.yaml'",
           'param appTelemetry = false',
           "param targetHosts = ['models.example.com']",
+          'param trustEasyAuth = true',
           "param policyVariables = { TEAM_KEY: 'team-key' }",
           'param keepOpenAiApiKey = true',
           "param alertEmail = 'ops@example.com'",
@@ -376,6 +377,7 @@ describe.skipIf(NO_COMPILER !== undefined)('what is made', () => {
       })
       expect(settings.has('OPENAI_ENDPOINT')).toBe(openAi !== 'none')
       expect(settings.get('TOLLGATE_POLICY')).toBe(rest ? 'prod.policy.yaml' : undefined)
+      expect(settings.get('TOLLGATE_TRUST_EASY_AUTH')).toBe(rest ? 'true' : undefined)
       expect(settings.get('TOLLGATE_APPLICATION_INSIGHTS')).toBe(rest ? 'off' : undefined)
     })
 

@@ -151,9 +151,8 @@ describe('the app settings', () => {
   /** Read by the code, and given by nobody here. */
   const NOT_GIVEN: Readonly<Record<string, string>> = {
     TOLLGATE_STORAGE: 'the tables are in the app’s own account',
+    AZURE_FUNCTIONS_ENVIRONMENT: 'the platform says it, and a host on a developer’s machine',
     AzureWebJobsStorage: 'a connection string holds a key, and keys are off',
-    AZURE_FUNCTIONS_ENVIRONMENT: 'the platform says it; it is Development under Core Tools and npm start',
-    TOLLGATE_TRUST_EASY_AUTH: 'the template sets up no authentication of App Service',
   }
   /** Given here, and read elsewhere: by the host, its libraries, or what sends telemetry. */
   const READ_ELSEWHERE: Readonly<Record<string, string>> = {

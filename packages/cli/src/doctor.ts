@@ -7,9 +7,9 @@ import {
   tableConsumerStore,
 } from '@tollgate/middleware'
 import { type Examined, readExported } from './doctor/environment.ts'
-import { CHECKS, checked, type Finding, ok, type Seen, warn } from './doctor/finding.ts'
+import { CHECKS, checked, codeOf, type Finding, ok, type Seen, warn } from './doctor/finding.ts'
 import { keysSeen } from './doctor/keys.ts'
-import { modelsSeen, mostItCosts } from './doctor/models.ts'
+import { modelsSeen, unaskedSeen } from './doctor/models.ts'
 import { policyInForce, policySeen, pricesSeen, regionSeen } from './doctor/policy.ts'
 import { redisSeen } from './doctor/redis.ts'
 import { cacheSecretSeen, hostSeen, settingsOf, settingsSeen, telemetrySeen } from './doctor/settings.ts'
@@ -83,7 +83,7 @@ async function findAll(examined: Examined, asksModels: boolean, local: string | 
     checked('models', async (signal) => {
       const { policy } = await inForce
       if (!isRead || policy instanceof OperatorError) return unknown('settings or policy are at fault')
-      if (!asksModels) return ok(`not asked (--no-model). It would be ${mostItCosts(policy)}`)
+      if (!asksModels) return unaskedSeen(policy, examined)
       const { connectMs, clientId } = settings
       return modelsSeen({ policy, connectMs, clientId, examined, signal })
     }),
@@ -111,7 +111,13 @@ async function findAll(examined: Examined, asksModels: boolean, local: string | 
       inStorage(async (at) => {
         const { outline } = await inForce
         const plans = outline instanceof OperatorError ? undefined : outline.plans
-        return keysSeen(tableConsumerStore(openTables(at)), plans, Date.now(), signal)
+        try {
+          return await keysSeen(tableConsumerStore(openTables(at)), plans, Date.now(), signal)
+        } catch (error) {
+          // What no service answered is storage's fault, which its own check names.
+          if (!/^E[A-Z_]+$|AuthenticationError$/.test(codeOf(error))) throw error
+          return warn(`not looked at, since storage can't be read (${codeOf(error)})`, 'See storage.')
+        }
       }),
     ),
     checked('telemetry', () => telemetrySeen(examined)),

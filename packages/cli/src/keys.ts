@@ -73,14 +73,16 @@ export async function createKey(options: KeysCreateOptions, place: Place): Promi
     zones: zone ?? null,
     routes: route ?? null,
     budget: budget ?? null,
-    groups: groups ?? {},
+    groups: {},
   })
+  const inGroups = groupsText(groups ?? {})
   return [
     `${kindText(issued.scopes)} for consumer '${issued.consumer}' on plan '${issued.plan}' (id ${issued.id})${untilText(until)}. It is shown only now:`,
     '',
     `  ${issued.key}`,
     '',
     ...(narrowed === '' ? [] : [`Of what the plan allows, it may use: ${narrowed}.`, '']),
+    ...(inGroups === '' ? [] : [`Its requests are in ${inGroups}.`, '']),
     inStorage(storage),
   ].join('\n')
 }
@@ -231,14 +233,20 @@ function mayText({
 >): string {
   const listed = (what: string, names: readonly string[] | null) =>
     names === null ? [] : [`${what} ${names.join(', ') || 'none'}`]
-  const inGroups = Object.entries(groups).map(([name, value]) => `${name}=${value}`)
+  const inGroups = groupsText(groups)
   return [
     ...listed('models', models),
     ...listed('zones', zones),
     ...listed('routes', routes),
     ...(budget === null ? [] : [`${budget.usd} USD per ${budget.per}`]),
-    ...(inGroups.length === 0 ? [] : [`in ${inGroups.join(', ')}`]),
+    ...(inGroups === '' ? [] : [`in ${inGroups}`]),
   ].join('; ')
+}
+
+function groupsText(groups: ShownKey['groups']): string {
+  return Object.entries(groups)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(', ')
 }
 
 export async function showKey(key: string, options: { readonly json?: boolean }, place: Place): Promise<string> {
@@ -269,7 +277,7 @@ export async function findKey(text: string, options: { readonly json?: boolean }
 }
 
 const WRONG_CHECKSUM =
-  'The checksum is wrong: as it stands this is no key, and lets nobody in. A character of it is wrong, or missing.'
+  'The checksum is wrong: as it stands this is no key, and lets nobody in. A character of it is wrong, missing, or one too many.'
 
 function foundText(key: ManageOutput<typeof findKeys>['keys'][number]): string {
   const { id, consumer, plan, state } = key
@@ -283,7 +291,11 @@ function foundText(key: ManageOutput<typeof findKeys>['keys'][number]): string {
     ...(key.isThatKey === false
       ? ['But the secret is another one: what you have has its id, and lets nobody in.']
       : []),
-    `If others have it, remove it: keys revoke ${id}. To have a new one first: keys rotate ${id} --grace 0`,
+    `If others have it, remove it: keys revoke ${id}. ${
+      key.replacedBy == null
+        ? `To have a new one first: keys rotate ${id} --grace 0`
+        : `A new one is there already: ${key.replacedBy}.`
+    }`,
   ].join('\n')
 }
 
@@ -297,7 +309,7 @@ function partsOf(text: string): { readonly beginning: string; readonly isWhole: 
     // Whatever it is, it may be a secret, so it is not repeated.
     throw new CommandFault('<key>: neither a key nor the beginning of one, such as tg_4fK2. See: keys list')
   }
-  const isWhole = /^_[0-9A-Za-z]{49}$/.test(rest)
+  const isWhole = /^_[0-9A-Za-z]{49,}$/.test(rest)
   return isWhole && parseKey(given) !== undefined
     ? { beginning, isWhole, digest: hash('sha256', given, 'base64url') }
     : { beginning, isWhole }

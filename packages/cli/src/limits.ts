@@ -76,7 +76,15 @@ function sizeText({ of, most, window, ...limit }: ToldLimit): string {
   if (window === null) return `${size} at once`
   if (window.kind === 'calendar') return `${size} a ${window.per}`
   const atOnce = most === of ? '' : `, ${unitsText(limit, most)} at once`
-  return `${size} in ${duration(window.seconds * 1_000)}${atOnce}`
+  return `${size} per ${periodText(window.seconds)}${atOnce}`
+}
+
+/** As a policy says it. */
+function periodText(seconds: number): string {
+  const [size, unit] = [[86_400, 'd'] as const, [3_600, 'h'] as const, [60, 'm'] as const].find(
+    ([length]) => seconds % length === 0,
+  ) ?? [1, 's']
+  return `${seconds / size}${unit}`
 }
 
 function unitsText({ counts }: Pick<ToldLimit, 'counts'>, units: number | null): string {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import {
   applyPolicy,
@@ -15,6 +16,7 @@ import {
 } from '@tollgate/middleware'
 import { columns } from './columns.ts'
 import { CommandFault } from './command-fault.ts'
+import { gatewayOf } from './manage-client.ts'
 import { managing } from './managing.ts'
 import type { Place } from './place.ts'
 import { onOneLine } from './printable.ts'
@@ -27,6 +29,9 @@ const SEEN_BY = 'Every instance goes by it within 5 seconds.'
 function textOf(file: string | undefined, { root, env }: Place): PolicyText {
   // npm runs its scripts in the app's folder.
   const path = file === undefined || isAbsolute(file) ? file : resolve(env.INIT_CWD ?? process.cwd(), file)
+  if (path !== undefined && !existsSync(path)) {
+    throw new CommandFault(`${file}: the file does not exist. Correct its name; without one the app's own is meant.`)
+  }
   const found = readPolicyFile({ root, path: path ?? (env.TOLLGATE_POLICY || undefined) })
   if (found !== undefined) return { text: found.text, source: file ?? found.source }
   throw new CommandFault(`There is no ${POLICY_FILE} here. Name the file.`)
@@ -37,6 +42,7 @@ export async function validatePolicyOf(file: string | undefined, place: Place): 
   const { text, source } = textOf(file, place)
   const { output } = await managing(validatePolicy, { text, source }, place)
   if (!output.valid) throw new PolicyError(source, output.faults)
+  if (gatewayOf(place) !== undefined) return `${source} can be used, by the app's own settings too.`
   return `${source} can be used, as far as it says itself: the app's own settings (variables, hosts) are looked at where it is applied.`
 }
 
@@ -99,9 +105,9 @@ export async function applyPolicyOf(file: string | undefined, options: ApplyOpti
     return `${proposed.source} is ${what} already, as revision ${revision.number}. Nothing was changed.\n\n${where}`
   }
   const what = shadow
-    ? `${proposed.source} is judged beside what is in force, as revision ${revision.number}, and refuses nothing. See: usage --shadow. To end it: policy end-shadow`
+    ? `${proposed.source} is judged beside what is in force, as revision ${revision.number}, and refuses nothing. What it would refuse: usage --shadow. To end it: policy end-shadow.`
     : `${proposed.source} is in force, as revision ${revision.number}.`
-  return `${what} ${SEEN_BY}\n\n${where}`
+  return `${what} ${SEEN_BY} One that can't use it keeps the one before: policy show says so.\n\n${where}`
 }
 
 export interface ShowOptions {

@@ -69,16 +69,18 @@ export async function modelsSeen({
   return more > 0 ? [...seen, warn(`${more} more targets were not asked`, 'Ask them by requests.')] : seen
 }
 
-/** What all of it may cost, in words; of what has no price, that. */
-export function mostItCosts(policy: Policy): string {
-  const targets = [...policy.models.values()]
-    .flatMap((model) => model.targets)
-    .filter((target) => !isSimulatedTarget(target))
+/** What asking would cost, where nothing is to be asked; of what has no price, that. */
+export function unaskedSeen(policy: Policy, examined: Examined): Seen {
+  const all = [...policy.models.values()].flatMap((model) => model.targets)
+  if (all.length === 0) return noModelSeen(examined)
+  const targets = all.filter((target) => !isSimulatedTarget(target))
   const costs = targets.map(({ price }) => price && costOf({ tokens: SMALLEST_TOKENS }, price))
   const known = costs.filter((cost) => cost !== undefined)
   const sum = `$${dollarsText(known.reduce((all, each) => all + each, 0))}`
   const unknown = costs.length - known.length
-  return `${targets.length === 1 ? 'one call' : `${targets.length} calls`} of a few tokens: at most ${sum}${unknown > 0 ? `, and what ${unknown} without a price cost` : ''}`
+  return ok(
+    `not asked (--no-model). It would be ${targets.length === 1 ? 'one call' : `${targets.length} calls`} of a few tokens: at most ${sum}${unknown > 0 ? `, and what ${unknown} without a price cost` : ''}`,
+  )
 }
 
 /** A model's own operation is not always known: the next path is asked where one is refused as a question. */

@@ -10,6 +10,7 @@ import {
   outlinePolicyText,
   POLICY_FILE,
   type Policy,
+  PolicyError,
   type PolicyOutline,
   policyRevisions,
   type Revision,
@@ -91,6 +92,7 @@ export async function policyInForce(
   }
 }
 
+const USE_IT = 'Set what is named (docs/settings.md), or write the policy without it.'
 const ROLL_BACK = 'npm run tollgate -- policy history, and policy rollback <number> to one that is well.'
 
 function attempt<T>(read: () => T): T | OperatorError {
@@ -134,6 +136,10 @@ function revisionSeen(
 
 export function policySeen({ policy, outline, seen }: PolicyInForce): readonly Seen[] {
   if (outline instanceof OperatorError) return seen
+  // What a revision's instance told already is not told again.
+  if (policy instanceof PolicyError && seen.every(({ state }) => state !== 'fault')) {
+    return [...seen, fault(policy.message, USE_IT)]
+  }
   const of = policy instanceof OperatorError ? outline : policy
   const { unlimitedPlans } = moneyLimits(of)
   const plans = [...of.plans.keys()]
@@ -161,7 +167,8 @@ export function pricesSeen(policy: Policy, outline: PolicyOutline, now: number):
   const book = [...outline.models.values()].filter(({ priced }) => priced?.by === 'book').map(({ name }) => name)
   const old = oldBookText(book, now)
   const priced = [...policy.models.values()].filter(({ targets }) => targets.some(({ price }) => price !== undefined))
-  const seen: Seen[] = [ok(`${priced.length} of ${policy.models.size} models have a price`)]
+  const { size } = policy.models
+  const seen: Seen[] = [ok(size === 0 ? 'no model is configured' : `${priced.length} of ${size} models have a price`)]
   if (refusedModels.length > 0) {
     seen.push(
       warn(

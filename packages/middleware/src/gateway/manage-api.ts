@@ -78,7 +78,7 @@ const NOT_FOUND: Refusal = {
   kind: 'refusal',
   code: 'not_found',
   status: 404,
-  message: 'Nothing is served at this path. What is: /openapi.json.',
+  message: 'Nothing is served at this path. GET /api/openapi.json lists what is.',
 }
 
 function wrongMethod(methods: readonly string[]): Refusal {

@@ -15,13 +15,15 @@ export interface ManageAction<Input extends z.ZodObject = z.ZodObject, Output ex
   readonly id: string
   /** One sentence. */
   readonly summary: string
-  /** `GET` changes nothing, and takes the scope `read`; all else takes `admin`, and is written down before it takes effect. */
+  /** `GET` takes the scope `read`; all else takes `admin`. What changes something is written down before it takes effect. */
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   /** Below `/api/manage`, such as `/keys/{key}/rotate`: fields of the input in braces. */
   readonly path: `/${string}`
   /** Strict. What the path doesn't name stands in the query of a `GET`, where each value is text, and else in the body, as JSON. */
   readonly input: Input
   readonly output: Output
+  /** Only looks, though it is no `GET`: its input is too long for a query. */
+  readonly changesNothing?: true
   /** Fields of the input that are not written down. What looks like a key never is. */
   readonly secrets?: readonly string[]
   /** The statuses with which it may refuse what its schemas allow: all by default. */

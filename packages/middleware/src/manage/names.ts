@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { isConsumerId } from '../auth/index.ts'
+import { isConsumerId, isTokenConsumer } from '../auth/index.ts'
 import { closestName } from '../policy/index.ts'
 import type { Managed } from './action.ts'
 import { ManageFault } from './fault.ts'
@@ -49,7 +49,9 @@ export function invalid(field: string | undefined, message: string, status: 400 
 }
 
 export function unknownConsumer(id: string): ManageFault {
-  const message = `There is no consumer '${id}'. It is made with its first key: keys create --consumer ${id}`
+  const message = isTokenConsumer(id)
+    ? `Of '${id}' nothing is kept here but what it used: its plan and groups are in its token. GET /api/me with that token tells its limits.`
+    : `There is no consumer '${id}'. It is made with its first key: keys create --consumer ${id}`
   return new ManageFault(message, { code: 'not_found', status: 404, field: undefined })
 }
 

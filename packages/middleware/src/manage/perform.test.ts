@@ -3,6 +3,7 @@ import * as z from 'zod'
 import { memoryTable } from '../storage/index.ts'
 import type { Managed } from './action.ts'
 import { manageAction } from './action.ts'
+import { listAudit } from './audit.ts'
 import { perform } from './perform.ts'
 
 /* What every action has in common: its input is checked before it runs. */
@@ -35,4 +36,18 @@ test.each([
   [null, undefined],
 ])('%j is refused, and names the field', async (given, field) => {
   await expect(perform(renamed, given, NOTHING)).rejects.toMatchObject({ code: 'invalid_request', status: 400, field })
+})
+
+test('a field that is left out is told as missing', async () => {
+  await expect(perform(renamed, {}, NOTHING)).rejects.toThrow("'name' is missing.")
+})
+
+test('what changes something is written down, and what only looks is not', async () => {
+  const looking = manageAction({ ...renamed, changesNothing: true })
+  const managed = { ...NOTHING, audit: memoryTable() }
+  const changes = async () => (await perform(listAudit, {}, managed)).changes.map(({ subject }) => subject)
+  await perform(looking, { name: 'a' }, managed)
+  expect(await changes()).toEqual([])
+  await perform(renamed, { name: 'b' }, managed)
+  expect(await changes()).toEqual(['/names/b'])
 })

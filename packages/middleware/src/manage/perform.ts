@@ -16,7 +16,7 @@ export async function perform<Action extends ManageAction>(
 ): Promise<ManageOutput<Action>> {
   const input = checkInput(action, given)
   const run = () => action.run(input, managed) as Promise<ManageOutput<Action>>
-  return action.method === 'GET' ? run() : audited(action, input, managed, run)
+  return action.method === 'GET' || action.changesNothing ? run() : audited(action, input, managed, run)
 }
 
 /** What an action is given, as its schema makes it. @throws ManageFault that names the field */
@@ -40,6 +40,14 @@ function inputFault({ issues: [issue] }: z.ZodError, { input }: ManageAction): M
     return new ManageFault(`'${field}' is no field here.${hint}`, { code: 'invalid_request', status: 400, field })
   }
   const field = issue?.path.join('.') || undefined
-  const message = field === undefined ? `${issue?.message}.` : `'${field}': ${issue?.message}.`
+  const message =
+    field === undefined
+      ? `${issue?.message}.`
+      : `'${field}'${isMissing(issue) ? ' is missing' : `: ${issue?.message}`}.`
   return new ManageFault(message, { code: 'invalid_request', status: 400, field })
+}
+
+/** JSON has no `undefined`: a field whose value is that was left out. */
+function isMissing(issue: z.core.$ZodIssue | undefined): boolean {
+  return issue?.code === 'invalid_type' && issue.message.endsWith('received undefined')
 }

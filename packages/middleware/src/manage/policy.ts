@@ -97,6 +97,7 @@ export const validatePolicy = manageAction({
   id: 'validatePolicy',
   summary: 'Whether a policy can be used: each fault with its line, its path and the fix.',
   method: 'POST',
+  changesNothing: true,
   path: '/policy/validate',
   refuses: [],
   input: z.strictObject({ text, source: source.optional() }),
@@ -117,6 +118,7 @@ export const diffPolicy = manageAction({
   summary:
     'What a policy would change of the one in force, or of another revision, and what becomes of what was counted.',
   method: 'POST',
+  changesNothing: true,
   path: '/policy/diff',
   refuses: [404, 422],
   input: z.strictObject({ text, source: source.optional(), revision: number.optional() }),
@@ -312,7 +314,8 @@ async function earlierOf({ current }: Head, revisions: PolicyRevisions, signal: 
       each.digest !== current.revision.digest,
   )
   if (found !== undefined) return found
-  throw new ManageFault('There is no earlier revision to go back to.', { code: 'not_found', status: 404 })
+  const fix = current === undefined ? '' : ' To go back to the defaults, apply {}.'
+  throw new ManageFault(`There is no earlier revision to go back to.${fix}`, { code: 'not_found', status: 404 })
 }
 
 function shown({ at, message, shadow, ...told }: Revision): z.output<typeof revision> {

@@ -114,5 +114,13 @@ groups: {team: {limits: [{usd: ${n}, per: day}]}}`
       ['identity.issuers.new', expect.stringContaining('Its callers are consumers ~new~…, which are new')],
       ['identity.issuers.old', "Tokens of issuer 'old' are refused."],
     ])
+    expect(effects(issuer('old'), '{}')).toEqual([[expect.stringContaining('identity'), 'All tokens are refused.']])
+  })
+
+  test('to a group that comes or goes', () => {
+    const group = 'models: {default: {price: {input: 1, output: 2}}}\ngroups: {team: {limits: [{usd: 1, per: day}]}}'
+    const none = 'models: {default: {price: {input: 1, output: 2}}}'
+    expect(effects(group, none)).toEqual([[expect.stringContaining('groups'), 'Its limits hold no more.']])
+    expect(effects(none, group)).toEqual([[expect.stringContaining('groups'), 'Counts from now on.']])
   })
 })

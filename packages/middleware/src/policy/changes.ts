@@ -163,7 +163,9 @@ function effectOf(
       )
     }
     if (first === 'models' && after === undefined) return `Requests for '${second}' are refused.`
+    if (first === 'groups') return after === undefined ? 'Its limits hold no more.' : 'Counts from now on.'
   }
+  if (first === 'identity' && path.length < 3 && after === undefined) return 'All tokens are refused.'
   if (first === 'identity' && second === 'issuers' && path.length === 3 && isWhole) {
     return after === undefined
       ? `Tokens of issuer '${third}' are refused.`
