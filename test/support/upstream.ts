@@ -124,7 +124,8 @@ export interface CompletionBody {
 }
 
 function completionOf({ body }: ReceivedCall): CompletionBody {
-  const messages = body.messages as { role: string; content: string }[]
+  // A call by another route than chat has none.
+  const messages = (body.messages ?? []) as { role: string; content: string }[]
   return {
     id: 'chatcmpl-test',
     object: 'chat.completion',

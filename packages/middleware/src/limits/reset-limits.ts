@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Limit } from '../policy/index.ts'
+import { type Account, openAccount } from './accounts/account.ts'
 import { parseRow, REPLACES_ANY, type Row } from './leases/row.ts'
 import type { CounterStore } from './stores/counter-store.ts'
 
@@ -33,12 +34,15 @@ export async function resetLimits({ store, subject, limit, signal }: ResetOption
       replaces: REPLACES_ANY,
       nonce: id,
       holders: {},
-      accounts: Object.fromEntries(
-        Object.entries(accounts).filter(([key]) => limit !== undefined && key !== limit.key),
-      ),
+      accounts: limit === undefined ? {} : withReset(accounts, limit),
     }
     const written = await store.writeIfMatch(subject, JSON.stringify(next), row?.etag, signal)
     if (written.etag !== undefined) return
   }
   throw new Error(`The counters of '${subject}' kept changing. Try again.`)
+}
+
+/** An account that was opened in the beginning of time is full: one that was taken out would open with what others leave. */
+function withReset(accounts: Row['accounts'], limit: Limit): Row['accounts'] {
+  return { ...accounts, [limit.key]: openAccount(limit, { earliest: 0, latest: 0 }) }
 }

@@ -1,8 +1,7 @@
 import { StoreUnavailable } from '../pipeline/index.ts'
 import { type Limit, largestClaim } from '../policy/index.ts'
-import { type Account, free, hasUnits, withoutLeases } from './accounts/account.ts'
+import { type Account, free, hasUnits, leasedIn, withoutLeases } from './accounts/account.ts'
 import { epochAt } from './accounts/budget.ts'
-import { unitsIn } from './accounts/slots.ts'
 import type { Subject } from './leases/decision.ts'
 import { parseRow, rollRow } from './leases/row.ts'
 import type { CounterStore } from './stores/counter-store.ts'
@@ -57,7 +56,7 @@ export async function standingsOf({ store, subject, signal }: StandingsOptions):
 function standingOf(limit: Limit, account: Account, at: number): LimitStanding {
   const time = { earliest: at, latest: at }
   const left = free(account, limit, time)
-  const held = unitsIn(account.out)
+  const held = leasedIn(account)
   const handedOut = account.kind === 'budget' ? account.granted : largestClaim(limit) - left
   const standing = { limit, used: Math.max(0, handedOut - held), held, left }
   if (limit.kind === 'concurrency') return { ...standing, moreAt: undefined, fullAt: undefined, window: undefined }

@@ -8,45 +8,67 @@ import {
   openConcurrency,
   rollConcurrency,
 } from './concurrency.ts'
-import { freeOfRate, levelOf, openRate, type RateAccount, rateHas, resizeRate, rollRate, withLevel } from './rate.ts'
-import { change, NO_SLOTS, type Slots, slotEnd, unitsIn } from './slots.ts'
+import {
+  freeOfRate,
+  levelOf,
+  openRate,
+  type RateAccount,
+  rateHas,
+  resizeRate,
+  rollRate,
+  takenOf,
+  withLevel,
+} from './rate.ts'
+import { change, NO_SLOTS, slotEnd, unitsIn, withBeside } from './slots.ts'
 
 /** What the store knows of one limit: what is left of it, and what instances hold under leases. */
 export type Account = RateAccount | BudgetAccount | ConcurrencyAccount
 
 /** The account of a limit, brought forward, and resized where the policy has changed; a new one where there is none. */
-export function accountOf(
-  stored: Account | undefined,
-  limit: Limit,
-  time: StoreInterval,
-  beside: Slots = NO_SLOTS,
-): Account {
-  const account = stored === undefined ? undefined : rollAccount(stored, time, beside)
+export function accountOf(stored: Account | undefined, limit: Limit, time: StoreInterval): Account {
+  const account = stored === undefined ? undefined : rollAccount(stored, time)
   switch (limit.kind) {
     case 'rate':
-      return account?.kind === 'rate' ? resizeRate(account, limit, beside) : openRate(limit, time)
+      return account?.kind === 'rate' ? resizeRate(account, limit) : openAccount(limit, time)
     case 'budget':
-      return resizeBudget(account?.kind === 'budget' ? account : openBudget(limit, time), limit)
+      return account?.kind === 'budget' ? resizeBudget(account, limit) : openAccount(limit, time)
     case 'concurrency':
-      return account?.kind === 'concurrency' ? account : openConcurrency()
+      return account?.kind === 'concurrency' ? account : openAccount(limit, time)
   }
 }
 
-/** @param beside what instances of other revisions of the policy hold of limits that count the same */
-export function rollAccount(account: Account, time: StoreInterval, beside: Slots = NO_SLOTS): Account {
+/** A full bucket, or an unspent budget. */
+export function openAccount(limit: Limit, time: StoreInterval): Account {
+  switch (limit.kind) {
+    case 'rate':
+      return openRate(limit, time)
+    case 'budget':
+      return resizeBudget(openBudget(limit, time), limit)
+    case 'concurrency':
+      return openConcurrency()
+  }
+}
+
+export function rollAccount(account: Account, time: StoreInterval): Account {
   switch (account.kind) {
     case 'rate':
-      return rollRate(account, time, beside)
+      return rollRate(account, time)
     case 'budget':
-      return rollBudget(account, time, beside)
+      return rollBudget(account, time)
     case 'concurrency':
       return rollConcurrency(account, time)
   }
 }
 
+/** Units that instances hold, whatever revision of the policy they go by. */
+export function leasedIn(account: Account): number {
+  const beside = account.kind === 'concurrency' ? undefined : account.beside
+  return unitsIn(account.out) + (beside === undefined ? 0 : unitsIn(beside))
+}
+
 /** Whether an account says no more than a missing one would. */
 export function isVoid(account: Account, { earliest }: StoreInterval): boolean {
-  if (unitsIn(account.out) > 0) return false
+  if (leasedIn(account) > 0) return false
   switch (account.kind) {
     case 'rate':
       return freeOfRate(account) >= account.capacity && account.at <= earliest
@@ -117,7 +139,7 @@ export function rebook(account: Account, slot: number, booked: number, { earlies
   const out = isOver ? account.out : change(account.out, slot, units)
   switch (account.kind) {
     case 'rate':
-      return { ...account, out, level: Math.min(account.level, roomFor(account, unitsIn(out))) }
+      return { ...account, out, level: Math.min(account.level, roomOf({ ...account, out })) }
     case 'budget':
       return { ...account, out, granted: account.granted + units, lost: account.lost + (isOver ? units : 0) }
     case 'concurrency':
@@ -132,7 +154,7 @@ export function transfer(account: Account, move: Transfer): Account {
   switch (left.kind) {
     case 'rate': {
       // Where more is leased than the bucket holds, since its policy or its row has changed, what comes back is missing.
-      const level = Math.min(levelOf(left) + (returned - granted) * left.periodMs, roomFor(left, unitsIn(out)))
+      const level = Math.min(levelOf(left) + (returned - granted) * left.periodMs, roomOf({ ...left, out }))
       return { ...withLevel(left, level), out }
     }
     case 'budget':
@@ -149,9 +171,9 @@ function unbook(account: Account, slot: number, units: number): Account {
   return { ...account, out: change(account.out, slot, -known), lost: account.lost - (units - known) }
 }
 
-/** The highest level of a bucket while this many units are leased. */
-function roomFor({ capacity, periodMs }: RateAccount, out: number): number {
-  return Math.max(0, capacity - out) * periodMs
+/** The highest level of a bucket beside what is leased of it. */
+export function roomOf(account: RateAccount): number {
+  return Math.max(0, account.capacity - unitsIn(takenOf(account))) * account.periodMs
 }
 
 /** When a lease that is booked in this slot must no longer be spent: store time, milliseconds. */
@@ -163,12 +185,14 @@ export function leaseEnd(account: Account, slot: number): number {
 export function withReturned(account: Account, slot: number | undefined, units: number): Account {
   const kept = slot === undefined ? 0 : Math.min(units, account.out[slot] ?? 0)
   const out = slot === undefined || kept === 0 ? {} : { [slot]: kept }
-  const returned = unitsIn(account.out) - kept
+  const returned = leasedIn(account) - kept
   switch (account.kind) {
-    case 'rate':
-      return { ...account, out, level: Math.min(account.level + returned * account.periodMs, roomFor(account, kept)) }
+    case 'rate': {
+      const alone = withBeside({ ...account, out }, NO_SLOTS)
+      return withLevel(alone, Math.min(levelOf(account) + returned * account.periodMs, roomOf(alone)))
+    }
     case 'budget':
-      return { ...account, out, granted: account.granted - returned }
+      return { ...withBeside(account, NO_SLOTS), out, granted: account.granted - returned }
     case 'concurrency':
       return { ...account, out }
   }
@@ -176,7 +200,9 @@ export function withReturned(account: Account, slot: number | undefined, units: 
 
 /** The account without what is leased: as if all of that had been spent, and written off. */
 export function withoutLeases(account: Account): Account {
-  return { ...account, out: NO_SLOTS }
+  if (account.kind === 'concurrency') return { ...account, out: NO_SLOTS }
+  const alone: Account = withBeside(account, NO_SLOTS)
+  return { ...alone, out: NO_SLOTS }
 }
 
 /** The account as it will be once the units that were spent are written off. */

@@ -1,5 +1,5 @@
-import type { Account } from './account.ts'
-import { unitsIn } from './slots.ts'
+import { type Account, leasedIn } from './account.ts'
+import { NO_SLOTS, type Slots, unitsIn, withBeside } from './slots.ts'
 
 /**
  * What must hold of every account that is written. A row from outside (restored by hand, or written by a version with a
@@ -14,7 +14,9 @@ export function assertAccount(account: Account, key: string): void {
 
 function faultOf(account: Account): string | undefined {
   for (const slot in account.out) if (!isCount(account.out[slot])) return `leases ${account.out[slot]} in slot ${slot}`
-  const out = unitsIn(account.out)
+  const beside = account.kind === 'concurrency' ? undefined : account.beside
+  for (const slot in beside) if (!isCount(beside[slot])) return `books ${beside[slot]} beside it in slot ${slot}`
+  const out = leasedIn(account)
   switch (account.kind) {
     case 'rate': {
       const { level, owed = 0, capacity, periodMs } = account
@@ -42,21 +44,25 @@ function isCount(value: number | undefined): boolean {
 /** The account itself where it is sound, else the nearest sound one that hands out no more than it. */
 export function repaired(account: Account): Account {
   if (faultOf(account) === undefined) return account
-  const out = Object.fromEntries(Object.entries(account.out ?? {}).filter(([, units]) => isCount(units) && units > 0))
-  const leased = unitsIn(out)
+  const out = soundSlots(account.out)
+  if (account.kind === 'concurrency') return { ...account, out }
+  const beside = soundSlots(account.beside)
+  const leased = unitsIn(out) + unitsIn(beside)
   switch (account.kind) {
     case 'rate': {
-      const { owed: _, ...sound } = account
+      const { owed: _, ...sound } = withBeside(account, beside)
       const { level, capacity, periodMs } = sound
       return { ...sound, out, level: Math.min(count(level), Math.max(0, capacity - leased) * periodMs) }
     }
     case 'budget': {
       const lost = count(account.lost)
-      return { ...account, out, lost, granted: Math.max(count(account.granted), lost + leased) }
+      return { ...withBeside(account, beside), out, lost, granted: Math.max(count(account.granted), lost + leased) }
     }
-    case 'concurrency':
-      return { ...account, out }
   }
+}
+
+function soundSlots(slots: Slots = NO_SLOTS): Slots {
+  return Object.fromEntries(Object.entries(slots).filter(([, units]) => isCount(units) && units > 0))
 }
 
 function count(value: number): number {

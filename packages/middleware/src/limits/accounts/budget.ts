@@ -1,6 +1,6 @@
 import type { BudgetLimit, Epoch } from '../../policy/index.ts'
 import type { StoreInterval } from '../stores/store-clock.ts'
-import { NO_SLOTS, type Slots, unexpired, unitsIn } from './slots.ts'
+import { NO_SLOTS, type Slots, unexpired, unitsIn, withBeside } from './slots.ts'
 
 const LENGTH_MS = { minute: 60_000, hour: 3_600_000, day: 86_400_000 } as const
 
@@ -38,29 +38,27 @@ export interface BudgetAccount {
   readonly out: Slots
   /** The largest that its quota was in this window; `undefined` in a row of a release before. */
   readonly quota?: number
-  /** Keys of limits of the same measure whose accounts have all that is leased here too; left out for none. */
-  readonly within?: readonly string[]
+  /** Of what was granted, what instances hold that go by no limit of this key; absent for nothing. */
+  readonly beside?: Slots
 }
 
 export function openBudget({ per }: BudgetLimit, { earliest }: StoreInterval): BudgetAccount {
   return { kind: 'budget', per, epoch: epochAt(per, earliest).start, granted: 0, lost: 0, out: NO_SLOTS }
 }
 
-/**
- * A window opens once it has begun for certain.
- *
- * @param beside what instances of other revisions hold: they may spend it in the window that begins
- */
-export function rollBudget(
-  account: BudgetAccount,
-  { earliest }: StoreInterval,
-  beside: Slots = NO_SLOTS,
-): BudgetAccount {
+/** A window opens once it has begun for certain. What instances of other revisions hold they may spend in it. */
+export function rollBudget(account: BudgetAccount, { earliest }: StoreInterval): BudgetAccount {
   const { kind, per } = account
   const { start } = epochAt(per, earliest)
-  if (start > account.epoch) return { kind, per, epoch: start, granted: unitsIn(beside), lost: 0, out: NO_SLOTS }
+  const beside = unexpired(account.beside ?? NO_SLOTS, earliest)
+  if (start > account.epoch) {
+    return withBeside<BudgetAccount>(
+      { kind, per, epoch: start, granted: unitsIn(beside), lost: 0, out: NO_SLOTS },
+      beside,
+    )
+  }
   const out = unexpired(account.out, earliest)
-  return { ...account, out, lost: account.lost + unitsIn(account.out) - unitsIn(out) }
+  return withBeside({ ...account, out, lost: account.lost + unitsIn(account.out) - unitsIn(out) }, beside)
 }
 
 /** The same account, and the largest quota that its window has seen. */

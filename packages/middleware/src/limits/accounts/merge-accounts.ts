@@ -1,7 +1,7 @@
-import type { Account } from './account.ts'
+import { type Account, leasedIn, roomOf } from './account.ts'
 import type { BudgetAccount } from './budget.ts'
-import type { RateAccount } from './rate.ts'
-import { mergeSlots, unitsIn } from './slots.ts'
+import { levelOf, type RateAccount, withLevel } from './rate.ts'
+import { mergeSlots, NO_SLOTS, type Slots, withBeside } from './slots.ts'
 
 /**
  * How two accounts of one limit are related: `overlapping` ones count partly the same units, because one is an older
@@ -25,12 +25,21 @@ function combine(overlap: Overlap): (a: number, b: number) => number {
 
 function mergeRates(known: RateAccount, found: RateAccount, overlap: Overlap): RateAccount {
   const { capacity, periodMs } = found
-  const out = mergeSlots(known.out, found.out, combine(overlap))
+  const merged = withBeside(
+    { ...found, out: mergeSlots(known.out, found.out, combine(overlap)), at: Math.max(known.at, found.at) },
+    besideOf(known, found, overlap),
+  )
   // What is missing from both buckets adds up where they are separate.
   const level =
-    overlap === 'separate' ? known.level + found.level - capacity * periodMs : Math.min(known.level, found.level)
-  const room = Math.max(0, capacity - unitsIn(out)) * periodMs
-  return { ...found, out, level: Math.max(0, Math.min(level, room)), at: Math.max(known.at, found.at) }
+    overlap === 'separate'
+      ? levelOf(known) + levelOf(found) - capacity * periodMs
+      : Math.min(levelOf(known), levelOf(found))
+  return withLevel(merged, Math.min(level, roomOf(merged)))
+}
+
+function besideOf(known: { readonly beside?: Slots }, found: { readonly beside?: Slots }, overlap: Overlap): Slots {
+  if (known.beside === undefined) return found.beside ?? NO_SLOTS
+  return mergeSlots(known.beside, found.beside ?? NO_SLOTS, combine(overlap))
 }
 
 function mergeBudgets(known: BudgetAccount, found: BudgetAccount, overlap: Overlap): BudgetAccount {
@@ -38,5 +47,6 @@ function mergeBudgets(known: BudgetAccount, found: BudgetAccount, overlap: Overl
   const both = combine(overlap)
   const out = mergeSlots(known.out, found.out, both)
   const lost = both(known.lost, found.lost)
-  return { ...found, out, lost, granted: Math.max(both(known.granted, found.granted), lost + unitsIn(out)) }
+  const merged = withBeside({ ...found, out, lost }, besideOf(known, found, overlap))
+  return { ...merged, granted: Math.max(both(known.granted, found.granted), lost + leasedIn(merged)) }
 }

@@ -1,53 +1,63 @@
 import type { Limit } from '../../policy/index.ts'
 import type { StoreInterval } from '../stores/store-clock.ts'
-import { type Account, accountOf, isVoid, rollAccount } from './account.ts'
+import { type Account, accountOf, isVoid, leasedIn, rollAccount, roomOf, type Transfer } from './account.ts'
 import { type BudgetAccount, epochAt } from './budget.ts'
 import { levelOf, type RateAccount, withLevel } from './rate.ts'
-import { change, NO_SLOTS, type Slots, slotFrom, together, unitsIn } from './slots.ts'
+import { change, mergeSlots, NO_SLOTS, type Slots, slotFrom, together, unitsIn, withBeside } from './slots.ts'
 
 /*
  * While a policy changes, instances go by several of its revisions, and a limit whose period has changed has an account for each.
- * These are siblings: they count the same units. What is handed out of the one counts in the others too, so that several
- * revisions let through together what the larger alone would, once, and a revision that comes back finds all that was spent.
+ * Accounts that count the same are siblings, and three rules hold of them:
+ *
+ * 1. What is leased, returned or spent of one is booked in all, at once: in `out` by those who go by that limit, in `beside` by
+ *    those who don't. So each account, by itself, knows all that was let through.
+ * 2. A grant finds room in each account of the revision that it is made under. An account of another revision may fall below zero.
+ *    That much is forgiven but for what others may still give back: its own limit could not have let it through.
+ * 3. An account that opens, or a quota that grows, has no more than each sibling leaves of the larger of both.
+ *
+ * So in any interval, what came before its last grant under a revision is bounded by that revision's own accounts (1, 2), and where
+ * one of them opened within the interval, by the siblings that were there before (3): by the larger of them, once.
  */
 
 type Accounts = Readonly<Record<string, Account>>
+type Counting = RateAccount | BudgetAccount
 
 /** Accounts that no limit of the present policy has, beyond the newest so many, are forgotten once nothing of them is leased. */
 const MOST_FOREIGN = 24
 
-function withinOf(account: Account | undefined): readonly string[] {
-  return account === undefined || account.kind === 'concurrency' ? NONE : (account.within ?? NONE)
-}
-
-const NONE: readonly string[] = []
-
-/** Notes in the accounts of one revision that each of them has what the others lease, unless another revision leases of it too. */
-function withinEachOther(accounts: Record<string, Account>, limits: readonly Limit[]): Accounts {
-  for (const { key, kind } of limits) {
-    const account = accounts[key]
-    if (account === undefined || account.kind === 'concurrency' || kind === 'concurrency') continue
-    const counted = countedBy(key)
-    const others = limits.filter((limit) => limit.key !== key && countedBy(limit.key) === counted)
-    if (others.length === 0 && account.within === undefined) continue
-    const isLeased = unitsIn(account.out) > 0
-    const within = others.map((limit) => limit.key).filter((each) => !isLeased || withinOf(account).includes(each))
-    accounts[key] = { ...account, within }
-  }
-  return accounts
-}
+/**
+ * The holder of a budget's lease may spend it to the window's end, though the store has not heard of it. For this long after it
+ * should have, a sibling keeps room for what it holds: a month's would block a bucket for a month. Seconds, as slots are.
+ */
+const UNHEARD_SLOTS = 900
+/** Such slots are rounded up, so that a row has few of them. */
+const UNHEARD_STEP = 60
 
 /** What a limit counts, as its key tells it: siblings differ in the period alone. */
 function countedBy(key: string): string {
-  const [counted = '', ...model] = key.split('@')
-  return [counted.split(':')[0], ...model].join('@')
+  let counted = known.get(key)
+  if (counted === undefined) {
+    const [measure = '', ...model] = key.split('@')
+    counted = [measure.split(':')[0], ...model].join('@')
+    if (known.size > MOST_KNOWN) known.clear()
+    known.set(key, counted)
+  }
+  return counted
 }
 
-/** The limit whose account stands for all of this revision, which siblings of other revisions go by: each counts every unit. */
-function sourceOf(limits: readonly Limit[], counted: string): Limit | undefined {
+/** A row is rolled for nearly each request. Keys are those of limits of policies. */
+const known = new Map<string, string>()
+const MOST_KNOWN = 10_000
+
+function isSibling(key: string, other: string): boolean {
+  return key !== other && countedBy(key) === countedBy(other)
+}
+
+/** The limit whose leases stand for all of this revision in siblings of other ones: each counts every unit. */
+function sourceOf(limits: readonly Limit[], key: string): Limit | undefined {
   let source: Limit | undefined
   for (const limit of limits) {
-    if (countedBy(limit.key) === counted && (source === undefined || limit.key < source.key)) source = limit
+    if (isSibling(limit.key, key) && (source === undefined || limit.key < source.key)) source = limit
   }
   return source
 }
@@ -63,115 +73,126 @@ export function rollAccounts(
   isRetired: boolean,
 ): Accounts {
   const accounts: Record<string, Account> = {}
-  const ownOf = (limit: Limit, beside?: Slots) => {
-    const account = stored[limit.key]
-    return isRetired && account?.kind === limit.kind
-      ? rollAccount(account, time, beside)
-      : accountOf(account, limit, time, beside)
-  }
-  const foreign = Object.keys(stored).filter((key) => !limits.some((limit) => limit.key === key))
-  if (foreign.length === 0) {
-    for (const limit of limits) accounts[limit.key] = ownOf(limit)
-    return withinEachOther(accounts, limits)
-  }
-  const leased = new Map(foreign.map((key) => [key, leasedOf(stored[key], time)]))
-  /** What instances hold that go by no limit of this key. */
-  const besideOf = (counted: string, of: string): Slots =>
-    foreign.reduce<Slots>((sum, key) => {
-      const isBeside = key !== of && countedBy(key) === counted && !withinOf(stored[key]).includes(of)
-      return isBeside ? together(sum, leased.get(key) ?? NO_SLOTS) : sum
-    }, NO_SLOTS)
   for (const limit of limits) {
-    const counted = countedBy(limit.key)
-    const beside = besideOf(counted, limit.key)
-    const own = ownOf(limit, beside)
-    const opens = stored[limit.key] === undefined
-    accounts[limit.key] = foreign
-      .filter((key) => countedBy(key) === counted)
-      // A quota that grows has room that its account was not opened for: what others still hold tells of what they have spent.
-      .filter((key) => opens || (isRaised(stored[limit.key], limit) && unitsIn(leased.get(key) ?? NO_SLOTS) > 0))
-      .reduce((account, key) => openedBeside(account, limit, rollAccount(stored[key] as Account, time), beside), own)
+    const account = stored[limit.key]
+    const own = isRetired && account?.kind === limit.kind ? rollAccount(account, time) : accountOf(account, limit, time)
+    accounts[limit.key] = account === undefined || isRaised(account, own) ? openBeside(own, limit, stored, time) : own
   }
-  withinEachOther(accounts, limits)
   let kept = 0
-  for (const key of foreign) {
-    const counted = countedBy(key)
-    const source = sourceOf(limits, counted)
-    const own = source === undefined ? NO_SLOTS : leasedOf(stored[source.key], time)
-    const account = rollAccount(stored[key] as Account, time, together(besideOf(counted, key), own))
-    if (isVoid(account, time) || (kept >= MOST_FOREIGN && unitsIn(account.out) === 0)) continue
+  for (const key in stored) {
+    if (accounts[key] !== undefined) continue
+    const account = rollAccount(stored[key] as Account, time)
+    if (isVoid(account, time) || (kept >= MOST_FOREIGN && leasedIn(account) === 0)) continue
     accounts[key] = account
     kept += 1
   }
   return accounts
 }
 
-/**
- * The accounts after a write, with what it handed out counted in the siblings of other revisions.
- *
- * @param netOf units that the write handed out of a limit, less those that it gave back
- */
-export function countBeside(accounts: Accounts, limits: readonly Limit[], netOf: (limit: Limit) => number): Accounts {
-  const counted: Record<string, Account> = { ...accounts }
-  for (const key in accounts) {
-    if (limits.some((limit) => limit.key === key)) continue
-    const source = sourceOf(limits, countedBy(key))
-    const net = source === undefined ? 0 : netOf(source)
-    if (net !== 0) counted[key] = counting(accounts[key] as Account, net)
+/** Whether a quota is larger than it was since its window began: its account may have been opened for less. */
+function isRaised(stored: Account, own: Account): boolean {
+  if (stored.kind !== 'budget' || own.kind !== 'budget') return false
+  return stored.quota !== undefined && own.quota !== stored.quota && own.epoch === stored.epoch
+}
+
+/** An account with no more than each of its siblings leaves of the larger of both, and what others may spend booked in it. */
+function openBeside(own: Account, limit: Limit, stored: Accounts, time: StoreInterval): Account {
+  if (own.kind === 'concurrency' || limit.kind === 'concurrency') return own
+  const siblings: Counting[] = []
+  for (const key in stored) {
+    if (!isSibling(key, limit.key)) continue
+    const sibling = rollAccount(stored[key] as Account, time)
+    if (sibling.kind !== 'concurrency') siblings.push(sibling)
   }
-  return counted
-}
-
-function counting(account: Account, units: number): Account {
-  switch (account.kind) {
-    case 'rate': {
-      // While others hold more than the bucket, what they give back doesn't all find room in it.
-      return withLevel(account, Math.min(levelOf(account) - units * account.periodMs, roomOf(account)))
-    }
-    case 'budget': {
-      const least = account.lost + unitsIn(account.out)
-      return { ...account, granted: Math.max(least, account.granted + units) }
-    }
-    case 'concurrency':
-      return account
+  let opened: Counting = own
+  if (stored[limit.key] === undefined) {
+    // Of siblings that tell of the same holders, the larger counts: their leases may differ, and the smallest bounds what is spent.
+    const held = siblings.map((sibling) => heldOf(sibling, time))
+    opened = withBeside(
+      opened,
+      held.reduce((most, each) => mergeSlots(most, each, Math.max), NO_SLOTS),
+    )
   }
-}
-
-/** The highest level beside what is leased of the account itself. */
-function roomOf({ capacity, periodMs, out }: RateAccount): number {
-  return Math.max(0, capacity - unitsIn(out)) * periodMs
-}
-
-/** What others may still spend of an account. A budget's holder that is not heard of may spend until the window ends. */
-function leasedOf(stored: Account | undefined, time: StoreInterval): Slots {
-  if (stored === undefined) return NO_SLOTS
-  const account = rollAccount(stored, time)
-  if (account.kind !== 'budget' || account.lost === 0) return account.out
-  return change(account.out, slotFrom(epochAt(account.per, account.epoch).end), account.lost)
-}
-
-/**
- * An account that is opened beside a sibling of another revision: it has what the larger of both would have left, but no more
- * than it holds itself, less what others hold: that may come back to it.
- */
-function openedBeside(opened: Account, limit: Limit, sibling: Account, beside: Slots): Account {
-  if (limit.kind === 'concurrency' || sibling.kind === 'concurrency') return opened
-  const { most, used } = standingOf(sibling)
   const size = limit.kind === 'rate' ? limit.capacity : limit.quota
-  const left = Math.max(0, Math.min(size - unitsIn(beside), Math.max(most, size) - used))
-  if (opened.kind === 'rate') return withLevel(opened, Math.min(levelOf(opened), left * opened.periodMs))
-  if (opened.kind !== 'budget') return opened
-  return { ...opened, granted: Math.max(opened.granted, size - left, unitsIn(beside)) }
+  for (const sibling of siblings) opened = withAtMost(opened, size, sibling)
+  return opened
 }
 
-/** Whether a quota is larger than it was since its window began. */
-function isRaised(stored: Account | undefined, limit: Limit): boolean {
-  return stored?.kind === 'budget' && limit.quota > (stored.quota ?? limit.quota)
+/** The account with no more, once all that is leased of both has come back, than the sibling leaves of the larger of both. */
+function withAtMost(account: Counting, size: number, sibling: Counting): Counting {
+  const { most, used } = standingOf(sibling)
+  const leased = leasedIn(account)
+  const left = Math.max(most, size) - used + leasedIn(sibling) - leased
+  if (account.kind === 'rate') {
+    return withLevel(account, Math.min(levelOf(account), left * account.periodMs, roomOf(account)))
+  }
+  return { ...account, granted: Math.max(account.granted, size - left, account.lost + leased) }
 }
 
 /** The most that an account ever has, and how much of that is gone. */
-function standingOf(account: RateAccount | BudgetAccount): { readonly most: number; readonly used: number } {
+function standingOf(account: Counting): { readonly most: number; readonly used: number } {
   if (account.kind === 'budget') return { most: account.quota ?? account.granted, used: account.granted }
   const { capacity, periodMs } = account
   return { most: capacity, used: capacity - Math.floor(levelOf(account) / periodMs) }
+}
+
+/** What others may still spend of an account, by the slots that siblings book it in. */
+function heldOf(account: Counting, { earliest }: StoreInterval): Slots {
+  let held: Slots = NO_SLOTS
+  for (const slot in account.out) {
+    held = change(held, besideSlot(account, Number(slot)), account.out[slot] ?? 0)
+  }
+  if (account.kind === 'budget' && account.lost > 0) {
+    held = change(held, besideSlot(account, slotFrom(earliest)), account.lost)
+  }
+  return together(held, account.beside ?? NO_SLOTS)
+}
+
+/**
+ * The accounts after a write, with what it booked and wrote off booked in the siblings of other revisions too.
+ *
+ * @param moveOf what the write changes about its lease of a limit
+ */
+export function bookBeside(
+  accounts: Accounts,
+  limits: readonly Limit[],
+  moveOf: (limit: Limit) => Transfer | undefined,
+): Accounts {
+  const booked: Record<string, Account> = { ...accounts }
+  for (const key in accounts) {
+    if (limits.some((limit) => limit.key === key)) continue
+    const source = sourceOf(limits, key)
+    const [move, account] = [source && moveOf(source), accounts[key]]
+    const from = source && accounts[source.key]
+    if (move === undefined || account === undefined || account.kind === 'concurrency') continue
+    if (from === undefined || from.kind === 'concurrency') continue
+    booked[key] = withMoved(account, from, move)
+  }
+  return booked
+}
+
+/** @param source the account that the lease is of */
+function withMoved(account: Counting, source: Counting, move: Transfer): Counting {
+  const { from, booked, returned, carried, granted, to } = move
+  let beside = account.beside ?? NO_SLOTS
+  /** What was leased before this account knew of it: it counts from now on. */
+  let missing = 0
+  if (from !== undefined && booked > 0) {
+    const slot = besideSlot(source, from)
+    const present = Math.min(booked, beside[slot] ?? 0)
+    missing = booked - present
+    beside = change(beside, slot, -present)
+  }
+  if (carried + granted > 0) beside = change(beside, besideSlot(source, to), carried + granted)
+  const moved = withBeside(account, beside)
+  const units = missing + granted - returned
+  if (moved.kind === 'budget') return { ...moved, granted: moved.granted + units }
+  return withLevel(moved, Math.min(levelOf(moved) - units * moved.periodMs, roomOf(moved)))
+}
+
+/** Where siblings book a lease of this account that ends in this slot. */
+function besideSlot(account: Counting, slot: number): number {
+  if (account.kind === 'rate') return slot
+  const unheard = Math.ceil((slot + UNHEARD_SLOTS) / UNHEARD_STEP) * UNHEARD_STEP
+  return Math.min(slotFrom(epochAt(account.per, account.epoch).end), unheard)
 }

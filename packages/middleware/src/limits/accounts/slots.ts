@@ -79,3 +79,10 @@ export function unexpired(slots: Slots, now: number): Slots {
   if (sumsOf(slots).firstEnd > now) return slots
   return Object.fromEntries(Object.entries(slots).filter(([each]) => slotEnd(Number(each)) > now))
 }
+
+/** The account with these units held beside it; the field is left out for none. */
+export function withBeside<T extends { readonly beside?: Slots }>(account: T, beside: Slots): T {
+  if (account.beside === undefined && unitsIn(beside) === 0) return account
+  const { beside: _, ...rest } = account
+  return (unitsIn(beside) === 0 ? rest : { ...rest, beside }) as T
+}

@@ -117,9 +117,7 @@ export function leaseSync(subject: Subject, leases: ReadonlyMap<string, Lease>, 
     const loss = lossOf(known, etag === undefined ? undefined : row)
     const whole = loss === undefined || known === undefined ? found : rebuilt(roll(known), found, loss)
     const checked = checkLeases(leases.values(), whole, interval, loss !== undefined)
-    if (!checked.isIncomplete) return { row: checked.row, loss }
-    // What is booked again leaves no room in other revisions' accounts either.
-    return { row: roll(checked.row), loss: loss ?? 'incomplete' }
+    return { row: checked.row, loss: loss ?? (checked.isIncomplete ? 'incomplete' : undefined) }
   }
 
   const instances = (row: Row) => instancesIn(row, holder)

@@ -1,6 +1,6 @@
 import type { Account, Transfer } from '../accounts/account.ts'
 import { free, isBooked, leaseEnd, transfer } from '../accounts/account.ts'
-import { countBeside } from '../accounts/siblings.ts'
+import { bookBeside } from '../accounts/siblings.ts'
 import { change, slotFrom, unitsIn } from '../accounts/slots.ts'
 import type { StoreInterval } from '../stores/store-clock.ts'
 import type { Claim } from './decision.ts'
@@ -85,7 +85,7 @@ export function planWrite(options: LeaseWriteOptions): LeaseWrite | undefined {
   const booked = changes.filter(({ carried, granted }) => carried + granted > 0)
   const slot = booked.length === 0 ? undefined : Math.max(...booked.map(({ to }) => to))
   const own = changes.map((each) => [each.lease.limit.key, transfer(accountIn(row, each.lease), each)] as const)
-  const net = new Map(changes.map(({ lease, granted, returned }) => [lease.limit.key, granted - returned]))
+  const moves = new Map(changes.map((each) => [each.lease.limit.key, each]))
   const limits = changes.map(({ lease }) => lease.limit)
   const next: Row = {
     v: 2,
@@ -94,7 +94,7 @@ export function planWrite(options: LeaseWriteOptions): LeaseWrite | undefined {
     replaces: row.replaces,
     nonce,
     holders: recount(row, holder, slot),
-    accounts: countBeside({ ...row.accounts, ...Object.fromEntries(own) }, limits, ({ key }) => net.get(key) ?? 0),
+    accounts: bookBeside({ ...row.accounts, ...Object.fromEntries(own) }, limits, ({ key }) => moves.get(key)),
   }
   assertRow(next)
   return { row: next, changes, holder: slot }

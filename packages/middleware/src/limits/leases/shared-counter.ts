@@ -4,6 +4,7 @@ import {
   free,
   hasUnits,
   isBooked,
+  leasedIn,
   rollAccount,
   withoutLeases,
   withoutSpent,
@@ -11,7 +12,6 @@ import {
 } from '../accounts/account.ts'
 import { epochAt } from '../accounts/budget.ts'
 import { freeOfRate } from '../accounts/rate.ts'
-import { unitsIn } from '../accounts/slots.ts'
 import { isSet, type StoreInterval } from '../stores/store-clock.ts'
 import type { Claim, LimitStatus, Subject } from './decision.ts'
 import { type Lease, spendable, spentOf, unbookedOf } from './lease.ts'
@@ -187,7 +187,7 @@ export function sharedCounter(
       if (optimistic === undefined || account?.kind !== 'rate') continue
       const isMine = slot !== undefined && isBooked(account, slot, booked, epoch)
       const units = freeOfRate(account) + (isMine ? held : 0)
-      const others = unitsIn(account.out) - (isMine ? booked : 0)
+      const others = leasedIn(account) - (isMine ? booked : 0)
       optimistic.saw({ units, others, isOwn }, time.now())
     }
   }
