@@ -124,9 +124,7 @@ function notes(limits: readonly ToldLimit[]): string[] {
 function checkOptions({ consumer, key, plan, group, global }: LimitsResetOptions): void {
   const given = Object.entries({ consumer, key, plan, group, global }).filter(([, value]) => value !== undefined)
   if (given.length === 0) {
-    throw new CommandFault(
-      "Say whose limits to reset: --consumer, --key, --plan, --group or --global.",
-    )
+    throw new CommandFault('Say whose limits to reset: --consumer, --key, --plan, --group or --global.')
   }
   if (given.length > 1) {
     throw new CommandFault(`${given.map(([option]) => `--${option}`).join(' and ')} exclude each other.`)
