@@ -4,7 +4,9 @@ import { sweepHandler } from './sweep.ts'
 
 /** What one run writes, over a gateway that sweeps as the test says. */
 async function run(
-  sweep: (signal: AbortSignal) => Promise<{ completions: number; generations: number; changes: number }>,
+  sweep: (
+    signal: AbortSignal,
+  ) => Promise<{ completions: number; generations: number; changes: number; shadows: number }>,
 ) {
   const written: [string, Record<string, unknown>][] = []
   const write = (level: string) => (line: string) => written.push([level, JSON.parse(line)])
@@ -15,13 +17,16 @@ async function run(
 
 describe('the sweep', () => {
   test('tells what it removed, and how long that took', async () => {
-    expect(await run(async () => ({ completions: 3, generations: 1, changes: 2 }))).toEqual([
-      ['info', { event: 'cache swept', completions: 3, generations: 1, changes: 2, ms: expect.any(Number) }],
+    expect(await run(async () => ({ completions: 3, generations: 1, changes: 2, shadows: 4 }))).toEqual([
+      [
+        'info',
+        { event: 'cache swept', completions: 3, generations: 1, changes: 2, shadows: 4, ms: expect.any(Number) },
+      ],
     ])
   })
 
   test('tells nothing where there was nothing to remove', async () => {
-    expect(await run(async () => ({ completions: 0, generations: 0, changes: 0 }))).toEqual([])
+    expect(await run(async () => ({ completions: 0, generations: 0, changes: 0, shadows: 0 }))).toEqual([])
   })
 
   test('does not fail when the tables do, or the settings can’t be read, and tells the kind of fault alone', async () => {

@@ -133,7 +133,12 @@ export interface Gateway {
   /** Removes what has expired from the tables, and tells how much that was. */
   sweep(
     signal: AbortSignal,
-  ): Promise<{ readonly completions: number; readonly generations: number; readonly changes: number }>
+  ): Promise<{
+    readonly completions: number
+    readonly generations: number
+    readonly changes: number
+    readonly shadows: number
+  }>
   /** To be told of each request's end by the `trace` that it goes through: it is written down. */
   finished(request: FinishedRequest): void
   /** What all instances' requests came to. */
@@ -265,6 +270,10 @@ type Admitted = WithPolicy & Authenticated<'call'> & { readonly admitted: true }
  * const gateway = createGateway({ policy: fixedPolicy(policy), storage, log, … })
  * const entry = trace({ refuse: generate.refuse, handler: () => gateway.handler(generate) })
  */
+const DAY_MS = 86_400_000
+/** The tables are swept about as often. */
+const SWEPT_MS = 600_000
+
 export function createGateway(options: GatewayOptions): Gateway {
   const { maxBodyBytes, maxOutputTokens, storeDeadlineMs: deadlineMs, cacheDeadlineMs, log } = options
   const stores = openStores(options)
@@ -444,7 +453,9 @@ export function createGateway(options: GatewayOptions): Gateway {
       const purged = await stores.generations.sweep(at - GENERATION_LIFE_MS, signal)
       const { sweepAudit } = await import('../manage/index.ts')
       const changes = await sweepAudit(stores.audit, at, signal)
-      return { completions: completions?.removed ?? 0, generations: purged.removed, changes }
+      // They are looked for in the whole table: once a day.
+      const shadows = at % DAY_MS < SWEPT_MS ? await stores.shadows?.sweepShadows(at, signal) : 0
+      return { completions: completions?.removed ?? 0, generations: purged.removed, changes, shadows: shadows ?? 0 }
     },
     finished: book.record,
     usage,

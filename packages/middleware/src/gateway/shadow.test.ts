@@ -10,7 +10,7 @@ import { LimiterUnavailable } from '../limits/index.ts'
 import { bodyOf, type Call, chat, type Reply, refused } from '../operations/index.ts'
 import { type Facts, type FinishedRequest, fromIterable } from '../pipeline/index.ts'
 import { fixedPolicy, type Policy, resolvePolicy } from '../policy/index.ts'
-import { generate } from '../surfaces/index.ts'
+import { chatCompletions, generate } from '../surfaces/index.ts'
 import type { OpenAISettings } from '../targets/index.ts'
 import { trace } from '../telemetry/index.ts'
 import type { Gateway } from './index.ts'
@@ -73,27 +73,43 @@ beforeEach(() => {
   finished.length = 0
 })
 
-const keyOf = async (consumer: string) =>
-  (await issueKey(gateway.consumers, { consumer, plan: 'all', defaultPlan: 'all', plans: ['all'], now: Date.now() }))
-    .key
+const keyOf = async (consumer: string, groups: Readonly<Record<string, string>> = {}) => {
+  const who = { consumer, plan: 'all', defaultPlan: 'all', plans: ['all'], groups, now: Date.now() }
+  return (await issueKey(gateway.consumers, who)).key
+}
 
-async function ask(key: string, prompt: string, change: object = {}) {
+const ask = (key: string, prompt: string, change: object = {}) => send(generate, key, { prompt, ...change })
+
+const complete = (key: string, change: object = {}) =>
+  send(chatCompletions, key, { model: 'default', messages: [{ role: 'user', content: unique('p') }], ...change })
+
+async function send(surface: typeof generate | typeof chatCompletions, key: string, asked: object) {
   const entry = trace({
-    refuse: generate.refuse,
-    handler: () => gateway.handler(generate),
+    refuse: surface.refuse,
+    handler: () => gateway.handler(surface as typeof generate),
     finished: (each) => {
       finished.push(each)
       gateway.finished(each)
     },
   })
   const lines: Readonly<Record<string, unknown>>[] = []
-  const body = fromIterable([Buffer.from(JSON.stringify({ prompt, max_tokens: 50, ...change }))])
+  const body = fromIterable([Buffer.from(JSON.stringify({ max_tokens: 50, ...asked }))])
   const headers = new Headers({ 'x-api-key': key })
   const response = await entry({ ...request, headers, body }, (_level, line) => lines.push({ ...line }))
-  await replyText(response)
+  const text = await replyText(response)
   const line = lines.find(({ event }) => event === 'request')
-  return { status: response.status, headers: response.headers, told: line?.would_refuse, shadow: line?.shadow, line }
+  return {
+    status: response.status,
+    headers: response.headers,
+    text,
+    told: line?.would_refuse,
+    shadow: line?.shadow,
+    line,
+  }
 }
+
+/** What tells when, and by which clock. */
+const TIMES = /t(tl)?=\d+|"(date|age|x-ratelimit-reset-[a-z]+)":"[^"]*"|"requestId":"[^"]*"/g
 
 describe('a shadow revision', () => {
   test('tells what its limits on requests would have refused, and refuses nothing', async () => {
@@ -134,6 +150,55 @@ describe('a shadow revision', () => {
     const narrow = { default: {}, small: { price: { input: 1, output: 2 }, targets: [{ openai: { model: 's' } }] } }
     judged = policyOf({ all: { limits: [], models: ['small'] } }, { models: narrow })
     expect((await ask(key, unique('p'))).told).toBe('model_not_allowed')
+  })
+
+  test.each([
+    ['a tier', { tiers: ['default'] }, {}, { service_tier: 'flex' }, 'tier_not_allowed'],
+    ['a hosted tool', { tools: [] }, {}, { web_search_options: {} }, 'tool_not_allowed'],
+    [
+      'a zone',
+      { zones: ['eu'] },
+      {
+        models: {
+          default: { price: { input: 1, output: 2 } },
+          near: { targets: [{ openai: { model: 's' }, zone: 'eu' }] },
+        },
+      },
+      {},
+      'zone_not_allowed',
+    ],
+    ['a field that moves the bill', { limits: [{ usd: 1, per: 'day' }] }, {}, { speed: 'fast' }, 'field_not_allowed'],
+  ])('tells %s that it would refuse', async (_what, plan, change, asked, code) => {
+    judged = policyOf({ all: { limits: [], ...plan } }, change)
+    const { told } = await complete(await keyOf(unique('c')), asked)
+    expect(told).toBe(code)
+  })
+
+  test("tells what a group's limits would refuse, for all of its callers together", async () => {
+    judged = policyOf({ all: { limits: [] } }, { groups: { team: { limits: [{ requests: 1, per: 'day' }] } } })
+    const team = unique('team')
+    const keys = [await keyOf(unique('c'), { team }), await keyOf(unique('c'), { team }), await keyOf(unique('c'))]
+    const told = []
+    for (const key of keys) told.push((await ask(key, unique('p'))).told)
+    expect(told).toEqual([undefined, expect.stringMatching(/^insufficient_quota group-team/), undefined])
+  })
+
+  test('changes nothing of what a caller gets: the same bytes and headers, whatever it would refuse', async () => {
+    const refusing = policyOf({ all: { limits: [{ requests: 1, per: '1h' }], models: [] } })
+    const replies = async (revision: Policy | undefined) => {
+      judged = revision
+      const key = await keyOf(unique('c'))
+      const prompt = unique('p')
+      const turns = []
+      for (const change of [{}, {}, { stream: true }, { max_tokens: 0 }, { prompt: '' }]) {
+        const { status, text, headers } = await ask(key, prompt, change)
+        turns.push({ status, text, headers: { ...headers, 'x-request-id': undefined } })
+      }
+      return turns
+    }
+    const without = await replies(undefined)
+    expect(without.map(({ status }) => status)).toEqual([200, 200, 200, 400, 400])
+    expect(JSON.stringify(await replies(refusing)).replace(TIMES, '')).toBe(JSON.stringify(without).replace(TIMES, ''))
   })
 
   test('is judged once a stream has ended, and settled by what that took', async () => {

@@ -6,6 +6,7 @@ import {
   callLimits,
   type Limiter,
   modelLimits,
+  SHADOW_SUBJECTS,
   type Subject,
 } from '../limits/index.ts'
 import type { Call, Reply } from '../operations/index.ts'
@@ -195,7 +196,7 @@ function countingApart({ admit, admitAtOnce }: ShadowOptions['limiter'], revisio
   const subjectOf = (subject: Subject): Subject => {
     let own = apart.get(subject)
     if (own === undefined) {
-      own = { id: `shadow:${revision}:${subject.id}`, limits: subject.limits }
+      own = { id: `${SHADOW_SUBJECTS}${revision}:${subject.id}`, limits: subject.limits }
       apart.set(subject, own)
     }
     return own

@@ -9,7 +9,13 @@ import {
   tableCacheStore,
   tableGenerationStore,
 } from '../cache/index.ts'
-import { type CounterStore, memoryCounterStore, redisCounterStore, tableCounterStore } from '../limits/index.ts'
+import {
+  type CounterStore,
+  memoryCounterStore,
+  redisCounterStore,
+  type TableCounterStore,
+  tableCounterStore,
+} from '../limits/index.ts'
 import { memoryTable, openRedis, openTables, type StorageLocation, type Table } from '../storage/index.ts'
 
 /** All that a gateway keeps outside of a request. */
@@ -20,6 +26,8 @@ export interface Stores {
   readonly generations: GenerationStore
   /** What has expired where nothing goes by itself. */
   readonly sweepable: Sweepable | undefined
+  /** Counters in the tables, where shadow revisions leave rows; also where Redis keeps them now. */
+  readonly shadows: Pick<TableCounterStore, 'sweepShadows'> | undefined
   /** The ledger's, in the tables also where Redis keeps the counters: it is to outlive both. */
   readonly usage: Table
   /** The policy's revisions, and who changed what. */
@@ -65,6 +73,7 @@ function openStorage(location: StorageLocation): Omit<Stores, 'close'> {
       completions: memoryCacheStore(MEMORY_CACHE),
       generations: memoryGenerationStore({ wallClock }),
       sweepable: undefined,
+      shadows: undefined,
       usage: memoryTable({ wallClock }),
       policies: memoryTable({ wallClock }),
       audit: memoryTable({ wallClock }),
@@ -72,12 +81,14 @@ function openStorage(location: StorageLocation): Omit<Stores, 'close'> {
   }
   const open = openTables(location)
   const completions = tableCacheStore(open)
+  const counters = tableCounterStore({ open, now })
   return {
     consumers: tableConsumerStore(open),
-    counters: tableCounterStore({ open, now }),
+    counters,
     completions,
     generations: tableGenerationStore(open),
     sweepable: completions,
+    shadows: counters,
     usage: open('tollgateusage'),
     policies: open('tollgatepolicy'),
     audit: open('tollgateaudit'),

@@ -35,8 +35,15 @@ export {
 export { type Metered, type Reservation, reservationFor } from './reservation.ts'
 export { type ResetOptions, resetLimits } from './reset-limits.ts'
 export { type LimitStanding, type StandingsOptions, type SubjectStandings, standingsOf } from './standings.ts'
-export type { CounterRead, CounterStore, CounterWrite, StoreTime } from './stores/counter-store.ts'
+export {
+  type CounterRead,
+  type CounterStore,
+  type CounterWrite,
+  SHADOW_LIFE_MS,
+  SHADOW_SUBJECTS,
+  type StoreTime,
+} from './stores/counter-store.ts'
 export { memoryCounterStore } from './stores/memory.ts'
 export { redisCounterStore } from './stores/redis.ts'
-export { tableCounterStore } from './stores/table.ts'
+export { type TableCounterStore, tableCounterStore } from './stores/table.ts'
 export { countsMoney, groupSubject, type Limited, requestClaims, subjectsOf } from './subjects.ts'

@@ -9,6 +9,13 @@ export interface StoreTime {
   readonly received: number
 }
 
+/**
+ * The subjects of a revision that is judged alone, and refuses nothing, begin with this. What they count is nobody's limit, and a
+ * store may forget it once it was not changed for `SHADOW_LIFE_MS`: longer than a month, the longest window of a quota.
+ */
+export const SHADOW_SUBJECTS = 'shadow:'
+export const SHADOW_LIFE_MS = 40 * 86_400_000
+
 export interface CounterRead {
   /** `undefined` where the subject has no row yet. */
   readonly row: { readonly text: string; readonly etag: string } | undefined
