@@ -11,6 +11,7 @@ import type { Finding } from '../../packages/cli/src/doctor/finding.ts'
 import { keysSeen } from '../../packages/cli/src/doctor/keys.ts'
 import { pricesSeen, regionSeen } from '../../packages/cli/src/doctor/policy.ts'
 import { cacheSecretSeen, hostSeen, settingsOf } from '../../packages/cli/src/doctor/settings.ts'
+import { bundled } from '../support/bundled.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { freePort } from '../support/free-port.ts'
 import { cleanEnv, ROOT } from '../support/host.ts'
@@ -23,6 +24,7 @@ import { answering, failing, sending, startUpstream, type Upstream } from '../su
 
 const folder = mkdtempSync(join(tmpdir(), 'tollgate-doctor-'))
 const POLICY = join(folder, 'policy.yaml')
+const TOLLGATE = bundled(join(ROOT, 'packages/cli/src/tollgate.ts'))
 const SECRETS = {
   OPENAI_API_KEY: 'sk-canary-upstream-key',
   TOLLGATE_CACHE_SECRET: 'canary-0123456789-abcdefghijklmnopqrstuvwxyz',
@@ -65,11 +67,10 @@ const settings = (change: Record<string, string> = {}): Record<string, string> =
 
 async function doctor(env: Record<string, string>, ...args: string[]): Promise<Run> {
   const began = performance.now()
-  const run = promisify(execFile)(
-    process.execPath,
-    [join(ROOT, 'packages/cli/src/tollgate.ts'), 'doctor', '--json', ...args],
-    { cwd: ROOT, env: cleanEnv(env) },
-  )
+  const run = promisify(execFile)(process.execPath, [TOLLGATE, 'doctor', '--json', ...args], {
+    cwd: ROOT,
+    env: cleanEnv(env),
+  })
   const { code, stdout, stderr } = await run.then(
     (done) => ({ code: 0, ...done }),
     (error: { code: number; stdout: string; stderr: string }) => error,
@@ -114,7 +115,7 @@ describe('settings that are well', () => {
 
   test('are told to a person line by line, each fix below its line', async () => {
     upstream.reply = failing(401)
-    const run = promisify(execFile)(process.execPath, [join(ROOT, 'packages/cli/src/tollgate.ts'), 'doctor'], {
+    const run = promisify(execFile)(process.execPath, [TOLLGATE, 'doctor'], {
       cwd: ROOT,
       env: cleanEnv(settings()),
     })

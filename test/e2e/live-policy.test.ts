@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -216,6 +216,21 @@ describe('a policy that is changed while two instances run', () => {
     } finally {
       await cold.stop()
       await proxy.close()
+    }
+  })
+
+  test('an instance whose own file can’t be read goes by what is in force, and says so', async () => {
+    const before = readFileSync(file)
+    writeFileSync(file, Buffer.from(policyOf('wide'), 'utf16le'))
+    const wide = await started(inject('azurite'))
+    try {
+      expect(await models(wide)).toBe('third')
+      expect(wide.output()).toMatch(/"event":"policy refused".*it is UTF-16, or no text at all\. Save it as UTF-8\./)
+      const ready = await (await fetch(`${wide.url}/api/health?ready`)).json()
+      expect(ready).toMatchObject({ checks: { policy: 'failed', tables: 'ok' } })
+    } finally {
+      await wide.stop()
+      writeFileSync(file, before)
     }
   })
 
