@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -259,6 +259,13 @@ describe('tollgate policy', () => {
     })
     expect((await tollgate('policy', 'apply', path)).code).toBe(1)
     expect((await tollgate('policy', 'validate')).out).toContain('can be used')
+    const deep = join(folder, ...Array.from({ length: 5 }, () => 'x'.repeat(60)))
+    mkdirSync(deep, { recursive: true })
+    writeFileSync(join(deep, 'far.yaml'), policyOf('far'))
+    expect(await tollgate('policy', 'validate', join(deep, 'far.yaml'))).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^….*x\/far\.yaml can be used/),
+    })
   })
 
   test('diff says what would change, and what becomes of what was counted', async () => {
