@@ -7,7 +7,6 @@ import {
   describeFault,
   type ExportedTelemetry,
   type Gateway,
-  POLICY_FILE,
   pause,
   systemTime,
   withDeadline,
@@ -44,7 +43,7 @@ function open(): Gateway {
     ...settings,
     policy: policyOf(settings),
     policyDocument: {
-      name: settings.policyFile?.source ?? POLICY_FILE,
+      name: settings.policyName,
       check: (text, source) => void settings.resolvePolicy({ text, source }),
     },
     log: consoleLog,

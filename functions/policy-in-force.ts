@@ -21,14 +21,16 @@ import type { Settings } from './settings.ts'
 
 /** The policy by these settings: as the table of its revisions has it, and the app's file where that is new. */
 export function policyOf(settings: Settings, log: Log = consoleLog): (policies: Table) => PolicySource {
-  const { policyFile: file, policyFault, policy, resolvePolicy, storeDeadlineMs } = settings
+  const { policyFile: file, policyName: name, policyFault, policy, resolvePolicy, storeDeadlineMs } = settings
+  // `npm start`: a person edits the file, and what was saved last is meant.
+  const isEdited = process.env.AZURE_FUNCTIONS_ENVIRONMENT === 'Development'
   return (table) =>
     livePolicy({
-      revisions: policyRevisions({ table, name: file?.source ?? POLICY_FILE }),
+      revisions: policyRevisions({ table, name }),
       start: { file, policy: policyFault ?? policy },
       resolve: resolvePolicy,
-      // `npm start`: a person edits the file, and what was saved last is meant.
-      appliesSaved: process.env.AZURE_FUNCTIONS_ENVIRONMENT === 'Development',
+      appliesSaved: isEdited,
+      ...(isEdited ? { reread: settings.rereadPolicy } : {}),
       deadlineMs: storeDeadlineMs,
       log,
       told: tellingPolicy(settings, log),

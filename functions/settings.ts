@@ -4,11 +4,14 @@ import {
   type GatewayOptions,
   isLoopback,
   OperatorError,
+  POLICY_FILE,
   type Policy,
   type PolicyFile,
+  type PolicyLocation,
   type PolicyText,
   readPolicyFile,
   resolvePolicyText,
+  type StartPolicy,
   type StorageLocation,
   storageLocation,
 } from '@tollgate/middleware'
@@ -30,8 +33,12 @@ export interface Settings extends Omit<GatewayOptions, 'policy' | 'targetKinds' 
   readonly policy: Policy
   readonly policySource: DocumentSource
   readonly policyFile: PolicyFile | undefined
+  /** Whose revisions are in force: `TOLLGATE_POLICY`, or the name that a policy has without. */
+  readonly policyName: string
   /** Why the file can't be used, where its revisions may be in force all the same. `policy` is not to be had then. */
   readonly policyFault: OperatorError | undefined
+  /** What the file says by now. */
+  readonly rereadPolicy: () => StartPolicy
   /** What another text comes to by these settings. @throws OperatorError */
   readonly resolvePolicy: (of: PolicyText) => Policy
   /** What of the environment is not read and may have been meant to be. */
@@ -72,12 +79,12 @@ export function readSettings(env: Environment, root: string): Settings {
       model: env.OPENAI_MODEL_NAME,
     }),
   )
-  const found = bounds && attempt(() => ({ file: readPolicyFile({ root, path: env.TOLLGATE_POLICY || undefined }) }))
   const options = bounds && { bounds, defaultTarget: target }
-  const before = faults.length
+  const rereadPolicy = () => startPolicy({ root, path: env.TOLLGATE_POLICY || undefined }, options as PolicyOptions)
   // Without its bounds each of its targets would be a fault of its own.
-  const policy = options && found && attempt(() => resolvePolicyText(found.file, options))
-  const policyFault = faults[before]
+  const start = options && rereadPolicy()
+  const policyFault = start?.policy instanceof OperatorError ? start.policy : undefined
+  if (policyFault !== undefined) faults.push(policyFault)
   attempt(() => checkTelemetry(env))
   const misspelt = misspeltSettings(env, { read, readable: bounds?.readable ?? [] })
   faults.push(...misspelt.faults.map((fault) => new SettingsError(fault)))
@@ -96,11 +103,13 @@ export function readSettings(env: Environment, root: string): Settings {
   const settings: Settings = {
     storage,
     redis: attempt(() => (env.TOLLGATE_REDIS ? redisUrl(env.TOLLGATE_REDIS) : undefined)),
-    policy: policy as Policy,
-    policySource: { file: found?.file?.source, digest: found?.file?.digest },
-    policyFile: found?.file,
+    policy: start?.policy as Policy,
+    policySource: { file: start?.file?.source, digest: start?.file?.digest },
+    policyFile: start?.file,
+    policyName: env.TOLLGATE_POLICY || POLICY_FILE,
     policyFault,
-    resolvePolicy: (of) => resolvePolicyText(of, options as Required<typeof options> & object),
+    rereadPolicy,
+    resolvePolicy: (of) => resolvePolicyText(of, options as PolicyOptions),
     hints: [...misspelt.hints, ...easyAuthHints(env)],
     cacheSecret: env.TOLLGATE_CACHE_SECRET || undefined,
     maxBodyBytes: wholeNumber(env, 'TOLLGATE_MAX_BODY_BYTES', {
@@ -129,6 +138,20 @@ export function readSettings(env: Environment, root: string): Settings {
   const isPolicyAlone = policyFault !== undefined && faults.length === 1
   if (faults.length > 0 && !(isPolicyAlone && mayBeElsewhere)) throw together(faults)
   return settings
+}
+
+type PolicyOptions = Parameters<typeof resolvePolicyText>[1]
+
+/** What the file says, or why it can't be read or used. */
+function startPolicy(location: PolicyLocation, options: PolicyOptions): StartPolicy {
+  let file: PolicyFile | undefined
+  try {
+    file = readPolicyFile(location)
+    return { file, policy: resolvePolicyText(file, options) }
+  } catch (fault) {
+    if (fault instanceof OperatorError) return { file, policy: fault }
+    throw fault
+  }
 }
 
 /** App Service's own authentication sets this itself where it is on. Without it anybody can send the header that it would. */

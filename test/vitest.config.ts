@@ -25,6 +25,8 @@ const LONG = [
   'test/e2e/start.test.ts',
   'test/bench/',
   'test/e2e/tollgate.test.ts',
+  'test/e2e/keys.test.ts',
+  'test/e2e/live-policy.test.ts',
 ]
 
 /** Its files share the processes that run them. */

@@ -11,6 +11,8 @@ import type { Finding } from '../../packages/cli/src/doctor/finding.ts'
 import { keysSeen } from '../../packages/cli/src/doctor/keys.ts'
 import { pricesSeen, regionSeen } from '../../packages/cli/src/doctor/policy.ts'
 import { cacheSecretSeen, hostSeen, settingsOf } from '../../packages/cli/src/doctor/settings.ts'
+import { type DoctorOptions, diagnose } from '../../packages/cli/src/doctor.ts'
+import { bundled } from '../support/bundled.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { freePort } from '../support/free-port.ts'
 import { cleanEnv, ROOT } from '../support/host.ts'
@@ -23,6 +25,7 @@ import { answering, failing, sending, startUpstream, type Upstream } from '../su
 
 const folder = mkdtempSync(join(tmpdir(), 'tollgate-doctor-'))
 const POLICY = join(folder, 'policy.yaml')
+const TOLLGATE = bundled(join(ROOT, 'packages/cli/src/tollgate.ts'))
 const SECRETS = {
   OPENAI_API_KEY: 'sk-canary-upstream-key',
   TOLLGATE_CACHE_SECRET: 'canary-0123456789-abcdefghijklmnopqrstuvwxyz',
@@ -63,13 +66,13 @@ const settings = (change: Record<string, string> = {}): Record<string, string> =
   ...change,
 })
 
+/** As a command, in a process of its own. */
 async function doctor(env: Record<string, string>, ...args: string[]): Promise<Run> {
   const began = performance.now()
-  const run = promisify(execFile)(
-    process.execPath,
-    [join(ROOT, 'packages/cli/src/tollgate.ts'), 'doctor', '--json', ...args],
-    { cwd: ROOT, env: cleanEnv(env) },
-  )
+  const run = promisify(execFile)(process.execPath, [TOLLGATE, 'doctor', '--json', ...args], {
+    cwd: ROOT,
+    env: cleanEnv(env),
+  })
   const { code, stdout, stderr } = await run.then(
     (done) => ({ code: 0, ...done }),
     (error: { code: number; stdout: string; stderr: string }) => error,
@@ -77,11 +80,28 @@ async function doctor(env: Record<string, string>, ...args: string[]): Promise<R
   const ms = performance.now() - began
   for (const secret of Object.values(SECRETS)) expect(stdout + stderr).not.toContain(secret)
   if (stdout === '') return { code, findings: [], all: stderr, ms }
-  const { findings, isWell } = JSON.parse(stdout) as { findings: Finding[]; isWell: boolean }
-  expect(isWell).toBe(findings.every(({ state }) => state !== 'fault'))
+  const { findings, isWell } = toldIn(stdout)
   expect(code).toBe(isWell ? 0 : 1)
-  for (const { state, fix } of findings) expect(fix === undefined).toBe(state === 'ok')
   return { code, findings, all: stdout, ms }
+}
+
+/** The same without a process, which would take most of the time. */
+async function seen(
+  env: Record<string, string>,
+  options: Pick<DoctorOptions, 'model' | 'settings'> = { model: false },
+): Promise<Pick<Run, 'findings' | 'all'>> {
+  const { text, isWell } = await diagnose({ json: true, ...options }, { root: ROOT, env: cleanEnv(env) })
+  for (const secret of Object.values(SECRETS)) expect(text).not.toContain(secret)
+  const told = toldIn(text)
+  expect(told.isWell).toBe(isWell)
+  return { findings: told.findings, all: text }
+}
+
+function toldIn(json: string): { readonly findings: Finding[]; readonly isWell: boolean } {
+  const told = JSON.parse(json) as { findings: Finding[]; isWell: boolean }
+  expect(told.isWell).toBe(told.findings.every(({ state }) => state !== 'fault'))
+  for (const { state, fix } of told.findings) expect(fix === undefined).toBe(state === 'ok')
+  return told
 }
 
 const of = ({ findings }: Pick<Run, 'findings'>, check: Finding['check']) =>
@@ -128,7 +148,7 @@ describe('settings that are well', () => {
 
   test('are told to a person line by line, each fix below its line', async () => {
     upstream.reply = failing(401)
-    const run = promisify(execFile)(process.execPath, [join(ROOT, 'packages/cli/src/tollgate.ts'), 'doctor'], {
+    const run = promisify(execFile)(process.execPath, [TOLLGATE, 'doctor'], {
       cwd: ROOT,
       env: cleanEnv(settings()),
     })
@@ -158,7 +178,7 @@ describe('the storage', () => {
       /AccountKey=[^;]+/,
       `AccountKey=${Buffer.from('canary').toString('base64')}`,
     )
-    const run = await doctor(settings({ TOLLGATE_STORAGE: wrong }), '--no-model')
+    const run = await seen(settings({ TOLLGATE_STORAGE: wrong }))
     expect(of(run, 'storage')).toMatchObject([
       {
         state: 'fault',
@@ -182,7 +202,7 @@ describe('the storage', () => {
       { kind: 'answer', status: 403, code: 'AuthorizationPermissionMismatch' },
       { operation, table: 'tollgatecounters' },
     )
-    const run = await doctor(settings({ TOLLGATE_STORAGE: proxy.connectionString }), '--no-model')
+    const run = await seen(settings({ TOLLGATE_STORAGE: proxy.connectionString }))
     expect(of(run, 'storage')).toMatchObject([
       {
         state: 'fault',
@@ -217,7 +237,7 @@ describe('the storage', () => {
 
   test('that is nowhere says where it was looked for', async () => {
     const nowhere = `DefaultEndpointsProtocol=http;AccountName=a;AccountKey=YQ==;TableEndpoint=http://127.0.0.1:${await freePort()}/a`
-    const run = await doctor(settings({ TOLLGATE_STORAGE: nowhere }), '--no-model')
+    const run = await seen(settings({ TOLLGATE_STORAGE: nowhere }))
     expect(of(run, 'storage')[0]).toMatchObject({ state: 'fault', fix: expect.stringContaining('TOLLGATE_STORAGE') })
     expect(of(run, 'clock')[0]).toMatchObject({ state: 'warn', saw: expect.stringContaining('ECONNREFUSED') })
   })
@@ -240,7 +260,7 @@ test.each([
   [-10_000, 'warn', 'ahead'],
   [600_000, 'fault', 'behind'],
 ] as const)('a clock that is off by %i ms is a %s', async (ms, state, way) => {
-  const run = await doctor(settings({ TOLLGATE_STORAGE: await serviceAhead(ms) }), '--no-model')
+  const run = await seen(settings({ TOLLGATE_STORAGE: await serviceAhead(ms) }))
   expect(of(run, 'clock')).toMatchObject([
     { state, saw: expect.stringContaining(way), fix: expect.stringContaining('timedatectl') },
   ])
@@ -256,7 +276,7 @@ describe('a model', () => {
     [400, 'warn', 'by a request'],
   ] as const)('that answers %i is a %s', async (status, state, fix) => {
     upstream.reply = failing(status, { message: SECRETS.OPENAI_API_KEY })
-    const run = await doctor(settings())
+    const run = await seen(settings(), {})
     expect(of(run, 'models')).toMatchObject([
       {
         state,
@@ -267,13 +287,13 @@ describe('a model', () => {
   })
 
   test('at which nothing listens, or no host is, is told by what the system says', async () => {
-    const run = await doctor(settings({ OPENAI_BASE_URL: `http://127.0.0.1:${await freePort()}/v1` }))
+    const run = await seen(settings({ OPENAI_BASE_URL: `http://127.0.0.1:${await freePort()}/v1` }), {})
     expect(of(run, 'models')).toMatchObject([{ state: 'fault', fix: expect.stringContaining('Nothing listens there') }])
   })
 
   test('that takes another field for the bound is asked by that', async () => {
     upstream.reply = (call, response) => ('max_tokens' in call.body ? failing(400) : answering())(call, response)
-    const run = await doctor(settings())
+    const run = await seen(settings(), {})
     expect(of(run, 'models')).toMatchObject([{ state: 'ok' }])
     expect(upstream.calls.map(({ body }) => [body.max_tokens, body.max_completion_tokens])).toEqual([
       [1, undefined],
@@ -284,18 +304,20 @@ describe('a model', () => {
   test('that embeds is asked to embed', async () => {
     upstream.reply = (call, response) =>
       (call.path.endsWith('/embeddings') ? sending(200, '{}') : failing(404))(call, response)
-    expect(of(await doctor(settings({ OPENAI_MODEL_NAME: 'text-embedding-3-small' })), 'models')).toMatchObject([
+    expect(of(await seen(settings({ OPENAI_MODEL_NAME: 'text-embedding-3-small' }), {}), 'models')).toMatchObject([
       { state: 'ok' },
     ])
-    expect(of(await doctor(settings({ OPENAI_MODEL_NAME: 'unknown-kind' })), 'models')).toMatchObject([{ state: 'ok' }])
+    expect(of(await seen(settings({ OPENAI_MODEL_NAME: 'unknown-kind' }), {}), 'models')).toMatchObject([
+      { state: 'ok' },
+    ])
   })
 
   test('that is none at all is a warning here, and a fault where it is deployed', async () => {
     const { OPENAI_BASE_URL: _url, OPENAI_API_KEY: _key, OPENAI_MODEL_NAME: _name, ...others } = settings()
-    expect(of(await doctor(others), 'models')).toMatchObject([
+    expect(of(await seen(others, {}), 'models')).toMatchObject([
       { state: 'warn', saw: expect.stringContaining('simulates') },
     ])
-    const run = await doctor({}, '--settings', exported(others))
+    const run = await seen({}, { settings: exported(others) })
     expect(of(run, 'models')).toMatchObject([{ state: 'fault' }])
   })
 })
@@ -312,14 +334,14 @@ function exported(values: Readonly<Record<string, string>>): string {
 
 describe('settings', () => {
   test('that are misspelt, or stand for a fault of the policy, are all told', async () => {
-    const run = await doctor(settings({ TOLLGATE_REDIZ: 'rediss://x', TOLLGATE_IDLE_MS: 'long' }), '--no-model')
+    const run = await seen(settings({ TOLLGATE_REDIZ: 'rediss://x', TOLLGATE_IDLE_MS: 'long' }))
     expect(of(run, 'settings')).toMatchObject([
       { state: 'fault', saw: expect.stringMatching(/Did you mean TOLLGATE_REDIS/) },
     ])
     expect(of(run, 'settings')[0]?.saw).toContain('TOLLGATE_IDLE_MS must be a whole number')
     const broken = join(folder, 'broken.yaml')
     writeFileSync(broken, 'plans: { default: { limits: [{ usd: -1, per: month }] } }\n')
-    const policy = await doctor(settings({ TOLLGATE_POLICY: broken }), '--no-model')
+    const policy = await seen(settings({ TOLLGATE_POLICY: broken }))
     expect(of(policy, 'policy')).toMatchObject([
       { state: 'fault', saw: expect.stringContaining('plans.default.limits[0].usd') },
     ])
@@ -334,7 +356,7 @@ describe('settings', () => {
       TOLLGATE_CACHE_SECRET: '@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/cache)',
       REGION_NAME: 'West Europe',
     })
-    const run = await doctor({}, '--settings', file)
+    const run = await seen({}, { settings: file })
     expect(of(run, 'settings').map(({ state, saw }) => [state, saw])).toEqual([
       ['ok', expect.stringContaining('read: ')],
       ['ok', 'in Key Vault, and not seen from here: OPENAI_API_KEY and TOLLGATE_CACHE_SECRET'],
@@ -392,11 +414,11 @@ describe('the policy', () => {
     const revisions = policyRevisions({ table: openAccount(inject('azurite'))('tollgatepolicy'), name: file })
     const text = readFileSync(file, 'utf8')
     await revisions.apply({ text, by: 'a test', from: 'cli', source: file }, await revisions.look())
-    const same = await doctor(settings({ TOLLGATE_POLICY: file }), '--no-model')
+    const same = await seen(settings({ TOLLGATE_POLICY: file }))
     expect(of(same, 'policy')[0]).toMatchObject({ state: 'ok', saw: expect.stringContaining(`: as ${file} says`) })
     const exportedFile = exported(settings({ TOLLGATE_POLICY: file }))
     writeFileSync(file, 'plans: { other: { limits: [] } }\n')
-    const differs = await doctor({}, '--settings', exportedFile, '--no-model')
+    const differs = await seen({}, { settings: exportedFile, model: false })
     expect(of(differs, 'policy')[0]).toMatchObject({
       state: 'warn',
       saw: expect.stringContaining(`and not what ${file} says`),
@@ -476,14 +498,14 @@ describe.skipIf(noRedis)('Redis', () => {
   test('that may throw counters away is a fault, and one that may not is none', async () => {
     const server = await startRedis()
     closing.push(() => server.close())
-    expect(of(await doctor(settings({ TOLLGATE_REDIS: server.url }), '--no-model'), 'redis')).toMatchObject([
+    expect(of(await seen(settings({ TOLLGATE_REDIS: server.url })), 'redis')).toMatchObject([
       { state: 'ok' },
       { state: 'ok', saw: expect.stringContaining('noeviction') },
     ])
     const redis = openRedis(server.url)
     await redis.send(['CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru'], AbortSignal.timeout(5_000))
     redis.close()
-    expect(of(await doctor(settings({ TOLLGATE_REDIS: server.url }), '--no-model'), 'redis')).toMatchObject([
+    expect(of(await seen(settings({ TOLLGATE_REDIS: server.url })), 'redis')).toMatchObject([
       {},
       { state: 'fault', saw: expect.stringContaining('allkeys-lru'), fix: expect.stringContaining('volatile-lru') },
     ])
@@ -493,11 +515,11 @@ describe.skipIf(noRedis)('Redis', () => {
     const server = await startRedis({ password: 'right' })
     closing.push(() => server.close())
     const wrong = `redis://:canary-password@127.0.0.1:${server.port}`
-    const run = await doctor(settings({ TOLLGATE_REDIS: wrong }), '--no-model')
+    const run = await seen(settings({ TOLLGATE_REDIS: wrong }))
     expect(of(run, 'redis')).toMatchObject([{ state: 'fault', saw: expect.stringContaining('WRONGPASS') }])
     expect(run.all).not.toContain('canary-password')
     await server.kill()
-    const gone = await doctor(settings({ TOLLGATE_REDIS: wrong }), '--no-model')
+    const gone = await seen(settings({ TOLLGATE_REDIS: wrong }))
     expect(of(gone, 'redis')).toMatchObject([{ state: 'fault', saw: expect.stringContaining('ECONNREFUSED') }])
   })
 })

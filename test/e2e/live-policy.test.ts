@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -219,6 +219,21 @@ describe('a policy that is changed while two instances run', () => {
     }
   })
 
+  test('an instance whose own file can’t be read goes by what is in force, and says so', async () => {
+    const before = readFileSync(file)
+    writeFileSync(file, Buffer.from(policyOf('wide'), 'utf16le'))
+    const wide = await started(inject('azurite'))
+    try {
+      expect(await models(wide)).toBe('third')
+      expect(wide.output()).toMatch(/"event":"policy refused".*it is UTF-16, or no text at all\. Save it as UTF-8\./)
+      const ready = await (await fetch(`${wide.url}/api/health?ready`)).json()
+      expect(ready).toMatchObject({ checks: { policy: 'failed', tables: 'ok' } })
+    } finally {
+      await wide.stop()
+      writeFileSync(file, before)
+    }
+  })
+
   test('a new file is applied by the first that starts with it, and holds on those that run', async () => {
     writeFileSync(file, policyOf('deployed'))
     const fresh = await Promise.all([started(inject('azurite')), started(inject('azurite'))])
@@ -244,6 +259,13 @@ describe('tollgate policy', () => {
     })
     expect((await tollgate('policy', 'apply', path)).code).toBe(1)
     expect((await tollgate('policy', 'validate')).out).toContain('can be used')
+    const deep = join(folder, ...Array.from({ length: 5 }, () => 'x'.repeat(60)))
+    mkdirSync(deep, { recursive: true })
+    writeFileSync(join(deep, 'far.yaml'), policyOf('far'))
+    expect(await tollgate('policy', 'validate', join(deep, 'far.yaml'))).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^….*x\/far\.yaml can be used/),
+    })
   })
 
   test('diff says what would change, and what becomes of what was counted', async () => {

@@ -172,6 +172,22 @@ describe('npm start', () => {
     expect(fourth.output()).toMatch(/policy {5}revision 1, applied \S+Z by command line/)
   })
 
+  test('goes by what a person saves while it runs, within seconds', async () => {
+    const policy = join(data, 'policy.yaml')
+    writeFileSync(policy, 'plans: { saved: { limits: [] } }\n')
+    const host = await start({ TOLLGATE_POLICY: policy })
+    writeFileSync(policy, 'plans: { edited: { limits: [] } }\n')
+    await expect
+      .poll(
+        async () => {
+          await fetch(`${host.url}/api/v1/models`)
+          return host.output()
+        },
+        { interval: 500, timeout: 15_000 },
+      )
+      .toMatch(/The policy is revision 2 .* by an instance, as its file was saved\. It has the plan edited;/)
+  })
+
   test('is not held up by what a power cut has left: an endpoint whose port is another program’s by now', async () => {
     const silent = createServer().listen(0, '127.0.0.1')
     await once(silent, 'listening')

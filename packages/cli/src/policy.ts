@@ -33,8 +33,16 @@ function textOf(file: string | undefined, { root, env }: Place): PolicyText {
     throw new CommandFault(`${file}: the file does not exist. Correct its name; without one the app's own is meant.`)
   }
   const found = readPolicyFile({ root, path: path ?? (env.TOLLGATE_POLICY || undefined) })
-  if (found !== undefined) return { text: found.text, source: file ?? found.source }
+  if (found !== undefined) return { text: found.text, source: shortSource(file ?? found.source) }
   throw new CommandFault(`There is no ${POLICY_FILE} here. Name the file.`)
+}
+
+/** The longest that the history takes. */
+const LONGEST_SOURCE = 200
+
+/** Of a long path its end, which tells files apart. */
+function shortSource(source: string): string {
+  return source.length <= LONGEST_SOURCE ? source : `…${source.slice(1 - LONGEST_SOURCE)}`
 }
 
 /** Whether a file can be used, as far as can be told without the app's settings. @throws PolicyError, CommandFault */

@@ -58,7 +58,7 @@ export async function policyAtStart(
 
 function fileNote({ source, digest }: PolicyFile, before: Revision): string {
   return (
-    `${source} (${digest}) is not in force: it was, as ${revisionText(before)}, and was not saved since. Save it again and restart, or: ` +
+    `${source} (${digest}) is not in force: it was, as ${revisionText(before)}, and was not saved since. Save it again, or: ` +
     `npm run tollgate -- policy rollback ${before.number}`
   )
 }

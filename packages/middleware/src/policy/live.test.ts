@@ -445,4 +445,95 @@ describe('the file of a start', () => {
     expect(await asked(start(START + 61_000))).toBe('first')
     expect(await history()).toHaveLength(3)
   })
+
+  test('that can’t even be read leaves what is in force, and is told; with nothing in force it is thrown', async () => {
+    await own.apply(plan('a'))
+    const start = { file: undefined, policy: new OperatorError('it is UTF-16') }
+    const { source, lines } = own.instance(undefined, { start })
+    expect(await asked(source)).toBe('a')
+    own.clock.pass(5_000)
+    expect(await asked(source)).toBe('a')
+    expect(lines).toMatchObject([{ event: 'policy refused', level: 'error' }])
+    expect(source.refused()?.message).toBe('it is UTF-16')
+    await own.apply(plan('b'))
+    own.clock.pass(5_000)
+    expect(await asked(source)).toBe('b')
+    expect(source.refused()).toBeUndefined()
+    const alone = world().instance(undefined, { start })
+    await alone.source.refresh()
+    expect(() => alone.source.current()).toThrow('it is UTF-16')
+  })
+
+  test('that was never in force is told from a history of any length by one read', async () => {
+    for (const name of ['a', 'b', 'c']) await own.apply(plan(name))
+    expect(await asked(own.instance(fileOf(plan('new'))).source)).toBe('new')
+    expect(own.reads).not.toContain('history')
+  })
+
+  describe('that a person saves while the app runs', () => {
+    /** Edits a file, and asks five seconds later. */
+    function edited(first: PolicyFile | undefined) {
+      let file = first
+      const read = () => {
+        try {
+          return { file, policy: resolve(file) }
+        } catch (error) {
+          return { file, policy: error as OperatorError }
+        }
+      }
+      const instance = own.instance(first, { appliesSaved: true, reread: read })
+      return {
+        ...instance,
+        async save(text: string | undefined) {
+          own.clock.pass(1)
+          file = text === undefined ? undefined : fileOf(text, own.clock.time.wallClock())
+          own.clock.pass(5_000)
+          return asked(instance.source)
+        },
+      }
+    }
+
+    test('is applied by the next look, back to an earlier text too', async () => {
+      const { source, save, told } = edited(fileOf(plan('first')))
+      expect(await asked(source)).toBe('first')
+      expect(await save(plan('second'))).toBe('second')
+      expect(await save(plan('first'))).toBe('first')
+      expect(await history()).toEqual([
+        [3, 'file'],
+        [2, 'file'],
+        [1, 'file'],
+      ])
+      expect(told).toHaveLength(3)
+    })
+
+    test('and left alone takes nothing back that was applied since', async () => {
+      const { source, save } = edited(fileOf(plan('first')))
+      await asked(source)
+      await save(plan('second'))
+      await own.apply(plan('other'))
+      for (let i = 0; i < 2; i += 1) {
+        own.clock.pass(5_000)
+        expect(await asked(source)).toBe('other')
+      }
+    })
+
+    test('and that is faulty leaves what is in force, told once, until it is mended', async () => {
+      const { source, save, lines } = edited(undefined)
+      expect(await asked(source)).toBe('default')
+      expect(await save('plan: {}')).toBe('default')
+      own.clock.pass(5_000)
+      expect(await asked(source)).toBe('default')
+      expect(lines).toMatchObject([{ event: 'policy refused' }])
+      expect(source.refused()).toBeDefined()
+      expect(await save(plan('mended'))).toBe('mended')
+      expect(source.refused()).toBeUndefined()
+    })
+
+    test('and removes leaves what is in force', async () => {
+      const { source, save, lines } = edited(fileOf(plan('first')))
+      await asked(source)
+      expect(await save(undefined)).toBe('first')
+      expect(lines).toEqual([])
+    })
+  })
 })

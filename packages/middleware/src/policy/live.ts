@@ -37,6 +37,7 @@ const MOST_RACES = 10
 
 /** A policy's file as a start finds it, or the defaults where there is none. */
 export interface StartPolicy {
+  /** `undefined` where there is none, or it can't be read. */
   readonly file: PolicyFile | undefined
   /** What it came to by the app's own settings, or why it can't be used. */
   readonly policy: Policy | OperatorError
@@ -60,6 +61,8 @@ export interface LivePolicyOptions {
   readonly resolve: (of: PolicyText) => Policy
   /** Whether a file that was saved after the revision in force was applied is applied, whatever it says: where a person edits it. */
   readonly appliesSaved?: boolean
+  /** Reads the file again, at each look: what a person saves while the process runs is applied as well. */
+  readonly reread?: () => StartPolicy
   /** How long a start's first look may take, in milliseconds. */
   readonly deadlineMs: number
   readonly time?: Time
@@ -79,7 +82,8 @@ export interface LivePolicyOptions {
  * A start applies its file once: where its text was never in force. A revision that can't be used here is refused whole.
  */
 export function livePolicy(options: LivePolicyOptions): PolicySource {
-  const { revisions, start, resolve, appliesSaved = false, deadlineMs, time = systemTime, log, told } = options
+  const { revisions, resolve, appliesSaved = false, reread, deadlineMs, time = systemTime, log, told } = options
+  let { start } = options
   let now: InForce | undefined
   let shadow: Policy | undefined
   /** Why there is none: what a start's look came to. */
@@ -87,7 +91,7 @@ export function livePolicy(options: LivePolicyOptions): PolicySource {
   let refused: { readonly id: string; readonly fault: OperatorError } | undefined
   let seen: { current: string | undefined; shadow: string | undefined } | undefined
   /** The start's file was applied, or was before, or is not to be. */
-  let isFileSettled = start.file === undefined
+  let isFileSettled = start.file === undefined && !(start.policy instanceof OperatorError)
   let fileBefore: Revision | undefined
   let fileFault: OperatorError | undefined
   let isOut = false
@@ -141,6 +145,7 @@ export function livePolicy(options: LivePolicyOptions): PolicySource {
 
   async function look(signal: AbortSignal): Promise<void> {
     let head = await revisions.look(signal)
+    readAgain()
     if (!isFileSettled) head = await withFile(head, signal)
     signal.throwIfAborted()
     const id = head.current?.id
@@ -155,6 +160,15 @@ export function livePolicy(options: LivePolicyOptions): PolicySource {
     if (!isChanged) return
     now = { ...found, shadow: judged?.revision }
     told?.(now)
+  }
+
+  /** Where a person saved the file since, it is as that of a start. */
+  function readAgain(): void {
+    const found = now === undefined ? undefined : reread?.()
+    if (found === undefined || isSameFile(found, start)) return
+    start = found
+    fileFault = undefined
+    isFileSettled = start.file === undefined && !(start.policy instanceof OperatorError)
   }
 
   /** What a head comes to here; what is in force already where it can't be used. @throws OperatorError where nothing can */
@@ -228,8 +242,12 @@ export function livePolicy(options: LivePolicyOptions): PolicySource {
   /** Applies the start's file where that is to be; the head that then stands. */
   async function withFile(read: Head, signal: AbortSignal): Promise<Head> {
     const { file, policy } = start
-    if (file === undefined) return read
     let head = read
+    if (file === undefined) {
+      isFileSettled = true
+      if (policy instanceof OperatorError) refuseFile(policy, head)
+      return head
+    }
     for (let races = 0; ; races += 1) {
       const place = await placeOf(file, { head, revisions, appliesSaved, signal })
       signal.throwIfAborted()
@@ -240,15 +258,12 @@ export function livePolicy(options: LivePolicyOptions): PolicySource {
         return head
       }
       if (policy instanceof OperatorError) {
-        // Where nothing else is in force, the look itself comes to it.
-        if (head.current === undefined) throw policy
-        fileFault = policy
-        log('error', 'policy refused', { file: file.source, ...describeFault(policy) })
+        refuseFile(policy, head, file.source)
         return head
       }
       isFileSettled = false
       try {
-        const by = 'an instance, as it started'
+        const by = now === undefined ? 'an instance, as it started' : 'an instance, as its file was saved'
         await revisions.apply({ text: file.text, by, from: 'file', source: file.source }, head, signal)
         head = await revisions.look(signal)
       } catch (fault) {
@@ -256,6 +271,13 @@ export function livePolicy(options: LivePolicyOptions): PolicySource {
         head = fault.head
       }
     }
+  }
+
+  /** @throws the fault, where there is nothing else to go by */
+  function refuseFile(fault: OperatorError, { current }: Head, file?: string): void {
+    if (current === undefined && now === undefined) throw fault
+    fileFault = fault
+    log('error', 'policy refused', { ...(file === undefined ? {} : { file }), ...describeFault(fault) })
   }
 
   return {
@@ -275,7 +297,7 @@ export function livePolicy(options: LivePolicyOptions): PolicySource {
 
 interface Place {
   readonly head: Head
-  readonly revisions: Pick<PolicyRevisions, 'history'>
+  readonly revisions: Pick<PolicyRevisions, 'history' | 'isKept'>
   readonly appliesSaved: boolean
   readonly signal: AbortSignal
 }
@@ -293,7 +315,16 @@ export async function placeOf(
   if (current === undefined) return 'new'
   if (current.revision.digest === digest) return 'current'
   if (appliesSaved && file.savedAt > current.revision.at) return 'new'
+  // One read, where the history of years is a scan of many pages.
+  if (!(await revisions.isKept(digest, signal))) return 'new'
   return (await revisions.history(signal)).find((each) => !each.shadow && each.digest === digest) ?? 'new'
+}
+
+function isSameFile(a: StartPolicy, b: StartPolicy): boolean {
+  if (a.file === undefined || b.file === undefined) {
+    return a.file === b.file && (a.policy as Partial<Error>).message === (b.policy as Partial<Error>).message
+  }
+  return a.file.savedAt === b.file.savedAt && a.file.text === b.file.text
 }
 
 function usable(policy: Policy | OperatorError): Policy {

@@ -70,6 +70,8 @@ export interface PolicyRevisions {
     kept: { readonly revision: Revision; readonly text?: string | undefined },
     signal?: AbortSignal,
   ): Promise<string>
+  /** Whether a text of this digest was kept at any time, be it in force, judged, or lost to another: one read. */
+  isKept(digest: string, signal?: AbortSignal): Promise<boolean>
   /** All that were applied, the newest first. */
   history(signal?: AbortSignal): Promise<readonly Revision[]>
   /**
@@ -171,7 +173,7 @@ export function policyRevisions({ table, name, wallClock = Date.now }: PolicyRev
         .slice(part * ROW_FIELDS, (part + 1) * ROW_FIELDS)
         .map((bytes, n) => [`text${n}`, bytes] as const)
       // The same text has the same rows, whoever writes them.
-      await table.put({ ...key(`text-${digest}-${part}`), parts, ...Object.fromEntries(own) }, 'any', signal)
+      await table.put({ ...key(textKey(digest, part)), parts, ...Object.fromEntries(own) }, 'any', signal)
     }
   }
 
@@ -184,7 +186,7 @@ export function policyRevisions({ table, name, wallClock = Date.now }: PolicyRev
         const pieces: Uint8Array[] = []
         for (let [part, parts] = [0, 1]; part < parts; part += 1) {
           const read = table.read<{ parts: number } & Readonly<Record<string, Uint8Array>>>
-          const { entity } = await read(key(`text-${digest}-${part}`), { signal })
+          const { entity } = await read(key(textKey(digest, part)), { signal })
           if (entity === undefined) break
           parts = entity.parts
           for (let n = 0; entity[`text${n}`] !== undefined; n += 1) pieces.push(entity[`text${n}`] as Uint8Array)
@@ -195,6 +197,10 @@ export function policyRevisions({ table, name, wallClock = Date.now }: PolicyRev
       throw new OperatorError(
         `The text of the policy's revision ${number} is missing in the table, or damaged. Apply it again.`,
       )
+    },
+
+    async isKept(digest, signal) {
+      return (await table.read(key(textKey(digest, 0)), { signal })).entity !== undefined
     },
 
     async history(signal) {
@@ -282,6 +288,11 @@ function withoutShadow({ shadow: _revision, shadowId: _id, shadowText: _text, ..
 
 function isSame(a: HeadRow | undefined, b: HeadRow): boolean {
   return a !== undefined && a.lastId === b.lastId && a.currentId === b.currentId && a.shadowId === b.shadowId
+}
+
+/** A long text has several rows. */
+function textKey(digest: string, part: number): string {
+  return `text-${digest}-${part}`
 }
 
 function piecesOf(bytes: Buffer, size: number): Buffer[] {
