@@ -131,9 +131,7 @@ export interface Gateway {
    */
   readonly checks: Readonly<Record<'policy' | 'tables' | 'limits' | 'model', Check['run']>>
   /** Removes what has expired from the tables, and tells how much that was. */
-  sweep(
-    signal: AbortSignal,
-  ): Promise<{
+  sweep(signal: AbortSignal): Promise<{
     readonly completions: number
     readonly generations: number
     readonly changes: number
