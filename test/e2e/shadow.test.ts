@@ -25,7 +25,7 @@ let key: string
 const consumer = unique('judged')
 
 const policyOf = (limits: string) =>
-  `plans: {p: {limits: ${limits}}}\nmodels: {default: {price: {input: 1, output: 2}, targets: [{openai: {model: m, key: {env: OPENAI_API_KEY}}}]}}\n`
+  `plans: {p: {limits: ${limits}}}\nmodels: {default: {price: {input: 1, output: 2}}}\n`
 
 const tollgate = async (...args: string[]) =>
   promisify(execFile)(process.execPath, [bundled(join(ROOT, 'packages/cli/src/tollgate.ts')), ...args], {
@@ -110,8 +110,10 @@ test('is judged on every instance together until it is ended, and told in the le
   const of = (verdict: (line: Line) => boolean) => told.filter(verdict).length
   expect(JSON.parse(stdout).total).toMatchObject({
     judged: told.length,
-    wouldRefuse: of(({ would_refuse }) => would_refuse !== undefined && would_refuse !== 'unknown'),
+    would_refuse: of(({ would_refuse }) => would_refuse !== undefined && would_refuse !== 'unknown'),
     unknown: of(({ would_refuse }) => would_refuse === 'unknown'),
   })
-  expect((await tollgate('why', refused[0]?.id ?? '')).stdout).toContain('insufficient_quota requests')
+  expect((await tollgate('why', refused[0]?.id ?? '')).stdout).toContain(
+    "would have refused it with insufficient_quota by limit 'requests'",
+  )
 }, 60_000)

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Limit } from '../policy/index.ts'
-import { type Account, openAccount } from './accounts/account.ts'
+import { openAccount } from './accounts/account.ts'
 import { parseRow, REPLACES_ANY, type Row } from './leases/row.ts'
 import type { CounterStore } from './stores/counter-store.ts'
 

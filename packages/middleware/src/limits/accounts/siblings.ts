@@ -3,7 +3,7 @@ import type { StoreInterval } from '../stores/store-clock.ts'
 import { type Account, accountOf, isVoid, leasedIn, rollAccount, roomOf, type Transfer } from './account.ts'
 import { type BudgetAccount, epochAt } from './budget.ts'
 import { levelOf, type RateAccount, withLevel } from './rate.ts'
-import { change, mergeSlots, NO_SLOTS, type Slots, slotFrom, together, unitsIn, withBeside } from './slots.ts'
+import { change, mergeSlots, NO_SLOTS, type Slots, slotFrom, together, withBeside } from './slots.ts'
 
 /*
  * While a policy changes, instances go by several of its revisions, and a limit whose period has changed has an account for each.
