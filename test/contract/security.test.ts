@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { inflateRawSync, unzipSync } from 'node:zlib'
 import { generateKey, policyRevisions, resolvePolicy, type TableName } from '@tollgate/middleware'
 import pLimit from 'p-limit'
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test, vi } from 'vitest'
 import { readSettings } from '../../functions/settings.ts'
 import { newKey, unique } from '../support/consumers.ts'
 import { freePort } from '../support/free-port.ts'
@@ -499,7 +499,7 @@ describe.skipIf(noRedis)('secrets and prompts', () => {
     keys.push(stranger)
     const same = JSON.stringify({ prompt: prompt(), max_tokens: 5 })
     // A busy machine's first look at the tables may take longer than this host's short deadline.
-    await expect.poll(() => send('generate', { body: same }), { timeout: 20_000 }).toBe(200)
+    await vi.waitFor(async () => expect(await send('generate', { body: same })).toBe(200), 20_000)
     expect(await send('generate', { body: same })).toBe(200)
     expect(found(answers.join(), PROMPT)).toBeDefined()
     upstream.reply = streaming(['a', 'b'])

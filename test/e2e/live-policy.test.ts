@@ -344,6 +344,8 @@ describe('tollgate policy', () => {
       })
       return [response.status, (await response.json()) as Record<string, unknown>] as const
     }
+    // Without a limit, for a host that is asked until it goes by another.
+    await tollgate('policy', 'apply', document('free.yaml', policyOf('deployed')))
     const head = await revisions().look()
     const [inForce, before] = [head.current?.revision.number, head.last]
     const unset = 'models: {other: {targets: [{openai: {model: m, key: {env: OPENAI_OTHER_KEY}}}]}}'
