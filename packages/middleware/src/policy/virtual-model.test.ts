@@ -213,6 +213,14 @@ describe('a virtual model is refused', () => {
     expect(faultsOf(models).join('\n')).toContain(fault)
   })
 
+  test.each(['x-ms-client-principal', 'X-MS-Client-Principal-Id', 'X-MS-TOKEN-AAD-ACCESS-TOKEN'])(
+    'a rule that goes by %s, which App Service adds',
+    (name) => {
+      const models = { v: { route: { small: 'small', large: 'chat', rules: [{ header: { name } }] } } }
+      expect(faultsOf(models).join()).toContain(`'${name}' carries a secret`)
+    },
+  )
+
   test('that leads on for too long, where an alias is no step', () => {
     const chain = (length: number) => ({
       ...Object.fromEntries(

@@ -134,8 +134,13 @@ const SECRET_HEADERS: ReadonlySet<string> = new Set([
   'x-api-key',
   'ocp-apim-subscription-key',
   'x-functions-key',
-  'x-ms-client-principal',
 ])
+/** What App Service's authentication adds: who its caller is, and that caller's tokens. */
+const OF_EASY_AUTH = /^x-ms-(?:client-principal|token-)/
+
+function isSecretHeader(name: string): boolean {
+  return SECRET_HEADERS.has(name) || OF_EASY_AUTH.test(name)
+}
 
 const rule = z.strictObject({
   tokens: z.int().min(1).max(100_000_000).optional().describe('The prompt has at least so many tokens, as estimated.'),
@@ -307,7 +312,7 @@ function ruleFaults(at: string, { use: _, ...conditions }: RuleDocument): string
       `${at}: says nothing of the request, so it would always hold. Name what it asks for, such as {tokens: 2000}.`,
     ]
   }
-  if (header === undefined || !SECRET_HEADERS.has(header.name.toLowerCase())) return []
+  if (header === undefined || !isSecretHeader(header.name.toLowerCase())) return []
   return [`${at}.header.name: '${header.name}' carries a secret, which no rule may go by. Use another header.`]
 }
 
