@@ -1,8 +1,7 @@
 import { beginLimitsAnew, showLimits, type ToldLimit } from '@tollgate/middleware'
 import { columns } from './columns.ts'
-import { CommandFault } from './command-fault.ts'
 import { count, duration, exactDollars, utc } from './figures.ts'
-import { checkConsumerId, idOf } from './keys.ts'
+import { idOf } from './keys.ts'
 import { managing } from './managing.ts'
 import type { Place } from './place.ts'
 import { onOneLine } from './printable.ts'
@@ -33,7 +32,6 @@ export interface LimitsShowOptions extends WhoseLimits {
 
 /** Lets the limits of a subject, or one of them, begin anew. */
 export async function resetLimitsOf(options: LimitsResetOptions, place: Place): Promise<string> {
-  checkOptions(options)
   const { consumer, plan, group, global, limit } = options
   const key = options.key === undefined ? undefined : idOf(options.key)
   const meant = { consumer, key, plan, group, global: global ? (true as const) : undefined, limit }
@@ -43,12 +41,6 @@ export async function resetLimitsOf(options: LimitsResetOptions, place: Place): 
 
 /** Where limits stand: all that hold for a consumer or a key, or those that a plan's consumers, or everybody, share. */
 export async function showLimitsOf({ json, ...whose }: LimitsShowOptions, place: Place): Promise<string> {
-  const given = Object.keys(whose)
-  if (given.length === 0)
-    throw new CommandFault('Say whose limits to show: --consumer, --key, --plan, --group or --global.')
-  if (given.length > 1) {
-    throw new CommandFault(`${given.map((option) => `--${option}`).join(' and ')} exclude each other.`)
-  }
   const { global, ...others } = whose
   const asked = { ...others, ...(global && { global: true }) }
   const { output, storage } = await managing(showLimits, asked, place)
@@ -118,17 +110,4 @@ function notes(limits: readonly ToldLimit[]): string[] {
     'USED is spent; HELD is with instances, leased, reserved or in flight, and what is not spent of it comes back; LEFT is free for all.',
     ...[...states].flatMap((state) => STATES[state] ?? []),
   ]
-}
-
-/** @throws CommandFault that names the option. */
-function checkOptions({ consumer, key, plan, group, global }: LimitsResetOptions): void {
-  const given = Object.entries({ consumer, key, plan, group, global }).filter(([, value]) => value !== undefined)
-  if (given.length === 0) {
-    throw new CommandFault('Say whose limits to reset: --consumer, --key, --plan, --group or --global.')
-  }
-  if (given.length > 1) {
-    throw new CommandFault(`${given.map(([option]) => `--${option}`).join(' and ')} exclude each other.`)
-  }
-  // A token's consumer has a name of another form.
-  if (consumer !== undefined && !consumer.startsWith('~')) checkConsumerId(consumer, '--consumer')
 }

@@ -122,20 +122,24 @@ export type PolicyInForce = PolicyOutline & { readonly source: DocumentSource }
 
 /** What the gateway goes by: the revision that was applied last, and where there is none yet, the policy's file. @throws PolicyError */
 export async function policyInForce(place: Place, open: OpenTable): Promise<PolicyInForce> {
-  const kept = await textInForce(place, open)
-  if (kept === undefined) return outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
-  return { ...outlinePolicyText(kept), source: { file: kept.source, digest: kept.digest } }
+  return outlined(await textInForce(place, open), place)
 }
 
 /** The same for a command that needs nothing else of the tables: where there are none that it could share, the file. @throws PolicyError */
 export async function policyHere(place: Place): Promise<PolicyInForce> {
-  const kept = await textHere(place)
-  if (kept === undefined) return outlinePolicy({ root: place.root, path: place.env.TOLLGATE_POLICY || undefined })
+  return outlined(await textHere(place), place)
+}
+
+/** Of a revision's text; of the file where there is none. @throws PolicyError */
+function outlined(kept: RevisionText | undefined, { root, env }: Place): PolicyInForce {
+  if (kept === undefined) return outlinePolicy({ root, path: env.TOLLGATE_POLICY || undefined })
   return { ...outlinePolicyText(kept), source: { file: kept.source, digest: kept.digest } }
 }
 
+type RevisionText = PolicyText & { readonly digest: string }
+
 /** The text of the revision in force; `undefined` where there is none, or no tables that a command could share. */
-export async function textHere(place: Place): Promise<Awaited<ReturnType<typeof textInForce>>> {
+export async function textHere(place: Place): Promise<RevisionText | undefined> {
   const { root, env } = place
   const storage = storageLocation(env)
   const isLocal = storage === undefined && existsSync(resolve(root, env.TOLLGATE_LOCAL_DATA || '.azurite'))
@@ -144,10 +148,7 @@ export async function textHere(place: Place): Promise<Awaited<ReturnType<typeof 
 }
 
 /** The text of that revision; `undefined` where none was applied yet. */
-export async function textInForce(
-  place: Place,
-  open: OpenTable,
-): Promise<(PolicyText & { readonly digest: string }) | undefined> {
+export async function textInForce(place: Place, open: OpenTable): Promise<RevisionText | undefined> {
   const revisions = policyRevisions({ table: open('tollgatepolicy'), name: policyNameOf(place) })
   const signal = AbortSignal.timeout(TIMEOUT_MS)
   const { current } = await revisions.look(signal)

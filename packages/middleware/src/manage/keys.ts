@@ -13,9 +13,9 @@ import {
   sameDigest,
 } from '../auth/index.ts'
 import { closestName, listText, narrowing, narrowingFault } from '../policy/index.ts'
-import { type ManagedPolicy, manageAction } from './action.ts'
+import { type Managed, type ManagedPolicy, manageAction } from './action.ts'
 import { ManageFault } from './fault.ts'
-import { checkPlan, consumerId, invalid, KEY_ID, keyId, unknownKey } from './names.ts'
+import { checkPlan, consumerId, invalid, KEY_ID, keyId, knownKey, unknownKey } from './names.ts'
 
 /* Keys: their making, their ends, and whose they are. A whole key is told once, to who made it, and is taken nowhere. */
 
@@ -95,8 +95,8 @@ export const showKey = manageAction({
   refuses: [404],
   input: z.strictObject({ key: keyId }),
   output: shownKey,
-  async run({ key }, { consumers, wallClock, signal }) {
-    return showKeyRecord(await known(consumers, key, signal), wallClock())
+  async run({ key }, managed) {
+    return showKeyRecord(await knownKey(key, managed), managed.wallClock())
   },
 })
 
@@ -246,12 +246,12 @@ export const rotateKey = manageAction({
         .describe('null: the new key is there, and the old one could not be told to end: it stays as it was. End it.'),
     }),
   }),
-  async run({ key: id, graceSeconds = DEFAULT_GRACE_S, expiresAt }, { consumers, wallClock, signal }) {
-    const now = wallClock()
+  async run({ key: id, graceSeconds = DEFAULT_GRACE_S, expiresAt }, managed) {
+    const now = managed.wallClock()
     const until = expiresAt === undefined ? undefined : future('expiresAt', expiresAt, now)
-    const old = await known(consumers, id, signal)
+    const old = await knownKey(id, managed)
     const { key, record, oldEndsAt } = await issuing(() =>
-      reissueKey(consumers, old, { graceMs: graceSeconds * 1_000, now, expiresAt: until }),
+      reissueKey(managed.consumers, old, { graceMs: graceSeconds * 1_000, now, expiresAt: until }),
     )
     return {
       key,
@@ -272,10 +272,8 @@ export const expireKey = manageAction({
   refuses: [404],
   input: z.strictObject({ key: keyId, at: moment.optional().describe('Without: now.') }),
   output: shownKey,
-  async run({ key, at }, { consumers, wallClock, signal }) {
-    const expiresAt = at === undefined ? wallClock() : Date.parse(at)
-    return changed(consumers, key, { expiresAt }, wallClock(), signal)
-  },
+  run: ({ key, at }, managed) =>
+    changed(key, { expiresAt: at === undefined ? managed.wallClock() : Date.parse(at) }, managed),
 })
 
 export const disableKey = manageAction({
@@ -286,7 +284,7 @@ export const disableKey = manageAction({
   refuses: [404],
   input: z.strictObject({ key: keyId }),
   output: shownKey,
-  run: ({ key }, { consumers, wallClock, signal }) => changed(consumers, key, { disabled: true }, wallClock(), signal),
+  run: ({ key }, managed) => changed(key, { disabled: true }, managed),
 })
 
 export const enableKey = manageAction({
@@ -297,7 +295,7 @@ export const enableKey = manageAction({
   refuses: [404],
   input: z.strictObject({ key: keyId }),
   output: shownKey,
-  run: ({ key }, { consumers, wallClock, signal }) => changed(consumers, key, { disabled: false }, wallClock(), signal),
+  run: ({ key }, managed) => changed(key, { disabled: false }, managed),
 })
 
 export const revokeKey = manageAction({
@@ -318,21 +316,9 @@ function listOf(names: readonly string[] | undefined): string[] | null {
   return names === undefined ? null : [...names]
 }
 
-async function known(store: ConsumerStore, id: string, signal: AbortSignal): Promise<KeyRecord> {
-  const key = await store.findKey(id, signal)
-  if (key === undefined) throw unknownKey(id)
-  return key
-}
-
-async function changed(
-  store: ConsumerStore,
-  id: string,
-  change: KeyChange,
-  now: number,
-  signal: AbortSignal,
-): Promise<ShownKey> {
-  if (!(await store.updateKey(id, change, signal))) throw unknownKey(id)
-  return showKeyRecord(await known(store, id, signal), now)
+async function changed(id: string, change: KeyChange, managed: Managed): Promise<ShownKey> {
+  if (!(await managed.consumers.updateKey(id, change, managed.signal))) throw unknownKey(id)
+  return showKeyRecord(await knownKey(id, managed), managed.wallClock())
 }
 
 async function* beginningWith(store: ConsumerStore, beginning: string, signal: AbortSignal): AsyncGenerator<KeyRecord> {

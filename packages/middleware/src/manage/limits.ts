@@ -15,8 +15,17 @@ import { type BudgetLimit, largestClaim } from '../policy/index.ts'
 import type { Table } from '../storage/index.ts'
 import { FORGOTTEN, takenSince } from '../usage/index.ts'
 import { fromQuery, type Managed, manageAction } from './action.ts'
-import { ManageFault } from './fault.ts'
-import { callerId, checkPlan, invalid, policyName, unknownConsumer } from './names.ts'
+import {
+  callerId,
+  checkPlan,
+  exactlyOne,
+  invalid,
+  keyId,
+  knownKey,
+  offPolicy,
+  policyName,
+  unknownConsumer,
+} from './names.ts'
 
 /* Where limits stand, as the counters' rows say it: for an operator, and for a caller of its own. */
 
@@ -179,9 +188,6 @@ function isoTime(at: number): string {
   return new Date(at).toISOString()
 }
 
-/** As key ids are: it may be shown and logged. */
-const publicKeyId = z.string().regex(/^[0-9A-Za-z]{12}$/, 'the id of a key, 12 letters and digits')
-
 export const showLimits = manageAction({
   id: 'showLimits',
   summary:
@@ -189,20 +195,24 @@ export const showLimits = manageAction({
   method: 'GET',
   path: '/limits',
   refuses: [404, 422],
-  input: z.strictObject({
-    consumer: callerId.optional().describe('All that hold for this consumer.'),
-    key: publicKeyId
-      .optional()
-      .describe("All that hold for this key's requests: its own cap, and those of its groups, too."),
-    plan: policyName.optional().describe('Those that the consumers of this plan share.'),
-    group: z
-      .string()
-      .max(300)
-      .regex(/^[^=]+=./, 'must be a group and its value, such as cost-centre=4711')
-      .optional()
-      .describe('Those that all callers of this value of a group share: `cost-centre=4711`.'),
-    global: fromQuery(z.literal(true)).optional().describe("Everybody's."),
-  }),
+  input: exactlyOne(
+    z.strictObject({
+      consumer: callerId.optional().describe('All that hold for this consumer.'),
+      key: keyId
+        .optional()
+        .describe("All that hold for this key's requests: its own cap, and those of its groups, too."),
+      plan: policyName.optional().describe('Those that the consumers of this plan share.'),
+      group: z
+        .string()
+        .max(300)
+        .regex(/^[^=]+=./, 'must be a group and its value, such as cost-centre=4711')
+        .optional()
+        .describe('Those that all callers of this value of a group share: `cost-centre=4711`.'),
+      global: fromQuery(z.literal(true)).optional().describe("Everybody's."),
+    }),
+    ['consumer', 'key', 'plan', 'group', 'global'],
+    'Say whose limits to show',
+  ),
   output: z.strictObject({ at: time, limits: z.array(toldLimit) }),
   async run(asked, managed) {
     const subjects = await subjectsAsked(asked, managed)
@@ -213,17 +223,11 @@ export const showLimits = manageAction({
 
 type Asked = z.output<(typeof showLimits)['input']>
 
-/** @throws ManageFault where there is no such consumer, key or plan, or it is not said whose limits are meant */
+/** @throws ManageFault where there is no such consumer, key or plan */
 async function subjectsAsked(
-  { consumer, key, plan, group, global }: Asked,
+  { consumer, key, plan, group }: Asked,
   managed: Pick<Managed, 'consumers' | 'policy' | 'signal'>,
 ): Promise<readonly Subject[]> {
-  const given = Object.entries({ consumer, key, plan, group, global }).filter(([, value]) => value !== undefined)
-  if (given.length === 0)
-    throw invalid(undefined, "Say whose limits to show: 'consumer', 'key', 'plan', 'group' or 'global'.")
-  if (given.length > 1) {
-    throw invalid(undefined, `${given.map(([name]) => `'${name}'`).join(' and ')} exclude each other.`)
-  }
   const { consumers, policy, signal } = managed
   if (plan !== undefined) {
     checkPlan(plan, managed)
@@ -231,19 +235,13 @@ async function subjectsAsked(
   }
   if (group !== undefined) return ofGroup(group, policy)
   if (consumer === undefined && key === undefined) return shared(policy, [...policy.plans.keys()][0] ?? '', 'global')
-  const record = key === undefined ? undefined : await consumers.findKey(key, signal)
-  if (key !== undefined && record === undefined) {
-    throw new ManageFault(`There is no key ${key}. See: keys list`, { code: 'not_found', status: 404 })
-  }
+  const record = key === undefined ? undefined : await knownKey(key, managed)
   const id = consumer ?? record?.consumer ?? ''
   const known = await consumers.findConsumer(id, signal)
   if (known === undefined) throw unknownConsumer(id)
   const subjects = subjectsOf(policy, record === undefined ? known : callerOfKey(record, known))
-  if (!isRefusal(subjects)) return subjects
-  const message =
-    `Consumer '${id}' is on plan '${known.plan}', which the policy does not have. ` +
-    `Move it: consumers set ${id} --plan <plan>`
-  throw invalid(undefined, message, 422)
+  if (isRefusal(subjects)) throw offPolicy(known)
+  return subjects
 }
 
 /** @throws ManageFault where the policy has no such group */

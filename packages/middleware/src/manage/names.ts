@@ -1,5 +1,5 @@
 import * as z from 'zod'
-import { isConsumerId, isTokenConsumer } from '../auth/index.ts'
+import { type Consumer, isConsumerId, isTokenConsumer, type KeyRecord } from '../auth/index.ts'
 import { closestName } from '../policy/index.ts'
 import type { Managed } from './action.ts'
 import { ManageFault } from './fault.ts'
@@ -55,6 +55,47 @@ export function unknownConsumer(id: string): ManageFault {
   return new ManageFault(message, { code: 'not_found', status: 404, field: undefined })
 }
 
+/** A consumer whose plan is gone. */
+export function offPolicy({ id, plan }: Pick<Consumer, 'id' | 'plan'>): ManageFault {
+  const message =
+    `Consumer '${id}' is on plan '${plan}', which the policy does not have. ` +
+    `Move it: consumers set ${id} --plan <plan>`
+  return invalid(undefined, message, 422)
+}
+
+/** @throws ManageFault where there is none */
+export async function knownKey(
+  id: string,
+  { consumers, signal }: Pick<Managed, 'consumers' | 'signal'>,
+): Promise<KeyRecord> {
+  const key = await consumers.findKey(id, signal)
+  if (key === undefined) throw unknownKey(id)
+  return key
+}
+
 export function unknownKey(id: string): ManageFault {
   return new ManageFault(`There is no key ${id}. See: keys list`, { code: 'not_found', status: 404 })
+}
+
+/**
+ * The same input, of which exactly one of these fields is to be given: told as any other fault of an input, before anything is read or
+ * written down.
+ *
+ * @param say what is to be said, such as `Say what to purge`
+ */
+export function exactlyOne<Input extends z.ZodObject>(
+  input: Input,
+  fields: readonly (keyof Input['shape'] & string)[],
+  say: string,
+): Input {
+  const named = fields.map((field) => `\`${field}\``)
+  return input.superRefine((given: Readonly<Record<string, unknown>>, { addIssue }) => {
+    const found = fields.filter((field) => given[field] !== undefined).map((field) => `\`${field}\``)
+    if (found.length === 1) return
+    const message =
+      found.length === 0
+        ? `${say}: ${named.slice(0, -1).join(', ')} or ${named.at(-1)}`
+        : `${found.join(' and ')} exclude each other`
+    addIssue({ code: 'custom', message })
+  })
 }

@@ -3,14 +3,7 @@ import { isTokenConsumer } from '../auth/index.ts'
 import type { PurgeSubject } from '../cache/index.ts'
 import { ROUTES } from '../policy/index.ts'
 import { type Managed, manageAction } from './action.ts'
-import { callerId, checkPlan, invalid, policyName } from './names.ts'
-
-interface Meant {
-  readonly consumer?: string | undefined
-  readonly plan?: string | undefined
-  readonly route?: string | undefined
-  readonly all?: true | undefined
-}
+import { callerId, checkPlan, exactlyOne, invalid, policyName } from './names.ts'
 
 export const purgeCache = manageAction({
   id: 'purgeCache',
@@ -19,12 +12,16 @@ export const purgeCache = manageAction({
   method: 'POST',
   path: '/cache/purge',
   refuses: [422],
-  input: z.strictObject({
-    consumer: callerId.optional().describe('What is stored for this consumer alone.'),
-    plan: policyName.optional().describe('What the consumers of this plan share.'),
-    route: policyName.optional().describe("All completions of this route, such as generate, whoever's they are."),
-    all: z.literal(true).optional().describe('Everything.'),
-  }),
+  input: exactlyOne(
+    z.strictObject({
+      consumer: callerId.optional().describe('What is stored for this consumer alone.'),
+      plan: policyName.optional().describe('What the consumers of this plan share.'),
+      route: policyName.optional().describe("All completions of this route, such as generate, whoever's they are."),
+      all: z.literal(true).optional().describe('Everything.'),
+    }),
+    ['consumer', 'plan', 'route', 'all'],
+    'Say what to purge',
+  ),
   output: z.strictObject({
     purged: z.string().describe('`consumer:…`, `plan:…`, `route:…` or `all`.'),
     known: z
@@ -43,12 +40,7 @@ export const purgeCache = manageAction({
   },
 })
 
-function subjectOf(meant: Meant, managed: Managed): PurgeSubject {
-  const given = Object.entries(meant).filter(([, value]) => value !== undefined)
-  if (given.length === 0) throw invalid(undefined, 'Say what to purge: `consumer`, `plan`, `route` or `all`.')
-  if (given.length > 1)
-    throw invalid(undefined, `${given.map(([name]) => `\`${name}\``).join(' and ')} exclude each other.`)
-  const { consumer, plan, route } = meant
+function subjectOf({ consumer, plan, route }: z.output<(typeof purgeCache)['input']>, managed: Managed): PurgeSubject {
   if (consumer !== undefined) return `consumer:${consumer}`
   if (plan !== undefined) {
     checkPlan(plan, managed)

@@ -4,15 +4,7 @@ import { groupSubject, resetLimits } from '../limits/index.ts'
 import { isGroupValue, type Limit, limitsOfKey, listText } from '../policy/index.ts'
 import { type Managed, manageAction } from './action.ts'
 import { ManageFault } from './fault.ts'
-import { callerId, checkPlan, invalid, keyId, policyName, unknownKey } from './names.ts'
-
-interface Meant {
-  readonly consumer?: string | undefined
-  readonly key?: string | undefined
-  readonly plan?: string | undefined
-  readonly group?: string | undefined
-  readonly global?: true | undefined
-}
+import { callerId, checkPlan, exactlyOne, invalid, keyId, knownKey, offPolicy, policyName } from './names.ts'
 
 /** Whose limits begin anew. */
 interface Subject {
@@ -31,25 +23,29 @@ export const beginLimitsAnew = manageAction({
   method: 'POST',
   path: '/limits/reset',
   refuses: [404, 422],
-  input: z.strictObject({
-    consumer: callerId.optional().describe("This consumer's own limits."),
-    key: keyId
-      .optional()
-      .describe('What this key may spend by itself, with those that took its place or whose place it took.'),
-    plan: policyName.optional().describe('Those that the consumers of this plan share.'),
-    group: z
-      .string()
-      .max(200)
-      .optional()
-      .describe('Those that the callers of one value of a group share, as `cost-centre=4711`.'),
-    global: z.literal(true).optional().describe("Everybody's."),
-    limit: z
-      .string()
-      .min(1)
-      .max(200)
-      .optional()
-      .describe('Of them this one alone, by its name in refusals, such as usd.'),
-  }),
+  input: exactlyOne(
+    z.strictObject({
+      consumer: callerId.optional().describe("This consumer's own limits."),
+      key: keyId
+        .optional()
+        .describe('What this key may spend by itself, with those that took its place or whose place it took.'),
+      plan: policyName.optional().describe('Those that the consumers of this plan share.'),
+      group: z
+        .string()
+        .max(200)
+        .optional()
+        .describe('Those that the callers of one value of a group share, as `cost-centre=4711`.'),
+      global: z.literal(true).optional().describe("Everybody's."),
+      limit: z
+        .string()
+        .min(1)
+        .max(200)
+        .optional()
+        .describe('Of them this one alone, by its name in refusals, such as usd.'),
+    }),
+    ['consumer', 'key', 'plan', 'group', 'global'],
+    'Say whose limits to reset',
+  ),
   output: z.strictObject({
     subject: z.string().describe('`consumer:…`, `key:…`, `plan:…`, `group:…` or `global`.'),
     limits: z.array(z.string()).describe('The names of those that begin anew.'),
@@ -70,14 +66,10 @@ export const beginLimitsAnew = manageAction({
   },
 })
 
+type Meant = Omit<z.output<(typeof beginLimitsAnew)['input']>, 'limit'>
+
 /** @throws ManageFault where there is no such consumer, key or plan. */
-async function subjectOf(meant: Meant, managed: Managed): Promise<Subject> {
-  const given = Object.entries(meant).filter(([, value]) => value !== undefined)
-  if (given.length === 0)
-    throw invalid(undefined, 'Say whose limits to reset: `consumer`, `key`, `plan`, `group` or `global`.')
-  if (given.length > 1)
-    throw invalid(undefined, `${given.map(([name]) => `\`${name}\``).join(' and ')} exclude each other.`)
-  const { consumer, key, plan, group } = meant
+async function subjectOf({ consumer, key, plan, group }: Meant, managed: Managed): Promise<Subject> {
   const { consumers, policy, signal } = managed
   if (group !== undefined) return groupOf(group, managed)
   if (consumer !== undefined && isTokenConsumer(consumer)) {
@@ -97,16 +89,10 @@ async function subjectOf(meant: Meant, managed: Managed): Promise<Subject> {
       const noLimits = `The policy's plan '${known.plan}', which consumer '${consumer}' is on, has no limits.`
       return { id: `consumer:${consumer}`, limits, text: `consumer '${consumer}'`, noLimits }
     }
-    throw invalid(
-      undefined,
-      `Consumer '${consumer}' is on plan '${known.plan}', which the policy does not have. ` +
-        `Move it: consumers set ${consumer} --plan <plan>`,
-      422,
-    )
+    throw offPolicy(known)
   }
   if (key !== undefined) {
-    const record = await consumers.findKey(key, signal)
-    if (record === undefined) throw unknownKey(key)
+    const record = await knownKey(key, managed)
     const noLimits = `Key ${key} has no budget of its own. Its consumer's limits are reset by \`consumer\`.`
     return { id: `key:${familyOf(record)}`, limits: limitsOfKey(record.grant ?? {}), text: `key ${key}`, noLimits }
   }
