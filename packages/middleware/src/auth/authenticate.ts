@@ -6,6 +6,7 @@ import {
   type Middleware,
   type Refusal,
   refusalOfEnded,
+  tooManyRequests,
   unlessEnded,
 } from '../pipeline/index.ts'
 import { type Group, type Issuer, listText, MANAGING_ROLES } from '../policy/index.ts'
@@ -88,7 +89,7 @@ export function authenticate<Needed extends Scope>({
       return lookupFailed()
     }
     if (found === 'ended') return refusalOfEnded(request.signal)
-    if ('retryAfterMs' in found) return tooManyUnknownKeys(found.retryAfterMs)
+    if ('retryAfterMs' in found) return tooManyRequests(found.retryAfterMs)
 
     const { known } = found
     if (known === undefined || !sameDigest(known.key.digest, presented.digest)) return INVALID
@@ -293,16 +294,6 @@ function challenged(refusal: Refusal, { url }: GatewayRequest, { identity }: Adm
   if (challenge === undefined || identity === undefined) return refusal
   const metadata = `${challenge}, resource_metadata="${url.origin}${METADATA_PATH}"`
   return { ...refusal, headers: { ...refusal.headers, 'www-authenticate': metadata } }
-}
-
-function tooManyUnknownKeys(retryAfterMs: number): Refusal {
-  return {
-    kind: 'refusal',
-    code: 'rate_limit_exceeded',
-    status: 429,
-    message: 'Too many requests. Please try again later.',
-    headers: { 'retry-after': String(Math.ceil(retryAfterMs / 1000)) },
-  }
 }
 
 function lookupFailed(): Refusal {

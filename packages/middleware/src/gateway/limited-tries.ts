@@ -1,6 +1,10 @@
 import { type Authenticated, clientNetwork, type Scope } from '../auth/index.ts'
 import type { LocalLimiter } from '../limits/index.ts'
-import { isRefusal, type Middleware, type Refusal, type RefusalCode } from '../pipeline/index.ts'
+import { isRefusal, type Middleware, type Refusal, type RefusalCode, tooManyRequests } from '../pipeline/index.ts'
+
+const TOO_MANY_TRIES = {
+  message: 'Too many requests with credentials that may not do this. Please try again later.',
+}
 
 const FAILED: readonly RefusalCode[] = ['invalid_api_key', 'insufficient_scope']
 
@@ -28,18 +32,8 @@ export function limitedTries<Needs extends object, Held extends Scope>(
     })
     if (isLetIn || !isRefusal(reply) || !isTry(reply)) return reply
     const room = guard.reserve(clientNetwork(request.clientAddress))
-    if ('retryAfterMs' in room) return tooManyTries(room.retryAfterMs)
+    if ('retryAfterMs' in room) return tooManyRequests(room.retryAfterMs, TOO_MANY_TRIES)
     room.charge()
     return reply
-  }
-}
-
-function tooManyTries(retryAfterMs: number): Refusal {
-  return {
-    kind: 'refusal',
-    code: 'rate_limit_exceeded',
-    status: 429,
-    message: 'Too many requests with credentials that may not do this. Please try again later.',
-    headers: { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1_000))) },
   }
 }

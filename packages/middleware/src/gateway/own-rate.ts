@@ -1,5 +1,5 @@
 import type { LocalLimiter } from '../limits/index.ts'
-import type { Refusal } from '../pipeline/index.ts'
+import { type Refusal, tooManyRequests } from '../pipeline/index.ts'
 
 /**
  * Counts what costs a consumer nothing of its plan, and this process something: 429 where it comes too often, `undefined` where
@@ -17,12 +17,5 @@ export function beyondOwnRate(
     room.charge()
     return undefined
   }
-  const seconds = Math.max(1, Math.ceil(room.retryAfterMs / 1_000))
-  return {
-    kind: 'refusal',
-    code: 'rate_limit_exceeded',
-    status: 429,
-    ...say(seconds),
-    headers: { 'retry-after': String(seconds) },
-  }
+  return tooManyRequests(room.retryAfterMs, say(Math.max(1, Math.ceil(room.retryAfterMs / 1_000))))
 }

@@ -1,4 +1,4 @@
-import { isRefusal, type Refusal } from '../pipeline/index.ts'
+import { isRefusal, memoByTwo, type Refusal } from '../pipeline/index.ts'
 import {
   type Group,
   type Limit,
@@ -38,21 +38,8 @@ export interface Limited {
  *
  * The same policy and consumer, as objects, have the same subjects, as an object: a request asks for them up to three times.
  */
-export function subjectsOf(policy: Limited['policy'], consumer: Limited['consumer']): readonly Subject[] | Refusal {
-  let ofPolicy = known.get(policy)
-  if (ofPolicy === undefined) {
-    ofPolicy = new WeakMap()
-    known.set(policy, ofPolicy)
-  }
-  let subjects = ofPolicy.get(consumer)
-  if (subjects === undefined) {
-    subjects = resolve(policy, consumer)
-    ofPolicy.set(consumer, subjects)
-  }
-  return subjects
-}
-
-const known = new WeakMap<Limited['policy'], WeakMap<Limited['consumer'], readonly Subject[] | Refusal>>()
+export const subjectsOf: (policy: Limited['policy'], consumer: Limited['consumer']) => readonly Subject[] | Refusal =
+  memoByTwo(resolve)
 
 function resolve(
   { plans, groups = [], global }: Limited['policy'],

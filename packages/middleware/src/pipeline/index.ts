@@ -32,6 +32,7 @@ export {
   withHeaders,
 } from './http.ts'
 export type { Log, LogLevel } from './log.ts'
+export { memoByTwo } from './memo-by-two.ts'
 export type { ModelRules, Unasked } from './model-rules.ts'
 export { namesProxy, withoutProxyNearby } from './no-proxy.ts'
 export { isOutage, StoreUnavailable } from './outage.ts'
@@ -43,6 +44,7 @@ export {
   isRefusal,
   type Refusal,
   type RefusalCode,
+  tooManyRequests,
   type UpstreamFailure,
   unknownModel,
   upstreamFailed,

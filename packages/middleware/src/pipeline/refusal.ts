@@ -180,3 +180,22 @@ const ERROR_CODE = /^[A-Za-z0-9_.-]{1,64}$/
 export function errorCode(value: unknown): string | undefined {
   return typeof value === 'string' && ERROR_CODE.test(value) ? value : undefined
 }
+
+/**
+ * A refusal of what this process bounds by itself, and no plan: with the wait until there is room, in whole seconds of at least one.
+ *
+ * @param told more of it, or in the place of the usual message
+ */
+export function tooManyRequests(
+  retryAfterMs: number,
+  told: Partial<Pick<Refusal, 'message' | 'details'>> = {},
+): Refusal {
+  return {
+    kind: 'refusal',
+    code: 'rate_limit_exceeded',
+    status: 429,
+    message: 'Too many requests. Please try again later.',
+    ...told,
+    headers: { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1_000))) },
+  }
+}

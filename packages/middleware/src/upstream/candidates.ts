@@ -1,5 +1,5 @@
 import { isUsualTier } from '../operations/index.ts'
-import { isRefusal, type ModelRules, type Price, type Refusal } from '../pipeline/index.ts'
+import { isRefusal, type ModelRules, memoByTwo, type Price, type Refusal } from '../pipeline/index.ts'
 import { dearestPrice, listText, type Model, type Rights, rulesOf, type Target, targetsFor } from '../policy/index.ts'
 import { tierNotAllowed } from './rights.ts'
 
@@ -33,24 +33,13 @@ export interface Served {
   readonly unnamed: Offer | Refusal
 }
 
-const known = new WeakMap<Model, WeakMap<Rights, Served>>()
 const unrestricted = new WeakMap<Model, Offer>()
 
 /** What a model's requests may be served by within these rights: found out once. */
-export function servedBy(model: Model, rights: Rights): Served {
-  let ofModel = known.get(model)
-  if (ofModel === undefined) {
-    ofModel = new WeakMap()
-    known.set(model, ofModel)
-  }
-  let served = ofModel.get(rights)
-  if (served === undefined) {
-    const named = offerIn(model, rights)
-    served = { rules: rulesOf(model, rights), named, unnamed: isRefusal(named) ? named : byTiers(model, rights, named) }
-    ofModel.set(rights, served)
-  }
-  return served
-}
+export const servedBy = memoByTwo((model: Model, rights: Rights): Served => {
+  const named = offerIn(model, rights)
+  return { rules: rulesOf(model, rights), named, unnamed: isRefusal(named) ? named : byTiers(model, rights, named) }
+})
 
 /** The targets in the zones that a plan allows. One without a zone is in none. */
 function offerIn(model: Model, rights: Rights): Offer | Refusal {

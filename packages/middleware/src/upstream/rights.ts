@@ -1,5 +1,5 @@
 import type { Call } from '../operations/index.ts'
-import { PRICED_FIELDS, pricedFields, type Refusal, type RefusalCode } from '../pipeline/index.ts'
+import { memoByTwo, PRICED_FIELDS, pricedFields, type Refusal, type RefusalCode } from '../pipeline/index.ts'
 import { listText, type Narrowing, narrowedRights, type Policy, type Rights } from '../policy/index.ts'
 
 /** Of a consumer whose plan the policy doesn't have: limits refuse it, where there are any. */
@@ -14,25 +14,11 @@ export interface Asker {
 
 type Listing = Pick<Policy, 'plans' | 'virtualModels'>
 
-const narrowed = new WeakMap<Listing, WeakMap<Asker, Rights>>()
-
-/** What the policy lets a caller use: what its plan lists, and its key leaves it. Worked out once for a policy and a caller, as objects. */
-export function rightsOf(policy: Listing, asker: Asker): Rights {
-  const ofPlan = policy.plans.get(asker.plan)?.rights ?? ALL_RIGHTS
-  const { grant } = asker
-  if (grant === undefined) return ofPlan
-  let ofPolicy = narrowed.get(policy)
-  if (ofPolicy === undefined) {
-    ofPolicy = new WeakMap()
-    narrowed.set(policy, ofPolicy)
-  }
-  let rights = ofPolicy.get(asker)
-  if (rights === undefined) {
-    rights = narrowedRights(ofPlan, grant, policy.virtualModels)
-    ofPolicy.set(asker, rights)
-  }
-  return rights
-}
+/** What the policy lets a caller use: what its plan lists, and its key leaves it. Worked out once. */
+export const rightsOf = memoByTwo(({ plans, virtualModels }: Listing, { plan, grant }: Asker): Rights => {
+  const ofPlan = plans.get(plan)?.rights ?? ALL_RIGHTS
+  return grant === undefined ? ofPlan : narrowedRights(ofPlan, grant, virtualModels)
+})
 
 /** Why a caller's key may not ask a route; `undefined` where it may. */
 export function beyondRoutes({ grant }: Asker, route: string): Refusal | undefined {

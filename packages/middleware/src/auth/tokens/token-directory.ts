@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import type { Log, Refusal, Time } from '../../pipeline/index.ts'
+import { type Log, type Refusal, type Time, tooManyRequests } from '../../pipeline/index.ts'
 import type { Issuer } from '../../policy/index.ts'
 import { callerOf, isAccessToken, type KnownToken, type TokenPolicy } from './claims.ts'
 import { type IssuerKey, type IssuerKeys, issuerKeys, type ReadDocument } from './issuer-keys.ts'
@@ -99,7 +99,7 @@ export function tokenDirectory({ read, guard, time, log }: TokenDirectoryOptions
     if (found.length === 0) return refused('The token is signed by no key of its issuer.')
 
     const reserved = await reserve(guardedBy(network, token.claims, issuer, policy))
-    if ('retryAfterMs' in reserved) return { refusal: tooManyBad(reserved.retryAfterMs), isForeign: false }
+    if ('retryAfterMs' in reserved) return { refusal: tooManyRequests(reserved.retryAfterMs), isForeign: false }
     let checked: Checked
     try {
       checked = await verify(token, issuer, found)
@@ -240,16 +240,6 @@ function keysUnread(retryAfterMs: number): Refusal {
     code: 'issuer_unavailable',
     status: 503,
     message: "The token could not be checked, since its issuer's keys could not be read. Please try again.",
-    headers: { 'retry-after': String(Math.ceil(retryAfterMs / 1_000)) },
-  }
-}
-
-function tooManyBad(retryAfterMs: number): Refusal {
-  return {
-    kind: 'refusal',
-    code: 'rate_limit_exceeded',
-    status: 429,
-    message: 'Too many requests. Please try again later.',
     headers: { 'retry-after': String(Math.ceil(retryAfterMs / 1_000)) },
   }
 }
