@@ -8,6 +8,7 @@ import {
   livePolicy,
   type Policy,
   type PolicyFile,
+  type PolicyRevisions,
   type PolicySource,
   PolicyUnknown,
   policyRevisions,
@@ -373,6 +374,23 @@ describe('the file of a start', () => {
     const instances = [own.instance(fileOf(plan('file'))), own.instance(fileOf(plan('file')))]
     expect(await Promise.all(instances.map(({ source }) => asked(source)))).toEqual(['file', 'file'])
     expect(await history()).toEqual([[1, 'file']])
+  })
+
+  test('goes by it at once where another start has applied it since the head was read', async () => {
+    await own.apply(plan('before'))
+    const other = own.instance(fileOf(plan('new')))
+    const { operator } = own
+    const revisions: PolicyRevisions = {
+      ...operator,
+      async isKept(digest, signal) {
+        await asked(other.source)
+        return operator.isKept(digest, signal)
+      },
+    }
+    const { source, told } = own.instance(fileOf(plan('new')), { revisions })
+    expect(await asked(source)).toBe('new')
+    expect(told).toMatchObject([{ revision: { number: 2 }, fileBefore: undefined }])
+    expect(await operator.history()).toHaveLength(2)
   })
 
   test('of two at once with different ones both are applied, one after the other', async () => {

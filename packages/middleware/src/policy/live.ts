@@ -297,7 +297,7 @@ export function livePolicy(options: LivePolicyOptions): PolicySource {
 
 interface Place {
   readonly head: Head
-  readonly revisions: Pick<PolicyRevisions, 'history' | 'isKept'>
+  readonly revisions: Pick<PolicyRevisions, 'historyTo' | 'isKept'>
   readonly appliesSaved: boolean
   readonly signal: AbortSignal
 }
@@ -317,7 +317,8 @@ export async function placeOf(
   if (appliesSaved && file.savedAt > current.revision.at) return 'new'
   // One read, where the history of years is a scan of many pages.
   if (!(await revisions.isKept(digest, signal))) return 'new'
-  return (await revisions.history(signal)).find((each) => !each.shadow && each.digest === digest) ?? 'new'
+  // Of the head that was read: what another start has applied since is met when this one does.
+  return (await revisions.historyTo(head, signal)).find((each) => !each.shadow && each.digest === digest) ?? 'new'
 }
 
 function isSameFile(a: StartPolicy, b: StartPolicy): boolean {

@@ -74,6 +74,8 @@ export interface PolicyRevisions {
   isKept(digest: string, signal?: AbortSignal): Promise<boolean>
   /** All that were applied, the newest first. */
   history(signal?: AbortSignal): Promise<readonly Revision[]>
+  /** Those that were applied when the head was read, whatever has come since. */
+  historyTo(head: Head, signal?: AbortSignal): Promise<readonly Revision[]>
   /**
    * Puts a text in force, or in the place of what is judged. What says the same already, to the byte, is given as it is.
    *
@@ -177,6 +179,20 @@ export function policyRevisions({ table, name, wallClock = Date.now }: PolicyRev
     }
   }
 
+  async function historyTo(head: Head, signal?: AbortSignal): Promise<readonly Revision[]> {
+    const { lastId } = rows.get(head)?.row ?? NONE
+    const found = new Map<string, RevisionRow>()
+    const range = { from: 'revision-', before: 'revision.' }
+    for await (const row of table.scan<RevisionRow>({ partition: partitionKey, rows: range }, signal)) {
+      found.set(row.rowKey, row)
+    }
+    const applied: Revision[] = []
+    for (let row = found.get(lastId); row !== undefined; row = found.get(row.before)) {
+      applied.push(JSON.parse(row.revision))
+    }
+    return applied
+  }
+
   return {
     look,
 
@@ -203,19 +219,8 @@ export function policyRevisions({ table, name, wallClock = Date.now }: PolicyRev
       return (await table.read(key(textKey(digest, 0)), { signal })).entity !== undefined
     },
 
-    async history(signal) {
-      const { lastId } = rows.get(await look(signal))?.row ?? NONE
-      const found = new Map<string, RevisionRow>()
-      const range = { from: 'revision-', before: 'revision.' }
-      for await (const row of table.scan<RevisionRow>({ partition: partitionKey, rows: range }, signal)) {
-        found.set(row.rowKey, row)
-      }
-      const applied: Revision[] = []
-      for (let row = found.get(lastId); row !== undefined; row = found.get(row.before)) {
-        applied.push(JSON.parse(row.revision))
-      }
-      return applied
-    },
+    history: async (signal) => historyTo(await look(signal), signal),
+    historyTo,
 
     async apply({ text, ...told }, on, signal) {
       const before = rows.get(on)?.row ?? NONE
