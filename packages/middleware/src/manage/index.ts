@@ -28,6 +28,7 @@ export {
   showKeyRecord,
 } from './keys.ts'
 export { showLimits, type TellingLimits, type ToldLimit, tellLimits, toldLimit } from './limits.ts'
+export { missingPlanText } from './names.ts'
 export { checkInput, perform } from './perform.ts'
 export {
   applyPolicy,

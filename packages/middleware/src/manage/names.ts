@@ -33,15 +33,21 @@ export const policyName = z.string().min(1).max(64)
 
 const MOST_NAMED = 20
 
-/** @throws ManageFault where the policy in force has no such plan, with what it has */
-export function checkPlan(plan: string, { policy: { plans } }: Pick<Managed, 'policy'>): void {
-  if (plans.has(plan)) return
+/** What is wrong with a plan's name, with the plans that there are; `undefined` where there is one. */
+export function missingPlanText(plan: string, plans: ReadonlyMap<string, unknown>): string | undefined {
+  if (plans.has(plan)) return undefined
   const meant = closestName(plan, plans.keys())
   const hint = meant === undefined ? '' : ` Did you mean ${meant}?`
   const names = [...plans.keys()]
   const more = names.length > MOST_NAMED ? ` and ${names.length - MOST_NAMED} more` : ''
   const known = `${names.slice(0, MOST_NAMED).join(', ')}${more}`
-  throw invalid('plan', `'plan': the policy has no plan '${plan}'. It has: ${known}.${hint}`, 422)
+  return `the policy has no plan '${plan}'. It has: ${known}.${hint}`
+}
+
+/** @throws ManageFault where the policy in force has no such plan */
+export function checkPlan(plan: string, { policy: { plans } }: Pick<Managed, 'policy'>): void {
+  const fault = missingPlanText(plan, plans)
+  if (fault !== undefined) throw invalid('plan', `'plan': ${fault}`, 422)
 }
 
 export function invalid(field: string | undefined, message: string, status: 400 | 422 = 400): ManageFault {
